@@ -1,0 +1,79 @@
+"""Any modality from any subset of the others.
+
+Names are resolved when they are first used, so importing polymodal costs nothing by itself.
+
+Example:
+    >>> import polymodal as pm
+    >>> data = pm.datasets.load("polydigits", rows=200, held_out_rows=50)
+    >>> model = pm.build("mac-wae", data.schema, latent_dim=16, draws=2)
+    >>> fitted = pm.fit(model, data.train, data.validation, epochs=1, progress=False)
+    >>> values = model.translate(data.test[:8], given=["m0", "label"], to=["m3"])
+    >>> values["m3"].shape
+    torch.Size([8, 3, 16, 16])
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from polymodal import datasets
+    from polymodal.batch import Batch
+    from polymodal.datasets import DATASETS
+    from polymodal.evaluation import METRICS, evaluate
+    from polymodal.modalities import MODALITIES, Audio, Image, Label, Modality, Text, Vector
+    from polymodal.models import MODELS, Model, build, load
+    from polymodal.objectives.regularizers import REGULARIZERS
+    from polymodal.schema import Schema
+    from polymodal.table import Table
+    from polymodal.training import Fit, fit
+
+__all__ = [
+    "DATASETS",
+    "METRICS",
+    "MODALITIES",
+    "MODELS",
+    "REGULARIZERS",
+    "Audio",
+    "Batch",
+    "Fit",
+    "Image",
+    "Label",
+    "Modality",
+    "Model",
+    "Schema",
+    "Table",
+    "Text",
+    "Vector",
+    "build",
+    "datasets",
+    "evaluate",
+    "fit",
+    "load",
+]
+
+_HOMES = {
+    "batch": ["Batch"],
+    "datasets": ["DATASETS"],
+    "evaluation": ["METRICS", "evaluate"],
+    "modalities": ["MODALITIES", "Audio", "Image", "Label", "Modality", "Text", "Vector"],
+    "models": ["MODELS", "Model", "build", "load"],
+    "objectives.regularizers": ["REGULARIZERS"],
+    "schema": ["Schema"],
+    "table": ["Table"],
+    "training": ["Fit", "fit"],
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "datasets":
+        return import_module("polymodal.datasets")
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"polymodal.{home}"), name)
+    raise AttributeError(f"module 'polymodal' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,150 @@
+"""Folders of tensors and JSON, written atomically and never with pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+__all__ = ["read_json", "read_tensors", "write", "write_text"]
+
+
+def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Writes files into a folder of their own: all of them or none.
+
+    The files are written into a new folder beside it, which then takes its name. The folder may be missing,
+    be empty, or hold nothing but files of these names.
+
+    Arguments:
+        folder: Where to.
+        files: Contents by file name: tensors by name for `*.safetensors`, else a JSON document.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: The folder holds something else.
+
+    Example:
+        >>> import torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write(root + "/a", {"a.json": {"x": 1}, "a.safetensors": {"w": torch.zeros(2)}})
+        ...     read_json(folder / "a.json"), read_tensors(folder / "a.safetensors")
+        ({'x': 1}, {'w': tensor([0., 0.])})
+    """
+    folder = Path(folder)
+    refuse_foreign(folder, list(files))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    try:
+        for name, content in files.items():
+            if name.endswith(".safetensors"):
+                save_file({key: _own(value) for key, value in content.items()}, fresh / name)
+            else:
+                (fresh / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            _flush(fresh / name)
+        fresh.chmod(0o755)
+        _take_place(fresh, folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return folder
+
+
+def refuse_foreign(folder: Path, names: list[str]) -> None:
+    """Refuses a folder that holds anything but files of these names.
+
+    Raises:
+        ValueError: It does, or it is a file.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} must be a folder, but it is a file; choose another name")
+    foreign = sorted({path.name for path in folder.iterdir()} - set(names)) if folder.exists() else []
+    if foreign:
+        raise ValueError(
+            f"{folder} must be empty or hold only {', '.join(names)}; it holds {', '.join(foreign[:3])}; "
+            "choose another folder"
+        )
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes a text file under a temporary name, then renames it."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    fresh = Path(name)
+    try:
+        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 (a handle, not a path)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        fresh.chmod(0o644)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path} must exist, and does not") from None
+    except ValueError as error:
+        raise ValueError(f"{path} must be JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(document).__name__}")
+    return document
+
+
+def read_tensors(path: str | Path) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors file, on the CPU.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no safetensors file, or damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must exist, and does not")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} must be a safetensors file: {error}") from error
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _take_place(fresh: Path, folder: Path) -> None:
+    if not folder.exists():
+        fresh.rename(folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    folder.rename(old)  # onto an empty folder, which rename replaces
+    try:
+        fresh.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise
+    shutil.rmtree(old)

@@ -1,0 +1,19 @@
+"""What values are. To add one: a file here, and a line in MODALITIES."""
+
+from polymodal.modalities.audio import Audio
+from polymodal.modalities.base import Modality
+from polymodal.modalities.image import Image
+from polymodal.modalities.label import Label
+from polymodal.modalities.text import Text
+from polymodal.modalities.vector import Vector
+
+__all__ = ["MODALITIES", "Audio", "Image", "Label", "Modality", "Text", "Vector"]
+
+MODALITIES: dict[str, type[Modality]] = {
+    "audio": Audio,
+    "image": Image,
+    "label": Label,
+    "text": Text,
+    "vector": Vector,
+}
+"""Modalities by the name under which a model's file names them."""

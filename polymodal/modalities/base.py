@@ -1,0 +1,140 @@
+"""What every modality provides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.distributions import Distribution
+
+    from polymodal.modalities.costs import Cost
+
+__all__ = ["Modality"]
+
+
+@dataclass(frozen=True)
+class Modality(ABC):
+    """What a value is: its shape, its networks, its likelihood, and how people hold it.
+
+    A modality is a frozen dataclass whose arguments are its whole state, so it goes to JSON and back; lists
+    among them become tuples. To add one, subclass it and register it in `polymodal.modalities.MODALITIES`.
+    """
+
+    if TYPE_CHECKING:
+        # How far parameters are from values: a field that holds a cost, or a method. `(*, N, ...)` and
+        # `(N, *shape)` to `(*, N)`.
+        cost: Any
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if isinstance(value := getattr(self, field.name), list):
+                object.__setattr__(self, field.name, tuple(value))
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one value in a table."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """The name in METRICS of what it is judged by."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of values in a table."""
+        return torch.float32
+
+    @property
+    def blank(self) -> Tensor:
+        """What stands in for a hidden value, `(*shape)`."""
+        return torch.zeros(self.shape, dtype=self.dtype)
+
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """A table's values as networks and costs take them: floats in `dtype`."""
+        return x.to(dtype)
+
+    def check(self, x: Tensor) -> None:
+        """Refuse observed values `(N, *shape)` that cannot be of this modality.
+
+        Raises:
+            ValueError: What is wrong with them.
+        """
+        if x.is_floating_point() and not x.isfinite().all():
+            row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"values must be finite where observed; observed row {row} holds {_odd(x[row])}")
+
+    @abstractmethod
+    def read(self, raw: Any) -> Tensor:
+        """A user's value as a tensor of a table, `(*shape)`."""
+
+    @abstractmethod
+    def write(self, value: Tensor) -> Any:
+        """A translated value `(*shape)` as users hold it."""
+
+    def show(self, value: Tensor) -> Any:
+        """What a person looks at in a report: a PIL picture, or something to print."""
+        return self.write(value)
+
+    @abstractmethod
+    def encoder(self, features: int) -> nn.Module:
+        """A network, `(N, *shape) -> (N, features)`."""
+
+    @abstractmethod
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """A network, `(N, latent_dim)` to the parameters of p(x | z), `(N, ...)`."""
+
+    @abstractmethod
+    def distribution(self, parameters: Tensor) -> Distribution:
+        """p(x | z): batch shape `(*, N)`, event shape `shape`."""
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
+        return -self.distribution(parameters).log_prob(x)
+
+    @abstractmethod
+    def value(self, distribution: Distribution) -> Tensor:
+        """The one value to answer with, `(*, N, *shape)`."""
+
+    def dense(self, x: Tensor) -> Tensor:
+        """Prepared values as numbers whose mean is the best constant prediction."""
+        return x
+
+    def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
+        """The mean cost of the best constant prediction, from the means of `dense` and of its square.
+
+        Additive constants of a likelihood are left out. The default, the total variance, is that of `l2`.
+        """
+        return (square - mean.square()).sum()
+
+
+class Costed(Modality):
+    """A modality whose likelihood is that of its cost, one of `polymodal.modalities.costs`."""
+
+    if TYPE_CHECKING:
+        cost: Cost
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        """p(x | z): batch shape `(*, N)`, event shape `shape`."""
+        return Independent(self.cost.distribution(parameters), len(self.shape), validate_args=False)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
+        return self.cost.nll(parameters, x)
+
+    def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
+        """The mean cost of the best constant prediction, from the means of `dense` and of its square."""
+        return self.cost.constant(mean, square)
+
+
+def _odd(x: Tensor) -> float:
+    return float(x[~x.isfinite()].flatten()[0])
+
+

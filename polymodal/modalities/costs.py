@@ -1,0 +1,180 @@
+"""Costs c(x, g(z)) and the likelihoods p(x | z) that belong to them.
+
+A cost is its own name: `image.cost == "l2"`, and `image.cost(parameters, x)` computes it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from math import log, pi
+from typing import TYPE_CHECKING, overload
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.distributions import Bernoulli, Categorical, Distribution, Normal
+
+if TYPE_CHECKING:
+    from polymodal.modalities.base import Modality
+
+__all__ = ["DISCRETE", "NUMERIC", "Choice", "Cost"]
+
+
+class Cost(ABC, str):
+    """A cost between a decoder's parameters `(*, N, ...)` and values `(N, *shape)`, summed over each value.
+
+    Values are broadcast over the leading axes of the parameters, never copied.
+
+    Source: MAC-WAE, section "Loss computation".
+    """
+
+    __slots__ = ()
+
+    @abstractmethod
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The cost, `(*, N)`; finite, with finite gradients, on blanks too."""
+
+    @abstractmethod
+    def distribution(self, parameters: Tensor) -> Distribution:
+        """p(x | z), element by element."""
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p(x | z) in nats, `(*, N)`."""
+        return self(parameters, x)
+
+    @abstractmethod
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        """The mean cost of the best constant prediction, additive constants of a likelihood left out.
+
+        Arguments:
+            mean: Mean of the values, `(*shape)`; of their one-hot codes, `(*shape, classes)`.
+            square: Mean of the squares, the same shape.
+
+        Returns:
+            A scalar.
+        """
+
+
+class SquaredError(Cost):
+    """`l2`: the squared error, summed. Its likelihood is Normal of variance 1."""
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return total((parameters - x).square(), x)
+
+    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+        return Normal(parameters, 1.0, validate_args=False)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return total((parameters - x).square() / 2 + log(2 * pi) / 2, x)
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102
+        return (square - mean.square()).sum()
+
+
+class Gaussian(SquaredError):
+    """`gaussian`: -log of a Normal of variance 1 less its constant, which is half the squared error."""
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return super().__call__(parameters, x) / 2
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102
+        return super().constant(mean, square) / 2
+
+
+class Binary(Cost):
+    """`bernoulli`: the cross-entropy of values in [0, 1] under logits."""
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return total(F.softplus(parameters) - x * parameters, x)
+
+    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+        return Bernoulli(logits=parameters, validate_args=False)
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+        return -(torch.xlogy(mean, mean) + torch.special.xlog1py(1 - mean, -mean)).sum()
+
+
+class CrossEntropy(Cost):
+    """`categorical`: -log of the class's probability under logits `(*, N, ..., classes)`."""
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return -total(pick(parameters.log_softmax(-1), x), x)
+
+    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+        return Categorical(logits=parameters, validate_args=False)
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+        return -torch.xlogy(mean, mean).sum()
+
+
+class OneHotError(Cost):
+    """`l2` of classes: the squared error against the one-hot code, which is never built.
+
+    Its likelihood is Categorical over the outputs, clamped to be positive and normalised.
+    """
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        return total(parameters.square().sum(-1) - 2 * pick(parameters, x) + 1, x)
+
+    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+        return Categorical(probs=parameters.clamp(min=1e-6), validate_args=False)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+        p = parameters.clamp(min=1e-6)
+        return -total((pick(p, x) / p.sum(-1)).log(), x)
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+        return (mean * (1 - mean)).sum()
+
+
+NUMERIC: dict[str, Cost] = {"gaussian": Gaussian("gaussian"), "bernoulli": Binary("bernoulli"), "l2": SquaredError("l2")}
+"""Costs of modalities whose values are numbers."""
+
+DISCRETE: dict[str, Cost] = {"categorical": CrossEntropy("categorical"), "l2": OneHotError("l2")}
+"""Costs of modalities whose values are classes."""
+
+
+class Choice:
+    """A field of a modality that is set by a cost's name and holds the cost.
+
+    Arguments:
+        costs: The costs to choose from, by name.
+        default: The name of the default.
+    """
+
+    def __init__(self, costs: dict[str, Cost], default: str) -> None:
+        self.costs, self.default = costs, default
+
+    @overload
+    def __get__(self, instance: None, owner: type) -> str: ...
+    @overload
+    def __get__(self, instance: Modality, owner: type) -> Cost: ...
+    def __get__(self, instance: Modality | None, owner: type) -> Cost | str:
+        # A dataclass reads a field's default from its class.
+        return self.default if instance is None else instance.__dict__["cost"]
+
+    def __set__(self, instance: Modality, value: str) -> None:
+        if value not in self.costs:
+            raise ValueError(f"cost must be one of {', '.join(map(repr, self.costs))}; got {value!r}")
+        instance.__dict__["cost"] = self.costs[value]
+
+
+def total(cost: Tensor, x: Tensor) -> Tensor:
+    """The sum over each value's elements, `(*, N, *shape) -> (*, N)`; x is `(N, *shape)`."""
+    return cost.flatten(1 - x.dim()).sum(-1) if x.dim() > 1 else cost
+
+
+def pick(scores: Tensor, x: Tensor) -> Tensor:
+    """The score of class x, `(*, N, ..., C) -> (*, N, ...)`; that of class 0 where x is a blank (-1)."""
+    index = x.clamp(min=0).expand(scores.shape[:-1])
+    return scores.gather(-1, index[..., None]).squeeze(-1)

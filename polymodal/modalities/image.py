@@ -1,0 +1,116 @@
+"""Pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from polymodal.modalities.base import Costed
+from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.networks import picture_decoder, picture_encoder, picture_widths
+
+if TYPE_CHECKING:
+    import PIL.Image
+    from torch.distributions import Distribution
+
+__all__ = ["Image"]
+
+
+@dataclass(frozen=True)
+class Image(Costed):
+    """A picture: uint8 in tables, `(channels, height, width)` in [0, 1] for networks.
+
+    Arguments:
+        channels: 1 (grey), 3 (RGB) or any other number of planes.
+        height: In pixels.
+        width: In pixels.
+        widths: Channels of the convolutions, each of which halves both sides; by default as many as bring the
+            longer side to 4 pixels: 32-64-128 for 28x28, 32-64-128-256 for 64x64, as in the paper.
+        cost: "gaussian" (of variance 1), "bernoulli" or "l2" (the paper's).
+
+    Example:
+        >>> picture = Image(3, 17, 40)
+        >>> picture.decoder(8)(picture.encoder(8)(torch.rand(2, 3, 17, 40))).shape
+        torch.Size([2, 3, 17, 40])
+    """
+
+    channels: int
+    height: int
+    width: int
+    widths: tuple[int, ...] | None = None
+    cost: Choice = Choice(NUMERIC, "gaussian")
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """`(channels, height, width)`."""
+        return self.channels, self.height, self.width
+
+    @property
+    def metric(self) -> str:
+        """Structural similarity."""
+        return "ssim"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """uint8."""
+        return torch.uint8
+
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
+        """Bytes to [0, 1]; floats are taken to be in [0, 1] already."""
+        return x.to(dtype) / 255 if x.dtype == torch.uint8 else x.to(dtype)
+
+    def read(self, raw: PIL.Image.Image | np.ndarray | str | Path) -> Tensor:
+        """A PIL picture, a file, or a uint8 array `(height, width[, channels])`; resized where it must be.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: PIL knows no colour mode of so many channels.
+        """
+        import PIL.Image
+
+        if isinstance(raw, str | Path):
+            with PIL.Image.open(raw) as file:
+                return self.read(file.copy())
+        picture = PIL.Image.fromarray(raw.squeeze()) if isinstance(raw, np.ndarray) else raw
+        picture = picture.convert(self._mode).resize((self.width, self.height))
+        return torch.from_numpy(np.array(picture)).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
+
+    def write(self, value: Tensor) -> PIL.Image.Image:
+        """Values in [0, 1], or bytes, as a PIL picture."""
+        import PIL.Image
+
+        if value.dtype != torch.uint8:
+            value = (value.clamp(0, 1) * 255).round().to(torch.uint8)
+        return PIL.Image.fromarray(value.permute(1, 2, 0).squeeze(-1).cpu().numpy(), self._mode)
+
+    def encoder(self, features: int) -> nn.Module:
+        """Convolutions, `(N, *shape) -> (N, features)`."""
+        return picture_encoder(self.shape, self._widths, features)
+
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
+        network = picture_decoder(latent_dim, self.shape, self._widths)
+        return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The mean, in [0, 1]."""
+        return distribution.mean
+
+    @property
+    def _widths(self) -> tuple[int, ...]:
+        return self.widths or picture_widths(self.height, self.width)
+
+    @property
+    def _mode(self) -> Any:
+        modes = {1: "L", 3: "RGB", 4: "RGBA"}
+        if self.channels not in modes:
+            raise ValueError(
+                f"pictures of {self.channels} channels cannot be read or written: channels must be 1, 3 or 4 "
+                "for that; pass tensors instead"
+            )
+        return modes[self.channels]

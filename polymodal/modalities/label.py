@@ -1,0 +1,130 @@
+"""Classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polymodal.modalities.base import Costed
+from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.networks import mlp
+
+if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
+__all__ = ["Label"]
+
+
+@dataclass(frozen=True)
+class Label(Costed):
+    """One of several classes: an int64 index, `()`; -1 is the blank, which the encoder sees as zeros.
+
+    Arguments:
+        classes: Their number.
+        names: What people call them, in order; by default the indices.
+        hidden: Sizes of the hidden layers of both networks.
+        cost: "categorical" or "l2" (the paper's, against the one-hot code; the head then ends in a sigmoid).
+
+    Example:
+        >>> species = Label(2, names=("cat", "dog"))
+        >>> species.read("dog"), species.write(torch.tensor(0))
+        (tensor(1), 'cat')
+    """
+
+    classes: int
+    names: tuple[str, ...] | None = None
+    hidden: tuple[int, ...] = (32,)
+    cost: Choice = Choice(DISCRETE, "categorical")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.names is not None and len(self.names) != self.classes:
+            raise ValueError(f"names must name all {self.classes} classes; got {len(self.names)} names")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`()`."""
+        return ()
+
+    @property
+    def metric(self) -> str:
+        """Accuracy."""
+        return "acc"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """int64."""
+        return torch.int64
+
+    @property
+    def blank(self) -> Tensor:
+        """-1, no class."""
+        return torch.tensor(-1)
+
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        """Indices stay indices."""
+        return x.long()
+
+    def check(self, x: Tensor) -> None:
+        """Refuse observed values outside of 0..classes - 1.
+
+        Raises:
+            ValueError: Names the first such value.
+        """
+        wrong = (x < 0) | (x >= self.classes)
+        if wrong.any():
+            raise ValueError(f"classes must be in 0..{self.classes - 1} where observed; got {int(x[wrong][0])}")
+
+    def read(self, raw: str | int) -> Tensor:
+        """A class's name, or its index.
+
+        Raises:
+            ValueError: There is no such class.
+        """
+        if self.names is not None and str(raw) in self.names:
+            return torch.tensor(self.names.index(str(raw)))
+        if isinstance(raw, str) or not 0 <= raw < self.classes:
+            known = f"0..{self.classes - 1}" if self.names is None else ", ".join(self.names)
+            raise ValueError(f"a class must be one of {known}; got {raw!r}")
+        return torch.tensor(int(raw))
+
+    def write(self, value: Tensor) -> str | int:
+        """A class's name, or its index if it has none."""
+        return int(value) if self.names is None else self.names[int(value)]
+
+    def encoder(self, features: int) -> nn.Module:
+        """Fully connected on the one-hot code, `(N,) -> (N, features)`."""
+        return nn.Sequential(OneHot(self.classes), *mlp(self.classes, self.hidden, features))
+
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
+        network = mlp(latent_dim, self.hidden, self.classes)
+        return network.append(nn.Sigmoid()) if self.cost == "l2" else network
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The most probable class, `(*, N)`."""
+        return distribution.mode
+
+    def dense(self, x: Tensor) -> Tensor:
+        """The one-hot code, `(N, classes)`."""
+        return F.one_hot(x, self.classes).double()
+
+
+class OneHot(nn.Module):
+    """Indices `(N,)` to one-hot codes `(N, classes)`, -1 to zeros, in the dtype of the network behind it."""
+
+    like: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(N,)` int64 to `(N, classes)`."""
+        code = F.one_hot(x + 1, self.classes + 1)[..., 1:]
+        return code.to(self.like.dtype)

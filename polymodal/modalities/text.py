@@ -1,0 +1,190 @@
+"""Words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from polymodal.modalities.base import Costed
+from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.networks import TokenEncoder, mlp
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch.distributions import Distribution
+
+__all__ = ["END", "PADDING", "UNKNOWN", "Text"]
+
+PADDING, END, UNKNOWN = 0, 1, 2
+"""Tokens that stand for no word; words are counted from 3."""
+
+SPECIAL = ("[PAD]", "[END]", "[UNK]")
+
+
+@dataclass(frozen=True)
+class Text(Costed):
+    """A text of at most `length` tokens: int64, `(length,)`: words, an end token, padding.
+
+    Texts are put in lower case and split at white space and punctuation. Longer ones are cut, and an unknown
+    word becomes the unknown token.
+
+    Arguments:
+        length: Number of tokens L, the end token among them.
+        vocabulary: The words, in the order of their tokens. `Text.learn` takes them from texts.
+        width: Size of an embedding; 512 in the paper, as below.
+        layers: Transformer layers of the encoder.
+        heads: Attention heads per layer.
+        feedforward: Size of the hidden layer within each transformer layer.
+        dropout: Probability within the encoder.
+        hidden: Sizes of the hidden layers of the decoder.
+        cost: "categorical" or "l2" (the paper's, against one-hot codes).
+
+    Example:
+        >>> caption = Text.learn(["a red bird", "a blue bird"], length=5)
+        >>> caption.vocabulary
+        ('a', 'bird', 'blue', 'red')
+        >>> caption.read("A green bird")
+        tensor([3, 2, 4, 1, 0])
+        >>> caption.write(caption.read("A green bird"))
+        'a [UNK] bird'
+    """
+
+    length: int
+    vocabulary: tuple[str, ...]
+    width: int = 512
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 1024
+    dropout: float = 0.5
+    hidden: tuple[int, ...] = (512,)
+    cost: Choice = Choice(DISCRETE, "categorical")
+
+    @classmethod
+    def learn(cls, texts: Iterable[str], length: int | None = None, size: int = 30_000, **arguments: Any) -> Text:
+        """A modality whose vocabulary is that of `texts`: pass those of the training split only.
+
+        Arguments:
+            texts: To learn from.
+            length: Number of tokens; by default the longest text's, and one for its end.
+            size: At most so many words, the most frequent ones.
+            **arguments: The modality's other arguments.
+
+        Returns:
+            The modality; words are ordered by frequency, then alphabetically.
+        """
+        from tokenizers.trainers import WordLevelTrainer
+
+        texts = list(texts)
+        tokenizer = _tokenizer((), None)
+        trainer: Any = WordLevelTrainer(
+            vocab_size=size + len(SPECIAL), special_tokens=list(SPECIAL), show_progress=False
+        )
+        tokenizer.train_from_iterator(texts, trainer)
+        words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
+        if length is None:
+            length = 1 + max(len(ids.ids) for ids in tokenizer.encode_batch(texts))
+        return cls(length, tuple(word for word, _ in words[len(SPECIAL) :]), **arguments)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(length,)`."""
+        return (self.length,)
+
+    @property
+    def metric(self) -> str:
+        """BLEU on n-grams up to three."""
+        return "bleu-3"
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """int64."""
+        return torch.int64
+
+    @property
+    def tokens(self) -> int:
+        """Number of tokens V: the words and three special ones."""
+        return len(SPECIAL) + len(self.vocabulary)
+
+    @property
+    def blank(self) -> Tensor:
+        """An empty text: the end token, then padding."""
+        blank = torch.full(self.shape, PADDING)
+        blank[0] = END
+        return blank
+
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+        """Tokens stay tokens."""
+        return x.long()
+
+    def check(self, x: Tensor) -> None:
+        """Refuse observed tokens outside of the vocabulary.
+
+        Raises:
+            ValueError: Names the first such token.
+        """
+        wrong = (x < 0) | (x >= self.tokens)
+        if wrong.any():
+            raise ValueError(f"tokens must be in 0..{self.tokens - 1} where observed; got {int(x[wrong][0])}")
+
+    def read(self, raw: str) -> Tensor:
+        """A text as tokens, `(length,)`."""
+        return torch.tensor(_tokenizer(self.vocabulary, self.length).encode(raw).ids)
+
+    def write(self, value: Tensor) -> str:
+        """Tokens `(length,)` as words, end and padding dropped wherever they stand."""
+        words = SPECIAL + self.vocabulary
+        return " ".join(words[token] for token in value.tolist() if token not in (END, PADDING))
+
+    def encoder(self, features: int) -> nn.Module:
+        """A transformer, `(N, length) -> (N, features)`."""
+        return TokenEncoder(
+            self.tokens,
+            self.length,
+            features,
+            padding=PADDING,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            feedforward=self.feedforward,
+            dropout=self.dropout,
+        )
+
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
+        network = mlp(latent_dim, self.hidden, self.length * self.tokens)
+        return network.append(nn.Unflatten(1, (self.length, self.tokens)))
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The most probable token of each position, `(*, N, length)`."""
+        return distribution.mode
+
+    def dense(self, x: Tensor) -> Tensor:
+        """One-hot codes, `(N, length, tokens)`."""
+        return F.one_hot(x, self.tokens).double()
+
+
+@lru_cache(maxsize=64)
+def _tokenizer(vocabulary: tuple[str, ...], length: int | None) -> Tokenizer:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.normalizers import Lowercase
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    words = {word: i for i, word in enumerate(SPECIAL + vocabulary)}
+    tokenizer: Any = Tokenizer(WordLevel(words, unk_token=SPECIAL[UNKNOWN]))
+    tokenizer.normalizer = Lowercase()
+    tokenizer.pre_tokenizer = Whitespace()
+    if length is not None:
+        tokenizer.post_processor = TemplateProcessing(
+            single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)]
+        )
+        tokenizer.enable_truncation(length)
+        tokenizer.enable_padding(length=length, pad_id=PADDING, pad_token=SPECIAL[PADDING])
+    return tokenizer

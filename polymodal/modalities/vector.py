@@ -1,0 +1,110 @@
+"""Numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.modalities.base import Costed
+from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.networks import mlp
+
+if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
+__all__ = ["Vector"]
+
+
+@dataclass(frozen=True)
+class Vector(Costed):
+    """A few numbers, or a curve: float, `(size,)`.
+
+    Tables hold `(raw - center) / scale`; `read` and `write` translate. Costs and scores are in these units.
+
+    Arguments:
+        size: How many numbers.
+        center: What is subtracted, `size` numbers in users' units; by default nothing.
+        scale: What is divided by, `size` positive numbers in users' units; by default nothing.
+        hidden: Sizes of the hidden layers of both networks.
+        activation: What ends the decoder: "linear", or "sigmoid" for values in [0, 1] (the paper's
+            trajectories).
+        cost: "gaussian" (of variance 1), "bernoulli" (values in [0, 1]) or "l2" (the paper's).
+
+    Example:
+        >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
+        >>> size.read([150.0, 10.0])
+        tensor([1., 0.])
+        >>> size.write(torch.tensor([1.0, 0.0])).tolist()
+        [150.0, 10.0]
+    """
+
+    size: int
+    center: tuple[float, ...] | None = None
+    scale: tuple[float, ...] | None = None
+    hidden: tuple[int, ...] = (512, 512)
+    activation: Literal["linear", "sigmoid"] = "linear"
+    cost: Choice = Choice(NUMERIC, "gaussian")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("center", "scale"):
+            numbers = getattr(self, name)
+            if numbers is not None and len(numbers) != self.size:
+                raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
+        if self.scale is not None and min(self.scale) <= 0:
+            raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """`(size,)`."""
+        return (self.size,)
+
+    @property
+    def metric(self) -> str:
+        """The root of the mean squared error."""
+        return "rmse"
+
+    def read(self, raw: Sequence[float] | Tensor) -> Tensor:
+        """Numbers in users' units, `(size,)`, as a table holds them.
+
+        Raises:
+            ValueError: There are not `size` of them.
+        """
+        value = torch.as_tensor(raw, dtype=torch.float64).reshape(-1)
+        if len(value) != self.size:
+            raise ValueError(f"a vector must have {self.size} numbers; got {len(value)}")
+        return ((value - self._center) / self._scale).float()
+
+    def write(self, value: Tensor) -> Tensor:
+        """Numbers in users' units, `(size,)` float64."""
+        return value.detach().cpu().double() * self._scale + self._center
+
+    def show(self, value: Tensor) -> str:
+        """The numbers in users' units, the first eight of them, to three digits."""
+        numbers = self.write(value).tolist()
+        return ", ".join(f"{number:.3g}" for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+
+    def encoder(self, features: int) -> nn.Module:
+        """Fully connected, `(N, size) -> (N, features)`."""
+        return mlp(self.size, self.hidden, features)
+
+    def decoder(self, latent_dim: int) -> nn.Module:
+        """Fully connected, `(N, latent_dim) -> (N, size)`."""
+        network = mlp(latent_dim, self.hidden, self.size)
+        return network.append(nn.Sigmoid()) if self.activation == "sigmoid" and self.cost != "bernoulli" else network
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The mean, `(*, N, size)`."""
+        return distribution.mean
+
+    @property
+    def _center(self) -> Tensor:
+        return torch.tensor(self.center or [0.0] * self.size, dtype=torch.float64)
+
+    @property
+    def _scale(self) -> Tensor:
+        return torch.tensor(self.scale or [1.0] * self.size, dtype=torch.float64)

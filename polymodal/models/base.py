@@ -1,0 +1,263 @@
+"""What every model provides, and all that can be written on it once."""
+
+from __future__ import annotations
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal import checkpoint
+from polymodal.batch import Batch, Rows
+from polymodal.distributions import DiagNormal
+
+if TYPE_CHECKING:
+    from polymodal.schema import Schema
+
+__all__ = ["Given", "Loss", "Model", "Weights", "answering", "evaluating"]
+
+Given = list[str] | Tensor | None
+"""What a model is given: all that is observed, names, or bool `(*, B, M)`, `(*, 1, M)`."""
+
+Weights = Literal["balanced", "sum"] | Mapping[str, float]
+"""What the modalities' reconstruction terms weigh."""
+
+FORMAT = 1
+
+
+class Loss(NamedTuple):
+    """What one training step minimises."""
+
+    total: Tensor
+    """A scalar."""
+    terms: dict[str, Tensor]
+    """Scalars for the log: "cost/<modality>", unweighted, and "penalty/<name>"."""
+
+
+class Model(nn.Module, ABC):
+    """A joint model of a schema's modalities.
+
+    A subclass sets `encoders` or its like, and implements `encode` and `loss`; its constructor's arguments are
+    attributes of the same names. Everything that people use is written here, on these.
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the shared code.
+        weights: "balanced" makes a modality's cost relative to that of its best constant prediction, so that
+            none drowns another (`fit` measures it before its first step); "sum" is 1 for all; or numbers by name.
+    """
+
+    name: str
+    """The key under which the model is registered."""
+    deterministic = False
+    """Whether the posterior is one code per row."""
+    weight: Tensor
+    weighed: Tensor
+    decoders: nn.ModuleList
+
+    def __init__(self, schema: Schema, latent_dim: int, weights: Weights) -> None:
+        super().__init__()
+        self.schema, self.latent_dim, self.weights = schema, latent_dim, weights
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
+        if isinstance(weights, str) and weights not in ("balanced", "sum"):
+            raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
+        self.register_buffer("weight", torch.ones(len(schema)))
+        self.register_buffer("weighed", torch.tensor(weights != "balanced"))
+        if isinstance(weights, Mapping):
+            for name, number in weights.items():
+                self.weight[schema.index(name)] = number
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What the model was made with, but for the schema."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "schema"}
+
+    def __repr__(self) -> str:
+        arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
+        return f"build({self.name!r}, {self.schema!r}{arguments})"
+
+    @property
+    def code_dim(self) -> int:
+        """Size of all of z."""
+        return self.latent_dim
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z), on the model's device and in its dtype."""
+        zeros = self.weight.new_zeros(self.code_dim)
+        return DiagNormal(zeros, zeros + 1)
+
+    @abstractmethod
+    def encode(self, batch: Rows, given: Given = None) -> Distribution:
+        """q(z | x_V, b): batch shape `(*, B)`, event shape `(code_dim,)`.
+
+        Arguments:
+            batch: B rows.
+            given: All that is observed, or names, or bool `(*, B, M)` or `(*, 1, M)`, whose leading axes are
+                independent conditionings. A row sees what is both given and observed.
+
+        Raises:
+            ValueError: A row is left with nothing.
+        """
+
+    @abstractmethod
+    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+        """What a training step minimises on a batch.
+
+        Arguments:
+            batch: B rows.
+            progress: How far the penalty's warm-up has come, in [0, 1].
+        """
+
+    def forward(self, batch: Batch, progress: float = 1.0) -> Loss:
+        """`loss`, under the name that wrappers for several devices call."""
+        return self.loss(batch, progress=progress)
+
+    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
+        """The decoders' parameters of p(x_m | z), `(*, B, ...)` by name.
+
+        Arguments:
+            z: Codes, `(*, B, code_dim)`.
+            only: Names; by default all.
+        """
+        rows = z.flatten(0, -2)
+        outputs = {name: self.decoders[self.schema.index(name)](rows) for name in self._names(only)}
+        return {name: output.unflatten(0, z.shape[:-1]) for name, output in outputs.items()}
+
+    def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
+        """p(x_m | z) by name, batch shape `(*, B)`, of codes `(*, B, code_dim)`."""
+        return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
+
+    def predict(
+        self, batch: Rows, given: Given = None, to: list[str] | None = None
+    ) -> dict[str, Distribution]:
+        """p(x_m | z) by name, at the posterior's mean given V; batch shape `(*, B)`."""
+        with answering(self):
+            return self.decode(self.encode(self._here(batch), given).mean, to)
+
+    def translate(
+        self,
+        batch: Rows,
+        given: Given = None,
+        to: list[str] | None = None,
+        samples: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Values of any modalities from any others.
+
+        Arguments:
+            batch: B rows.
+            given: What to start from, as in `encode`.
+            to: Names of what to make; by default every modality.
+            samples: Draws from the posterior; by default one answer, from its mean.
+
+        Returns:
+            By name, `(*, B, *shape)`, or `(samples, *, B, *shape)`: pictures in [0, 1], classes and tokens as
+            indices. `Schema.write` gives them as users hold them.
+
+        Raises:
+            ValueError: A row is left with nothing, a name is unknown, or a deterministic model is asked for draws.
+        """
+        if samples is not None and self.deterministic:
+            raise ValueError(
+                "this model's encoder is deterministic, so it has one answer per row; leave out samples, "
+                "or build it with stochastic=True"
+            )
+        with answering(self):
+            posterior = self.encode(self._here(batch), given)
+            z = posterior.mean if samples is None else posterior.sample(torch.Size([samples]))
+            return self._values(z, to)
+
+    def reconstruct(self, batch: Rows, to: list[str] | None = None) -> dict[str, Tensor]:
+        """`translate` from all that each row has."""
+        return self.translate(batch, None, to)
+
+    def embed(self, batch: Rows, given: Given = None) -> Tensor:
+        """The posterior's mean, `(*, B, code_dim)`."""
+        with answering(self):
+            return self.encode(self._here(batch), given).mean
+
+    def sample(self, n: int, to: list[str] | None = None) -> dict[str, Tensor]:
+        """n rows from the prior, `(n, *shape)` by name."""
+        with answering(self):
+            return self._values(self.prior.sample(torch.Size([n])), to)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `weights.safetensors` and `model.json` into an empty folder or over a model.
+
+        Raises:
+            ValueError: The folder holds something else, or a modality is not registered.
+        """
+        document = {
+            "format": FORMAT,
+            "model": self.name,
+            "arguments": self.arguments,
+            "schema": self.schema.to_json(),
+        }
+        return checkpoint.write(folder, {"model.json": document, "weights.safetensors": self.state_dict()})
+
+    def condition(self, observed: Tensor, given: Given) -> Tensor:
+        """What each row sees, `(*, B, M)` bool: what is both given and observed.
+
+        Raises:
+            TypeError: `given` is a tensor of another type than bool, or a single name.
+            ValueError: A row is left with nothing, or `given` has too few axes.
+        """
+        if given is None:
+            given = torch.ones_like(observed)
+        elif isinstance(given, Tensor):
+            if given.dtype != torch.bool:
+                raise TypeError(f"given must be bool where it is a tensor; got {given.dtype}")
+            rows, columns = given.shape[-2:] if given.dim() > 1 else (0, 0)
+            if rows not in (1, len(observed)) or columns != len(self.schema):
+                raise ValueError(
+                    f"given must end in rows and modalities, (*, 1, {len(self.schema)}) or "
+                    f"(*, {len(observed)}, {len(self.schema)}); got {tuple(given.shape)}"
+                )
+        elif isinstance(given, str):
+            raise TypeError(f"given must be a list of names; got one string; write [{given!r}]")
+        else:
+            given = self.schema.mask(given).expand(1, -1)
+        b = given.to(observed.device) & observed
+        if not (seen := b.any(-1)).all():
+            row = int((~seen).nonzero()[0, -1])
+            has = [name for name, here in zip(self.schema, observed[row].tolist(), strict=True) if here]
+            raise ValueError(
+                f"every row must be given something that it has; row {row} has only {', '.join(has) or 'nothing'}, "
+                "none of which was given"
+            )
+        return b
+
+    def _names(self, only: list[str] | None) -> list[str]:
+        return list(self.schema) if only is None else only
+
+    def _values(self, z: Tensor, to: list[str] | None) -> dict[str, Tensor]:
+        return {name: self.schema[name].value(p) for name, p in self.decode(z, to).items()}
+
+    def _here(self, batch: Rows) -> Batch:
+        return Batch(batch.values, batch.observed).to(self.weight.device)
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode; every part is then left as it was."""
+    training = [part for part in module.modules() if part.training]
+    module.eval()
+    try:
+        yield
+    finally:
+        for part in training:
+            part.training = True
+
+
+@contextmanager
+def answering(model: nn.Module) -> Iterator[None]:
+    """Evaluation and inference mode; every part is then left as it was."""
+    with evaluating(model), torch.inference_mode():
+        yield

@@ -1,0 +1,25 @@
+"""Networks from tensors to tensors. They know no modality."""
+
+from polymodal.networks.conditioner import Conditioner
+from polymodal.networks.conv import (
+    picture_decoder,
+    picture_encoder,
+    picture_widths,
+    spectrogram_decoder,
+    spectrogram_encoder,
+)
+from polymodal.networks.fusion import Fusion
+from polymodal.networks.mlp import mlp
+from polymodal.networks.transformer import TokenEncoder
+
+__all__ = [
+    "Conditioner",
+    "Fusion",
+    "TokenEncoder",
+    "mlp",
+    "picture_decoder",
+    "picture_encoder",
+    "picture_widths",
+    "spectrogram_decoder",
+    "spectrogram_encoder",
+]

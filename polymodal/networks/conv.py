@@ -1,0 +1,112 @@
+"""Convolutional networks for pictures and spectrograms of any size.
+
+Both families halve a side with each strided layer, and the decoder mirrors the encoder's sizes one by one,
+so no input has to be padded or cropped. For 28x28 and 64x64 pictures and for 32x128 spectrograms the layers
+are those of the paper's appendix.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from math import ceil, log2, prod
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["picture_decoder", "picture_encoder", "picture_widths", "spectrogram_decoder", "spectrogram_encoder"]
+
+
+def picture_widths(height: int, width: int) -> tuple[int, ...]:
+    """Channels per layer that bring the longer side to 4 pixels or fewer: 32, 64, 128, and 256 from there on.
+
+    Example:
+        >>> picture_widths(28, 28), picture_widths(64, 64), picture_widths(17, 40)
+        ((32, 64, 128), (32, 64, 128, 256), (32, 64, 128, 256))
+    """
+    layers = max(1, ceil(log2(max(height, width, 5) / 4)))
+    return tuple(min(32 * 2**i, 256) for i in range(layers))
+
+
+def picture_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
+    """Convolutions (kernel 3, stride 2, padding 1), then two linear layers: `(N, *shape) -> (N, features)`.
+
+    Source: MAC-WAE, appendix, table of networks.
+    """
+    channels, *size = shape
+    sizes = _halvings(size, len(widths))
+    layers: list[nn.Module] = []
+    for a, b in pairwise([channels, *widths]):
+        layers += [nn.Conv2d(a, b, 3, stride=2, padding=1), nn.ReLU()]
+    return nn.Sequential(*layers, *_flat(widths[-1] * prod(sizes[-1]), features))
+
+
+def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
+    """The mirror of `picture_encoder`, transposed: `(N, latent_dim) -> (N, *shape)`, the last layer linear.
+
+    Source: MAC-WAE, appendix, table of networks.
+    """
+    channels, *size = shape
+    sizes = _halvings(size, len(widths))
+    layers = _unflat(latent_dim, (widths[-1], *sizes[-1]))
+    for (a, b), target in zip(pairwise([*reversed(widths), channels]), reversed(sizes[:-1]), strict=True):
+        # A transposed convolution (kernel 3, stride 2, padding 1) makes 2n - 1 of n, and 2n with padding.
+        padding = tuple(1 - side % 2 for side in target)
+        layers += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=padding), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+def spectrogram_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
+    """One convolution over all mels, then strided ones over time: `(N, 1, frames, mels) -> (N, features)`.
+
+    Source: MAC-WAE, appendix, table of networks.
+    """
+    channels, frames, mels = shape
+    lengths = _floor_halvings(frames, len(widths) - 1)
+    layers: list[nn.Module] = [nn.Conv2d(channels, widths[0], (1, mels)), nn.ReLU()]
+    used = widths[: len(lengths)]
+    for a, b in pairwise(used):
+        layers += [nn.Conv2d(a, b, (4, 1), stride=(2, 1), padding=(1, 0)), nn.ReLU()]
+    return nn.Sequential(*layers, *_flat(used[-1] * lengths[-1], features))
+
+
+def spectrogram_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
+    """The mirror of `spectrogram_encoder`: `(N, latent_dim) -> (N, 1, frames, mels)`, the last layer linear.
+
+    Source: MAC-WAE, appendix, table of networks.
+    """
+    channels, frames, mels = shape
+    lengths = _floor_halvings(frames, len(widths) - 1)
+    used = widths[: len(lengths)]
+    layers = _unflat(latent_dim, (used[-1], lengths[-1], 1))
+    for (a, b), target in zip(pairwise(reversed(used)), reversed(lengths[:-1]), strict=True):
+        # A transposed convolution (kernel 4, stride 2, padding 1) makes 2n of n, and 2n + 1 with padding.
+        layers += [
+            nn.ConvTranspose2d(a, b, (4, 1), stride=(2, 1), padding=(1, 0), output_padding=(target % 2, 0)),
+            nn.ReLU(),
+        ]
+    return nn.Sequential(*layers, nn.ConvTranspose2d(used[0], channels, (1, mels)))
+
+
+def _halvings(size: Sequence[int], times: int) -> list[tuple[int, ...]]:
+    sizes = [tuple(size)]
+    for _ in range(times):
+        sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
+    return sizes
+
+
+def _floor_halvings(length: int, times: int) -> list[int]:
+    lengths = [length]
+    while len(lengths) <= times and lengths[-1] > 1:
+        lengths.append(lengths[-1] // 2)
+    return lengths
+
+
+def _flat(n: int, features: int) -> list[nn.Module]:
+    return [nn.Flatten(), nn.Linear(n, features), nn.ReLU(), nn.Linear(features, features)]
+
+
+def _unflat(latent_dim: int, shape: tuple[int, ...]) -> list[nn.Module]:
+    return [nn.Linear(latent_dim, prod(shape)), nn.ReLU(), nn.Unflatten(1, shape)]

@@ -1,0 +1,64 @@
+"""The joint encoder over concatenated features, computed once for many conditionings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.networks.mlp import mlp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["Fusion"]
+
+
+class Fusion(nn.Module):
+    """An MLP on the concatenation of M feature vectors, each of which is either a row's own or a blank.
+
+    The first layer is linear in the concatenation, so its share of each feature vector is computed once and
+    every conditioning is a choice between two of these shares. The result is that of the plain MLP on the
+    concatenation, at a cost for K conditionings that hardly grows with K.
+
+    Arguments:
+        parts: Number of feature vectors M.
+        features: Size F of each.
+        extra: Size of a further vector that is never hidden (the conditioner's); 0 for none.
+        hidden: Sizes of the hidden layers.
+        out: Size of the output.
+
+    Example:
+        >>> f = Fusion(2, 3, 0, [8], 4)
+        >>> f(torch.zeros(5, 2, 3), torch.zeros(2, 3), torch.ones(7, 5, 2, dtype=torch.bool)).shape
+        torch.Size([7, 5, 4])
+    """
+
+    def __init__(self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int) -> None:
+        super().__init__()
+        self.network = mlp(parts * features + extra, hidden, out)
+        self.parts, self.features = parts, features
+
+    def forward(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None = None) -> Tensor:
+        """Every conditioning of every row.
+
+        Arguments:
+            known: Features of the rows, `(B, M, F)`.
+            blank: Features of a hidden modality, `(M, F)`.
+            b: True chooses `known`, `(*, B, M)` or `(*, 1, M)` bool.
+            extra: `(*, B, extra)` or `(*, 1, extra)`.
+
+        Returns:
+            `(*, B, out)`.
+        """
+        first, rest = self.network[0], self.network[1:]
+        split = self.parts * self.features
+        weight = first.weight[:, :split].unflatten(1, (self.parts, self.features))  # (H, M, F)
+        hidden = torch.einsum("mf,hmf->h", blank, weight) + first.bias
+        shares = torch.einsum("bmf,hmf->bmh", known - blank, weight)
+        h = torch.einsum("...bm,bmh->...bh", b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2]), shares)
+        h = h + hidden
+        if extra is not None:
+            h = h + extra @ first.weight[:, split:].mT
+        return rest(h)

@@ -1,0 +1,32 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["mlp"]
+
+
+def mlp(features: int, hidden: Sequence[int], out: int) -> nn.Sequential:
+    """Linear layers with a ReLU between them; the last one is linear.
+
+    Arguments:
+        features: Size of the input, `(N, features)`.
+        hidden: Sizes of the hidden layers; empty for one linear map.
+        out: Size of the output, `(N, out)`.
+
+    Example:
+        >>> import torch
+        >>> mlp(3, [8, 8], 2)(torch.zeros(5, 3)).shape
+        torch.Size([5, 2])
+    """
+    layers: list[nn.Module] = []
+    for a, b in pairwise([features, *hidden, out]):
+        layers += [nn.Linear(a, b), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])

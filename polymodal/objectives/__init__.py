@@ -1,0 +1,1 @@
+"""The mathematics of the objectives. It knows no modality."""

@@ -1,0 +1,197 @@
+"""The modalities of a data set, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch, Rows
+from polymodal.modalities import MODALITIES, Modality
+from polymodal.names import lookup, unknown
+
+__all__ = ["Schema"]
+
+
+class Schema(Mapping[str, Modality]):
+    """An ordered mapping from names to modalities; it reads, hides and writes rows.
+
+    Arguments:
+        modalities: By name, in the order of the columns of `Batch.observed`.
+        groups: Names of modalities that count as one in tables of scores and in balanced weights.
+
+    Raises:
+        ValueError: There are no modalities, or a group names one that is not there.
+
+    Example:
+        >>> from polymodal.modalities import Label, Vector
+        >>> schema = Schema({"size": Vector(2), "species": Label(3)})
+        >>> batch = schema.batch({"size": torch.rand(4, 2), "species": torch.tensor([0, 1, 2, 0])})
+        >>> batch.observed.shape
+        torch.Size([4, 2])
+        >>> schema.replace(cost="l2")["species"]
+        Label(classes=3, names=None, hidden=(32,), cost='l2')
+    """
+
+    def __init__(
+        self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None
+    ) -> None:
+        if not modalities:
+            raise ValueError("a schema must have at least one modality; got none")
+        self.modalities = dict(modalities)
+        self.groups = {group: list(names) for group, names in (groups or {}).items()}
+        for name in (name for names in self.groups.values() for name in names):
+            self.index(name)
+
+    def __getitem__(self, name: str) -> Modality:
+        return self.modalities[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.modalities)
+
+    def __len__(self) -> int:
+        return len(self.modalities)
+
+    def __repr__(self) -> str:
+        groups = f", groups={self.groups!r}" if self.groups else ""
+        return f"Schema({self.modalities!r}{groups})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Schema) and self.to_json() == other.to_json()
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    def index(self, name: str) -> int:
+        """The column of a modality in `Batch.observed`.
+
+        Raises:
+            ValueError: There is no such modality.
+        """
+        if name not in self.modalities:
+            raise unknown(name, self, "modality")
+        return list(self).index(name)
+
+    def mask(self, names: list[str], device: torch.device | str | None = None) -> Tensor:
+        """True for the named modalities, `(M,)` bool.
+
+        Raises:
+            ValueError: One of them does not exist.
+        """
+        mask = torch.zeros(len(self), dtype=torch.bool)
+        mask[[self.index(name) for name in names]] = True
+        return mask.to(device)
+
+    def batch(self, values: Mapping[str, Tensor]) -> Batch:
+        """Rows that have all that `values` holds, and none of the other modalities."""
+        rows = {len(value) for value in values.values()}
+        if len(rows) != 1:
+            raise ValueError(f"values must hold one number of rows, of at least one modality; got {sorted(rows)}")
+        return Batch(values, self.mask(list(values)).expand(rows.pop(), -1).clone())
+
+    def hide(self, batch: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Every modality's values as networks and costs take them, blanks where a row has none.
+
+        This is the only place that blanks and casts. Nothing under `observed == False` reaches the result.
+
+        Arguments:
+            batch: B rows.
+            dtype: Of the floats in the result.
+
+        Returns:
+            By name, `(B, *shape)`: pictures in [0, 1], classes and tokens int64, the rest float.
+
+        Raises:
+            ValueError: A value has another shape than its modality, or is observed but not there.
+        """
+        if batch.observed.shape[1] != len(self):
+            raise ValueError(
+                f"observed must have one column for each of {', '.join(self)}; got {batch.observed.shape[1]} columns"
+            )
+        return {name: self._hide(name, batch, dtype, column) for column, name in enumerate(self)}
+
+    def _hide(self, name: str, batch: Rows, dtype: torch.dtype, column: int) -> Tensor:
+        modality, observed = self[name], batch.observed[:, column]
+        blank = modality.prepare(modality.blank.to(observed.device), dtype)
+        value = batch.values.get(name)
+        if value is None:
+            if observed.any():
+                raise ValueError(f"{name!r} is marked as observed, but the batch has no values of it")
+            return blank.expand(len(batch.observed), *modality.shape)
+        if tuple(value.shape[1:]) != modality.shape:
+            raise ValueError(f"{name!r} must be (B, {_listed(modality.shape)}); got {tuple(value.shape)}")
+        shape = (-1, *[1] * len(modality.shape))
+        return torch.where(observed.view(shape), modality.prepare(value, dtype), blank)
+
+    def write(self, values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
+        """Translated values `(B, *shape)` as users hold them: a list of B per modality."""
+        return {name: [self[name].write(value) for value in column] for name, column in values.items()}
+
+    def replace(self, **arguments: Any) -> Schema:
+        """The schema with these arguments changed in every modality that has them.
+
+        Raises:
+            ValueError: No modality has one of them.
+        """
+        known = {field.name for modality in self.values() for field in fields(modality)}
+        for argument in arguments.keys() - known:
+            raise unknown(argument, sorted(known), "argument of modalities")
+        return Schema(
+            {
+                name: replace(modality, **{k: v for k, v in arguments.items() if k in _arguments(modality)})
+                for name, modality in self.items()
+            },
+            self.groups,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The schema as JSON's types.
+
+        Raises:
+            ValueError: A modality's type is not registered.
+        """
+        return {
+            "modalities": [{"name": name, **_to_json(modality)} for name, modality in self.items()],
+            "groups": self.groups,
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Schema:
+        """The schema that `to_json` wrote. Only registered modalities are made.
+
+        Raises:
+            ValueError: A modality's type or argument is unknown.
+        """
+        return cls(
+            {entry["name"]: _from_json(entry) for entry in document["modalities"]}, document.get("groups", {})
+        )
+
+
+def _arguments(modality: Modality) -> dict[str, Any]:
+    return {field.name: getattr(modality, field.name) for field in fields(modality)}
+
+
+def _to_json(modality: Modality) -> dict[str, Any]:
+    for key, kind in MODALITIES.items():
+        if kind is type(modality):
+            return {"type": key, **_arguments(modality)}
+    kind = type(modality).__name__
+    raise ValueError(
+        f"{kind} is not a registered modality, so a file could not name it; "
+        f"register it first: polymodal.MODALITIES[{kind.lower()!r}] = {kind}"
+    )
+
+
+def _from_json(entry: Mapping[str, Any]) -> Modality:
+    kind = lookup(MODALITIES, entry["type"], "modality type")
+    arguments = {key: value for key, value in entry.items() if key not in ("name", "type")}
+    known = [field.name for field in fields(kind)]
+    for argument in arguments.keys() - set(known):
+        raise unknown(argument, known, f"argument of {entry['type']}")
+    return kind(**arguments)
+
+
+def _listed(shape: tuple[int, ...]) -> str:
+    return ", ".join(map(str, shape))

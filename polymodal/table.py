@@ -1,0 +1,149 @@
+"""A data set in memory: tensors, and what each row has of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+from polymodal.schema import Schema
+
+__all__ = ["Table"]
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """N rows of a schema's modalities, each row with some of them.
+
+    Arguments:
+        values: By name, `(N, *shape)` each; a modality that no row has may be missing.
+        observed: `(N, M)` bool; by default every row has all that `values` holds.
+        schema: The modalities.
+        alternatives: By name, `(N, A, *shape)`: several values of which one is drawn per row and epoch (the
+            captions of a picture); without a seed it is the first.
+        source: Where the rows come from, for the files of a run: JSON's types.
+
+    Raises:
+        ValueError: A value's shape is not its modality's, an observed one is out of range or not finite, or a
+            row has nothing.
+
+    Example:
+        >>> from polymodal.modalities import Label, Vector
+        >>> schema = Schema({"size": Vector(2), "species": Label(3)})
+        >>> table = Table({"size": torch.rand(5, 2), "species": torch.tensor([0, 1, 2, 0, 1])}, schema=schema)
+        >>> len(table), len(table[1:3]), [len(batch) for batch in table.batches(2, seed=0)]
+        (5, 2, [2, 3])
+    """
+
+    values: Mapping[str, Tensor]
+    observed: Tensor = None  # pyright: ignore[reportAssignmentType]
+    schema: Schema = None  # pyright: ignore[reportAssignmentType]
+    alternatives: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.schema is None:
+            raise ValueError("a table must have a schema; pass schema=Schema({...})")
+        values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
+        object.__setattr__(self, "values", values)
+        if self.observed is None:
+            object.__setattr__(self, "observed", self.schema.batch(values).observed)
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> Batch:
+        """Rows as a batch; one row for an int."""
+        if isinstance(index, int):
+            index = [range(len(self))[index]]
+        return Batch({name: value[index] for name, value in self.values.items()}, self.observed[index])
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        start: int = 0,
+        device: torch.device | str | None = None,
+    ) -> Iterator[Batch]:
+        """The rows in batches. Their order is a pure function of (seed, epoch).
+
+        A last batch of one row joins the one before, for a penalty on pairs cannot be had from one row.
+
+        Arguments:
+            batch_size: Rows per batch, at least 1.
+            seed: Of the order; None keeps the table's.
+            epoch: Number of the epoch.
+            start: How many batches to leave out at the beginning.
+            device: Where the batches are to be.
+
+        Returns:
+            An iterator over batches.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        order = torch.arange(len(self))
+        choices: dict[str, Tensor] = {}
+        if seed is not None:
+            generator = torch.Generator().manual_seed(_stream(seed, epoch))
+            order = torch.randperm(len(self), generator=generator)
+            for name, options in self.alternatives.items():
+                choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
+        parts = list(order.split(batch_size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+        for rows in parts[start:]:
+            batch = self[rows]
+            drawn = {name: self.alternatives[name][rows, choice[rows]] for name, choice in choices.items()}
+            batch = Batch({**batch.values, **drawn}, batch.observed)
+            yield batch if device is None else batch.to(device)
+
+    def fingerprint(self) -> str:
+        """A hash of the rows' values, what they have, and their schema."""
+        digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
+        for name in self.schema:
+            for part in (self.values.get(name), self.alternatives.get(name)):
+                digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
+        digest.update(self.observed.numpy().tobytes())
+        return digest.hexdigest()
+
+    def _check(self) -> None:
+        for name, value in self.values.items():
+            self.schema.index(name)  # refuses a name that the schema does not know
+            modality = self.schema[name]
+            if tuple(value.shape[1:]) != modality.shape or len(value) != len(self):
+                raise ValueError(
+                    f"{name!r} must be {(len(self), *modality.shape)} like its modality; got {tuple(value.shape)}"
+                )
+        if self.observed.shape != (len(self), len(self.schema)) or self.observed.dtype != torch.bool:
+            raise ValueError(
+                f"observed must be bool (N, M) with one column for each of {', '.join(self.schema)}; "
+                f"got {self.observed.dtype} {tuple(self.observed.shape)}"
+            )
+        if len(empty := (~self.observed.any(1)).nonzero()):
+            raise ValueError(
+                f"every row must have at least one modality; row {int(empty[0])} has none "
+                f"({len(empty)} such rows); drop them"
+            )
+        for column, name in enumerate(self.schema):
+            has = self.observed[:, column]
+            if name not in self.values:
+                if has.any():
+                    raise ValueError(f"{name!r} is marked as observed, but values holds none of it")
+                continue
+            try:
+                self.schema[name].check(self.values[name] if has.all() else self.values[name][has])
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from error
+
+
+def _stream(seed: int, epoch: int) -> int:
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)
