@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, constraints
+from torch.distributions import Distribution, Independent, Normal
 
 __all__ = ["DiagNormal", "Dirac"]
 
@@ -28,8 +28,6 @@ class Dirac(Distribution):
     Source: MAC-WAE, section "Encoder and Decoders": the posterior of a deterministic encoder is a Dirac delta.
     """
 
-    arg_constraints = {"value": constraints.real_vector}  # noqa: RUF012 (torch declares it so)
-    support = constraints.real_vector
     has_rsample = True
 
     def __init__(self, value: Tensor) -> None:

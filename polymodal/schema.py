@@ -36,9 +36,7 @@ class Schema(Mapping[str, Modality]):
         Label(classes=3, names=None, hidden=(32,), cost='l2')
     """
 
-    def __init__(
-        self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None
-    ) -> None:
+    def __init__(self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None) -> None:
         if not modalities:
             raise ValueError("a schema must have at least one modality; got none")
         self.modalities = dict(modalities)
@@ -164,9 +162,7 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: A modality's type or argument is unknown.
         """
-        return cls(
-            {entry["name"]: _from_json(entry) for entry in document["modalities"]}, document.get("groups", {})
-        )
+        return cls({entry["name"]: _from_json(entry) for entry in document["modalities"]}, document.get("groups", {}))
 
 
 def _arguments(modality: Modality) -> dict[str, Any]:

@@ -8,7 +8,7 @@ digit is shared between the modalities of a row.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -69,7 +69,7 @@ def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0)
     for name, number in {"rows": rows, "held_out_rows": held_out_rows}.items():
         if number < 10 or number % 10:
             raise ValueError(f"{name} must be a positive multiple of 10, for ten digits; got {number}")
-    digits = load_digits()
+    digits: Any = load_digits()
     ink = np.stack([_enlarge(image) for image in digits.images / 16])
     rng = np.random.default_rng(seed)
     writings = _split(digits.target, rng)

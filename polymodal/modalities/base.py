@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.distributions import Distribution
 
-    from polymodal.modalities.costs import Cost
+    from polymodal.modalities.costs import Choice
 
 __all__ = ["Modality"]
 
@@ -26,11 +26,6 @@ class Modality(ABC):
     A modality is a frozen dataclass whose arguments are its whole state, so it goes to JSON and back; lists
     among them become tuples. To add one, subclass it and register it in `polymodal.modalities.MODALITIES`.
     """
-
-    if TYPE_CHECKING:
-        # How far parameters are from values: a field that holds a cost, or a method. `(*, N, ...)` and
-        # `(N, *shape)` to `(*, N)`.
-        cost: Any
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -99,6 +94,10 @@ class Modality(ABC):
         """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
         return -self.distribution(parameters).log_prob(x)
 
+    def cost(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """How far parameters `(*, N, ...)` are from prepared values `(N, *shape)`, `(*, N)`; finite on blanks."""
+        return self.nll(parameters, x)
+
     @abstractmethod
     def value(self, distribution: Distribution) -> Tensor:
         """The one value to answer with, `(*, N, *shape)`."""
@@ -119,7 +118,7 @@ class Costed(Modality):
     """A modality whose likelihood is that of its cost, one of `polymodal.modalities.costs`."""
 
     if TYPE_CHECKING:
-        cost: Cost
+        cost: Choice  # pyright: ignore[reportIncompatibleMethodOverride] (it holds what is called like the method)
 
     def distribution(self, parameters: Tensor) -> Distribution:
         """p(x | z): batch shape `(*, N)`, event shape `shape`."""
@@ -136,5 +135,3 @@ class Costed(Modality):
 
 def _odd(x: Tensor) -> float:
     return float(x[~x.isfinite()].flatten()[0])
-
-

@@ -55,33 +55,33 @@ class Cost(ABC, str):
         """
 
 
-class SquaredError(Cost):
+class L2(Cost):
     """`l2`: the squared error, summed. Its likelihood is Normal of variance 1."""
 
     __slots__ = ()
 
-    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return total((parameters - x).square(), x)
 
-    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+    def distribution(self, parameters: Tensor) -> Distribution:
         return Normal(parameters, 1.0, validate_args=False)
 
-    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         return total((parameters - x).square() / 2 + log(2 * pi) / 2, x)
 
-    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return (square - mean.square()).sum()
 
 
-class Gaussian(SquaredError):
+class Gaussian(L2):
     """`gaussian`: -log of a Normal of variance 1 less its constant, which is half the squared error."""
 
     __slots__ = ()
 
-    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return super().__call__(parameters, x) / 2
 
-    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return super().constant(mean, square) / 2
 
 
@@ -90,13 +90,13 @@ class Binary(Cost):
 
     __slots__ = ()
 
-    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return total(F.softplus(parameters) - x * parameters, x)
 
-    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+    def distribution(self, parameters: Tensor) -> Distribution:
         return Bernoulli(logits=parameters, validate_args=False)
 
-    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return -(torch.xlogy(mean, mean) + torch.special.xlog1py(1 - mean, -mean)).sum()
 
 
@@ -105,17 +105,17 @@ class CrossEntropy(Cost):
 
     __slots__ = ()
 
-    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return -total(pick(parameters.log_softmax(-1), x), x)
 
-    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+    def distribution(self, parameters: Tensor) -> Distribution:
         return Categorical(logits=parameters, validate_args=False)
 
-    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return -torch.xlogy(mean, mean).sum()
 
 
-class OneHotError(Cost):
+class OneHotL2(Cost):
     """`l2` of classes: the squared error against the one-hot code, which is never built.
 
     Its likelihood is Categorical over the outputs, clamped to be positive and normalised.
@@ -123,24 +123,28 @@ class OneHotError(Cost):
 
     __slots__ = ()
 
-    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return total(parameters.square().sum(-1) - 2 * pick(parameters, x) + 1, x)
 
-    def distribution(self, parameters: Tensor) -> Distribution:  # noqa: D102
+    def distribution(self, parameters: Tensor) -> Distribution:
         return Categorical(probs=parameters.clamp(min=1e-6), validate_args=False)
 
-    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:  # noqa: D102
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         p = parameters.clamp(min=1e-6)
         return -total((pick(p, x) / p.sum(-1)).log(), x)
 
-    def constant(self, mean: Tensor, square: Tensor) -> Tensor:  # noqa: D102, ARG002
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return (mean * (1 - mean)).sum()
 
 
-NUMERIC: dict[str, Cost] = {"gaussian": Gaussian("gaussian"), "bernoulli": Binary("bernoulli"), "l2": SquaredError("l2")}
+NUMERIC: dict[str, Cost] = {
+    "gaussian": Gaussian("gaussian"),
+    "bernoulli": Binary("bernoulli"),
+    "l2": L2("l2"),
+}
 """Costs of modalities whose values are numbers."""
 
-DISCRETE: dict[str, Cost] = {"categorical": CrossEntropy("categorical"), "l2": OneHotError("l2")}
+DISCRETE: dict[str, Cost] = {"categorical": CrossEntropy("categorical"), "l2": OneHotL2("l2")}
 """Costs of modalities whose values are classes."""
 
 
@@ -161,12 +165,12 @@ class Choice:
     def __get__(self, instance: Modality, owner: type) -> Cost: ...
     def __get__(self, instance: Modality | None, owner: type) -> Cost | str:
         # A dataclass reads a field's default from its class.
-        return self.default if instance is None else instance.__dict__["cost"]
+        return self.default if instance is None else vars(instance)["cost"]
 
     def __set__(self, instance: Modality, value: str) -> None:
         if value not in self.costs:
             raise ValueError(f"cost must be one of {', '.join(map(repr, self.costs))}; got {value!r}")
-        instance.__dict__["cost"] = self.costs[value]
+        vars(instance)["cost"] = self.costs[value]
 
 
 def total(cost: Tensor, x: Tensor) -> Tensor:

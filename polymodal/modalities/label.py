@@ -65,7 +65,7 @@ class Label(Costed):
         """-1, no class."""
         return torch.tensor(-1)
 
-    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Indices stay indices."""
         return x.long()
 

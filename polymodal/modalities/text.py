@@ -118,7 +118,7 @@ class Text(Costed):
         blank[0] = END
         return blank
 
-    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:  # noqa: ARG002
+    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """Tokens stay tokens."""
         return x.long()
 
@@ -182,9 +182,7 @@ def _tokenizer(vocabulary: tuple[str, ...], length: int | None) -> Tokenizer:
     tokenizer.normalizer = Lowercase()
     tokenizer.pre_tokenizer = Whitespace()
     if length is not None:
-        tokenizer.post_processor = TemplateProcessing(
-            single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)]
-        )
+        tokenizer.post_processor = TemplateProcessing(single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)])
         tokenizer.enable_truncation(length)
         tokenizer.enable_padding(length=length, pad_id=PADDING, pad_token=SPECIAL[PADDING])
     return tokenizer

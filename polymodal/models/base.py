@@ -135,9 +135,7 @@ class Model(nn.Module, ABC):
         """p(x_m | z) by name, batch shape `(*, B)`, of codes `(*, B, code_dim)`."""
         return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
 
-    def predict(
-        self, batch: Rows, given: Given = None, to: list[str] | None = None
-    ) -> dict[str, Distribution]:
+    def predict(self, batch: Rows, given: Given = None, to: list[str] | None = None) -> dict[str, Distribution]:
         """p(x_m | z) by name, at the posterior's mean given V; batch shape `(*, B)`."""
         with answering(self):
             return self.decode(self.encode(self._here(batch), given).mean, to)
@@ -184,7 +182,7 @@ class Model(nn.Module, ABC):
             return self.encode(self._here(batch), given).mean
 
     def sample(self, n: int, to: list[str] | None = None) -> dict[str, Tensor]:
-        """n rows from the prior, `(n, *shape)` by name."""
+        """N rows from the prior, `(n, *shape)` by name."""
         with answering(self):
             return self._values(self.prior.sample(torch.Size([n])), to)
 

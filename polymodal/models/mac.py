@@ -147,7 +147,7 @@ class MAC(Model):
             ],
             dim=1,
         )  # (B, M, F)
-        z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b))
+        z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype)))
         if self.deterministic:
             return Dirac(z)
         mean, log_variance = z.chunk(2, dim=-1)

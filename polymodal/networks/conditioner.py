@@ -10,7 +10,7 @@ __all__ = ["Conditioner"]
 
 
 class Conditioner(nn.Module):
-    """The network c(b) of the conditioning index: `(*, M)` bool to `(*, features)`.
+    """The network c(b) of the conditioning index: `(*, M)` to `(*, features)`.
 
     Arguments:
         modalities: Their number M.
@@ -25,5 +25,5 @@ class Conditioner(nn.Module):
         self.network = mlp(modalities, [width], features)
 
     def forward(self, b: Tensor) -> Tensor:
-        """`(*, M)` bool to `(*, features)`."""
-        return self.network(b.to(self.network[0].weight.dtype))
+        """`(*, M)`, ones and zeros, to `(*, features)`."""
+        return self.network(b)

@@ -16,7 +16,13 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["picture_decoder", "picture_encoder", "picture_widths", "spectrogram_decoder", "spectrogram_encoder"]
+__all__ = [
+    "picture_decoder",
+    "picture_encoder",
+    "picture_widths",
+    "spectrogram_decoder",
+    "spectrogram_encoder",
+]
 
 
 def picture_widths(height: int, width: int) -> tuple[int, ...]:
@@ -53,7 +59,7 @@ def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequen
     layers = _unflat(latent_dim, (widths[-1], *sizes[-1]))
     for (a, b), target in zip(pairwise([*reversed(widths), channels]), reversed(sizes[:-1]), strict=True):
         # A transposed convolution (kernel 3, stride 2, padding 1) makes 2n - 1 of n, and 2n with padding.
-        padding = tuple(1 - side % 2 for side in target)
+        padding = (1 - target[0] % 2, 1 - target[1] % 2)
         layers += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=padding), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

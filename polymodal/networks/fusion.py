@@ -37,7 +37,9 @@ class Fusion(nn.Module):
 
     def __init__(self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int) -> None:
         super().__init__()
-        self.network = mlp(parts * features + extra, hidden, out)
+        width, *after = [*hidden, out]
+        self.first = nn.Linear(parts * features + extra, width)
+        self.rest = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
         self.parts, self.features = parts, features
 
     def forward(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None = None) -> Tensor:
@@ -52,13 +54,12 @@ class Fusion(nn.Module):
         Returns:
             `(*, B, out)`.
         """
-        first, rest = self.network[0], self.network[1:]
         split = self.parts * self.features
-        weight = first.weight[:, :split].unflatten(1, (self.parts, self.features))  # (H, M, F)
-        hidden = torch.einsum("mf,hmf->h", blank, weight) + first.bias
+        weight = self.first.weight[:, :split].unflatten(1, (self.parts, self.features))  # (H, M, F)
+        hidden = torch.einsum("mf,hmf->h", blank, weight) + self.first.bias
         shares = torch.einsum("bmf,hmf->bmh", known - blank, weight)
         h = torch.einsum("...bm,bmh->...bh", b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2]), shares)
         h = h + hidden
         if extra is not None:
-            h = h + extra @ first.weight[:, split:].mT
-        return rest(h)
+            h = h + extra @ self.first.weight[:, split:].mT
+        return self.rest(h)

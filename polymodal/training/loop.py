@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -52,8 +52,8 @@ def fit(
     patience: int | None = None,
     clip: float | None = None,
     seed: int = 0,
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto",
-    precision: Literal["bf16", "fp16"] | None = None,
+    device: str = "auto",
+    precision: str | None = None,
     folder: str | Path | None = None,
     progress: bool = True,
 ) -> Fit:
@@ -74,7 +74,7 @@ def fit(
         patience: Stop after so many epochs without a better one; None never stops early.
         clip: Largest norm of the gradient; None clips nothing.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
-        device: "auto" takes a GPU if there is one.
+        device: "cpu", "cuda", "mps", or "auto", which takes a GPU if there is one.
         precision: "bf16" or "fp16" where the device has it; by default 32 bits.
         folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`. None writes nothing.
         progress: Whether to show a bar on a terminal, and a line per epoch elsewhere.
@@ -128,7 +128,9 @@ def fit(
         with _seeded(seed, accelerator.device), TrainingProgress(epochs, steps, shown=progress) as shown:
             for epoch in range(1, epochs + 1):
                 began = time.perf_counter()
-                row = loop.train(train, epoch, min(1.0, epoch / max(warmup, 1)), shown) | loop.validate(validation, epoch)
+                row = loop.train(train, epoch, min(1.0, epoch / max(warmup, 1)), shown) | loop.validate(
+                    validation, epoch
+                )
                 better = epoch >= warmup and best.offer(epoch, row["validation/total"])
                 records.add({"epoch": epoch, "seconds": time.perf_counter() - began, **row}, best=better)
                 shown.epoch(epoch, row["train/total"], row["validation/total"], best=better)
@@ -249,13 +251,18 @@ def _accelerator(device: str, precision: str | None) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    available = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    available = {
+        "auto": True,
+        "cpu": True,
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+    }
     if not available.get(device, False):
         here = ", ".join(name for name, there in available.items() if there)
         raise ValueError(f"device must be one of those at hand, {here}; got {device!r}")
     if precision not in (None, "bf16", "fp16"):
         raise ValueError(f"precision must be None, 'bf16' or 'fp16'; got {precision!r}")
-    AcceleratorState._reset_state(reset_partial_state=True)  # noqa: SLF001 (else the first call's choices stay)
+    AcceleratorState._reset_state(reset_partial_state=True)
     cpu = device == "cpu" or not (available["cuda"] or available["mps"])
     if precision == "fp16" and cpu:
         raise ValueError("precision 'fp16' needs a GPU, and there is none here; use 'bf16' or None")

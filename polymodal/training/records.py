@@ -43,7 +43,11 @@ class Records:
             "model": {"name": model.name, "arguments": model.arguments},
             "fit": settings,
             "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": train.fingerprint()},
-            "versions": {"polymodal": _version(), "torch": torch.__version__, "python": platform.python_version()},
+            "versions": {
+                "polymodal": _version(),
+                "torch": torch.__version__,
+                "python": platform.python_version(),
+            },
         }
         checkpoint.write_text(self.folder / "experiment.json", json.dumps(experiment, indent=2) + "\n")
 
@@ -59,6 +63,6 @@ class Records:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from importlib.metadata import version
 
     return version("polymodal")

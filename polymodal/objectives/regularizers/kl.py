@@ -26,6 +26,6 @@ class KL(Regularizer):
     Source: MAC-WAE, Eq. 2, and the ablation MAC-VAE.
     """
 
-    def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:  # noqa: ARG002
+    def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """`(*)`, see `Regularizer`."""
         return kl_divergence(posterior, prior.expand(posterior.batch_shape)).mean(-1)

@@ -43,7 +43,7 @@ class MMD(Regularizer):
         if not self.bandwidth > 0:
             raise ValueError(f"bandwidth must be positive; got {self.bandwidth}")
 
-    def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:  # noqa: ARG002
+    def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """`(*)`, see `Regularizer`."""
         rows = z.shape[-2]
         if rows < 2:
@@ -58,7 +58,7 @@ class MMD(Regularizer):
             return within / (rows * (rows - 1)) - 2 * self.kernel(p, z).mean((-2, -1))
 
     def kernel(self, u: Tensor, v: Tensor) -> Tensor:
-        """k of all pairs, `(*, n, D)` and `(*, m, D)` to `(*, n, m)`."""
+        """K of all pairs, `(*, n, D)` and `(*, m, D)` to `(*, n, m)`."""
         distance = u.square().sum(-1)[..., :, None] + v.square().sum(-1)[..., None, :] - 2 * u @ v.mT
         return torch.exp(distance.clamp(min=0) / (-2 * u.shape[-1] * self.bandwidth**2))
 

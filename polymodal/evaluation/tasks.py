@@ -1,0 +1,155 @@
+"""The paper's three tasks: reconstruction, many-to-one and one-to-one translation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
+from polymodal.models.base import Model, answering
+from polymodal.names import unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.batch import Batch
+    from polymodal.schema import Schema
+    from polymodal.table import Table
+
+__all__ = ["TASKS", "evaluate"]
+
+TASKS = ("reconstruction", "many-to-one", "one-to-one")
+
+
+class Question(NamedTuple):
+    """One target, what it is made from, and its scores."""
+
+    task: str
+    target: str
+    given: str
+    position: int  # of the conditioning in the stack
+    metrics: dict[str, Metric]
+
+
+def evaluate(
+    model: Model, table: Table, *, tasks: Iterable[str] = TASKS, batch_size: int = 256, progress: bool = False
+) -> pd.DataFrame:
+    """Scores a model's answers on every task.
+
+    Reconstruction: each modality from all. Many-to-one: each from all the others. One-to-one: each from each
+    single other one; its score is the mean of these. Rows that lack the target, or all that is given, are left
+    out. Each modality is encoded once per row, for all tasks together.
+
+    Arguments:
+        model: To score.
+        table: The rows.
+        tasks: Of "reconstruction", "many-to-one", "one-to-one".
+        batch_size: Rows per pass.
+        progress: Whether to show a bar on a terminal.
+
+    Returns:
+        A row per score: `task`, `modality`, `given` ("all", "others", or the name of the single one), `metric`,
+        `better` ("higher" or "lower"), `value`, `rows` (how many it is over) and `note`. The modalities of a
+        group are one modality of the group's name, with the mean of their scores.
+
+    Raises:
+        ValueError: A task is unknown.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=100, held_out_rows=50)
+        >>> scores = evaluate(build("mac-wae", data.schema, latent_dim=8), data.test)
+        >>> scores.groupby("task", sort=False).size().to_dict()
+        {'reconstruction': 11, 'many-to-one': 11, 'one-to-one': 55}
+
+    Source: MAC-WAE, section "Experimental Design".
+    """
+    from rich.progress import track
+
+    tasks = list(tasks)
+    for task in tasks:
+        if task not in TASKS:
+            raise unknown(task, TASKS, "task")
+    given, questions = _questions(table.schema, tasks)
+    given = given.to(model.weight.device)
+    batches = table.batches(batch_size, device=given.device)
+    steps = -(-len(table) // batch_size)
+    with answering(model):
+        for batch in track(batches, "evaluating", steps, disable=not progress, transient=True):
+            _score(model, batch, given, questions)
+    return _frame(table.schema, questions)
+
+
+def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]]:
+    """The conditionings that the tasks need, `(S, M)` bool, and what is asked of each."""
+    singles = torch.eye(len(schema), dtype=torch.bool)
+    given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, others, single
+    asked = []
+    for m, target in enumerate(schema):
+        asked.append(("reconstruction", target, "all", 0))
+        if len(schema) > 1:
+            asked.append(("many-to-one", target, "others", 1 + m))
+        asked += [("one-to-one", target, source, 1 + len(schema) + e) for e, source in enumerate(schema) if e != m]
+    asked = [question for task in TASKS for question in asked if question[0] == task and task in tasks]
+    used = sorted({index for *_, index in asked})
+    questions = [
+        Question(task, target, name, used.index(index), _metrics(schema, target)) for task, target, name, index in asked
+    ]
+    return given[used], questions
+
+
+def _metrics(schema: Schema, target: str) -> dict[str, Metric]:
+    metric = schema[target].metric
+    return {name: METRICS[name]() for name in [metric, *COMPANIONS.get(metric, [])]}
+
+
+def _score(model: Model, batch: Batch, given: Tensor, questions: list[Question]) -> None:
+    seen = given[:, None] & batch.observed  # (S, B, M)
+    enough = seen.any(-1)  # (S, B)
+    # A row with nothing of what is given answers from all that it has, and is not counted.
+    z = model.encode(batch, torch.where(enough[..., None], seen, batch.observed)).mean
+    truth = model.schema.hide(batch, model.weight.dtype)
+    for column, target in enumerate(model.schema):
+        about = [question for question in questions if question.target == target]
+        if not about:
+            continue
+        indices = [question.position for question in about]
+        counted = enough[indices] & batch.observed[:, column]  # (Q, B)
+        parameters = model.emit(z[indices], [target])[target]
+        for question, outputs, rows in zip(about, parameters, counted, strict=True):
+            distribution = model.schema[target].distribution(outputs[rows])
+            for metric in question.metrics.values():
+                metric.update(distribution, truth[target][rows])
+
+
+def _frame(schema: Schema, questions: list[Question]) -> pd.DataFrame:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        [
+            {
+                "task": question.task,
+                "modality": question.target,
+                "given": question.given,
+                "metric": name,
+                "better": metric.better,
+                "value": metric.compute(),
+                "rows": metric.rows,
+                "note": metric.note,
+            }
+            for question in questions
+            for name, metric in question.metrics.items()
+        ]
+    )
+    return frame if not schema.groups else _grouped(frame, schema)
+
+
+def _grouped(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    group = {name: group for group, names in schema.groups.items() for name in names}
+    frame = frame.assign(**{column: frame[column].replace(group) for column in ("modality", "given")})
+    keys = ["task", "modality", "given", "metric", "better", "note"]
+    return frame.groupby(keys, sort=False, as_index=False).agg({"value": "mean", "rows": "sum"})[list(frame.columns)]

@@ -1,0 +1,1 @@
+"""How people reach polymodal without writing Python."""
