@@ -128,14 +128,10 @@ class MAC(Model):
         if self.indices == "exhaustive":
             every = conditioning.subsets(len(self.schema), observed.device)
             b = every[:, None] & observed
-            return torch.where(b.any(-1, keepdim=True), b, observed), self._share(
-                conditioning.probabilities(every, self.p0)
-            )
+            share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
+            return torch.where(b.any(-1, keepdim=True), b, observed), share
         b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, self._share(torch.full((self.draws,), 1 / self.draws, device=observed.device))
-
-    def _share(self, share: Tensor) -> Tensor:
-        return share.to(self.weight.dtype)
+        return b, self.weight.new_full((self.draws,), 1 / self.draws)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""

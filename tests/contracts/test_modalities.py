@@ -1,0 +1,103 @@
+"""What every registered modality promises."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import EXAMPLES, draw
+
+from polymodal.evaluation import METRICS
+from polymodal.modalities import *  # noqa: F403 (repr names them)
+from polymodal.modalities import MODALITIES
+from polymodal.modalities.base import Costed
+from polymodal.schema import Schema
+
+VARIANTS = [
+    pytest.param(replace(modality, **({"cost": cost} if cost else {})), id=f"{name}-{cost or 'default'}")
+    for name, modality in EXAMPLES.items()
+    for cost in ([*type(modality).__dict__["cost"].costs] if isinstance(modality, Costed) else [None])
+]
+
+
+def test_there_is_an_example_of_each():
+    assert EXAMPLES.keys() == MODALITIES.keys()
+
+
+@pytest.mark.parametrize("modality", VARIANTS)
+class TestModality:
+    def test_networks_have_the_promised_shapes(self, modality):
+        x = modality.prepare(draw(modality, 5), torch.float32)
+        assert modality.encoder(6)(x).shape == (5, 6)
+        parameters = modality.decoder(4)(torch.randn(5, 4))
+        distribution = modality.distribution(parameters)
+        assert distribution.batch_shape == (5,)
+        assert distribution.event_shape == modality.shape
+        assert modality.value(distribution).shape == (5, *modality.shape)
+        assert modality.cost(parameters, x).shape == (5,)
+        assert modality.metric in METRICS
+
+    def test_cost_broadcasts_over_leading_axes(self, modality):
+        x = modality.prepare(draw(modality, 5), torch.float32)
+        parameters = modality.decoder(4)(torch.randn(6 * 5, 4)).unflatten(0, (2, 3, 5))
+        for measure in (modality.cost, modality.nll):
+            whole = measure(parameters, x)
+            assert whole.shape == (2, 3, 5)
+            one_by_one = torch.stack([torch.stack([measure(p, x) for p in row]) for row in parameters])
+            torch.testing.assert_close(whole, one_by_one)
+
+    def test_cost_is_finite_with_finite_gradients_on_a_blank(self, modality):
+        blank = modality.prepare(modality.blank, torch.float32).expand(5, *modality.shape)
+        for measure in (modality.cost, modality.nll):
+            decoder = modality.decoder(4)
+            parameters = decoder(torch.randn(5, 4))
+            measure(parameters, blank).sum().backward()
+            assert all(p.grad is None or p.grad.isfinite().all() for p in decoder.parameters())
+
+    def test_nll_is_that_of_torch_distributions(self, modality):
+        x = modality.prepare(draw(modality, 5), torch.float64)
+        parameters = modality.decoder(4).double()(torch.randn(5, 4).double())
+        torch.testing.assert_close(modality.nll(parameters, x), -modality.distribution(parameters).log_prob(x))
+
+    def test_best_constant_costs_what_it_says_and_nothing_costs_less(self, modality):
+        x = modality.prepare(draw(modality, 200), torch.float64)
+        dense = modality.dense(x)
+        mean = dense.mean(0)
+        said = modality.constant_cost(mean, dense.square().mean(0))
+        parameters = {"bernoulli": mean.logit(eps=1e-12), "categorical": mean.log().clamp(min=-40)}.get(
+            getattr(modality, "cost", "l2"), mean
+        )
+        costs = modality.cost(parameters.expand(200, *parameters.shape), x).mean()
+        torch.testing.assert_close(costs, said, rtol=1e-6, atol=1e-6)
+        for _ in range(20):
+            other = parameters + 0.3 * torch.randn(parameters.shape)
+            assert modality.cost(other.expand(200, *other.shape), x).mean() > costs
+
+    def test_repr_and_json_rebuild_it(self, modality):
+        assert eval(repr(modality)) == modality
+        schema = Schema({"it": modality})
+        assert Schema.from_json(json.loads(json.dumps(schema.to_json()))) == schema
+        assert hash(modality) == hash(eval(repr(modality)))
+
+    def test_what_is_written_can_be_read(self, modality):
+        value = draw(modality, 3)[1]
+        again = modality.read(modality.write(value))
+        assert again.shape == modality.shape
+        assert again.dtype == modality.dtype
+        if modality.metric != "bleu-3":  # a text's unknown words and the gaps between words are not kept
+            np.testing.assert_allclose(again.numpy(), value.numpy(), atol=1e-6)
+
+    def test_encoders_treat_each_row_alone(self, modality):
+        encoder = modality.encoder(6).eval().double()
+        x = modality.prepare(draw(modality, 5), torch.float64)
+        torch.testing.assert_close(encoder(x)[2:3], encoder(x[2:3]))
+
+
+@pytest.mark.parametrize("kind", MODALITIES.values())
+def test_an_unknown_cost_lists_the_known(kind):
+    if not issubclass(kind, Costed):
+        pytest.skip("has no choice of costs")
+    example = next(modality for modality in EXAMPLES.values() if type(modality) is kind)
+    with pytest.raises(ValueError, match=r"cost must be one of .*'l2'.*got 'l3'"):
+        replace(example, cost="l3")

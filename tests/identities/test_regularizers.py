@@ -1,0 +1,135 @@
+"""The MMD is what it says, without bias; the paper's theorem; the KL divergence."""
+
+import math
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from polymodal.distributions import DiagNormal
+from polymodal.objectives.conditioning import probabilities, subsets
+from polymodal.objectives.regularizers import KL, MMD, REGULARIZERS
+
+
+def prior(d):
+    return DiagNormal(torch.zeros(d).double(), torch.ones(d).double())
+
+
+@pytest.mark.parametrize("bandwidth", [0.5, 1.0, 3.0])
+def test_mmd_equals_its_definition(bandwidth):
+    z = torch.randn(3, 5, 4).double() * 2
+    torch.manual_seed(0)
+    ours = MMD(bandwidth)(prior(4), z, prior(4))
+    torch.manual_seed(0)
+    p = prior(4).sample((3, 5))
+    for k in range(3):
+
+        def kernel(u, v):
+            return math.exp(-float((u - v).square().sum()) / (2 * 4 * bandwidth**2))
+
+        pp = sum(kernel(p[k, i], p[k, j]) for i in range(5) for j in range(5) if i != j) / 20
+        zz = sum(kernel(z[k, i], z[k, j]) for i in range(5) for j in range(5) if i != j) / 20
+        pz = sum(kernel(p[k, i], z[k, j]) for i in range(5) for j in range(5)) / 25
+        assert float(ours[k]) == pytest.approx(pp + zz - 2 * pz, abs=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "scale", "bandwidth"), [(0.0, 1.0, 1.0), (0.5, 1.0, 0.7), (0.2, 2.0, 1.0), (0.0, 0.1, 2.0)])
+def test_mmd_is_unbiased(shift, scale, bandwidth):
+    """Against the closed form for two Gaussians: E exp(-|d|^2 / (2 l)) for Gaussian d, with l = D bandwidth^2."""
+    d, rows, repeats = 3, 4, 20_000
+    length = d * bandwidth**2
+
+    def expected(mean, variance):
+        return (length / (length + variance)) ** (d / 2) * math.exp(-d * mean**2 / (2 * (length + variance)))
+
+    truth = expected(0, 2) + expected(0, 2 * scale**2) - 2 * expected(shift, 1 + scale**2)
+    torch.manual_seed(0)
+    z = shift + scale * torch.randn(repeats, rows, d).double()
+    estimates = MMD(bandwidth)(prior(d), z, prior(d))
+    error = float(estimates.std()) / math.sqrt(repeats)
+    assert float(estimates.mean()) == pytest.approx(truth, abs=4 * error)
+    assert error < 0.003
+
+
+@pytest.mark.parametrize("penalty", [kind() for kind in REGULARIZERS.values()], ids=REGULARIZERS.keys())
+def test_gradients_are_those_of_finite_differences(penalty):
+    mean = torch.randn(2, 4, 3).double().requires_grad_()
+    scale = (torch.rand(2, 4, 3).double() + 0.5).requires_grad_()
+
+    def compute(mean, scale):
+        torch.manual_seed(0)
+        posterior = DiagNormal(mean, scale)
+        return penalty(posterior, posterior.rsample(), prior(3))
+
+    assert torch.autograd.gradcheck(compute, (mean, scale))
+
+
+@pytest.mark.parametrize("penalty", [kind() for kind in REGULARIZERS.values()], ids=REGULARIZERS.keys())
+def test_conditionings_do_not_mix(penalty):
+    posterior = DiagNormal(torch.randn(2, 3, 4, 5).double(), torch.rand(2, 3, 4, 5).double() + 0.5)
+    z = posterior.mean
+    torch.manual_seed(0)
+    whole = penalty(posterior, z, prior(5))
+    assert whole.shape == (2, 3)
+    other = z.clone()
+    other[0, 0] += 1
+    torch.manual_seed(0)
+    changed = penalty(DiagNormal(other, posterior.stddev), other, prior(5)) != whole
+    assert changed.sum() == 1
+    assert changed[0, 0]
+
+
+def test_mmd_of_one_row_says_why():
+    with pytest.raises(ValueError, match="at least 2 rows"):
+        MMD()(prior(3), torch.zeros(2, 1, 3).double(), prior(3))
+
+
+def test_mmd_never_holds_the_differences_of_all_pairs():
+    class Largest(TorchDispatchMode):
+        numel = 0
+
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            sizes = [leaf.numel() for leaf in tree_leaves(out) if isinstance(leaf, torch.Tensor)]
+            self.numel = max([self.numel, *sizes])
+            return out
+
+    k, rows, d = 3, 32, 64
+    z = torch.randn(k, rows, d).double().requires_grad_()
+    with Largest() as largest:
+        MMD()(prior(d), z, prior(d)).sum().backward()
+    assert largest.numel <= k * rows * max(rows, d)
+
+
+def test_kl_is_the_closed_form():
+    mean, scale = torch.randn(2, 5, 3).double(), torch.rand(2, 5, 3).double() + 0.1
+    q = DiagNormal(mean, scale)
+    closed = 0.5 * (mean.square() + scale.square() - 1 - 2 * scale.log()).sum(-1).mean(-1)
+    torch.testing.assert_close(KL()(q, q.mean, prior(3)), closed, rtol=1e-12, atol=1e-12)
+
+
+class TestTheorem:
+    """`sum_k w_k V(P, Q_k) - V(P, Q) = sum_k w_k V(Q_k, Q) >= 0`, V with its diagonal, Q the mixture of the Q_k."""
+
+    @staticmethod
+    def v(u, a, v, b):
+        """The statistic between points u of weights a and points v of weights b, each of sum 1."""
+        kernel = MMD().kernel
+        return a @ kernel(u, u) @ a + b @ kernel(v, v) @ b - 2 * a @ kernel(u, v) @ b
+
+    @pytest.mark.parametrize("weights", ["p(b) over all subsets", "1/K over draws"])
+    def test_identity(self, weights):
+        b = subsets(4)
+        w = probabilities(b, 0.4) if weights.startswith("p(b)") else torch.full((15,), 1 / 15, dtype=torch.float64)
+        torch.manual_seed(0)
+        sizes = torch.randint(2, 9, (15,)).tolist()
+        q = [torch.randn(n, 6).double() * (1 + k / 5) + k / 10 for k, n in enumerate(sizes)]
+        p = torch.randn(12, 6).double()
+        even = [torch.full((n,), 1 / n, dtype=torch.float64) for n in [*sizes, 12]]
+        mixture = torch.cat(q)
+        mixed = torch.cat([w[k] * even[k] for k in range(15)])
+        left = sum(w[k] * self.v(p, even[-1], q[k], even[k]) for k in range(15)) - self.v(p, even[-1], mixture, mixed)
+        right = sum(w[k] * self.v(q[k], even[k], mixture, mixed) for k in range(15))
+        assert float(left) == pytest.approx(float(right), abs=1e-12)
+        assert right > 0.01
