@@ -15,7 +15,9 @@ EXAMPLES: dict[str, Modality] = {
     "audio": Audio(9, 5, widths=(4, 6, 8)),
     "image": Image(3, 9, 7, widths=(4, 6)),
     "label": Label(4),
-    "text": Text(5, ("one", "two", "three", "four"), width=8, layers=1, heads=2, feedforward=8, hidden=(8,), dropout=0.0),
+    "text": Text(
+        5, ("one", "two", "three", "four"), width=8, layers=1, heads=2, feedforward=8, hidden=(8,), dropout=0.0
+    ),
     "vector": Vector(3, hidden=(8,)),
 }
 """A small one of each registered modality; those that other tests register draw on nothing here."""

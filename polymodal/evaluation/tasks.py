@@ -56,7 +56,7 @@ def evaluate(
         group are one modality of the group's name, with the mean of their scores.
 
     Raises:
-        ValueError: A task is unknown.
+        ValueError: A task is unknown, or the table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load
@@ -74,14 +74,18 @@ def evaluate(
     for task in tasks:
         if task not in TASKS:
             raise unknown(task, TASKS, "task")
-    given, questions = _questions(table.schema, tasks)
+    if list(table.schema) != list(model.schema):
+        raise ValueError(
+            f"the table must have the model's modalities, {', '.join(model.schema)}; got {', '.join(table.schema)}"
+        )
+    given, questions = _questions(model.schema, tasks)
     given = given.to(model.weight.device)
     batches = table.batches(batch_size, device=given.device)
     steps = -(-len(table) // batch_size)
     with answering(model):
         for batch in track(batches, "evaluating", steps, disable=not progress, transient=True):
             _score(model, batch, given, questions)
-    return _frame(table.schema, questions)
+    return _frame(model.schema, questions)
 
 
 def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]]:

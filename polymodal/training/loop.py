@@ -186,7 +186,7 @@ class _Loop:
 
     def release(self) -> None:
         """Undoes what mixed precision has done to the model."""
-        self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
 
 
 class _Means:

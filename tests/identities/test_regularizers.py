@@ -34,7 +34,9 @@ def test_mmd_equals_its_definition(bandwidth):
         assert float(ours[k]) == pytest.approx(pp + zz - 2 * pz, abs=1e-12)
 
 
-@pytest.mark.parametrize(("shift", "scale", "bandwidth"), [(0.0, 1.0, 1.0), (0.5, 1.0, 0.7), (0.2, 2.0, 1.0), (0.0, 0.1, 2.0)])
+@pytest.mark.parametrize(
+    ("shift", "scale", "bandwidth"), [(0.0, 1.0, 1.0), (0.5, 1.0, 0.7), (0.2, 2.0, 1.0), (0.0, 0.1, 2.0)]
+)
 def test_mmd_is_unbiased(shift, scale, bandwidth):
     """Against the closed form for two Gaussians: E exp(-|d|^2 / (2 l)) for Gaussian d, with l = D bandwidth^2."""
     d, rows, repeats = 3, 4, 20_000

@@ -20,8 +20,8 @@ class SSIM(Metric):
     """The standard structural similarity: 11x11 Gaussian window, sigma 1.5, values in [0, 1].
 
     The mean is over the pixels whose window fits, the channels and the pictures, as in scikit-image (torchmetrics
-    takes reflected borders in, and so scores otherwise). A picture smaller than the
-    window is compared under the largest odd window that fits, and `note` says so.
+    takes reflected borders in, and so scores otherwise). A picture smaller than the window is compared under
+    the largest odd window that fits, and `note` says so.
 
     Example:
         >>> ssim, picture = SSIM(), torch.rand(2, 3, 16, 16)

@@ -1,0 +1,88 @@
+"""A floor imports only from floors below it."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import polymodal
+
+ROOT = Path(polymodal.__file__).parent
+FLOORS = {
+    "names": 1,
+    "distributions": 1,
+    "batch": 2,
+    "networks": 2,
+    "checkpoint": 2,
+    "modalities": 3,
+    "objectives": 3,
+    "schema": 4,
+    "table": 5,
+    "models": 5,
+    "datasets": 6,
+    "inference": 6,
+    "training": 7,
+    "evaluation": 7,
+    "studies": 8,
+    "report": 8,
+    "interfaces": 9,
+}
+NEVER = [
+    ({"table", "datasets"}, {"models"}),
+    ({"modalities"}, {"objectives"}),
+    ({"training"}, {"evaluation"}),
+]
+FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
+
+
+def room(module: str) -> str:
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else ""
+
+
+def imports(file: Path) -> set[str]:
+    """Modules of polymodal that a file imports anywhere, within functions and for types too."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / file).read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} imports relatively"
+            if node.module == "polymodal":
+                found |= {f"polymodal.{alias.name}" for alias in node.names}
+            elif (node.module or "").startswith("polymodal."):
+                # `from package import name`: a registry is its package's own, a file is a file
+                found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.split(".")[0] == "polymodal"}
+    return found
+
+
+def test_every_room_has_a_floor():
+    assert {file.parts[0].removesuffix(".py") for file in FILES} <= FLOORS.keys()
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_imports_point_downwards(file):
+    here = file.parts[0].removesuffix(".py")
+    for module in imports(file):
+        there = room(module)
+        assert there in FLOORS, f"{file} imports the package itself ({module}), which is above all"
+        if there != here:
+            assert FLOORS[there] < FLOORS[here], f"{file} (floor {FLOORS[here]}) imports {module} ({FLOORS[there]})"
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_neighbours_that_must_not_know_each_other(file):
+    here = file.parts[0].removesuffix(".py")
+    for some, others in NEVER:
+        for a, b in ((some, others), (others, some)):
+            if here in a:
+                assert not {room(module) for module in imports(file)} & b
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.name == "base.py"], ids=str)
+def test_a_base_does_not_import_its_registry(file):
+    package = ".".join(["polymodal", *file.parent.parts])
+    own = {module for module in imports(file) if module.startswith(package)}
+    siblings = {f"{package}.{path.stem}" for path in (ROOT / file.parent).glob("*.py")} - {f"{package}.costs"}
+    assert not {module for module in own if module.rpartition(".")[0] == package and module not in siblings}
+    assert not {module for module in own if any(module.startswith(sibling) for sibling in siblings)}

@@ -1,0 +1,85 @@
+"""The paper's networks for the paper's shapes, and something that fits for any other."""
+
+import pytest
+import torch
+from torch import nn
+
+from polymodal.modalities import Audio, Image, Label, Vector
+
+
+def layers(network):
+    """What a network is made of, in the paper's words."""
+    found = []
+    for layer in network:
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            kind = "convT" if isinstance(layer, nn.ConvTranspose2d) else "conv"
+            found.append(
+                (kind, layer.out_channels, layer.kernel_size, layer.stride, layer.padding, layer.output_padding)
+            )
+        elif isinstance(layer, nn.Linear):
+            found.append(("FC", layer.out_features))
+        elif isinstance(layer, nn.Sigmoid):
+            found.append("sigmoid")
+    return found
+
+
+def conv(channels):
+    return ("conv", channels, (3, 3), (2, 2), (1, 1), (0, 0))
+
+
+def conv_t(channels, padding):
+    return ("convT", channels, (3, 3), (2, 2), (1, 1), (padding, padding))
+
+
+def over_time(kind, channels):
+    return (kind, channels, (4, 1), (2, 1), (1, 0), (0, 0))
+
+
+def test_pictures_of_28():
+    picture = Image(3, 28, 28)
+    assert layers(picture.encoder(64)) == [conv(32), conv(64), conv(128), ("FC", 64), ("FC", 64)]
+    assert layers(picture.decoder(64)) == [("FC", 2048), conv_t(64, 0), conv_t(32, 1), conv_t(3, 1), "sigmoid"]
+
+
+def test_pictures_of_64():
+    picture = Image(3, 64, 64)
+    assert layers(picture.encoder(64)) == [conv(32), conv(64), conv(128), conv(256), ("FC", 64), ("FC", 64)]
+    expected = [("FC", 4096), *[conv_t(channels, 1) for channels in (128, 64, 32, 3)], "sigmoid"]
+    assert layers(picture.decoder(64)) == expected
+
+
+def test_audio_of_32_by_128():
+    sound = Audio(32, 128)
+    mels = (1, 128)
+    encoder = [("conv", 32, mels, (1, 1), (0, 0), (0, 0)), over_time("conv", 64), over_time("conv", 128)]
+    assert layers(sound.encoder(64)) == [*encoder, ("FC", 64), ("FC", 64)]
+    decoder = [over_time("convT", 64), over_time("convT", 32), ("convT", 1, mels, (1, 1), (0, 0), (0, 0)), "sigmoid"]
+    assert layers(sound.decoder(64)) == [("FC", 1024), *decoder]
+
+
+def test_labels_and_trajectories():
+    assert layers(Label(10).encoder(64)) == [("FC", 32), ("FC", 64)]
+    assert layers(Label(10).decoder(64)) == [("FC", 32), ("FC", 10)]
+    assert layers(Label(10, cost="l2").decoder(64)) == [("FC", 32), ("FC", 10), "sigmoid"]
+    curve = Vector(200, activation="sigmoid")
+    assert layers(curve.encoder(64)) == [("FC", 512), ("FC", 512), ("FC", 64)]
+    assert layers(curve.decoder(64)) == [("FC", 512), ("FC", 512), ("FC", 200), "sigmoid"]
+
+
+@pytest.mark.parametrize(
+    "modality",
+    [Image(c, h, w) for c in (1, 3, 5) for h, w in [(1, 1), (2, 9), (17, 40), (16, 16), (1, 200), (33, 5)]]
+    + [Image(3, 16, 16, widths=(4, 5, 6))]
+    + [Audio(frames, mels) for frames, mels in [(1, 1), (2, 3), (3, 80), (31, 7), (100, 64)]]
+    + [Audio(50, 8, widths=(4,)), Vector(1), Vector(3, hidden=())],
+    ids=str,
+)
+def test_any_shape_comes_back(modality):
+    x = torch.rand(2, *modality.shape)
+    assert modality.decoder(4)(modality.encoder(4)(x)).shape == x.shape
+
+
+def test_a_blank_label_is_the_zero_vector_and_not_class_0():
+    encoder = Label(3).encoder(4)
+    codes = encoder[0](torch.tensor([-1, 0, 2]))
+    assert codes.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]

@@ -1,0 +1,42 @@
+"""What `import polymodal as pm` gives, and what it costs."""
+
+import subprocess
+import sys
+
+import pytest
+
+import polymodal as pm
+
+
+def test_every_public_name_resolves():
+    for name in pm.__all__:
+        assert getattr(pm, name) is not None
+    assert dir(pm) == sorted(pm.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'bild'"):
+        _ = pm.bild
+
+
+def test_registries_hold_the_fixed_names():
+    assert {"image", "label", "vector", "text", "audio"} <= pm.MODALITIES.keys()
+    assert {"mac-wae", "mac-vae", "m-wae"} <= pm.MODELS.keys()
+    assert {"mmd", "kl"} <= pm.REGULARIZERS.keys()
+    assert {"acc", "rmse", "ssim", "ssim-paper", "bleu-3"} <= pm.METRICS.keys()
+    assert {"polydigits"} <= pm.DATASETS.keys()
+
+
+@pytest.mark.parametrize("command", [["-c", "import polymodal"], ["-m", "polymodal.interfaces.cli", "--help"]])
+def test_importing_and_asking_for_help_do_not_import_torch(command):
+    watched = [sys.executable, "-X", "importtime", *command]
+    done = subprocess.run(watched, capture_output=True, text=True, check=True)
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "polymodal" in imported
+    assert not {"torch", "numpy", "pandas", "matplotlib", "accelerate"} & imported
+
+
+def test_models_and_tables_cost_no_more_than_torch():
+    """Heavy libraries are imported where they are used, so what stands in a user's first lines is torch alone."""
+    script = "import sys, polymodal as pm; pm.build, pm.Table, pm.fit; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"pandas", "sklearn", "matplotlib", "torchmetrics", "accelerate", "tokenizers"} & set(
+        done.stdout.split()
+    )

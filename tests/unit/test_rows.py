@@ -1,0 +1,187 @@
+"""Batches, schemas and tables."""
+
+import json
+
+import pytest
+import torch
+from conftest import EXAMPLES, rows_of
+
+from polymodal.batch import Batch
+from polymodal.modalities import Image, Label, Vector
+from polymodal.schema import Schema
+from polymodal.table import Table
+
+
+def table(schema, rows=10, *, complete=True):
+    batch = rows_of(schema, rows, complete=complete)
+    return Table(batch.values, batch.observed, schema)
+
+
+class TestSchema:
+    def test_hide_blanks_and_casts(self, schema):
+        batch = rows_of(schema, 6, complete=False)
+        for dtype in (torch.float32, torch.float64):
+            hidden = schema.hide(batch, dtype)
+            assert list(hidden) == list(schema)
+            for column, (name, modality) in enumerate(schema.items()):
+                blank = modality.prepare(modality.blank, dtype)
+                value = modality.prepare(batch.values[name], dtype)
+                for row in range(6):
+                    assert torch.equal(hidden[name][row], value[row] if batch.observed[row, column] else blank)
+        assert schema.hide(batch, torch.float64)["image"].dtype == torch.float64
+        assert schema.hide(batch, torch.float64)["image"].max() <= 1
+
+    def test_hide_names_what_does_not_fit(self, schema):
+        batch = rows_of(schema, 6, complete=True)
+        wrong = Batch({**batch.values, "image": torch.zeros(6, 1, 9, 7)}, batch.observed)
+        with pytest.raises(ValueError, match=r"'image' must be \(B, 3, 9, 7\); got \(6, 1, 9, 7\)"):
+            schema.hide(wrong, torch.float32)
+        with pytest.raises(ValueError, match="one column for each of audio, image"):
+            schema.hide(Batch(batch.values, batch.observed[:, :2]), torch.float32)
+
+    def test_replace_changes_it_wherever_it_exists(self, schema):
+        assert {modality.cost for modality in schema.replace(cost="l2").values()} == {"l2"}
+        wide = schema.replace(widths=(2, 3))
+        assert (wide["image"].widths, wide["audio"].widths) == ((2, 3), (2, 3))
+        assert wide["label"] == schema["label"]
+        with pytest.raises(ValueError, match="unknown argument of modalities 'csot'; known are cost"):
+            schema.replace(csot="l2")
+
+    def test_json_keeps_order_and_groups(self):
+        schema = Schema({"b": Label(2), "a": Label(2), "c": Vector(1)}, groups={"both": ["a", "b"]})
+        again = Schema.from_json(json.loads(json.dumps(schema.to_json())))
+        assert again == schema
+        assert list(again) == ["b", "a", "c"]
+        assert again.groups == {"both": ["a", "b"]}
+        assert Schema({"a": Label(2), "b": Label(2)}) != Schema({"b": Label(2), "a": Label(2)})
+
+    @pytest.mark.parametrize(
+        ("entry", "message"),
+        [
+            ({"type": "imgae", "name": "x"}, "unknown modality type 'imgae'; known are image"),
+            ({"type": "label", "name": "x", "clases": 2}, "unknown argument of label 'clases'; known are classes"),
+        ],
+    )
+    def test_json_of_unknown_things(self, entry, message):
+        with pytest.raises(ValueError, match=message):
+            Schema.from_json({"modalities": [entry]})
+
+    def test_an_unregistered_modality_says_how_to_register_it(self):
+        class Video(Vector):
+            pass
+
+        with pytest.raises(ValueError, match=r"polymodal.MODALITIES\['video'\] = Video"):
+            Schema({"film": Video(3)}).to_json()
+
+    def test_groups_and_emptiness_are_checked(self):
+        with pytest.raises(ValueError, match="at least one modality"):
+            Schema({})
+        with pytest.raises(ValueError, match="unknown modality 'z'"):
+            Schema({"a": Label(2)}, groups={"g": ["z"]})
+
+    def test_write_gives_what_users_hold(self):
+        schema = Schema({"photo": Image(1, 2, 2), "kind": Label(2, names=("cat", "dog"))})
+        written = schema.write({"photo": torch.full((1, 1, 2, 2), 0.5), "kind": torch.tensor([1])})
+        assert written["kind"] == ["dog"]
+        assert written["photo"][0].getpixel((0, 0)) == 128
+
+
+class TestTable:
+    def test_order_is_a_pure_function_of_seed_and_epoch(self, schema):
+        rows = table(schema, 23)
+
+        def order(**arguments):
+            return torch.cat([batch.values["vector"][:, 0] for batch in rows.batches(4, **arguments)])
+
+        torch.manual_seed(0)
+        first = order(seed=1, epoch=2)
+        torch.manual_seed(1)
+        assert torch.equal(first, order(seed=1, epoch=2))
+        assert not torch.equal(first, order(seed=1, epoch=3))
+        assert not torch.equal(first, order(seed=2, epoch=2))
+        assert torch.equal(first.sort()[0], order().sort()[0])
+        assert torch.equal(order(), rows.values["vector"][:, 0])
+        assert torch.equal(order(seed=1, epoch=2, start=3), first[12:])
+
+    def test_orders_of_neighbouring_seeds_and_epochs_differ(self, schema):
+        rows = table(schema, 50)
+        orders = {
+            tuple(next(rows.batches(50, seed=s, epoch=e)).values["vector"][:, 0].tolist())
+            for s in range(5)
+            for e in range(5)
+        }
+        assert len(orders) == 25
+
+    @pytest.mark.parametrize(
+        ("rows", "size", "expected"), [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (1, 4, [1]), (3, 1, [1, 2])]
+    )
+    def test_a_last_batch_of_one_joins_the_one_before(self, schema, rows, size, expected):
+        for seed in (None, 0):
+            assert [len(batch) for batch in table(schema, rows).batches(size, seed=seed)] == expected
+
+    @pytest.mark.parametrize("index", [3, -1, slice(2, 5), [0, 4], torch.tensor([1, 1]), torch.arange(10) > 7])
+    def test_indexing(self, schema, index):
+        rows = table(schema, 10, complete=False)
+        batch = rows[index]
+        expected = rows.values["vector"][[index] if isinstance(index, int) else index]
+        assert torch.equal(batch.values["vector"], expected)
+        assert len(batch) == len(expected)
+
+    def test_alternatives_are_drawn_per_epoch(self):
+        schema = Schema({"text": EXAMPLES["text"]})
+        options = torch.arange(3, 7).view(1, 4, 1).expand(50, 4, 5)
+        rows = Table({}, schema=schema, alternatives={"text": options})
+        drawn = [torch.cat([b.values["text"][:, 0] for b in rows.batches(7, seed=0, epoch=e)]) for e in (1, 2, 1)]
+        assert drawn[0].unique().tolist() == [3, 4, 5, 6]
+        assert not torch.equal(drawn[0], drawn[1])
+        assert torch.equal(drawn[0], drawn[2])
+        assert all((b.values["text"] == 3).all() for b in rows.batches(7))
+
+    def test_what_lies_under_the_mask_may_be_anything(self, schema):
+        batch = rows_of(schema, 6, complete=False)
+        spoilt = {name: value.clone() for name, value in batch.values.items()}
+        for column, name in enumerate(schema):
+            spoilt[name][~batch.observed[:, column]] = 99
+        spoilt["vector"][~batch.observed[:, 4]] = float("nan")
+        assert len(Table(spoilt, batch.observed, schema)) == 6
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            ({"label": torch.full((6,), 4)}, r"'label': classes must be in 0..3 where observed; got 4"),
+            ({"label": torch.full((6,), -1)}, r"'label': classes must be in 0..3 where observed; got -1"),
+            ({"text": torch.full((6, 5), 7)}, r"'text': tokens must be in 0..6"),
+            ({"vector": torch.full((6, 3), float("nan"))}, r"'vector': values must be finite where observed"),
+            ({"vector": torch.zeros(6, 4)}, r"'vector' must be \(6, 3\) like its modality; got \(6, 4\)"),
+            ({"image": torch.zeros(5, 3, 9, 7)}, r"'image' must be \(6, 3, 9, 7\)"),
+            ({"vectro": torch.zeros(6, 3)}, r"unknown modality 'vectro'; known are vector"),
+        ],
+    )
+    def test_wrong_values_are_refused(self, schema, change, message):
+        batch = rows_of(schema, 6, complete=True)
+        with pytest.raises(ValueError, match=message):
+            Table({**batch.values, **change}, batch.observed, schema)
+
+    def test_a_row_with_nothing_is_refused(self, schema):
+        batch = rows_of(schema, 6, complete=True)
+        batch.observed[4] = False
+        with pytest.raises(ValueError, match="row 4 has none"):
+            Table(batch.values, batch.observed, schema)
+
+    def test_observed_is_what_there_is_by_default(self, schema):
+        batch = rows_of(schema, 6, complete=True)
+        less = {name: batch.values[name] for name in ("vector", "label")}
+        assert Table(less, schema=schema).observed.sum(0).tolist() == [0, 0, 6, 0, 6]
+
+    def test_the_fingerprint_is_that_of_the_contents(self, schema):
+        rows, same, other = table(schema), table(schema), table(schema)
+        assert rows.fingerprint() == same.fingerprint()
+        other.values["vector"][3, 1] += 1e-3
+        assert rows.fingerprint() != other.fingerprint()
+
+
+def test_batch_rows_must_agree():
+    with pytest.raises(ValueError, match=r"as many rows as observed \(4\); 'x' has 3"):
+        Batch({"x": torch.zeros(3)}, torch.ones(4, 1, dtype=torch.bool))
+    with pytest.raises(ValueError, match="must be a bool tensor"):
+        Batch({"x": torch.zeros(3)}, torch.ones(3, 1))

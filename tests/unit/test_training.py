@@ -1,0 +1,240 @@
+"""The training loop: what it does to weights, to random streams and to files."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+import torch
+from conftest import EXAMPLES, rows_of
+from torch.utils.data import DataLoader, TensorDataset
+
+from polymodal.modalities import Label, Vector
+from polymodal.models import build, load
+from polymodal.schema import Schema
+from polymodal.table import Table
+from polymodal.training import balanced_weights, constant_costs, fit
+
+
+def table(schema, rows=24, *, complete=False, seed=0):
+    batch = rows_of(schema, rows, complete=complete, seed=seed)
+    return Table(batch.values, batch.observed, schema)
+
+
+def quick(schema, folder=None, *, model=None, seed=0, epochs=3, **arguments):
+    model = model or build("mac-wae", schema, latent_dim=6, draws=2)
+    arguments = {"batch_size": 8, "learning_rate": 1e-2, "progress": False} | arguments
+    return model, fit(model, table(schema), table(schema, seed=9), epochs=epochs, seed=seed, folder=folder, **arguments)
+
+
+def weights(model):
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+def test_losses_fall(schema):
+    _, fitted = quick(schema, epochs=15)
+    losses = fitted.history["train/total"]
+    assert losses.iloc[-1] < 0.8 * losses.iloc[0]
+    assert len(losses) == 15
+
+
+def test_seeds_reproduce_and_the_global_stream_is_left_alone(schema):
+    torch.manual_seed(4)
+    state = torch.get_rng_state()
+    (first, a), (same, b), (other, _) = (quick(schema, seed=seed) for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(weights(first), weights(same))
+    pd.testing.assert_frame_equal(a.history.drop(columns="seconds"), b.history.drop(columns="seconds"))
+    assert not torch.equal(weights(first), weights(other))
+
+
+def test_it_is_a_plain_loop_with_adam():
+    """Against the same steps written out with stock PyTorch."""
+    schema = Schema({"vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
+    train = table(schema, complete=True)
+    model, _ = quick(schema, model=build("mac-wae", schema, latent_dim=6, draws=2, weights="sum"), epochs=1)
+    plain = build("mac-wae", schema, latent_dim=6, draws=2, weights="sum").train()
+    optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, weight_decay=1e-5)
+    torch.manual_seed(0)
+    for batch in table(schema).batches(8, seed=0, epoch=1):
+        optimizer.zero_grad()
+        plain.loss(batch).total.backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(model), weights(plain), rtol=1e-5, atol=1e-6)
+    assert len(train) == 24
+
+
+def test_the_best_epochs_weights_are_left_and_its_loss_is_that_of_a_pass_by_hand(schema, tmp_path):
+    model, fitted = quick(schema, tmp_path / "run", epochs=6, learning_rate=0.1)
+    losses = fitted.history["validation/total"]
+    assert fitted.best_epoch == losses.idxmin() + 1
+    assert not model.training
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(0)
+        parts = [(float(model.loss(b).total), len(b)) for b in table(schema, seed=9).batches(8)]
+    assert sum(loss * n for loss, n in parts) / 24 == pytest.approx(losses.min(), rel=1e-6)
+    assert torch.equal(weights(load(tmp_path / "run" / "model")), weights(model))
+
+
+def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
+    """With a learning rate that moves nothing, epochs differ in training draws only."""
+    _, fitted = quick(schema, learning_rate=1e-30, warmup=3)
+    validation = fitted.history.filter(like="validation/")
+    assert (validation.nunique() == 1).all()
+    assert fitted.history["train/total"].nunique() == 3
+    row = fitted.history.iloc[0]
+    costs = {name: row[f"validation/cost/{name}"] for name in schema}
+    weight = balanced_weights(schema, constant_costs(table(schema))).tolist()
+    total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + row["validation/penalty/mmd"]
+    assert row["validation/total"] == pytest.approx(total, rel=1e-5)
+
+
+def test_warmup_scales_the_penalty_and_no_earlier_epoch_counts(schema):
+    model = build("mac-wae", schema, latent_dim=6, draws=2, weights="sum", beta=50.0)
+    _, fitted = quick(schema, model=model, epochs=4, warmup=4, learning_rate=1e-30)
+    history = fitted.history
+    costs = history.filter(like="train/cost/").sum(axis=1)
+    anneal = (history["train/total"] - costs) / (50 * history["train/penalty/mmd"])
+    assert anneal.tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0], rel=1e-3)
+    assert fitted.best_epoch == 4
+    with pytest.raises(ValueError, match=r"epochs must be at least warmup \(5\)"):
+        quick(schema, epochs=4, warmup=5)
+
+
+def test_early_stopping_stops(schema):
+    _, fitted = quick(schema, epochs=20, patience=2, learning_rate=1e-30)
+    assert len(fitted.history) == 3
+    assert fitted.best_epoch == 1
+
+
+def test_clipping_at_next_to_nothing_freezes_the_weights(schema):
+    # Adam divides by the gradient's own size; a gradient below its eps of 1e-8 moves nothing.
+    before = weights(build("mac-wae", schema, latent_dim=6, draws=2))
+    clipped, _ = quick(schema, clip=1e-12, weight_decay=0.0)
+    assert (weights(clipped) - before).abs().max() < 1e-4
+    free, _ = quick(schema, weight_decay=0.0)
+    assert (weights(free) - before).abs().max() > 1e-2
+
+
+class TestNotFinite:
+    def spoilt(self, schema):
+        """A model whose label decoder gives NaN from the fifth step on: in the second epoch of three steps each."""
+        model = build("mac-wae", schema, latent_dim=6, draws=2)
+        count = iter(range(1000))
+        head = model.decoders[schema.index("label")]
+        head.register_forward_hook(
+            lambda module, inputs, output: output * math.nan if module.training and next(count) >= 4 else output
+        )
+        return model
+
+    def test_it_names_the_modality_and_the_step_and_keeps_the_last_good_weights(self, schema, tmp_path):
+        model = self.spoilt(schema)
+        with pytest.raises(FloatingPointError, match="in epoch 2, step 2, cost/label is nan"):
+            quick(schema, tmp_path / "run", model=model)
+        kept, _ = quick(schema, epochs=1)
+        assert weights(model).isfinite().all()
+        assert torch.equal(weights(model), weights(kept))
+        assert torch.equal(weights(load(tmp_path / "run" / "model")), weights(kept))
+        assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 1
+
+
+class TestFolder:
+    def test_it_holds_what_the_design_says(self, schema, tmp_path):
+        model, fitted = quick(schema, tmp_path / "run")
+        assert sorted(path.name for path in fitted.folder.iterdir()) == ["experiment.json", "history.csv", "model"]
+        assert sorted(path.name for path in (fitted.folder / "model").iterdir()) == [
+            "model.json",
+            "weights.safetensors",
+        ]
+        experiment = json.loads((fitted.folder / "experiment.json").read_text())
+        assert experiment["model"] == {"name": "mac-wae", "arguments": json.loads(json.dumps(model.arguments))}
+        assert experiment["fit"]["learning_rate"] == 1e-2
+        assert experiment["data"]["fingerprint"] == table(schema).fingerprint()
+        assert experiment["versions"]["torch"] == torch.__version__
+        pd.testing.assert_frame_equal(pd.read_csv(fitted.folder / "history.csv"), fitted.history)
+
+    def test_a_folder_with_a_run_is_refused_and_left_alone(self, schema, tmp_path):
+        quick(schema, tmp_path / "run", epochs=1)
+        before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+        with pytest.raises(ValueError, match="must not hold a run, and does"):
+            quick(schema, tmp_path / "run", epochs=1)
+        assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+
+
+class TestArguments:
+    def test_a_data_loader_gets_the_way_in(self, schema):
+        loader = DataLoader(TensorDataset(torch.zeros(4, 3)))
+        with pytest.raises(TypeError, match=r"train must be a Table.*got DataLoader.*polymodal.Table\("):
+            fit(build("mac-wae", schema), loader, table(schema))
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"epochs": 0}, "epochs must be positive; got 0"),
+            ({"learning_rate": -1.0}, "learning_rate must be positive; got -1.0"),
+            ({"device": "gpu"}, "device must be one of those at hand, auto, cpu"),
+            ({"precision": "fp8"}, "precision must be None, 'bf16' or 'fp16'; got 'fp8'"),
+        ],
+    )
+    def test_out_of_range(self, schema, arguments, message):
+        with pytest.raises(ValueError, match=message):
+            quick(schema, **arguments)
+
+    @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which can do it")
+    def test_fp16_needs_a_gpu(self, schema):
+        with pytest.raises(ValueError, match="needs a GPU"):
+            quick(schema, precision="fp16")
+
+
+def test_bf16_trains_and_leaves_32_bits(schema):
+    model, fitted = quick(schema, precision="bf16", device="cpu", epochs=10)
+    exact, _ = quick(schema, device="cpu", epochs=10)
+    assert weights(model).dtype == torch.float32
+    assert not torch.equal(weights(model), weights(exact))
+    assert fitted.history["train/total"].iloc[-1] < fitted.history["train/total"].iloc[0]
+    assert "forward" not in vars(model)
+    assert (
+        model.translate(table(schema)[:2], ["label", "vector", "image", "audio", "text"])["vector"].dtype
+        == torch.float32
+    )
+
+
+class TestBalance:
+    def test_costs_are_those_of_the_best_constant(self):
+        schema = Schema({"size": Vector(2), "kind": Label(2)})
+        size = torch.tensor([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
+        kind = torch.tensor([0, 1, 1])
+        observed = torch.tensor([[True, True], [True, True], [False, True]])
+        costs = constant_costs(Table({"size": size, "kind": kind}, observed, schema))
+        entropy = -(1 / 3 * math.log(1 / 3) + 2 / 3 * math.log(2 / 3))
+        assert costs.tolist() == pytest.approx([(1 + 4) / 2, entropy])
+
+    def test_fit_measures_once_and_saves_it(self, schema, tmp_path):
+        model = build("mac-wae", schema, latent_dim=6, draws=2)
+        assert model.weight.tolist() == [1] * 5
+        quick(schema, model=model, epochs=1)
+        expected = balanced_weights(schema, constant_costs(table(schema))).float()
+        assert torch.equal(model.weight, expected)
+        model.save(tmp_path / "model")
+        again = load(tmp_path / "model")
+        fit(again, table(schema, seed=5), table(schema), epochs=1, progress=False)
+        assert torch.equal(again.weight, expected)
+
+    @pytest.mark.parametrize(("given", "expected"), [("sum", [1, 1, 1, 1, 1]), ({"label": 7.0}, [1, 1, 7, 1, 1])])
+    def test_other_weights_are_left_alone(self, schema, given, expected):
+        model = build("mac-wae", schema, latent_dim=6, draws=2, weights=given)
+        quick(schema, model=model, epochs=1)
+        assert model.weight.tolist() == expected
+
+    def test_what_never_varies_or_never_comes_weighs_one(self):
+        schema = Schema({"size": Vector(1), "same": Vector(1), "never": Label(2)})
+        values = {"size": torch.randn(9, 1), "same": torch.full((9, 1), 0.1)}
+        weights = balanced_weights(schema, constant_costs(Table(values, schema=schema)))
+        assert weights.tolist() == [1, 1, 1]
+
+
+def test_progress_is_lines_where_there_is_no_terminal(schema, capfd):
+    quick(schema, progress=True, epochs=2)
+    lines = capfd.readouterr().err.strip().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch 2/2 · loss ")
