@@ -53,7 +53,7 @@ def evaluate(
     Returns:
         A row per score: `task`, `modality`, `given` ("all", "others", or the name of the single one), `metric`,
         `better` ("higher" or "lower"), `value`, `rows` (how many it is over) and `note`. The modalities of a
-        group are one modality of the group's name, with the mean of their scores.
+        group are one modality of the group's name, with the mean of their scores, over at most `rows` rows.
 
     Raises:
         ValueError: A task is unknown, or the table has other modalities than the model.
@@ -155,5 +155,6 @@ def _frame(schema: Schema, questions: list[Question]) -> pd.DataFrame:
 def _grouped(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     group = {name: group for group, names in schema.groups.items() for name in names}
     frame = frame.assign(**{column: frame[column].replace(group) for column in ("modality", "given")})
-    keys = ["task", "modality", "given", "metric", "better", "note"]
-    return frame.groupby(keys, sort=False, as_index=False).agg({"value": "mean", "rows": "sum"})[list(frame.columns)]
+    keys = ["task", "modality", "given", "metric", "better"]
+    merged = frame.groupby(keys, sort=False, as_index=False).agg({"value": "mean", "rows": "max", "note": "first"})
+    return merged[list(frame.columns)]

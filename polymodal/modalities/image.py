@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Image"]
 
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+
 
 @dataclass(frozen=True)
 class Image(Costed):
@@ -88,6 +90,10 @@ class Image(Costed):
             value = (value.clamp(0, 1) * 255).round().to(torch.uint8)
         return PIL.Image.fromarray(value.permute(1, 2, 0).squeeze(-1).cpu().numpy(), self._mode)
 
+    def show(self, value: Tensor) -> PIL.Image.Image:
+        """A picture; of a number of channels that is no colour mode, the mean as grey."""
+        return self.write(value) if self.channels in MODES else Image(1, self.height, self.width).write(_grey(value))
+
     def encoder(self, features: int) -> nn.Module:
         """Convolutions, `(N, *shape) -> (N, features)`."""
         return picture_encoder(self.shape, self._widths, features)
@@ -107,10 +113,14 @@ class Image(Costed):
 
     @property
     def _mode(self) -> Any:
-        modes = {1: "L", 3: "RGB", 4: "RGBA"}
-        if self.channels not in modes:
+        if self.channels not in MODES:
             raise ValueError(
                 f"pictures of {self.channels} channels cannot be read or written: channels must be 1, 3 or 4 "
                 "for that; pass tensors instead"
             )
-        return modes[self.channels]
+        return MODES[self.channels]
+
+
+def _grey(value: Tensor) -> Tensor:
+    value = value / 255 if value.dtype == torch.uint8 else value
+    return value.mean(0, keepdim=True)

@@ -79,6 +79,16 @@ def test_any_shape_comes_back(modality):
     assert modality.decoder(4)(modality.encoder(4)(x)).shape == x.shape
 
 
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 5])
+def test_pictures_of_any_number_of_channels_can_be_shown(channels):
+    picture = Image(channels, 4, 6)
+    assert picture.show(torch.rand(channels, 4, 6)).size == (6, 4)
+    assert picture.show(torch.zeros(channels, 4, 6, dtype=torch.uint8)).size == (6, 4)
+    if channels not in (1, 3, 4):
+        with pytest.raises(ValueError, match="channels must be 1, 3 or 4"):
+            picture.write(torch.rand(channels, 4, 6))
+
+
 def test_a_blank_label_is_the_zero_vector_and_not_class_0():
     encoder = Label(3).encoder(4)
     codes = encoder[0](torch.tensor([-1, 0, 2]))

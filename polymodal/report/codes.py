@@ -1,0 +1,155 @@
+"""Codes of rows under several conditionings, and their map in two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.models.base import Model, answering
+from polymodal.report import figures
+
+if TYPE_CHECKING:
+    from polymodal.batch import Batch
+    from polymodal.schema import Schema
+    from polymodal.table import Table
+
+__all__ = ["Legend", "Map", "Panel", "classed", "code_map", "encode", "shown"]
+
+SHOWN = 8
+"""Most modalities that the page has a grid of."""
+PANELS = 9
+"""Most conditionings that the map has a panel of."""
+ROWS = 500
+"""Most rows on the map."""
+OVERLAY = 400
+"""Side of the panel that has all codes, in pixels."""
+
+
+class Legend(NamedTuple):
+    """What a mark on the map stands for."""
+
+    name: str
+    style: int
+    color: str
+    points: str
+
+
+class Panel(NamedTuple):
+    """The codes of the rows under one conditioning."""
+
+    given: str
+    rows: int
+    picture: str
+
+
+class Map(NamedTuple):
+    """Codes under several conditionings, on the same two axes."""
+
+    panels: list[Panel]
+    overlay: str
+    classes: list[Legend]
+    subsets: list[Legend]
+    label: str | None
+    rows: int
+    share: float
+
+
+def shown(schema: Schema) -> list[str]:
+    """The modalities that the page has room for, in the schema's order: those in no group come first."""
+    grouped = {name for names in schema.groups.values() for name in names}
+    chosen = sorted(schema, key=lambda name: name in grouped)[:SHOWN]
+    return [name for name in schema if name in chosen]
+
+
+def classed(schema: Schema) -> list[str]:
+    """The modalities whose answers are right or wrong."""
+    return [name for name, modality in schema.items() if modality.metric == "acc"]
+
+
+def encode(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes under several conditionings, in one pass.
+
+    Arguments:
+        model: That encodes.
+        batch: B rows.
+        given: `(S, M)` bool.
+
+    Returns:
+        Codes `(S, B, code_dim)`, and `(S, B)` bool: whether a row has anything of what is given. Where it has
+        not, its code is that of all it has, and stands for nothing.
+    """
+    batch = batch.to(model.weight.device)
+    seen = given.to(batch.observed.device)[:, None] & batch.observed  # (S, B, M)
+    enough = seen.any(-1)
+    with answering(model):
+        z = model.encode(batch, torch.where(enough[..., None], seen, batch.observed)).mean
+    return z, enough.cpu()
+
+
+def code_map(model: Model, table: Table, seed: int) -> Map | None:
+    """The codes of up to 500 rows on their two principal axes; None where all codes are the same."""
+    rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
+    batch = table[rows]
+    subsets = {name: given for name, given in _subsets(model.schema).items() if (batch.observed & given).any()}
+    z, enough = encode(model, batch, torch.stack(list(subsets.values())))
+    z = z.float().cpu()
+    if not z[enough].std(0, correction=0).any():
+        return None
+    points, share = _project(z.numpy(), enough.numpy())
+    label = next(iter(classed(model.schema)), None)
+    style, classes = _styles(model.schema, batch, label)
+    limits = figures.limits(points[enough.numpy()])
+    panels = [
+        Panel(name, int(has.sum()), figures.scatter(at[has], style[has], limits))
+        for name, at, has in zip(subsets, points, enough.numpy(), strict=True)
+    ]
+    which = np.broadcast_to(np.arange(len(subsets))[:, None], enough.shape)
+    overlay = figures.scatter(points[enough.numpy()], which[enough.numpy()], limits, OVERLAY)
+    return Map(panels, overlay, classes, _legends(list(subsets)), label, len(rows), share)
+
+
+def _subsets(schema: Schema) -> dict[str, Tensor]:
+    """What the panels are given, `(M,)` bool by name."""
+    everything = schema.mask(list(schema))
+    subsets = {"all": everything}
+    if len(schema) > 1:
+        subsets |= {f"{name} alone": schema.mask([name]) for name in shown(schema)[: PANELS - 2]}
+    if len(schema) > 2:
+        subsets |= {f"all but {name}": everything & ~schema.mask([name]) for name in classed(schema)}
+    return dict(list(subsets.items())[:PANELS])
+
+
+def _project(z: np.ndarray, enough: np.ndarray) -> tuple[np.ndarray, float]:
+    """Codes `(S, B, D)` on two axes `(S, B, 2)`, and the share of the variance that these hold."""
+    from sklearn.decomposition import PCA
+
+    z = np.pad(z, ((0, 0), (0, 0), (0, max(0, 2 - z.shape[-1]))))
+    pca = PCA(2, svd_solver="full").fit(z[enough])
+    kept, whole = pca.explained_variance_.sum(), z[enough].var(0, ddof=1).sum()
+    return pca.transform(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:2], 2), float(kept / whole)
+
+
+def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:
+    """How each row is drawn, `(B,)`, by its class; the most frequent classes get a style of their own."""
+    if label is None:
+        return np.zeros(len(batch), int), []
+    known = batch.observed[:, schema.index(label)].numpy()
+    value = schema.hide(batch, torch.float32)[label].numpy()
+    classes, counts = np.unique(value[known], return_counts=True)
+    named = sorted(classes[np.argsort(-counts, kind="stable")][: figures.STYLES])
+    style = np.full(len(batch), figures.OTHER)
+    for index, number in enumerate(named):
+        style[value == number] = index
+    legends = _legends([str(schema[label].show(torch.tensor(number))) for number in named])
+    if (style == figures.OTHER).any():
+        rest = "no label" if len(named) == len(classes) else "other classes" if known.all() else "other or no label"
+        legends.append(Legend(rest, figures.OTHER, *figures.swatch(figures.OTHER)))
+    return style, legends
+
+
+def _legends(names: Sequence[str]) -> list[Legend]:
+    return [Legend(name, style, *figures.swatch(style)) for style, name in enumerate(names)]

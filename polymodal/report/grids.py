@@ -1,0 +1,154 @@
+"""Grids of values: what rows hold, what a model makes of a part of it, and what it makes of nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.models.base import Model, answering
+from polymodal.report.codes import classed, encode, shown
+from polymodal.report.figures import Picture, picture
+
+if TYPE_CHECKING:
+    from polymodal.batch import Batch
+    from polymodal.modalities import Modality
+    from polymodal.schema import Schema
+    from polymodal.table import Table
+
+__all__ = ["Cell", "Grid", "Line", "choose", "inputs", "samples", "translations"]
+
+POOL = 4096
+"""Most rows that examples are chosen from."""
+LETTERS = 160
+"""Most of a value that is printed."""
+
+
+class Cell(NamedTuple):
+    """A value as the page shows it: a picture, a text, or neither where there is none."""
+
+    text: str | None = None
+    picture: Picture | None = None
+    alt: str = ""
+    right: bool | None = None
+
+
+class Line(NamedTuple):
+    """Cells under one heading."""
+
+    head: str
+    cells: list[Cell]
+    truth: bool = False
+
+
+class Grid(NamedTuple):
+    """Lines of cells, a column per example."""
+
+    name: str
+    about: str
+    columns: list[str]
+    lines: list[Line]
+
+
+def choose(table: Table, examples: int, seed: int) -> list[int]:
+    """Rows to show: those that have most, spread over the classes of the first label."""
+    pool = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:POOL]
+    missing = (~table.observed[pool]).sum(1).tolist()
+    label = next((name for name in classed(table.schema) if name in table.values), None)
+    classes = pool if label is None else _classes(table, label)[pool]
+    seen: dict[int, int] = {}
+    keys = []
+    for place, (lacks, number) in enumerate(zip(missing, classes.tolist(), strict=True)):
+        seen[number] = seen.get(number, 0) + 1
+        keys.append((lacks, seen[number], place))
+    return sorted(int(pool[place]) for *_, place in sorted(keys)[:examples])
+
+
+def _classes(table: Table, label: str) -> Tensor:
+    """The rows' classes, `(N,)`; -1 where a row has none."""
+    return torch.where(table.observed[:, table.schema.index(label)], table.values[label], -1)
+
+
+def inputs(schema: Schema, batch: Batch, columns: list[str]) -> Grid:
+    """What the rows hold."""
+    lines = [Line(name, _truth(schema, name, batch)) for name in shown(schema)]
+    return Grid("What the rows hold", "", columns, lines)
+
+
+def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
+    """A grid per modality: the truth, then what the model makes of it from the others, each other, and all."""
+    schema, names = model.schema, shown(model.schema)
+    singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
+    z, enough = encode(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
+    grids = []
+    for place, name in enumerate(names):
+        others = [place] if len(schema) > 1 else []
+        sources = [source for source in range(len(names)) if source != place]
+        indices = [*(1 + m for m in others), *(1 + len(names) + source for source in sources), 0]
+        heads = ["all the others" for _ in others] + [f"{names[source]} alone" for source in sources]
+        lines = _lines(model, name, batch, [*heads, "all (reconstruction)"], z[indices], enough[indices])
+        grids.append(Grid(name, described(schema[name]), columns, lines))
+    return grids
+
+
+def samples(model: Model, number: int, seed: int) -> Grid:
+    """Rows from the prior. PyTorch's global random state is left as it was."""
+    device = model.weight.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        values = model.sample(number, shown(model.schema))
+    lines = [
+        Line(name, [_cell(model.schema[name], value, f"{name} of a sample") for value in column])
+        for name, column in values.items()
+    ]
+    return Grid("Samples", "", [str(1 + column) for column in range(number)], lines)
+
+
+def described(modality: Modality) -> str:
+    """A modality's type and shape."""
+    shape = " \N{MULTIPLICATION SIGN} ".join(map(str, modality.shape))
+    return f"{type(modality).__name__.lower()} {shape}".strip()
+
+
+def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, enough: Tensor) -> list[Line]:
+    """The truth, and answers from codes `(Q, B, code_dim)` where `enough` (Q, B) was given."""
+    modality = model.schema[name]
+    with answering(model):
+        values = modality.value(model.decode(z, [name])[name])
+    truth = _truth(model.schema, name, batch)
+    lines = [Line("the truth", truth, truth=True)]
+    for head, answers, able in zip(heads, values, enough.tolist(), strict=True):
+        cells = [
+            _cell(modality, answer, f"{name} from {head}") if here else Cell()
+            for answer, here in zip(answers, able, strict=True)
+        ]
+        lines.append(Line(head, _judged(cells, truth) if modality.metric == "acc" else cells))
+    return lines
+
+
+def _truth(schema: Schema, name: str, batch: Batch) -> list[Cell]:
+    has = batch.observed[:, schema.index(name)].tolist()
+    return [
+        _cell(schema[name], batch.values[name][row], f"{name}, the truth") if here else Cell()
+        for row, here in enumerate(has)
+    ]
+
+
+def _judged(cells: Sequence[Cell], truth: Sequence[Cell]) -> list[Cell]:
+    return [
+        cell._replace(right=cell.text == true.text) if cell.text is not None and true.text is not None else cell
+        for cell, true in zip(cells, truth, strict=True)
+    ]
+
+
+def _cell(modality: Modality, value: Tensor, alt: str) -> Cell:
+    import PIL.Image
+
+    value = value.cpu()
+    seen = modality.show(value)
+    if isinstance(seen, PIL.Image.Image):
+        return Cell(picture=picture(seen), alt=alt)
+    text = " ".join(str(seen).split()) or "(empty)"
+    return Cell(text=text if len(text) <= LETTERS else text[:LETTERS] + " ...", alt=alt)

@@ -1,0 +1,208 @@
+"""The page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from polymodal import checkpoint
+from polymodal.report import figures, grids
+from polymodal.report.codes import code_map, shown
+from polymodal.report.scores import present
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.models import Model
+    from polymodal.schema import Schema
+    from polymodal.table import Table
+
+__all__ = ["write"]
+
+
+class Curve(NamedTuple):
+    """A drawing of losses per epoch."""
+
+    name: str
+    svg: str
+
+
+class Training(NamedTuple):
+    """How the training went."""
+
+    epochs: int
+    time: str
+    best: int | None
+    curves: list[Curve]
+
+
+def write(
+    path: str | Path,
+    model: Model,
+    table: Table,
+    *,
+    history: pd.DataFrame | None = None,
+    scores: pd.DataFrame | None = None,
+    settings: Mapping[str, Any] | None = None,
+    title: str | None = None,
+    examples: int = 8,
+    seed: int = 0,
+) -> Path:
+    """Writes one HTML page about a model: what it was given, what it made of that, what was there, and its scores.
+
+    The page holds all that it needs: it has no script and asks no host for anything. The same arguments give
+    the same bytes. PyTorch's global random state is left as it was.
+
+    Arguments:
+        path: The file to write.
+        model: To show.
+        table: The rows to show it on, of the model's modalities; some may be missing.
+        history: `Fit.history`, for the curves of losses; None leaves them out.
+        scores: What `evaluate` returned, for the tables of scores; None leaves them out.
+        settings: The run's arguments, nested, as in `experiment.json`; None leaves them out.
+        title: Of the page; by default the model's name and the rows'.
+        examples: How many rows to show, and how many samples.
+        seed: Of the choice of rows and of the samples.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: The table is empty or has other modalities than the model, or `examples` is below 1.
+
+    Example:
+        >>> import tempfile
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> model = build("mac-wae", data.schema, latent_dim=8, hidden=(16,))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     page = write(Path(folder) / "report.html", model, data.test, examples=2)
+        ...     page.name, "m3 from label alone" in page.read_text(encoding="utf-8")
+        ('report.html', True)
+    """
+    _check(model, table, examples)
+    context = {
+        "title": title or _title(model, table),
+        "about": _about(model, table),
+        "left_out": len(model.schema) - len(shown(model.schema)),
+        "shown": len(shown(model.schema)),
+        **_pictures(model, table, examples, seed),
+        "scores": None if scores is None or scores.empty else present(scores, model.schema),
+        "training": None if history is None or history.empty else _training(history, model.schema, settings or {}),
+        "settings": _sections(settings) if settings else None,
+    }
+    return checkpoint.write_text(path, _render(context))
+
+
+def _check(model: Model, table: Table, examples: int) -> None:
+    if list(table.schema) != list(model.schema):
+        raise ValueError(
+            f"table must have the model's modalities, {', '.join(model.schema)}; got {', '.join(table.schema)}"
+        )
+    if not len(table):
+        raise ValueError("table must have at least one row to show; got none")
+    if examples < 1:
+        raise ValueError(f"examples must be at least 1; got {examples}")
+
+
+def _render(context: Mapping[str, Any]) -> str:
+    from importlib.resources import files
+
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
+    source = files("polymodal.report").joinpath("template.html.j2").read_text(encoding="utf-8")
+    return environment.from_string(source).render(context)
+
+
+def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
+    rows = grids.choose(table, examples, seed)
+    batch, columns = table[rows], [f"row {row}" for row in rows]
+    return {
+        "inputs": grids.inputs(model.schema, batch, columns),
+        "translations": grids.translations(model, batch, columns),
+        "samples": grids.samples(model, examples, seed),
+        "map": code_map(model, table, seed),
+    }
+
+
+def _title(model: Model, table: Table) -> str:
+    dataset = table.source.get("dataset")
+    return f"{model.name} on {dataset}" if dataset else model.name
+
+
+def _about(model: Model, table: Table) -> str:
+    """One line of what this is."""
+    names = list(model.schema)
+    listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    split = table.source.get("split")
+    rows = f"{len(table):,} row{'s' * (len(table) > 1)}" + (f" of the {split} split" if split else "")
+    missing = float((~table.observed).float().mean())
+    holes = f", {100 * missing:.0f} % of their values missing" if missing else ""
+    return (
+        f"The model {model.name}, with a code of {model.code_dim} numbers for {len(names)} "
+        f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Shown on {rows}{holes}."
+    )
+
+
+def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]) -> Training:
+    best = _best(history, settings)
+    columns = [str(column) for column in history]
+    penalties = [column.removeprefix("validation/") for column in columns if column.startswith("validation/penalty/")]
+    terms = {"total": "total loss"} | {f"cost/{name}": f"cost of {name}" for name in shown(schema)}
+    terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
+    epochs = [int(epoch) for epoch in history["epoch"]]
+    curves = []
+    for term, name in terms.items():
+        lines = {
+            split: history[f"{split}/{term}"].astype(float).tolist()
+            for split in ("train", "validation")
+            if f"{split}/{term}" in history
+        }
+        if lines:
+            curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}")))
+    time = _duration(float(history["seconds"].sum())) if "seconds" in history else ""
+    return Training(len(epochs), time, best, curves)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the unit that fits it.
+
+    Example:
+        >>> _duration(76.2), _duration(5000.0), _duration(36_000.0)
+        ('76 seconds', '83 minutes', '10.0 hours')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def _best(history: pd.DataFrame, settings: Mapping[str, Any]) -> int | None:
+    """The epoch of the lowest validation loss; none counts before the end of the warm-up."""
+    if "validation/total" not in history:
+        return None
+    fit = settings.get("fit")
+    warmup = (fit.get("warmup") or 0) if isinstance(fit, Mapping) else 0
+    losses = dict(zip(history["epoch"].tolist(), history["validation/total"].tolist(), strict=True))
+    counted = {epoch: loss for epoch, loss in losses.items() if epoch >= warmup and isfinite(loss)}
+    return min(counted, key=counted.__getitem__) if counted else None
+
+
+def _sections(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """Settings by their first name, each with the rest of its name, "model" with "arguments.beta"."""
+    sections: dict[str, list[tuple[str, str]]] = {}
+    for (first, *rest), value in _leaves(settings):
+        sections.setdefault(first if rest else "", []).append((".".join(rest) or first, value))
+    return sections
+
+
+def _leaves(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:
+    if isinstance(value, Mapping) and value:
+        for name, part in value.items():
+            yield from _leaves(part, (*names, str(name)))
+    else:
+        yield names, value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

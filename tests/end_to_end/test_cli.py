@@ -1,0 +1,94 @@
+"""The command line, run as people run it."""
+
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from polymodal.interfaces.demo import headline
+
+
+def polymodal(*arguments, cwd=None):
+    command = [sys.executable, "-m", "polymodal.interfaces.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A demo with little of everything."""
+    folder = tmp_path_factory.mktemp("demo") / "run"
+    done = polymodal("demo", "--folder", folder, "--epochs", 1, "--rows", 500)
+    assert done.returncode == 0, done.stderr
+    return folder, done
+
+
+def test_the_demo_leaves_a_run_and_says_where(run):
+    folder, done = run
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"experiment.json", "history.csv", "model", "report.html", "scores.csv"}
+    assert done.stdout.splitlines()[-1] == f"Report: {folder / 'report.html'}"
+    assert "the label from the five pictures is right in" in done.stdout
+    assert headline(pd.read_csv(folder / "scores.csv", keep_default_na=False)) in done.stdout
+    assert "epoch 1/1" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_report_can_be_written_anew_and_is_the_same(run):
+    folder, _ = run
+    before = (folder / "report.html").read_bytes()
+    (folder / "report.html").unlink()
+    done = polymodal("report", folder)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.html").read_bytes() == before
+
+
+def test_an_earlier_demo_is_replaced_and_nothing_else_is(run, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years")
+    done = polymodal("demo", "--folder", tmp_path, "--epochs", 1, "--rows", 500)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "must be empty or hold an earlier demo" in done.stderr
+    assert (tmp_path / "thesis.tex").read_text() == "years"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["report", "nowhere"], "nowhere/experiment.json must exist, and does not"),
+        (["demo", "--folder", "x", "--rows", "105"], "rows must be a positive multiple of 10"),
+        (["demo", "--folder", "x", "--device", "gpu"], "device must be one of those at hand, auto, cpu"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, tmp_path):
+    done = polymodal(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith("polymodal: ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_debug_shows_where(tmp_path):
+    done = polymodal("--debug", "report", "nowhere", cwd=tmp_path)
+    assert done.returncode != 0
+    assert "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["demo", "datasets", "report"])
+def test_help_shows_an_example(command):
+    done = polymodal(command, "--help")
+    assert done.returncode == 0
+    assert f"Example: polymodal {command}" in done.stdout
+
+
+def test_datasets_are_listed():
+    done = polymodal("datasets")
+    assert done.returncode == 0
+    assert "polydigits" in done.stdout
+
+
+def test_version():
+    from importlib.metadata import version
+
+    assert polymodal("--version").stdout.strip() == version("polymodal")
