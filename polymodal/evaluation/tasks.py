@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
+from polymodal.inference import codes
 from polymodal.models.base import Model, answering
 from polymodal.names import unknown
 
@@ -112,10 +113,7 @@ def _metrics(schema: Schema, target: str) -> dict[str, Metric]:
 
 
 def _score(model: Model, batch: Batch, given: Tensor, questions: list[Question]) -> None:
-    seen = given[:, None] & batch.observed  # (S, B, M)
-    enough = seen.any(-1)  # (S, B)
-    # A row with nothing of what is given answers from all that it has, and is not counted.
-    z = model.encode(batch, torch.where(enough[..., None], seen, batch.observed)).mean
+    z, enough = codes(model, batch, given)
     truth = model.schema.hide(batch, model.weight.dtype)
     for column, target in enumerate(model.schema):
         about = [question for question in questions if question.target == target]

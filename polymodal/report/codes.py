@@ -9,15 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.models.base import Model, answering
+from polymodal.inference import codes
 from polymodal.report import figures
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
+    from polymodal.models import Model
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["Legend", "Map", "Panel", "classed", "code_map", "encode", "shown"]
+__all__ = ["Legend", "Map", "Panel", "classed", "code_map", "shown"]
 
 SHOWN = 8
 """Most modalities that the page has a grid of."""
@@ -70,33 +71,13 @@ def classed(schema: Schema) -> list[str]:
     return [name for name, modality in schema.items() if modality.metric == "acc"]
 
 
-def encode(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes under several conditionings, in one pass.
-
-    Arguments:
-        model: That encodes.
-        batch: B rows.
-        given: `(S, M)` bool.
-
-    Returns:
-        Codes `(S, B, code_dim)`, and `(S, B)` bool: whether a row has anything of what is given. Where it has
-        not, its code is that of all it has, and stands for nothing.
-    """
-    batch = batch.to(model.weight.device)
-    seen = given.to(batch.observed.device)[:, None] & batch.observed  # (S, B, M)
-    enough = seen.any(-1)
-    with answering(model):
-        z = model.encode(batch, torch.where(enough[..., None], seen, batch.observed)).mean
-    return z, enough.cpu()
-
-
 def code_map(model: Model, table: Table, seed: int) -> Map | None:
     """The codes of up to 500 rows on their two principal axes; None where all codes are the same."""
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
     batch = table[rows]
     subsets = {name: given for name, given in _subsets(model.schema).items() if (batch.observed & given).any()}
-    z, enough = encode(model, batch, torch.stack(list(subsets.values())))
-    z = z.float().cpu()
+    z, enough = codes(model, batch, torch.stack(list(subsets.values())))
+    z, enough = z.float().cpu(), enough.cpu()
     if not z[enough].std(0, correction=0).any():
         return None
     points, share = _project(z.numpy(), enough.numpy())

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal.inference import codes
 from polymodal.models.base import Model, answering
-from polymodal.report.codes import classed, encode, shown
+from polymodal.report.codes import classed, shown
 from polymodal.report.figures import Picture, picture
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
     """A grid per modality: the truth, then what the model makes of it from the others, each other, and all."""
     schema, names = model.schema, shown(model.schema)
     singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
-    z, enough = encode(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
+    z, enough = codes(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
     grids = []
     for place, name in enumerate(names):
         others = [place] if len(schema) > 1 else []
