@@ -69,6 +69,7 @@ def evaluate(
 
     Source: MAC-WAE, section "Experimental Design".
     """
+    from rich.console import Console
     from rich.progress import track
 
     tasks = list(tasks)
@@ -83,8 +84,10 @@ def evaluate(
     given = given.to(model.weight.device)
     batches = table.batches(batch_size, device=given.device)
     steps = -(-len(table) // batch_size)
+    console = Console(stderr=True)
+    bar = {"console": console, "disable": not (progress and console.is_terminal), "transient": True}
     with answering(model):
-        for batch in track(batches, "evaluating", steps, disable=not progress, transient=True):
+        for batch in track(batches, "evaluating", steps, **bar):
             _score(model, batch, given, questions)
     return _frame(model.schema, questions)
 

@@ -19,7 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 def main() -> None:
@@ -51,7 +51,7 @@ def options(
 @app.command(epilog="Example: polymodal demo --folder runs/demo --epochs 80")
 def demo(
     folder: Annotated[Path, typer.Option(help="Of the run; an earlier demo there is replaced.")] = Path("runs/demo"),
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows; more is better and slower.")] = 12,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows; more is better and slower.")] = 11,
     rows: Annotated[int, typer.Option(min=10, help="Training rows, a multiple of 10.")] = 12_800,
     seed: Annotated[int, typer.Option(help="Of the data, the weights and the training.")] = 0,
     device: Device = "auto",

@@ -74,7 +74,7 @@ def fit(
         patience: Stop after so many epochs without a better one; None never stops early.
         clip: Largest norm of the gradient; None clips nothing.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
-        device: "cpu", "cuda", "mps", or "auto", which takes a GPU if there is one.
+        device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
         precision: "bf16" or "fp16" where the device has it; by default 32 bits.
         folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`. None writes nothing.
         progress: Whether to show a bar on a terminal, and a line per epoch elsewhere.
@@ -251,22 +251,16 @@ def _accelerator(device: str, precision: str | None) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    available = {
-        "auto": True,
-        "cpu": True,
-        "cuda": torch.cuda.is_available(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(device, False):
-        here = ", ".join(name for name, there in available.items() if there)
-        raise ValueError(f"device must be one of those at hand, {here}; got {device!r}")
+    devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
+    if device not in devices:
+        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
     if precision not in (None, "bf16", "fp16"):
         raise ValueError(f"precision must be None, 'bf16' or 'fp16'; got {precision!r}")
-    AcceleratorState._reset_state(reset_partial_state=True)
-    cpu = device == "cpu" or not (available["cuda"] or available["mps"])
+    cpu = device == "cpu" or "cuda" not in devices
     if precision == "fp16" and cpu:
-        raise ValueError("precision 'fp16' needs a GPU, and there is none here; use 'bf16' or None")
-    return Accelerator(cpu=device == "cpu", mixed_precision=precision or "no")
+        raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
+    AcceleratorState._reset_state(reset_partial_state=True)  # else the choices of an earlier call would stay
+    return Accelerator(cpu=cpu, mixed_precision=precision or "no")
 
 
 def _check_rows(name: str, rows: object) -> None:

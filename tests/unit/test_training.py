@@ -182,7 +182,7 @@ class TestArguments:
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which can do it")
     def test_fp16_needs_a_gpu(self, schema):
-        with pytest.raises(ValueError, match="needs a GPU"):
+        with pytest.raises(ValueError, match="needs a CUDA GPU"):
             quick(schema, precision="fp16")
 
 

@@ -1,0 +1,36 @@
+"""The README's Python runs, with less data and one epoch."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+README = Path(__file__).parents[2] / "README.md"
+LESS = {"epochs=30": "epochs=1", 'load("polydigits")': 'load("polydigits", rows=100, held_out_rows=50)'}
+
+
+def test_the_python_blocks_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first, second = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for much, little in LESS.items():
+        assert much in first
+        first = first.replace(much, little)
+    names = {
+        "photos": torch.randint(256, (4, 3, 64, 64), dtype=torch.uint8),
+        "species": torch.tensor([3, 199, 0, 7]),
+        "sizes": torch.tensor([[1.0, 2.0], [float("nan"), 0.0], [3.0, 1.0], [0.0, 0.0]]),
+        "observed": torch.tensor([[True, True, True], [True, True, False], [False, True, True], [True, False, False]]),
+    }
+    exec(first, names)
+    assert names["pictures"][0].size == (16, 16)
+    assert set(names["scores"]["task"]) == {"reconstruction", "many-to-one", "one-to-one"}
+    assert (tmp_path / "digits" / "model.json").exists()
+    exec(second, names)
+    assert len(names["table"]) == 4
+
+
+@pytest.mark.parametrize("command", ["make demo", "make test", "make check"])
+def test_the_commands_are_in_the_makefile(command):
+    target = command.removeprefix("make ")
+    assert re.search(rf"^{target}:", (README.parent / "Makefile").read_text(), flags=re.MULTILINE)
