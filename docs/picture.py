@@ -23,9 +23,9 @@ def main(run: Path, target: Path) -> None:
     chosen = [int((rows.values["label"] == digit).nonzero()[0]) for digit in range(EXAMPLES)]
     batch = rows[chosen]
     made = model.translate(batch, given=["m0"])
-    cell, font = 16 * SCALE, ImageFont.load_default(size=18)
+    cell, font = 16 * SCALE, ImageFont.load_default(size=17)
     width = 190 + EXAMPLES * (cell + GAP)
-    picture = Image.new("RGB", (width, (2 + len(LINES)) * (cell + GAP) - cell // 2), "white")
+    picture = Image.new("RGB", (width, (1 + len(LINES)) * (cell + GAP) - cell // 3), "white")
     pen = ImageDraw.Draw(picture)
     for line, (name, modality) in enumerate(LINES.items()):
         values = batch.values["m0"] if modality is None else made[modality]
@@ -37,8 +37,9 @@ def main(run: Path, target: Path) -> None:
     top = 2 * GAP + len(LINES) * (cell + GAP)
     pen.text((8, top), "label from m0", fill="black", font=font)
     for column, label in enumerate(made["label"].tolist()):
-        right = label == int(batch.values["label"][column])
-        text = f"{label}" if right else f"{label} (wrong)"
+        truth = int(batch.values["label"][column])
+        right = label == truth
+        text = f"{label}" if right else f"{label}, not {truth}"
         pen.text((180 + column * (cell + GAP) + cell // 2, top), text, fill="black", font=font, anchor="ma")
     picture.save(target)
 

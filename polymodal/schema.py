@@ -40,6 +40,7 @@ class Schema(Mapping[str, Modality]):
         if not modalities:
             raise ValueError("a schema must have at least one modality; got none")
         self.modalities = dict(modalities)
+        self._columns = {name: column for column, name in enumerate(self.modalities)}
         self.groups = {group: list(names) for group, names in (groups or {}).items()}
         for name in (name for names in self.groups.values() for name in names):
             self.index(name)
@@ -70,7 +71,7 @@ class Schema(Mapping[str, Modality]):
         """
         if name not in self.modalities:
             raise unknown(name, self, "modality")
-        return list(self).index(name)
+        return self._columns[name]
 
     def mask(self, names: list[str], device: torch.device | str | None = None) -> Tensor:
         """True for the named modalities, `(M,)` bool.

@@ -15,7 +15,6 @@ from polymodal.networks import spectrogram_decoder, spectrogram_encoder
 
 if TYPE_CHECKING:
     import PIL.Image
-    from torch.distributions import Distribution
 
 __all__ = ["Audio"]
 
@@ -81,7 +80,3 @@ class Audio(Costed):
         """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
         network = spectrogram_decoder(latent_dim, self.shape, self.widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The mean, in [0, 1]."""
-        return distribution.mean

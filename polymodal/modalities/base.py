@@ -53,8 +53,8 @@ class Modality(ABC):
         return torch.zeros(self.shape, dtype=self.dtype)
 
     def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """A table's values as networks and costs take them: floats in `dtype`."""
-        return x.to(dtype)
+        """A table's values as networks and costs take them: floats in `dtype`, indices as they are."""
+        return x.to(dtype if self.dtype.is_floating_point else self.dtype)
 
     def check(self, x: Tensor) -> None:
         """Refuse observed values `(N, *shape)` that cannot be of this modality.
@@ -127,6 +127,10 @@ class Costed(Modality):
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
         return self.cost.nll(parameters, x)
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The one value to answer with, `(*, N, *shape)`: the mean, of classes and tokens the most probable."""
+        return self.cost.value(distribution)
 
     def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
         """The mean cost of the best constant prediction, from the means of `dense` and of its square."""

@@ -42,6 +42,10 @@ class Cost(ABC, str):
         """-log p(x | z) in nats, `(*, N)`."""
         return self(parameters, x)
 
+    def value(self, distribution: Distribution) -> Tensor:
+        """The one value to answer with: the mean."""
+        return distribution.mean
+
     @abstractmethod
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         """The mean cost of the best constant prediction, additive constants of a likelihood left out.
@@ -100,7 +104,17 @@ class Binary(Cost):
         return -(torch.xlogy(mean, mean) + torch.special.xlog1py(1 - mean, -mean)).sum()
 
 
-class CrossEntropy(Cost):
+class Discrete(Cost):
+    """A cost of classes under scores `(*, N, ..., classes)`."""
+
+    __slots__ = ()
+
+    def value(self, distribution: Distribution) -> Tensor:
+        """The one value to answer with: the most probable class."""
+        return distribution.mode
+
+
+class CrossEntropy(Discrete):
     """`categorical`: -log of the class's probability under logits `(*, N, ..., classes)`."""
 
     __slots__ = ()
@@ -115,7 +129,7 @@ class CrossEntropy(Cost):
         return -torch.xlogy(mean, mean).sum()
 
 
-class OneHotL2(Cost):
+class OneHotL2(Discrete):
     """`l2` of classes: the squared error against the one-hot code, which is never built.
 
     Its likelihood is Categorical over the outputs, clamped to be positive and normalised.

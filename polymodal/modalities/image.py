@@ -16,7 +16,6 @@ from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
     import PIL.Image
-    from torch.distributions import Distribution
 
 __all__ = ["Image"]
 
@@ -102,10 +101,6 @@ class Image(Costed):
         """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
         network = picture_decoder(latent_dim, self.shape, self._widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The mean, in [0, 1]."""
-        return distribution.mean
 
     @property
     def _widths(self) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -12,9 +11,6 @@ from torch import Tensor, nn
 from polymodal.modalities.base import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import mlp
-
-if TYPE_CHECKING:
-    from torch.distributions import Distribution
 
 __all__ = ["Label"]
 
@@ -65,10 +61,6 @@ class Label(Costed):
         """-1, no class."""
         return torch.tensor(-1)
 
-    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Indices stay indices."""
-        return x.long()
-
     def check(self, x: Tensor) -> None:
         """Refuse observed values outside of 0..classes - 1.
 
@@ -104,10 +96,6 @@ class Label(Costed):
         """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
         network = mlp(latent_dim, self.hidden, self.classes)
         return network.append(nn.Sigmoid()) if self.cost == "l2" else network
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The most probable class, `(*, N)`."""
-        return distribution.mode
 
     def dense(self, x: Tensor) -> Tensor:
         """The one-hot code, `(N, classes)`."""

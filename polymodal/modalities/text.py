@@ -17,7 +17,6 @@ from polymodal.networks import TokenEncoder, mlp
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-    from torch.distributions import Distribution
 
 __all__ = ["END", "PADDING", "UNKNOWN", "Text"]
 
@@ -118,10 +117,6 @@ class Text(Costed):
         blank[0] = END
         return blank
 
-    def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Tokens stay tokens."""
-        return x.long()
-
     def check(self, x: Tensor) -> None:
         """Refuse observed tokens outside of the vocabulary.
 
@@ -159,10 +154,6 @@ class Text(Costed):
         """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
         network = mlp(latent_dim, self.hidden, self.length * self.tokens)
         return network.append(nn.Unflatten(1, (self.length, self.tokens)))
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The most probable token of each position, `(*, N, length)`."""
-        return distribution.mode
 
     def dense(self, x: Tensor) -> Tensor:
         """One-hot codes, `(N, length, tokens)`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,6 @@ from torch import Tensor, nn
 from polymodal.modalities.base import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
-
-if TYPE_CHECKING:
-    from torch.distributions import Distribution
 
 __all__ = ["Vector"]
 
@@ -96,10 +93,6 @@ class Vector(Costed):
         """Fully connected, `(N, latent_dim) -> (N, size)`."""
         network = mlp(latent_dim, self.hidden, self.size)
         return network.append(nn.Sigmoid()) if self.activation == "sigmoid" and self.cost != "bernoulli" else network
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The mean, `(*, N, size)`."""
-        return distribution.mean
 
     @property
     def _center(self) -> Tensor:

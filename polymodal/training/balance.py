@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 __all__ = ["balance", "balanced_weights", "constant_costs"]
 
 
-def balance(model: Model, table: Table) -> None:
+def balance(model: Model, rows: Table) -> None:
     """Measures a model's balanced weights, once; does nothing where they are measured or not asked for."""
     if not model.weighed:
-        model.weight.copy_(balanced_weights(model.schema, constant_costs(table)))
+        model.weight.copy_(balanced_weights(model.schema, constant_costs(model.schema, rows)))
         model.weighed.fill_(True)
 
 
@@ -48,23 +48,28 @@ def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
     return weights
 
 
-def constant_costs(table: Table, batch_size: int = 1024) -> Tensor:
+def constant_costs(schema: Schema, rows: Table, batch_size: int = 1024) -> Tensor:
     """The mean cost of each modality's best constant prediction, over the rows that have it.
+
+    Arguments:
+        schema: The modalities.
+        rows: A table, or anything with its `batches`; gone through once.
+        batch_size: Rows at a time.
 
     Returns:
         `(M,)` float64; 0 for a modality that no row has.
     """
-    schema = table.schema
-    first: dict[str, Tensor | float] = dict.fromkeys(schema, 0.0)
-    second = dict(first)
-    for batch in table.batches(batch_size):
+    sums: dict[str, tuple[Any, Any]] = {}
+    counts = torch.zeros(len(schema), dtype=torch.float64)
+    for batch in rows.batches(batch_size):
         values = schema.hide(batch, torch.float64)
+        counts += batch.observed.sum(0)
         for (name, modality), has in zip(schema.items(), batch.observed.unbind(1), strict=True):
             x = modality.dense(values[name][has])
-            first[name] = first[name] + x.sum(0)
-            second[name] = second[name] + x.square().sum(0)
-    costs = []
-    for (name, modality), count in zip(schema.items(), table.observed.sum(0), strict=True):
-        n = count.clamp(min=1)
-        costs.append(modality.constant_cost(first[name] / n, second[name] / n))
-    return torch.where(table.observed.any(0), torch.stack(costs), 0.0)
+            first, second = sums.get(name, (0.0, 0.0))
+            sums[name] = first + x.sum(0), second + x.square().sum(0)
+    costs = [
+        schema[name].constant_cost(*(moment / count.clamp(min=1) for moment in sums[name]))
+        for name, count in zip(schema, counts, strict=True)
+    ]
+    return torch.where(counts > 0, torch.stack(costs), 0.0)

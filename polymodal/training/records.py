@@ -42,7 +42,7 @@ class Records:
         experiment = {
             "model": {"name": model.name, "arguments": model.arguments},
             "fit": settings,
-            "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": train.fingerprint()},
+            "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
             "versions": {
                 "polymodal": _version(),
                 "torch": torch.__version__,
@@ -60,6 +60,11 @@ class Records:
             checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(self.rows).to_csv(index=False))
             if best:
                 self.model.save(self.folder / "model")
+
+
+def _fingerprint(train: Table) -> str | None:
+    """None for rows that are not a table's and have no fingerprint."""
+    return train.fingerprint() if hasattr(train, "fingerprint") else None
 
 
 def _version() -> str:

@@ -84,7 +84,7 @@ def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
     assert fitted.history["train/total"].nunique() == 3
     row = fitted.history.iloc[0]
     costs = {name: row[f"validation/cost/{name}"] for name in schema}
-    weight = balanced_weights(schema, constant_costs(table(schema))).tolist()
+    weight = balanced_weights(schema, constant_costs(schema, table(schema))).tolist()
     total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + row["validation/penalty/mmd"]
     assert row["validation/total"] == pytest.approx(total, rel=1e-5)
 
@@ -167,6 +167,20 @@ class TestArguments:
         with pytest.raises(TypeError, match=r"train must be a Table.*got DataLoader.*polymodal.Table\("):
             fit(build("mac-wae", schema), loader, table(schema))
 
+    def test_rows_may_be_anything_with_batches(self, schema, tmp_path):
+        class Rows:
+            def __len__(self):
+                return 24
+
+            def batches(self, batch_size, **arguments):
+                return table(schema).batches(batch_size, **arguments)
+
+        model = build("mac-wae", schema, latent_dim=6, draws=2)
+        fit(model, Rows(), Rows(), epochs=1, batch_size=8, progress=False, folder=tmp_path / "run")
+        same = build("mac-wae", schema, latent_dim=6, draws=2)
+        fit(same, table(schema), table(schema), epochs=1, batch_size=8, progress=False)
+        assert torch.equal(weights(model), weights(same))
+
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
@@ -205,7 +219,7 @@ class TestBalance:
         size = torch.tensor([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
         kind = torch.tensor([0, 1, 1])
         observed = torch.tensor([[True, True], [True, True], [False, True]])
-        costs = constant_costs(Table({"size": size, "kind": kind}, observed, schema))
+        costs = constant_costs(schema, Table({"size": size, "kind": kind}, observed, schema))
         entropy = -(1 / 3 * math.log(1 / 3) + 2 / 3 * math.log(2 / 3))
         assert costs.tolist() == pytest.approx([(1 + 4) / 2, entropy])
 
@@ -213,7 +227,7 @@ class TestBalance:
         model = build("mac-wae", schema, latent_dim=6, draws=2)
         assert model.weight.tolist() == [1] * 5
         quick(schema, model=model, epochs=1)
-        expected = balanced_weights(schema, constant_costs(table(schema))).float()
+        expected = balanced_weights(schema, constant_costs(schema, table(schema))).float()
         assert torch.equal(model.weight, expected)
         model.save(tmp_path / "model")
         again = load(tmp_path / "model")
@@ -229,7 +243,7 @@ class TestBalance:
     def test_what_never_varies_or_never_comes_weighs_one(self):
         schema = Schema({"size": Vector(1), "same": Vector(1), "never": Label(2)})
         values = {"size": torch.randn(9, 1), "same": torch.full((9, 1), 0.1)}
-        weights = balanced_weights(schema, constant_costs(Table(values, schema=schema)))
+        weights = balanced_weights(schema, constant_costs(schema, Table(values, schema=schema)))
         assert weights.tolist() == [1, 1, 1]
 
 
