@@ -20,7 +20,7 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 	$(BIN)/polymodal demo --folder runs/demo
 
 test: .venv/.installed  ## run every test and doctest
-	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 check: .venv/.installed  ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polymodal import datasets
+    from polymodal import datasets, report
     from polymodal.batch import Batch
     from polymodal.datasets import DATASETS
     from polymodal.evaluation import METRICS, evaluate
@@ -51,8 +51,10 @@ __all__ = [
     "evaluate",
     "fit",
     "load",
+    "report",
 ]
 
+_MODULES = ("datasets", "report")
 _HOMES = {
     "batch": ["Batch"],
     "datasets": ["DATASETS"],
@@ -67,8 +69,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "datasets":
-        return import_module("polymodal.datasets")
+    if name in _MODULES:
+        return import_module(f"polymodal.{name}")
     for home, names in _HOMES.items():
         if name in names:
             return getattr(import_module(f"polymodal.{home}"), name)

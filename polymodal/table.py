@@ -111,8 +111,8 @@ class Table:
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
         for name in self.schema:
             for part in (self.values.get(name), self.alternatives.get(name)):
-                digest.update(b"" if part is None else part.contiguous().numpy().tobytes())
-        digest.update(self.observed.numpy().tobytes())
+                digest.update(b"" if part is None else part.cpu().contiguous().numpy().tobytes())
+        digest.update(self.observed.cpu().numpy().tobytes())
         return digest.hexdigest()
 
     def _check(self) -> None:

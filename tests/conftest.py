@@ -1,15 +1,11 @@
 """Rows to test on: every registered modality, complete and incomplete."""
 
-import os
-
 import pytest
 import torch
 
 from polymodal.batch import Batch
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.schema import Schema
-
-torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 
 EXAMPLES: dict[str, Modality] = {
     "audio": Audio(9, 5, widths=(4, 6, 8)),

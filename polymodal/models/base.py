@@ -256,6 +256,9 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def answering(model: nn.Module) -> Iterator[None]:
-    """Evaluation and inference mode; every part is then left as it was."""
-    with evaluating(model), torch.inference_mode():
+    """Evaluation mode without gradients; every part is then left as it was.
+
+    Not inference mode, whose tensors could not be saved for a backward pass: people train probes on embeddings.
+    """
+    with evaluating(model), torch.no_grad():
         yield

@@ -19,6 +19,7 @@ from polymodal.objectives.regularizers import REGULARIZERS
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch, Rows
+    from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
 __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae"]
@@ -135,7 +136,8 @@ class MAC(Model):
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
-        blank = torch.cat([self._blank(m) for m in range(len(self.schema))])  # (M, F)
+        blanks = zip(self.schema.values(), self.encoders, strict=True)
+        blank = torch.cat([self._blank(modality, encoder) for modality, encoder in blanks])  # (M, F)
         known = torch.stack(
             [
                 self.encoders[m](x[name]) if seen[m] else blank[m].expand(b.shape[-2], -1)
@@ -149,9 +151,8 @@ class MAC(Model):
         mean, log_variance = z.chunk(2, dim=-1)
         return DiagNormal(mean, (log_variance / 2).exp())
 
-    def _blank(self, m: int) -> Tensor:
+    def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
         """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""
-        modality, encoder = self.schema[list(self.schema)[m]], self.encoders[m]
         blank = modality.prepare(modality.blank.to(self.weight.device), self.weight.dtype)
         with evaluating(encoder):
             return encoder(blank[None])
@@ -161,8 +162,9 @@ class MAC(Model):
         costs = []
         for (name, parameters), has in zip(self.emit(z).items(), observed.unbind(-1), strict=True):
             modality = self.schema[name]
-            c = (modality.nll if self.reconstruction == "likelihood" else modality.cost)(parameters, x[name])
-            costs.append((c * has).mean(-1))  # (K, B) to (K,)
+            cost = modality.nll if self.reconstruction == "likelihood" else modality.cost
+            c = cost(parameters.to(self.weight.dtype), x[name])  # (K, B); mixed precision ends here
+            costs.append((c * has).mean(-1))
         return torch.stack(costs)
 
     def _check(self) -> None:

@@ -209,6 +209,13 @@ def test_answers_leave_the_mode_of_every_part_as_it_was(name, schema):
     assert not part.training
 
 
+def test_a_probe_can_be_trained_on_embeddings(name, schema):
+    code = make(name, schema).embed(rows_of(schema, 3, complete=True))
+    probe = torch.nn.Linear(code.shape[-1], 1).double()
+    probe(code).sum().backward()
+    assert probe.weight.grad is not None
+
+
 def test_unknown_arguments_list_the_known(name, schema):
     with pytest.raises(ValueError, match=f"unknown argument of {name} 'latentdim'; known are latent_dim"):
         build(name, schema, latentdim=3)
