@@ -44,9 +44,9 @@ BACKGROUNDS = (
 
 
 def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0) -> Dataset:
-    """Pictures m0..m4, 3x16x16, and the label, as the sixth modality; all rows are complete.
+    """Five pictures of one digit, each in another handwriting on another background, and its label.
 
-    A digit is reused with other partners and on other crops, within its split alone. It inverts the colours of
+    The pictures are m0..m4, 3x16x16; the label is the sixth modality; all rows are complete. A digit is reused with other partners and on other crops, within its split alone. It inverts the colours of
     its background, as in PolyMNIST. Every split has each digit equally often.
 
     Arguments:
