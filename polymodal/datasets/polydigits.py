@@ -46,8 +46,9 @@ BACKGROUNDS = (
 def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0) -> Dataset:
     """Five pictures of one digit, each in another handwriting on another background, and its label.
 
-    The pictures are m0..m4, 3x16x16; the label is the sixth modality; all rows are complete. A digit is reused with other partners and on other crops, within its split alone. It inverts the colours of
-    its background, as in PolyMNIST. Every split has each digit equally often.
+    The pictures are m0..m4, 3x16x16; the label is the sixth modality; all rows are complete. A handwriting is
+    reused with other partners and on other crops, within its split alone. Its ink inverts the colours of the
+    background, as in PolyMNIST. Every split has each digit equally often.
 
     Arguments:
         rows: Training rows; a multiple of 10.
