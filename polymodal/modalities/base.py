@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.distributions import Distribution
 
-    from polymodal.modalities.costs import Choice
 
 __all__ = ["Modality"]
 
@@ -112,29 +110,6 @@ class Modality(ABC):
         Additive constants of a likelihood are left out. The default, the total variance, is that of `l2`.
         """
         return (square - mean.square()).sum()
-
-
-class Costed(Modality):
-    """A modality whose likelihood is that of its cost, one of `polymodal.modalities.costs`."""
-
-    if TYPE_CHECKING:
-        cost: Choice  # pyright: ignore[reportIncompatibleMethodOverride] (it holds what is called like the method)
-
-    def distribution(self, parameters: Tensor) -> Distribution:
-        """p(x | z): batch shape `(*, N)`, event shape `shape`."""
-        return Independent(self.cost.distribution(parameters), len(self.shape), validate_args=False)
-
-    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
-        return self.cost.nll(parameters, x)
-
-    def value(self, distribution: Distribution) -> Tensor:
-        """The one value to answer with, `(*, N, *shape)`: the mean, of classes and tokens the most probable."""
-        return self.cost.value(distribution)
-
-    def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
-        """The mean cost of the best constant prediction, from the means of `dense` and of its square."""
-        return self.cost.constant(mean, square)
 
 
 def _odd(x: Tensor) -> float:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import Costed
+from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 

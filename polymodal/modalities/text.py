@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.modalities.base import Costed
+from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import TokenEncoder, mlp
 

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import Costed
+from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
 

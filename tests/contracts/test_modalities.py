@@ -11,7 +11,7 @@ from conftest import EXAMPLES, draw
 from polymodal.evaluation import METRICS
 from polymodal.modalities import *  # noqa: F403 (repr names them)
 from polymodal.modalities import MODALITIES
-from polymodal.modalities.base import Costed
+from polymodal.modalities.costed import Costed
 from polymodal.schema import Schema
 
 VARIANTS = [
