@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
-
-__all__ = ["Batch", "Rows"]
+__all__ = ["Batch", "Index", "Rows", "rows"]
 
 
 class Rows(Protocol):
@@ -27,6 +27,28 @@ class Rows(Protocol):
     def observed(self) -> Tensor:
         """`(B, M)` bool."""
         ...
+
+
+Index = int | slice | list[int] | Tensor
+"""Which rows: one, several, or a bool of each."""
+
+
+def rows(index: Index, length: int) -> slice | Tensor:
+    """An index of rows as tensors take it, that keeps the axis of rows.
+
+    Raises:
+        IndexError: A single row that does not exist.
+    """
+    if isinstance(index, slice):
+        backwards = index.step is not None and index.step < 0
+        return torch.arange(length)[list(range(length)[index])] if backwards else index
+    if isinstance(index, list) or (isinstance(index, Tensor) and index.dim()):
+        chosen = torch.as_tensor(index)
+        return chosen if chosen.numel() else chosen.long()
+    row = operator.index(index)
+    if not -length <= row < length:
+        raise IndexError(f"row must be in {-length}..{length - 1}; got {row}")
+    return torch.tensor([row % length])
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,8 +89,9 @@ class Batch:
     def __len__(self) -> int:
         return self.observed.shape[0]
 
-    def __getitem__(self, index: slice | Tensor | list[int]) -> Batch:
-        return Batch({name: value[index] for name, value in self.values.items()}, self.observed[index])
+    def __getitem__(self, index: Index) -> Batch:
+        chosen = rows(index, len(self))
+        return Batch({name: value[chosen] for name, value in self.values.items()}, self.observed[chosen])
 
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""

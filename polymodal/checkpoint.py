@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-__all__ = ["read_json", "read_tensors", "write", "write_text"]
+__all__ = ["read_json", "read_tensors", "refuse_foreign", "to_json", "write", "write_text"]
 
 
 def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -34,24 +34,25 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
         ValueError: The folder holds something else.
 
     Example:
-        >>> import torch
+        >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as root:
         ...     folder = write(root + "/a", {"a.json": {"x": 1}, "a.safetensors": {"w": torch.zeros(2)}})
         ...     read_json(folder / "a.json"), read_tensors(folder / "a.safetensors")
         ({'x': 1}, {'w': tensor([0., 0.])})
     """
-    folder = Path(folder)
+    folder = Path(folder).resolve()
     refuse_foreign(folder, list(files))
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+    if folder in (Path.cwd(), *Path.cwd().parents):
+        raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
+    fresh = _beside(folder)
+    fresh.mkdir(parents=True)
     try:
         for name, content in files.items():
             if name.endswith(".safetensors"):
                 save_file({key: _own(value) for key, value in content.items()}, fresh / name)
             else:
-                (fresh / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+                (fresh / name).write_text(to_json(content), encoding="utf-8", newline="\n")
             _flush(fresh / name)
-        fresh.chmod(0o755)
         _take_place(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
@@ -78,18 +79,19 @@ def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file under a temporary name, then renames it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    fresh = Path(name)
+    fresh = _beside(path)
     try:
-        with open(handle, "w", encoding="utf-8") as file:  # noqa: PTH123 (a handle, not a path)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.chmod(0o644)
+        fresh.write_text(text, encoding="utf-8", newline="\n")
+        _flush(fresh)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)
     return path
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """A JSON document as a file's text; numpy's and torch's numbers become plain ones."""
+    return json.dumps(document, indent=2, default=_plain) + "\n"
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
@@ -131,8 +133,19 @@ def _own(value: Tensor) -> Tensor:
     return value.detach().to("cpu", copy=True).contiguous()
 
 
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name that nothing has, in the same folder."""
+    return path.with_name(f".{path.name}-{uuid4().hex[:8]}")
+
+
 def _flush(path: Path) -> None:
-    with path.open("rb") as file:
+    with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
@@ -140,8 +153,8 @@ def _take_place(fresh: Path, folder: Path) -> None:
     if not folder.exists():
         fresh.rename(folder)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    folder.rename(old)  # onto an empty folder, which rename replaces
+    old = _beside(folder)
+    folder.rename(old)
     try:
         fresh.rename(folder)
     except BaseException:

@@ -39,11 +39,19 @@ class Schema(Mapping[str, Modality]):
     def __init__(self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None) -> None:
         if not modalities:
             raise ValueError("a schema must have at least one modality; got none")
+        for name, modality in modalities.items():
+            if not (isinstance(name, str) and isinstance(modality, Modality)):
+                raise TypeError(
+                    f"a schema must map names to modalities, such as {{'size': Vector(2)}}; got {name!r}: {modality!r}"
+                )
         self.modalities = dict(modalities)
         self._columns = {name: column for column, name in enumerate(self.modalities)}
         self.groups = {group: list(names) for group, names in (groups or {}).items()}
-        for name in (name for names in self.groups.values() for name in names):
+        grouped = [name for names in self.groups.values() for name in names]
+        for name in grouped:
             self.index(name)
+        for name in {*self.groups} & {*self} | {name for name in grouped if grouped.count(name) > 1}:
+            raise ValueError(f"a group must have a name of its own and share no modality; {name!r} stands twice")
 
     def __getitem__(self, name: str) -> Modality:
         return self.modalities[name]
@@ -79,6 +87,8 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: One of them does not exist.
         """
+        if isinstance(names, str):
+            raise TypeError(f"names must be a list of names; got one string; write [{names!r}]")
         mask = torch.zeros(len(self), dtype=torch.bool)
         mask[[self.index(name) for name in names]] = True
         return mask.to(device)
@@ -88,7 +98,27 @@ class Schema(Mapping[str, Modality]):
         rows = {len(value) for value in values.values()}
         if len(rows) != 1:
             raise ValueError(f"values must hold one number of rows, of at least one modality; got {sorted(rows)}")
-        return Batch(values, self.mask(list(values)).expand(rows.pop(), -1).clone())
+        device = next(iter(values.values())).device
+        return Batch(values, self.mask(list(values), device).expand(rows.pop(), -1).clone())
+
+    def require(self, other: Schema, what: str) -> None:
+        """Refuses another schema whose values are not those of this one: names, order, types, shapes, classes.
+
+        Arguments:
+            other: The schema of `what`; widths of networks and costs may differ.
+            what: For the message, such as "train".
+
+        Raises:
+            ValueError: Names the first difference.
+        """
+        if list(other) != list(self):
+            raise ValueError(
+                f"{what} must have the model's modalities in their order, {', '.join(self)}; got {', '.join(other)}"
+            )
+        for name, modality in self.items():
+            ours, theirs = ((type(m).__name__, m.shape, m.levels) for m in (modality, other[name]))
+            if ours != theirs:
+                raise ValueError(f"{name!r} of {what} must be the model's, {modality!r}; got {other[name]!r}")
 
     def hide(self, batch: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
         """Every modality's values as networks and costs take them, blanks where a row has none.
@@ -125,8 +155,8 @@ class Schema(Mapping[str, Modality]):
         return torch.where(observed.view(shape), modality.prepare(value, dtype), blank)
 
     def write(self, values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
-        """Translated values `(B, *shape)` as users hold them: a list of B per modality."""
-        return {name: [self[name].write(value) for value in column] for name, column in values.items()}
+        """Translated values `(*, B, *shape)` as users hold them: a list of B per modality, nested for further axes."""
+        return {name: _written(self[name], column) for name, column in values.items()}
 
     def replace(self, **arguments: Any) -> Schema:
         """The schema with these arguments changed in every modality that has them.
@@ -164,6 +194,12 @@ class Schema(Mapping[str, Modality]):
             ValueError: A modality's type or argument is unknown.
         """
         return cls({entry["name"]: _from_json(entry) for entry in document["modalities"]}, document.get("groups", {}))
+
+
+def _written(modality: Modality, values: Tensor) -> Any:
+    if values.dim() == len(modality.shape):
+        return modality.write(values)
+    return [_written(modality, value) for value in values]
 
 
 def _arguments(modality: Modality) -> dict[str, Any]:

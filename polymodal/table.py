@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Batch
+from polymodal.batch import Batch, Index
 from polymodal.schema import Schema
 
-__all__ = ["Table"]
+__all__ = ["Table", "steps"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +59,9 @@ class Table:
     def __len__(self) -> int:
         return len(self.observed)
 
-    def __getitem__(self, index: int | slice | list[int] | Tensor) -> Batch:
+    def __getitem__(self, index: Index) -> Batch:
         """Rows as a batch; one row for an int."""
-        if isinstance(index, int):
-            index = [range(len(self))[index]]
-        return Batch({name: value[index] for name, value in self.values.items()}, self.observed[index])
+        return Batch(self.values, self.observed)[index]
 
     def batches(
         self,
@@ -117,6 +115,8 @@ class Table:
 
     def _check(self) -> None:
         for name, value in self.values.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name!r} must be a tensor; got {type(value).__name__}; use torch.as_tensor")
             self.schema.index(name)  # refuses a name that the schema does not know
             modality = self.schema[name]
             if tuple(value.shape[1:]) != modality.shape or len(value) != len(self):
@@ -139,10 +139,27 @@ class Table:
                 if has.any():
                     raise ValueError(f"{name!r} is marked as observed, but values holds none of it")
                 continue
+            choices = self.alternatives.get(name, self.values[name][:, None])  # (N, A, *shape)
+            if len(choices) != len(self) or tuple(choices.shape[2:]) != self.schema[name].shape:
+                raise ValueError(
+                    f"alternatives of {name!r} must be (N, A, *shape), {len(self)} rows of values of shape "
+                    f"{self.schema[name].shape}; got {tuple(choices.shape)}"
+                )
             try:
-                self.schema[name].check(self.values[name] if has.all() else self.values[name][has])
+                self.schema[name].check((choices if has.all() else choices[has]).flatten(0, 1))
             except ValueError as error:
                 raise ValueError(f"{name!r}: {error}") from error
+
+
+def steps(rows: int, batch_size: int) -> int:
+    """How many batches `Table.batches` makes of so many rows.
+
+    Example:
+        >>> steps(9, 4), steps(10, 4), steps(1, 4), steps(3, 1)
+        (2, 3, 1, 2)
+    """
+    last = rows % batch_size or batch_size
+    return -(-rows // batch_size) - (last == 1 and rows > batch_size)
 
 
 def _stream(seed: int, epoch: int) -> int:

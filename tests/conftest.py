@@ -25,7 +25,9 @@ def draw(modality: Modality, rows: int, seed: int = 0) -> torch.Tensor:
         torch.manual_seed(seed)
         parameters = 2 * modality.decoder(3)(torch.randn(rows, 3))
         value = modality.distribution(parameters).sample()
-    return (value.clamp(0, 1) * 255).byte() if modality.dtype == torch.uint8 else value.to(modality.dtype)
+    if modality.dtype == torch.uint8:
+        return (value.clamp(0, 1) * 255).byte()
+    return value.clamp(0, 1) if isinstance(modality, Audio) else value.to(modality.dtype)
 
 
 def rows_of(schema: Schema, rows: int, *, complete: bool, seed: int = 0) -> Batch:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from polymodal.datasets.base import Dataset
 from polymodal.datasets.polydigits import polydigits
-from polymodal.names import lookup
+from polymodal.names import lookup, unknown
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
@@ -26,10 +27,14 @@ def load(name: str, **arguments: Any) -> Dataset:
         The data set: `.schema`, `.train`, `.validation`, `.test`.
 
     Raises:
-        ValueError: There is no such data set.
+        ValueError: The name or an argument is unknown.
 
     Example:
         >>> load("polydigits", rows=100, held_out_rows=50).schema["m0"].shape
         (3, 16, 16)
     """
-    return lookup(DATASETS, name, "data set")(**arguments)
+    make = lookup(DATASETS, name, "data set")
+    known = list(inspect.signature(make).parameters)
+    for argument in arguments.keys() - set(known):
+        raise unknown(argument, known, f"argument of {name}")
+    return make(**arguments)

@@ -12,6 +12,7 @@ from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import codes
 from polymodal.models.base import Model, answering
 from polymodal.names import unknown
+from polymodal.table import steps
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,22 +73,18 @@ def evaluate(
     from rich.console import Console
     from rich.progress import track
 
-    tasks = list(tasks)
+    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     for task in tasks:
         if task not in TASKS:
             raise unknown(task, TASKS, "task")
-    if list(table.schema) != list(model.schema):
-        raise ValueError(
-            f"the table must have the model's modalities, {', '.join(model.schema)}; got {', '.join(table.schema)}"
-        )
+    model.schema.require(table.schema, "the table")
     given, questions = _questions(model.schema, tasks)
     given = given.to(model.weight.device)
     batches = table.batches(batch_size, device=given.device)
-    steps = -(-len(table) // batch_size)
     console = Console(stderr=True)
     bar = {"console": console, "disable": not (progress and console.is_terminal), "transient": True}
     with answering(model):
-        for batch in track(batches, "evaluating", steps, **bar):
+        for batch in track(batches, "evaluating", steps(len(table), batch_size), **bar):
             _score(model, batch, given, questions)
     return _frame(model.schema, questions)
 

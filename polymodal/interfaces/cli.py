@@ -24,10 +24,11 @@ Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where training failed."""
-    debug = "--debug" in sys.argv
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
     try:
-        app()
-    except (ValueError, TypeError, FileNotFoundError, PermissionError, FloatingPointError) as error:
+        app(arguments)
+    except (ValueError, TypeError, OSError, FloatingPointError) as error:
         if debug:
             raise
         print(f"polymodal: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,15 @@ from polymodal.datasets import load
 from polymodal.evaluation import evaluate
 from polymodal.interfaces.runs import write_report
 from polymodal.models import build
-from polymodal.training import fit
+from polymodal.training import check_device, fit
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["run"]
+
+FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv"]
+"""What a demo leaves in its folder."""
 
 # Small networks and few draws for two cores. Hiding more than the paper's 0.4 practises translating from a single
 # modality, which a given picture would otherwise be in one pass of 160. A small code under a heavy penalty lies
@@ -43,10 +47,14 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
     Raises:
         ValueError: The folder holds something else.
     """
-    _clear(folder)
+    check_device(device)
+    earlier = _earlier(folder)
     data = load("polydigits", rows=rows, seed=seed)
+    train = replace(data.train, source={**data.train.source, "command": "demo"})
     model = build("mac-wae", data.schema.replace(widths=WIDTHS), seed=seed, **MODEL)
-    fit(model, data.train, data.validation, epochs=epochs, seed=seed, device=device, folder=folder, **FIT)
+    if earlier:
+        shutil.rmtree(folder)
+    fit(model, train, data.validation, epochs=epochs, seed=seed, device=device, folder=folder, **FIT)
     scores = evaluate(model, data.test, progress=True)
     checkpoint.write_text(folder / "scores.csv", scores.to_csv(index=False))
     return write_report(folder, model, data.test), scores
@@ -61,11 +69,12 @@ def headline(scores: pd.DataFrame) -> str:
     )
 
 
-def _clear(folder: Path) -> None:
-    """Removes an earlier demo, and refuses to remove anything else."""
-    if not folder.exists() or not any(folder.iterdir()):
-        return
+def _earlier(folder: Path) -> bool:
+    """Whether the folder holds an earlier demo; refuses one that holds anything else."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    checkpoint.refuse_foreign(folder, FILES)
     record = folder / "experiment.json"
-    if not record.exists() or checkpoint.read_json(record).get("data", {}).get("dataset") != "polydigits":
-        raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds something else; choose another")
-    shutil.rmtree(folder)
+    if not record.exists() or checkpoint.read_json(record).get("data", {}).get("command") != "demo":
+        raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds another run; choose another folder")
+    return True

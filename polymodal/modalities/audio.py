@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polymodal.modalities.base import check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
@@ -49,6 +50,15 @@ class Audio(Costed):
     def metric(self) -> str:
         """The root of the mean squared error."""
         return "rmse"
+
+    def check(self, x: Tensor) -> None:
+        """Refuse values outside of [0, 1].
+
+        Raises:
+            ValueError: Names the first such value.
+        """
+        super().check(x)
+        check_unit(x)
 
     def read(self, raw: np.ndarray | Tensor) -> Tensor:
         """A spectrogram `(frames, mels)` or `(1, frames, mels)`, in [0, 1].

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
 
-__all__ = ["Modality"]
+__all__ = ["Modality", "check_unit"]
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Modality(ABC):
         return torch.float32
 
     @property
+    def levels(self) -> int | None:
+        """How many classes an element of a value can be; None for numbers."""
+        return None
+
+    @property
     def blank(self) -> Tensor:
         """What stands in for a hidden value, `(*shape)`."""
         return torch.zeros(self.shape, dtype=self.dtype)
@@ -60,9 +66,12 @@ class Modality(ABC):
         Raises:
             ValueError: What is wrong with them.
         """
-        if x.is_floating_point() and not x.isfinite().all():
+        if self.levels is not None:
+            _check_levels(x, self.levels)
+        elif x.is_floating_point() and not x.isfinite().all():
             row = int((~x.isfinite()).flatten(1).any(1).nonzero()[0])
-            raise ValueError(f"values must be finite where observed; observed row {row} holds {_odd(x[row])}")
+            odd = float(x[row][~x[row].isfinite()].flatten()[0])
+            raise ValueError(f"values must be finite where observed; observed row {row} holds {odd}")
 
     @abstractmethod
     def read(self, raw: Any) -> Tensor:
@@ -100,17 +109,42 @@ class Modality(ABC):
     def value(self, distribution: Distribution) -> Tensor:
         """The one value to answer with, `(*, N, *shape)`."""
 
-    def dense(self, x: Tensor) -> Tensor:
-        """Prepared values as numbers whose mean is the best constant prediction."""
-        return x
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Sums of prepared values `(N, *shape)` and of their squares over N; of classes, of their one-hot codes."""
+        if self.levels is None:
+            return x.sum(0), x.square().sum(0)
+        offsets = self.levels * torch.arange(max(1, prod(self.shape)), device=x.device)
+        counts = (x.reshape(len(x), len(offsets)) + offsets).flatten().bincount(minlength=self.levels * len(offsets))
+        counts = counts.view(*self.shape, self.levels).double()
+        return counts, counts
 
-    def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
-        """The mean cost of the best constant prediction, from the means of `dense` and of its square.
+    def constant_cost(self, mean: Tensor, square: Tensor, *, likelihood: bool = False) -> Tensor:
+        """The mean cost of the best constant prediction, additive constants of a likelihood left out.
 
-        Additive constants of a likelihood are left out. The default, the total variance, is that of `l2`.
+        The default, the total variance, is that of the squared error.
+
+        Arguments:
+            mean: `moments` over N, of the values.
+            square: `moments` over N, of their squares.
+            likelihood: That of `nll` in place of `cost`.
         """
         return (square - mean.square()).sum()
 
 
-def _odd(x: Tensor) -> float:
-    return float(x[~x.isfinite()].flatten()[0])
+def check_unit(x: Tensor) -> None:
+    """Refuse numbers outside of [0, 1].
+
+    Raises:
+        ValueError: Names the first such number.
+    """
+    wrong = (x < 0) | (x > 1)
+    if wrong.any():
+        raise ValueError(f"values must be in [0, 1] where observed; got {float(x[wrong][0]):g}; rescale them")
+
+
+def _check_levels(x: Tensor, levels: int) -> None:
+    if x.is_floating_point() or x.dtype == torch.bool:
+        raise ValueError(f"classes must be integers, int64; got {x.dtype}; mark what is missing in observed")
+    wrong = (x < 0) | (x >= levels)
+    if wrong.any():
+        raise ValueError(f"classes must be in 0..{levels - 1} where observed; got {int(x[wrong][0])}")

@@ -33,6 +33,6 @@ class Costed(Modality):
         """The one value to answer with, `(*, N, *shape)`: the mean, of classes and tokens the most probable."""
         return self.cost.value(distribution)
 
-    def constant_cost(self, mean: Tensor, square: Tensor) -> Tensor:
-        """The mean cost of the best constant prediction, from the means of `dense` and of its square."""
-        return self.cost.constant(mean, square)
+    def constant_cost(self, mean: Tensor, square: Tensor, *, likelihood: bool = False) -> Tensor:
+        """The mean cost of the best constant prediction, see `Modality.constant_cost`."""
+        return (self.cost.nll_constant if likelihood else self.cost.constant)(mean, square)

@@ -58,6 +58,10 @@ class Cost(ABC, str):
             A scalar.
         """
 
+    def nll_constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        """The same of `nll` in place of the cost."""
+        return self.constant(mean, square)
+
 
 class L2(Cost):
     """`l2`: the squared error, summed. Its likelihood is Normal of variance 1."""
@@ -76,6 +80,9 @@ class L2(Cost):
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return (square - mean.square()).sum()
 
+    def nll_constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        return (square - mean.square()).sum() / 2
+
 
 class Gaussian(L2):
     """`gaussian`: -log of a Normal of variance 1 less its constant, which is half the squared error."""
@@ -86,7 +93,7 @@ class Gaussian(L2):
         return super().__call__(parameters, x) / 2
 
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        return super().constant(mean, square) / 2
+        return self.nll_constant(mean, square)
 
 
 class Binary(Cost):
@@ -149,6 +156,9 @@ class OneHotL2(Discrete):
 
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return (mean * (1 - mean)).sum()
+
+    def nll_constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        return -torch.xlogy(mean, mean).sum()
 
 
 NUMERIC: dict[str, Cost] = {

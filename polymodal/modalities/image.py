@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polymodal.modalities.base import check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
@@ -65,6 +66,18 @@ class Image(Costed):
         """Bytes to [0, 1]; floats are taken to be in [0, 1] already."""
         return x.to(dtype) / 255 if x.dtype == torch.uint8 else x.to(dtype)
 
+    def check(self, x: Tensor) -> None:
+        """Refuse anything but bytes, and floats in [0, 1].
+
+        Raises:
+            ValueError: What came instead.
+        """
+        super().check(x)
+        if x.is_floating_point():
+            check_unit(x)
+        elif x.dtype != torch.uint8:
+            raise ValueError(f"pictures must be uint8, or floats in [0, 1]; got {x.dtype}; use x.to(torch.uint8)")
+
     def read(self, raw: PIL.Image.Image | np.ndarray | str | Path) -> Tensor:
         """A PIL picture, a file, or a uint8 array `(height, width[, channels])`; resized where it must be.
 
@@ -77,7 +90,7 @@ class Image(Costed):
         if isinstance(raw, str | Path):
             with PIL.Image.open(raw) as file:
                 return self.read(file.copy())
-        picture = PIL.Image.fromarray(raw.squeeze()) if isinstance(raw, np.ndarray) else raw
+        picture = PIL.Image.fromarray(_plane(raw)) if isinstance(raw, np.ndarray) else raw
         picture = picture.convert(self._mode).resize((self.width, self.height))
         return torch.from_numpy(np.array(picture)).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
 
@@ -114,6 +127,13 @@ class Image(Costed):
                 "for that; pass tensors instead"
             )
         return MODES[self.channels]
+
+
+def _plane(raw: np.ndarray) -> np.ndarray:
+    """An array as PIL takes it: a single channel has no axis of its own."""
+    if raw.dtype != np.uint8 or raw.ndim not in (2, 3):
+        raise ValueError(f"a picture must be uint8 (height, width[, channels]); got {raw.dtype} {raw.shape}")
+    return raw[..., 0] if raw.ndim == 3 and raw.shape[-1] == 1 else raw
 
 
 def _grey(value: Tensor) -> Tensor:

@@ -38,6 +38,8 @@ class Label(Costed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.classes < 1:
+            raise ValueError(f"classes must be at least 1; got {self.classes}")
         if self.names is not None and len(self.names) != self.classes:
             raise ValueError(f"names must name all {self.classes} classes; got {len(self.names)} names")
 
@@ -57,19 +59,14 @@ class Label(Costed):
         return torch.int64
 
     @property
+    def levels(self) -> int:
+        """The number of classes."""
+        return self.classes
+
+    @property
     def blank(self) -> Tensor:
         """-1, no class."""
         return torch.tensor(-1)
-
-    def check(self, x: Tensor) -> None:
-        """Refuse observed values outside of 0..classes - 1.
-
-        Raises:
-            ValueError: Names the first such value.
-        """
-        wrong = (x < 0) | (x >= self.classes)
-        if wrong.any():
-            raise ValueError(f"classes must be in 0..{self.classes - 1} where observed; got {int(x[wrong][0])}")
 
     def read(self, raw: str | int) -> Tensor:
         """A class's name, or its index.
@@ -96,10 +93,6 @@ class Label(Costed):
         """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
         network = mlp(latent_dim, self.hidden, self.classes)
         return network.append(nn.Sigmoid()) if self.cost == "l2" else network
-
-    def dense(self, x: Tensor) -> Tensor:
-        """The one-hot code, `(N, classes)`."""
-        return F.one_hot(x, self.classes).double()
 
 
 class OneHot(nn.Module):

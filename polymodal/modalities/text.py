@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.modalities.costed import Costed
@@ -64,6 +63,13 @@ class Text(Costed):
     hidden: tuple[int, ...] = (512,)
     cost: Choice = Choice(DISCRETE, "categorical")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.length < 1:
+            raise ValueError(f"length must be at least 1, for the end token; got {self.length}")
+        if self.width % self.heads:
+            raise ValueError(f"width must be a multiple of heads ({self.heads}); got {self.width}")
+
     @classmethod
     def learn(cls, texts: Iterable[str], length: int | None = None, size: int = 30_000, **arguments: Any) -> Text:
         """A modality whose vocabulary is that of `texts`: pass those of the training split only.
@@ -80,6 +86,8 @@ class Text(Costed):
         from tokenizers.trainers import WordLevelTrainer
 
         texts = list(texts)
+        if not texts:
+            raise ValueError("texts must hold at least one text to learn words from; got none")
         tokenizer = _tokenizer((), None)
         trainer: Any = WordLevelTrainer(
             vocab_size=size + len(SPECIAL), special_tokens=list(SPECIAL), show_progress=False
@@ -106,8 +114,8 @@ class Text(Costed):
         return torch.int64
 
     @property
-    def tokens(self) -> int:
-        """Number of tokens V: the words and three special ones."""
+    def levels(self) -> int:
+        """The number of tokens V: the words and three special ones."""
         return len(SPECIAL) + len(self.vocabulary)
 
     @property
@@ -116,16 +124,6 @@ class Text(Costed):
         blank = torch.full(self.shape, PADDING)
         blank[0] = END
         return blank
-
-    def check(self, x: Tensor) -> None:
-        """Refuse observed tokens outside of the vocabulary.
-
-        Raises:
-            ValueError: Names the first such token.
-        """
-        wrong = (x < 0) | (x >= self.tokens)
-        if wrong.any():
-            raise ValueError(f"tokens must be in 0..{self.tokens - 1} where observed; got {int(x[wrong][0])}")
 
     def read(self, raw: str) -> Tensor:
         """A text as tokens, `(length,)`."""
@@ -139,7 +137,7 @@ class Text(Costed):
     def encoder(self, features: int) -> nn.Module:
         """A transformer, `(N, length) -> (N, features)`."""
         return TokenEncoder(
-            self.tokens,
+            self.levels,
             self.length,
             features,
             padding=PADDING,
@@ -152,12 +150,8 @@ class Text(Costed):
 
     def decoder(self, latent_dim: int) -> nn.Module:
         """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
-        network = mlp(latent_dim, self.hidden, self.length * self.tokens)
-        return network.append(nn.Unflatten(1, (self.length, self.tokens)))
-
-    def dense(self, x: Tensor) -> Tensor:
-        """One-hot codes, `(N, length, tokens)`."""
-        return F.one_hot(x, self.tokens).double()
+        network = mlp(latent_dim, self.hidden, self.length * self.levels)
+        return network.append(nn.Unflatten(1, (self.length, self.levels)))
 
 
 @lru_cache(maxsize=64)

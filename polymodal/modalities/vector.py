@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from polymodal.modalities.base import check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
@@ -49,9 +50,13 @@ class Vector(Costed):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("center", "scale"):
-            numbers = getattr(self, name)
-            if numbers is not None and len(numbers) != self.size:
+            if (numbers := getattr(self, name)) is None:
+                continue
+            object.__setattr__(self, name, tuple(float(number) for number in numbers))
+            if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
+        if self.activation not in ("linear", "sigmoid"):
+            raise ValueError(f"activation must be 'linear' or 'sigmoid'; got {self.activation!r}")
         if self.scale is not None and min(self.scale) <= 0:
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
 
@@ -64,6 +69,16 @@ class Vector(Costed):
     def metric(self) -> str:
         """The root of the mean squared error."""
         return "rmse"
+
+    def check(self, x: Tensor) -> None:
+        """Refuse numbers that are not finite; under "bernoulli", outside of [0, 1].
+
+        Raises:
+            ValueError: Names the first such number.
+        """
+        super().check(x)
+        if self.cost == "bernoulli":
+            check_unit(x)
 
     def read(self, raw: Sequence[float] | Tensor) -> Tensor:
         """Numbers in users' units, `(size,)`, as a table holds them.

@@ -44,13 +44,15 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
         torch.Size([4])
     """
     make = lookup(MODELS, name, "model")
+    if not isinstance(schema, Schema):
+        raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
     known = [parameter for parameter in inspect.signature(make).parameters if parameter != "schema"]
     for argument in arguments.keys() - set(known):
         raise unknown(argument, known, f"argument of {name}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(schema, **arguments)
-    model.name = name
+    model.name, model.seed = name, seed
     return model
 
 
@@ -72,7 +74,11 @@ def load(folder: str | Path) -> Model:
             f"{folder}/model.json must be of format {FORMAT}; got {document['format']!r}; "
             "if it is newer, update polymodal"
         )
-    model = build(document["model"], Schema.from_json(document["schema"]), **document["arguments"])
+    try:
+        schema = Schema.from_json(document["schema"])
+        model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder}/model.json does not describe a model: {error}") from error
     model = model.to(tensors["weight"].dtype) if "weight" in tensors else model
     try:
         model.load_state_dict(tensors)

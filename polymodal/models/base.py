@@ -57,6 +57,10 @@ class Model(nn.Module, ABC):
     """The key under which the model is registered."""
     deterministic = False
     """Whether the posterior is one code per row."""
+    likelihood = False
+    """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
+    seed = 0
+    """Of the initial weights."""
     weight: Tensor
     weighed: Tensor
     decoders: nn.ModuleList
@@ -66,12 +70,14 @@ class Model(nn.Module, ABC):
         self.schema, self.latent_dim, self.weights = schema, latent_dim, weights
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
-        if isinstance(weights, str) and weights not in ("balanced", "sum"):
+        if weights not in ("balanced", "sum") and not isinstance(weights, Mapping):
             raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
         self.register_buffer("weight", torch.ones(len(schema)))
         self.register_buffer("weighed", torch.tensor(weights != "balanced"))
         if isinstance(weights, Mapping):
             for name, number in weights.items():
+                if not 0 <= number < float("inf"):
+                    raise ValueError(f"the weight of {name!r} must be finite and not negative; got {number}")
                 self.weight[schema.index(name)] = number
 
     @property
@@ -81,7 +87,7 @@ class Model(nn.Module, ABC):
 
     def __repr__(self) -> str:
         arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
-        return f"build({self.name!r}, {self.schema!r}{arguments})"
+        return f"build({self.name!r}, {self.schema!r}, seed={self.seed}{arguments})"
 
     @property
     def code_dim(self) -> int:
@@ -195,6 +201,7 @@ class Model(nn.Module, ABC):
         document = {
             "format": FORMAT,
             "model": self.name,
+            "seed": self.seed,
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
         }
@@ -233,12 +240,18 @@ class Model(nn.Module, ABC):
         return b
 
     def _names(self, only: list[str] | None) -> list[str]:
+        if isinstance(only, str):
+            raise TypeError(f"names must be a list of names; got one string; write [{only!r}]")
         return list(self.schema) if only is None else only
 
     def _values(self, z: Tensor, to: list[str] | None) -> dict[str, Tensor]:
         return {name: self.schema[name].value(p) for name, p in self.decode(z, to).items()}
 
     def _here(self, batch: Rows) -> Batch:
+        if not (hasattr(batch, "observed") and hasattr(batch, "values")):
+            raise TypeError(f"rows must be a Batch or a Table; got {type(batch).__name__}; use schema.batch(values)")
+        if (schema := getattr(batch, "schema", None)) is not None:
+            self.schema.require(schema, "the table")
         return Batch(batch.values, batch.observed).to(self.weight.device)
 
 

@@ -103,6 +103,11 @@ class MAC(Model):
         """Whether the posterior is one code per row."""
         return not self.stochastic
 
+    @property
+    def likelihood(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
+        return self.reconstruction == "likelihood"
+
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
         """q(z | x_V, b), see `Model.encode`. Encoders of modalities that no row is given do not run."""
         b = self.condition(batch.observed, given)
@@ -119,7 +124,8 @@ class MAC(Model):
         posterior = self._posterior(x, once, [True] * len(self.schema))
         z = posterior.rsample()
         costs = self._costs(x, z, batch.observed) @ shares  # (M,)
-        penalty = self.penalty(posterior, z[again], self.prior) @ share
+        penalty = self.penalty(posterior, z[again], self.prior)
+        penalty = penalty.to(share.dtype) @ share
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         total = self.weight @ costs + self.beta * progress * penalty
         return Loss(total, {**terms, f"penalty/{self.regularizer}": penalty})
@@ -162,7 +168,7 @@ class MAC(Model):
         costs = []
         for (name, parameters), has in zip(self.emit(z).items(), observed.unbind(-1), strict=True):
             modality = self.schema[name]
-            cost = modality.nll if self.reconstruction == "likelihood" else modality.cost
+            cost = modality.nll if self.likelihood else modality.cost
             c = cost(parameters.to(self.weight.dtype), x[name])  # (K, B); mixed precision ends here
             costs.append((c * has).mean(-1))
         return torch.stack(costs)

@@ -18,7 +18,9 @@ __all__ = ["balance", "balanced_weights", "constant_costs"]
 def balance(model: Model, rows: Table) -> None:
     """Measures a model's balanced weights, once; does nothing where they are measured or not asked for."""
     if not model.weighed:
-        model.weight.copy_(balanced_weights(model.schema, constant_costs(model.schema, rows)))
+        model.weight.copy_(
+            balanced_weights(model.schema, constant_costs(model.schema, rows, likelihood=model.likelihood))
+        )
         model.weighed.fill_(True)
 
 
@@ -48,28 +50,38 @@ def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
     return weights
 
 
-def constant_costs(schema: Schema, rows: Table, batch_size: int = 1024) -> Tensor:
+def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int = 1024) -> Tensor:
     """The mean cost of each modality's best constant prediction, over the rows that have it.
 
     Arguments:
         schema: The modalities.
         rows: A table, or anything with its `batches`; gone through once.
+        likelihood: Of -log p(x | z) in place of the cost.
         batch_size: Rows at a time.
 
     Returns:
         `(M,)` float64; 0 for a modality that no row has.
+
+    Raises:
+        FloatingPointError: One of them is not finite; names the modality.
     """
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
     for batch in rows.batches(batch_size):
         values = schema.hide(batch, torch.float64)
-        counts += batch.observed.sum(0)
+        counts += batch.observed.sum(0).cpu()
         for (name, modality), has in zip(schema.items(), batch.observed.unbind(1), strict=True):
-            x = modality.dense(values[name][has])
-            first, second = sums.get(name, (0.0, 0.0))
-            sums[name] = first + x.sum(0), second + x.square().sum(0)
-    costs = [
-        schema[name].constant_cost(*(moment / count.clamp(min=1) for moment in sums[name]))
-        for name, count in zip(schema, counts, strict=True)
-    ]
-    return torch.where(counts > 0, torch.stack(costs), 0.0)
+            first, second = (moment.cpu().double() for moment in modality.moments(values[name][has]))
+            a, b = sums.get(name, (0.0, 0.0))
+            sums[name] = a + first, b + second
+    costs = torch.zeros_like(counts)
+    for column, (name, modality) in enumerate(schema.items()):
+        if n := counts[column]:
+            first, second = sums[name]
+            costs[column] = modality.constant_cost(first / n, second / n, likelihood=likelihood)
+        if not costs[column].isfinite():
+            raise FloatingPointError(
+                f"the best constant's cost of {name!r} must be finite, to balance the weights; got "
+                f"{float(costs[column])}; look at its values, or pass weights='sum' to build"
+            )
+    return costs

@@ -8,12 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from polymodal.models.base import Loss, Model, evaluating
+from polymodal.table import steps
 from polymodal.training.balance import balance
 from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from accelerate import Accelerator
 
+    from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Fit", "check_device", "fit"]
 
 
 @dataclass(frozen=True)
@@ -113,8 +115,8 @@ def fit(
         "precision": precision,
     }
     for name, rows in {"train": train, "validation": validation}.items():
-        _check_rows(name, rows)
-    _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate)
+        _check_rows(name, rows, model.schema)
+    _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience, clip=clip)
     if epochs < warmup:
         raise ValueError(f"epochs must be at least warmup ({warmup}), for no epoch before counts; got {epochs}")
     accelerator = _accelerator(device, precision)
@@ -123,9 +125,11 @@ def fit(
     balance(model, train)
     loop = _Loop(model, accelerator, batch_size, learning_rate, weight_decay, clip, seed)
     best = _Best(model)
-    steps = -(-len(train) // batch_size)
     try:
-        with _seeded(seed, accelerator.device), TrainingProgress(epochs, steps, shown=progress) as shown:
+        with (
+            _seeded(seed, accelerator.device),
+            TrainingProgress(epochs, steps(len(train), batch_size), shown=progress) as shown,
+        ):
             for epoch in range(1, epochs + 1):
                 began = time.perf_counter()
                 row = loop.train(train, epoch, min(1.0, epoch / max(warmup, 1)), shown) | loop.validate(
@@ -247,31 +251,46 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
         yield
 
 
+def check_device(device: str) -> None:
+    """Refuses a device that is not at hand.
+
+    Raises:
+        ValueError: Names those that are.
+    """
+    devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
+    if device not in devices:
+        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
+
+
 def _accelerator(device: str, precision: str | None) -> Accelerator:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
 
-    devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
-    if device not in devices:
-        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
+    check_device(device)
     if precision not in (None, "bf16", "fp16"):
         raise ValueError(f"precision must be None, 'bf16' or 'fp16'; got {precision!r}")
-    cpu = device == "cpu" or "cuda" not in devices
+    cpu = device == "cpu" or not torch.cuda.is_available()
     if precision == "fp16" and cpu:
         raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
     AcceleratorState._reset_state(reset_partial_state=True)  # else the choices of an earlier call would stay
     return Accelerator(cpu=cpu, mixed_precision=precision or "no")
 
 
-def _check_rows(name: str, rows: object) -> None:
+def _check_rows(name: str, rows: Any, schema: Schema) -> None:
     if not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
         raise TypeError(
             f"{name} must be a Table, or have its len and batches; got {type(rows).__name__}; "
             "put the rows in tensors and pass polymodal.Table(values, observed, schema)"
         )
+    if not len(rows):
+        raise ValueError(f"{name} must have rows; got none")
+    if hasattr(rows, "schema"):
+        schema.require(rows.schema, name)
 
 
-def _check_numbers(**numbers: float) -> None:
+def _check_numbers(**numbers: float | None) -> None:
     for name, number in numbers.items():
-        if not number > 0:
+        if number is not None and not number > 0:
             raise ValueError(f"{name} must be positive; got {number}")
+        if name in ("epochs", "batch_size", "patience") and number is not None and number != int(number):
+            raise ValueError(f"{name} must be a whole number; got {number}")

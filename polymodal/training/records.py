@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,8 +38,8 @@ class Records:
             return
         if (self.folder / "experiment.json").exists():
             raise ValueError(f"{folder} must not hold a run, and does; choose another folder, or remove that one")
-        experiment = {
-            "model": {"name": model.name, "arguments": model.arguments},
+        self.experiment = {
+            "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
             "fit": settings,
             "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
             "versions": {
@@ -49,7 +48,6 @@ class Records:
                 "python": platform.python_version(),
             },
         }
-        checkpoint.write_text(self.folder / "experiment.json", json.dumps(experiment, indent=2) + "\n")
 
     def add(self, row: dict[str, float], *, best: bool) -> None:
         """Notes an epoch, and keeps the model if it is the best one yet."""
@@ -57,6 +55,7 @@ class Records:
 
         self.rows.append(row)
         if self.folder is not None:
+            checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
             checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(self.rows).to_csv(index=False))
             if best:
                 self.model.save(self.folder / "model")

@@ -1,6 +1,7 @@
 """What every registered modality promises."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -62,14 +63,19 @@ class TestModality:
 
     def test_best_constant_costs_what_it_says_and_nothing_costs_less(self, modality):
         x = modality.prepare(draw(modality, 200), torch.float64)
-        dense = modality.dense(x)
-        mean = dense.mean(0)
-        said = modality.constant_cost(mean, dense.square().mean(0))
+        mean, square = (moment / 200 for moment in modality.moments(x))
+        code = x if modality.levels is None else torch.nn.functional.one_hot(x, modality.levels).double()
+        torch.testing.assert_close(mean, code.mean(0))
+        torch.testing.assert_close(square, code.square().mean(0))
         parameters = {"bernoulli": mean.logit(eps=1e-12), "categorical": mean.log().clamp(min=-40)}.get(
             getattr(modality, "cost", "l2"), mean
         )
         costs = modality.cost(parameters.expand(200, *parameters.shape), x).mean()
-        torch.testing.assert_close(costs, said, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(costs, modality.constant_cost(mean, square), rtol=1e-6, atol=1e-6)
+        nll = modality.nll(parameters.expand(200, *parameters.shape), x).mean()
+        free = 0.0 if modality.levels or modality.cost == "bernoulli" else math.log(2 * math.pi) / 2 * mean.numel()
+        said = modality.constant_cost(mean, square, likelihood=True)
+        torch.testing.assert_close(nll - free, said, rtol=1e-4, atol=1e-4)
         for _ in range(20):
             other = parameters + 0.3 * torch.randn(parameters.shape)
             assert modality.cost(other.expand(200, *other.shape), x).mean() > costs

@@ -12,6 +12,7 @@ from polymodal.batch import Batch
 from polymodal.modalities import *  # noqa: F403 (repr names them)
 from polymodal.models import MODELS, build, load
 from polymodal.schema import Schema
+from polymodal.table import Table
 
 pytestmark = pytest.mark.parametrize("name", MODELS)
 
@@ -157,7 +158,7 @@ def test_load_equals_save(name, schema, tmp_path):
 
 
 def test_repr_rebuilds(name, schema):
-    model = build(name, schema, latent_dim=6)
+    model = build(name, schema, latent_dim=6, seed=5)
     again = eval(repr(model), globals() | {"Schema": Schema})
     assert repr(again) == repr(model)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), again.parameters(), strict=True))
@@ -186,6 +187,33 @@ def test_samples_come_from_the_prior(name, schema):
     assert {key: tuple(value.shape) for key, value in values.items()} == {
         key: (9, *modality.shape) for key, modality in schema.items()
     }
+
+
+def test_16_bits_compute_a_loss(name, schema):
+    assert build(name, schema, latent_dim=6).bfloat16().loss(rows_of(schema, 4, complete=False)).total.isfinite()
+
+
+def test_a_table_of_another_schema_is_refused(name, schema):
+    turned = Schema(dict(reversed(list(schema.items()))))
+    batch = rows_of(turned, 4, complete=True)
+    with pytest.raises(ValueError, match="the table must have the model's modalities in their order, audio, image"):
+        make(name, schema).translate(Table(batch.values, batch.observed, turned))
+
+
+def test_wrong_kinds_of_things(name, schema):
+    model = make(name, schema)
+    batch = rows_of(schema, 3, complete=True)
+    with pytest.raises(TypeError, match=r"write \['label'\]"):
+        model.translate(batch, to="label")
+    with pytest.raises(TypeError, match="rows must be a Batch or a Table; got list"):
+        model.translate([1, 2])
+    with pytest.raises(TypeError, match="schema must be a Schema; got dict"):
+        build(name, dict(schema))
+    for weights in ([1, 5], None, "balance"):
+        with pytest.raises(ValueError, match="weights must be 'balanced', 'sum' or numbers by modality"):
+            build(name, schema, weights=weights)
+    with pytest.raises(ValueError, match="the weight of 'label' must be finite and not negative; got -3"):
+        build(name, schema, weights={"label": -3})
 
 
 def test_draws_or_a_sentence(name, schema):

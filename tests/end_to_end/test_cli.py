@@ -1,5 +1,6 @@
 """The command line, run as people run it."""
 
+import shutil
 import subprocess
 import sys
 
@@ -43,12 +44,31 @@ def test_the_report_can_be_written_anew_and_is_the_same(run):
     assert (folder / "report.html").read_bytes() == before
 
 
+def test_a_mistake_leaves_an_earlier_demo_alone(run):
+    folder, _ = run
+    before = sorted(folder.rglob("*"))
+    assert polymodal("demo", "--folder", folder, "--rows", 105).returncode == 2
+    assert polymodal("demo", "--folder", folder, "--device", "gpu").returncode == 2
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_another_run_is_not_a_demo(run, tmp_path):
+    folder, _ = run
+    shutil.copytree(folder, tmp_path / "run")
+    record = tmp_path / "run" / "experiment.json"
+    record.write_text(record.read_text().replace('"command": "demo"', '"command": "mine"'))
+    done = polymodal("demo", "--folder", tmp_path / "run", "--epochs", 1, "--rows", 500)
+    assert done.returncode == 2
+    assert "it holds another run" in done.stderr
+    assert (tmp_path / "run" / "model").exists()
+
+
 def test_an_earlier_demo_is_replaced_and_nothing_else_is(run, tmp_path):
     (tmp_path / "thesis.tex").write_text("years")
     done = polymodal("demo", "--folder", tmp_path, "--epochs", 1, "--rows", 500)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
-    assert "must be empty or hold an earlier demo" in done.stderr
+    assert "it holds thesis.tex" in done.stderr
     assert (tmp_path / "thesis.tex").read_text() == "years"
 
 
@@ -57,6 +77,7 @@ def test_an_earlier_demo_is_replaced_and_nothing_else_is(run, tmp_path):
     [
         (["report", "nowhere"], "nowhere/experiment.json must exist, and does not"),
         (["demo", "--folder", "x", "--rows", "105"], "rows must be a positive multiple of 10"),
+        (["report", __file__], "Not a directory"),
         (["demo", "--folder", "x", "--device", "gpu"], "device must be one of those at hand, auto, cpu"),
     ],
 )
@@ -69,8 +90,9 @@ def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_debug_shows_where(tmp_path):
-    done = polymodal("--debug", "report", "nowhere", cwd=tmp_path)
+@pytest.mark.parametrize("arguments", [("--debug", "report", "nowhere"), ("report", "nowhere", "--debug")])
+def test_debug_shows_where(tmp_path, arguments):
+    done = polymodal(*arguments, cwd=tmp_path)
     assert done.returncode != 0
     assert "Traceback" in done.stderr
 

@@ -50,6 +50,15 @@ def test_paper_ssim_is_scikit_images_with_a_range_of_two(shape):
     assert ours == pytest.approx(np.mean(theirs), abs=1e-9)
 
 
+@pytest.mark.parametrize("side", [5, 4, 2, 1])
+def test_a_small_picture_has_a_paper_ssim_too(side):
+    a, b = pictures((2, 1, side, 20))
+    metric = PaperSSIM()
+    assert score(metric, [Normal(a, 1.0)], [a]) == pytest.approx(1)
+    assert -1 <= score(PaperSSIM(), [Normal(a, 1.0)], [b]) < 1
+    assert "in place of 7x7" in metric.note
+
+
 @pytest.mark.parametrize(("side", "window"), [(10, 9), (5, 5), (4, 3), (1, 1)])
 def test_a_small_picture_takes_the_largest_odd_window_and_says_so(side, window):
     a, b = pictures((2, 1, side, 20))

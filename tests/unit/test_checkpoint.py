@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES
@@ -49,6 +50,18 @@ def test_a_failure_between_the_two_renames_leaves_the_older_version(tmp_path, mo
     assert contents(tmp_path) == before
 
 
+def test_links_numbers_of_numpy_and_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    checkpoint.write(tmp_path / "link", {"a.json": {"x": np.int64(1), "y": torch.tensor(0.5)}})
+    assert checkpoint.read_json(tmp_path / "real" / "a.json") == {"x": 1, "y": 0.5}
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="must be a folder of its own"):
+        checkpoint.write(".", FILES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["here", "link", "real"]
+
+
 def test_a_foreign_folder_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.tex").write_text("years")
     with pytest.raises(ValueError, match=r"must be empty or hold only a.json, a.safetensors; it holds thesis.tex"):
@@ -86,6 +99,9 @@ class TestLoad:
             ({"schema": None}, "must have schema; it has not"),
             ({"arguments": {"latent": 4}}, "unknown argument of mac-wae 'latent'"),
             ({"arguments": {"latent_dim": 5}}, "does not fit model.json"),
+            ({"arguments": {"latent_dim": "2"}}, "does not describe a model"),
+            ({"arguments": []}, "does not describe a model"),
+            ({"schema": {}}, "does not describe a model"),
         ],
     )
     def test_edited(self, folder, changes, message):

@@ -58,6 +58,7 @@ def test_a_group_counts_as_one_modality():
     grouped = evaluate(model, table)
     single = evaluate(build("mac-wae", Schema(schema.modalities), latent_dim=6), table)
     assert set(grouped["modality"]) == {"both", "vector"}
+    assert set(grouped["given"]) == {"all", "others", "both", "vector"}
     for task in ("reconstruction", "many-to-one"):
         mean = single[(single["task"] == task) & single["modality"].isin(["a", "b"])]["value"].mean()
         value = grouped[(grouped["task"] == task) & (grouped["modality"] == "both")]["value"]

@@ -1,5 +1,6 @@
 """The paper's networks for the paper's shapes, and something that fits for any other."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -87,6 +88,21 @@ def test_pictures_of_any_number_of_channels_can_be_shown(channels):
     if channels not in (1, 3, 4):
         with pytest.raises(ValueError, match="channels must be 1, 3 or 4"):
             picture.write(torch.rand(channels, 4, 6))
+
+
+def test_a_picture_of_one_row_is_read_as_it_is():
+    pixels = np.arange(15, dtype=np.uint8).reshape(1, 5, 3)
+    assert torch.equal(Image(3, 1, 5).read(pixels), torch.from_numpy(pixels).permute(2, 0, 1))
+    with pytest.raises(ValueError, match="a picture must be uint8"):
+        Image(3, 1, 5).read(pixels / 255)
+
+
+def test_vectors_take_the_statistics_of_arrays():
+    x = np.array([[1.0, 2.0], [3.0, 6.0]])
+    size = Vector(2, center=x.mean(0), scale=torch.tensor([1.0, 2.0]))
+    assert (size.center, size.scale) == ((2.0, 4.0), (1.0, 2.0))
+    with pytest.raises(ValueError, match="activation must be 'linear' or 'sigmoid'; got 'sigmod'"):
+        Vector(2, activation="sigmod")
 
 
 def test_a_blank_label_is_the_zero_vector_and_not_class_0():

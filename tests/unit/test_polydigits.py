@@ -90,5 +90,7 @@ def test_wrong_sizes(arguments):
 
 
 def test_unknown_data_set():
+    with pytest.raises(ValueError, match="unknown argument of polydigits 'row'; known are rows"):
+        load("polydigits", row=100)
     with pytest.raises(ValueError, match="unknown data set 'polydigit'; known are polydigits"):
         load("polydigit")

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES, rows_of
@@ -79,6 +80,37 @@ class TestSchema:
         with pytest.raises(ValueError, match="unknown modality 'z'"):
             Schema({"a": Label(2)}, groups={"g": ["z"]})
 
+    def test_groups_neither_overlap_nor_take_a_modalitys_name(self):
+        for groups in ({"g": ["a"], "h": ["a"]}, {"g": ["a", "a"]}, {"a": ["b"]}):
+            with pytest.raises(ValueError, match="'a' stands twice"):
+                Schema({"a": Label(2), "b": Label(2)}, groups=groups)
+
+    def test_kinds_are_checked(self):
+        for modalities in ({"a": Label}, {0: Label(2)}):
+            with pytest.raises(TypeError, match="must map names to modalities"):
+                Schema(modalities)
+
+    def test_float_pictures_are_not_scaled_again(self):
+        schema = Schema({"photo": Image(1, 2, 2)})
+        for dtype, value in ((torch.uint8, 51), (torch.float32, 0.2)):
+            x = torch.full((1, 1, 2, 2), value, dtype=dtype)
+            assert schema.hide(schema.batch({"photo": x}), torch.float32)["photo"].max() == pytest.approx(0.2)
+
+    def test_write_takes_draws_too(self, schema):
+        values = {
+            name: value.expand(3, *value.shape) for name, value in rows_of(schema, 2, complete=True).values.items()
+        }
+        written = schema.write(values)
+        assert all(len(written[name]) == 3 and len(written[name][0]) == 2 for name in schema)
+
+    def test_require_names_the_first_difference(self):
+        one = Schema({"a": Label(3), "b": Vector(2)})
+        one.require(Schema({"a": Label(3, hidden=(4,)), "b": Vector(2)}), "train")
+        with pytest.raises(ValueError, match=r"train must have the model's modalities in their order, a, b; got b, a"):
+            one.require(Schema({"b": Vector(2), "a": Label(3)}), "train")
+        with pytest.raises(ValueError, match=r"'a' of train must be the model's, Label\(classes=3"):
+            one.require(Schema({"a": Label(5), "b": Vector(2)}), "train")
+
     def test_write_gives_what_users_hold(self):
         schema = Schema({"photo": Image(1, 2, 2), "kind": Label(2, names=("cat", "dog"))})
         written = schema.write({"photo": torch.full((1, 1, 2, 2), 0.5), "kind": torch.tensor([1])})
@@ -119,11 +151,25 @@ class TestTable:
         for seed in (None, 0):
             assert [len(batch) for batch in table(schema, rows).batches(size, seed=seed)] == expected
 
-    @pytest.mark.parametrize("index", [3, -1, slice(2, 5), [0, 4], torch.tensor([1, 1]), torch.arange(10) > 7])
-    def test_indexing(self, schema, index):
+    @pytest.mark.parametrize(
+        ("index", "chosen"),
+        [
+            (3, [3]),
+            (-1, [9]),
+            (np.int64(2), [2]),
+            (torch.tensor(2), [2]),
+            (slice(2, 5), [2, 3, 4]),
+            (slice(None, None, -4), [9, 5, 1]),
+            ([0, 4], [0, 4]),
+            ([], []),
+            (torch.tensor([1, 1]), [1, 1]),
+            (torch.arange(10) > 7, [8, 9]),
+        ],
+    )
+    def test_indexing(self, schema, index, chosen):
         rows = table(schema, 10, complete=False)
         batch = rows[index]
-        expected = rows.values["vector"][[index] if isinstance(index, int) else index]
+        expected = rows.values["vector"][chosen]
         assert torch.equal(batch.values["vector"], expected)
         assert len(batch) == len(expected)
 
@@ -136,6 +182,25 @@ class TestTable:
         assert not torch.equal(drawn[0], drawn[1])
         assert torch.equal(drawn[0], drawn[2])
         assert all((b.values["text"] == 3).all() for b in rows.batches(7))
+
+    def test_every_alternative_is_checked(self):
+        schema = Schema({"text": EXAMPLES["text"]})
+        options = torch.full((4, 3, 5), 3)
+        options[2, 1, 0] = 99
+        with pytest.raises(ValueError, match=r"'text': classes must be in 0..6 where observed; got 99"):
+            Table({}, schema=schema, alternatives={"text": options})
+        with pytest.raises(ValueError, match=r"alternatives of 'text' must be \(N, A, \*shape\)"):
+            Table({"text": options[:, 0, :] * 0 + 3}, schema=schema, alternatives={"text": options[:, :, :4]})
+
+    def test_a_row_that_does_not_exist(self, schema):
+        for index in (10, -11):
+            with pytest.raises(IndexError, match=f"row must be in -10..9; got {index}"):
+                table(schema)[index]
+
+    def test_arrays_of_numpy_say_how(self, schema):
+        values = {name: value.numpy() for name, value in rows_of(schema, 3, complete=True).values.items()}
+        with pytest.raises(TypeError, match=r"must be a tensor; got ndarray; use torch\.as_tensor"):
+            Table(values, torch.ones(3, 5, dtype=torch.bool), schema)
 
     def test_what_lies_under_the_mask_may_be_anything(self, schema):
         batch = rows_of(schema, 6, complete=False)
@@ -150,7 +215,17 @@ class TestTable:
         [
             ({"label": torch.full((6,), 4)}, r"'label': classes must be in 0..3 where observed; got 4"),
             ({"label": torch.full((6,), -1)}, r"'label': classes must be in 0..3 where observed; got -1"),
-            ({"text": torch.full((6, 5), 7)}, r"'text': tokens must be in 0..6"),
+            ({"text": torch.full((6, 5), 7)}, r"'text': classes must be in 0..6"),
+            ({"label": torch.tensor([0.0, 1.0, float("nan"), 0, 0, 0])}, r"'label': classes must be integers, int64"),
+            ({"image": torch.full((6, 3, 9, 7), 200)}, r"'image': pictures must be uint8, or floats in \[0, 1\]"),
+            (
+                {"image": torch.full((6, 3, 9, 7), 200.0)},
+                r"'image': values must be in \[0, 1\] where observed; got 200",
+            ),
+            (
+                {"audio": torch.full((6, 1, 9, 5), -40.0)},
+                r"'audio': values must be in \[0, 1\] where observed; got -40",
+            ),
             ({"vector": torch.full((6, 3), float("nan"))}, r"'vector': values must be finite where observed"),
             ({"vector": torch.zeros(6, 4)}, r"'vector' must be \(6, 3\) like its modality; got \(6, 4\)"),
             ({"image": torch.zeros(5, 3, 9, 7)}, r"'image' must be \(6, 3, 9, 7\)"),

@@ -10,7 +10,7 @@ from polymodal.modalities.text import END, PADDING, UNKNOWN
 def test_the_vocabulary_is_that_of_the_texts_it_learned_from():
     caption = Text.learn(["A red bird!", "a blue bird", "a blue boat"], length=6)
     assert caption.vocabulary[:4] == ("a", "bird", "blue", "!")
-    assert caption.tokens == 3 + 6
+    assert caption.levels == 3 + 6
     known = caption.read("a GREEN boat")
     assert known.tolist() == [3, UNKNOWN, 3 + caption.vocabulary.index("boat"), END, PADDING, PADDING]
 

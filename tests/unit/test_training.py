@@ -147,7 +147,11 @@ class TestFolder:
             "weights.safetensors",
         ]
         experiment = json.loads((fitted.folder / "experiment.json").read_text())
-        assert experiment["model"] == {"name": "mac-wae", "arguments": json.loads(json.dumps(model.arguments))}
+        assert experiment["model"] == {
+            "name": "mac-wae",
+            "seed": 0,
+            "arguments": json.loads(json.dumps(model.arguments)),
+        }
         assert experiment["fit"]["learning_rate"] == 1e-2
         assert experiment["data"]["fingerprint"] == table(schema).fingerprint()
         assert experiment["versions"]["torch"] == torch.__version__
@@ -185,6 +189,9 @@ class TestArguments:
         ("arguments", "message"),
         [
             ({"epochs": 0}, "epochs must be positive; got 0"),
+            ({"epochs": 2.5}, "epochs must be a whole number; got 2.5"),
+            ({"patience": 0}, "patience must be positive; got 0"),
+            ({"clip": -1.0}, "clip must be positive; got -1.0"),
             ({"learning_rate": -1.0}, "learning_rate must be positive; got -1.0"),
             ({"device": "gpu"}, "device must be one of those at hand, auto, cpu"),
             ({"precision": "fp8"}, "precision must be None, 'bf16' or 'fp16'; got 'fp8'"),
@@ -212,7 +219,32 @@ def test_bf16_trains_and_leaves_32_bits(schema, cost):
     assert all(output.dtype == torch.float32 for output in model.emit(model.embed(table(schema))).values())
 
 
+def test_rows_of_another_schema_and_no_rows_are_refused_before_anything_is_written(schema, tmp_path):
+    turned = Schema(dict(reversed(list(schema.items()))))
+    model = build("mac-wae", schema, latent_dim=6, draws=2)
+    none = Table({name: value[:0] for name, value in table(schema).values.items()}, schema=schema)
+    for rows, message in ((table(turned), "train must have the model's modalities in their order"), (none, "got none")):
+        with pytest.raises(ValueError, match=message):
+            fit(model, rows, table(schema), epochs=1, folder=tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+
+
 class TestBalance:
+    def test_they_are_of_what_is_minimised(self):
+        schema = Schema({"size": Vector(5), "kind": Label(4)}).replace(cost="l2")
+        rows = table(schema, 200, complete=True)
+        for name, likelihood in (("mac-wae", False), ("mac-vae", True)):
+            model = build(name, schema, latent_dim=4, draws=1)
+            fit(model, rows, rows, epochs=1, progress=False)
+            variance = rows.values["size"].double().var(0, correction=0).sum()
+            p = torch.nn.functional.one_hot(rows.values["kind"], 4).double().mean(0)
+            costs = (variance / 2, -(p * p.log()).sum()) if likelihood else (variance, (p - p**2).sum())
+            assert float(model.weight[1] / model.weight[0]) == pytest.approx(float(costs[0] / costs[1]), rel=1e-5)
+
+    def test_a_group_shares_one_modalitys_worth(self):
+        schema = Schema({"a": Label(2), "b": Label(2), "c": Label(2)}, groups={"g": ["b", "c"]})
+        assert balanced_weights(schema, torch.tensor([4.0, 1.0, 2.0])).tolist() == [1, 2, 1]
+
     def test_costs_are_those_of_the_best_constant(self):
         schema = Schema({"size": Vector(2), "kind": Label(2)})
         size = torch.tensor([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])

@@ -105,7 +105,7 @@ def similarity(a: Tensor, b: Tensor, window: Tensor, constants: tuple[float, flo
     kernel = window.expand(5, 1, -1)
     moments = F.conv2d(F.conv2d(moments, kernel[..., None], groups=5), kernel[:, :, None], groups=5)
     mx, my, xx, yy, xy = moments.unbind(1)
-    scale = n / (n - 1) if sample else 1.0
+    scale = n / max(n - 1, 1) if sample else 1.0
     vx, vy, vxy = (scale * v for v in (xx - mx * mx, yy - my * my, xy - mx * my))
     c1, c2 = constants
     scores = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
