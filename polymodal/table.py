@@ -105,11 +105,11 @@ class Table:
             yield batch if device is None else batch.to(device)
 
     def fingerprint(self) -> str:
-        """A hash of the rows' values, what they have, and their schema."""
+        """A hash of what the rows have, and of their schema; not of what lies under False."""
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
-        for name in self.schema:
+        for name, has in zip(self.schema, self.observed.unbind(1), strict=True):
             for part in (self.values.get(name), self.alternatives.get(name)):
-                digest.update(b"" if part is None else part.cpu().contiguous().numpy().tobytes())
+                digest.update(b"" if part is None else part[has].cpu().numpy().tobytes())
         digest.update(self.observed.cpu().numpy().tobytes())
         return digest.hexdigest()
 

@@ -251,6 +251,11 @@ class TestTable:
     def test_the_fingerprint_is_that_of_the_contents(self, schema):
         rows, same, other = table(schema), table(schema), table(schema)
         assert rows.fingerprint() == same.fingerprint()
+        holes = rows_of(schema, 10, complete=False)
+        spoilt = {**holes.values, "vector": holes.values["vector"].clone()}
+        spoilt["vector"][~holes.observed[:, 4]] = float("nan")
+        fingerprints = {Table(values, holes.observed, schema).fingerprint() for values in (holes.values, spoilt)}
+        assert len(fingerprints) == 1
         other.values["vector"][3, 1] += 1e-3
         assert rows.fingerprint() != other.fingerprint()
 
