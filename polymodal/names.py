@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["lookup", "unknown"]
+__all__ = ["check_arguments", "lookup", "unknown"]
 
 T = TypeVar("T")
 
@@ -27,6 +27,23 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
     if name not in registry:
         raise unknown(name, registry, kind)
     return registry[name]
+
+
+def check_arguments(given: Iterable[str], known: Iterable[str], of: str) -> None:
+    """Refuses arguments that something does not have.
+
+    Raises:
+        ValueError: Names the first of them and lists the known ones, nearest first.
+
+    Example:
+        >>> check_arguments(["bta"], ["latent_dim", "beta"], "mac-wae")
+        Traceback (most recent call last):
+        ValueError: unknown argument of mac-wae 'bta'; known are beta, latent_dim
+    """
+    known = list(known)
+    for argument in given:
+        if argument not in known:
+            raise unknown(argument, known, f"argument of {of}")
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import MODALITIES, Modality
-from polymodal.names import lookup, unknown
+from polymodal.names import check_arguments, lookup, unknown
 
 __all__ = ["Schema"]
 
@@ -165,8 +165,7 @@ class Schema(Mapping[str, Modality]):
             ValueError: No modality has one of them.
         """
         known = {field.name for modality in self.values() for field in fields(modality)}
-        for argument in arguments.keys() - known:
-            raise unknown(argument, sorted(known), "argument of modalities")
+        check_arguments(arguments, sorted(known), "modalities")
         return Schema(
             {
                 name: replace(modality, **{k: v for k, v in arguments.items() if k in _arguments(modality)})
@@ -220,9 +219,7 @@ def _to_json(modality: Modality) -> dict[str, Any]:
 def _from_json(entry: Mapping[str, Any]) -> Modality:
     kind = lookup(MODALITIES, entry["type"], "modality type")
     arguments = {key: value for key, value in entry.items() if key not in ("name", "type")}
-    known = [field.name for field in fields(kind)]
-    for argument in arguments.keys() - set(known):
-        raise unknown(argument, known, f"argument of {entry['type']}")
+    check_arguments(arguments, [field.name for field in fields(kind)], entry["type"])
     return kind(**arguments)
 
 

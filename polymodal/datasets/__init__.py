@@ -8,7 +8,7 @@ from typing import Any
 
 from polymodal.datasets.base import Dataset
 from polymodal.datasets.polydigits import polydigits
-from polymodal.names import lookup, unknown
+from polymodal.names import check_arguments, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
@@ -34,7 +34,5 @@ def load(name: str, **arguments: Any) -> Dataset:
         (3, 16, 16)
     """
     make = lookup(DATASETS, name, "data set")
-    known = list(inspect.signature(make).parameters)
-    for argument in arguments.keys() - set(known):
-        raise unknown(argument, known, f"argument of {name}")
+    check_arguments(arguments, inspect.signature(make).parameters, name)
     return make(**arguments)

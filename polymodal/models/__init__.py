@@ -12,7 +12,7 @@ import torch
 from polymodal import checkpoint
 from polymodal.models.base import FORMAT, Loss, Model
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
-from polymodal.names import lookup, unknown
+from polymodal.names import check_arguments, lookup
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load"]
@@ -46,9 +46,7 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
     make = lookup(MODELS, name, "model")
     if not isinstance(schema, Schema):
         raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
-    known = [parameter for parameter in inspect.signature(make).parameters if parameter != "schema"]
-    for argument in arguments.keys() - set(known):
-        raise unknown(argument, known, f"argument of {name}")
+    check_arguments(arguments, [known for known in inspect.signature(make).parameters if known != "schema"], name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(schema, **arguments)

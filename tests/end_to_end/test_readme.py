@@ -30,7 +30,9 @@ def test_the_python_blocks_run(tmp_path, monkeypatch):
     assert len(names["table"]) == 4
 
 
-@pytest.mark.parametrize("command", ["make demo", "make test", "make check"])
-def test_the_commands_are_in_the_makefile(command):
-    target = command.removeprefix("make ")
-    assert re.search(rf"^{target}:", (README.parent / "Makefile").read_text(), flags=re.MULTILINE)
+@pytest.mark.parametrize("target", ["demo", "test"])
+def test_the_two_commands_are_those_of_the_makefile_and_of_the_gate(target):
+    root = README.parent
+    assert re.search(rf"^make {target}  +#", README.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert re.search(rf"^{target}: \.venv/\.installed", (root / "Makefile").read_text(), flags=re.MULTILINE)
+    assert f"make {target}" in (root / ".ci" / "run").read_text().splitlines()
