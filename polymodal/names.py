@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["check_arguments", "lookup", "unknown"]
+__all__ = ["check_arguments", "check_types", "lookup", "unknown"]
 
 T = TypeVar("T")
 
@@ -44,6 +49,58 @@ def check_arguments(given: Iterable[str], known: Iterable[str], of: str) -> None
     for argument in given:
         if argument not in known:
             raise unknown(argument, known, f"argument of {of}")
+
+
+def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> None:
+    """Refuses arguments that a function or class does not have, or that are not of the type it asks for.
+
+    Arguments:
+        given: Arguments by name; numpy's numbers count as Python's.
+        make: A function, a class, or a `functools.partial` of one; its type hints must be importable.
+        of: What `make` is, for the message.
+
+    Raises:
+        ValueError: Names the first wrong one, the type that is asked for and what came.
+
+    Example:
+        >>> def train(epochs: int, clip: float | None = None): ...
+        >>> check_types({"epochs": 3, "clip": 1}, train, "train")
+        >>> check_types({"epochs": "three"}, train, "train")
+        Traceback (most recent call last):
+        ValueError: epochs of train must be int; got 'three'
+    """
+    from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
+
+    signature = inspect.signature(make)
+    check_arguments(given, signature.parameters, of)
+    home = vars(sys.modules[(make.func if isinstance(make, partial) else make).__module__])
+    for name, value in given.items():
+        hint = signature.parameters[name].annotation
+        if hint is inspect.Parameter.empty:
+            continue
+        if isinstance(hint, str):
+            hint = eval(hint, home)  # the source code's own, never a file's
+        plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
+        try:
+            check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
+        except TypeCheckError:
+            raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value!r}") from None
+
+
+def _shown(hint: Any) -> str:
+    """A type as people read it, such as "'cpu', 'cuda' or None"."""
+    if get_origin(hint) in (Union, UnionType):
+        *parts, last = map(_shown, get_args(hint))
+        return f"{', '.join(parts)} or {last}"
+    if get_origin(hint) is Literal:
+        return ", ".join(map(repr, get_args(hint)))
+    if hint is NoneType:
+        return "None"
+    return (
+        hint.__name__
+        if isinstance(hint, type) and not get_args(hint)
+        else re.sub(r"[a-z_.]+\.(?=[A-Z])", "", str(hint))
+    )
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:

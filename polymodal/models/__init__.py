@@ -12,7 +12,7 @@ import torch
 from polymodal import checkpoint
 from polymodal.models.base import FORMAT, Loss, Model
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
-from polymodal.names import check_arguments, lookup
+from polymodal.names import check_arguments, check_types, lookup
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load"]
@@ -47,6 +47,7 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
     if not isinstance(schema, Schema):
         raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
     check_arguments(arguments, [known for known in inspect.signature(make).parameters if known != "schema"], name)
+    check_types(arguments, make, name)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(schema, **arguments)

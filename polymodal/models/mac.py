@@ -4,23 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
+from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
+from polymodal.modalities import Modality
 from polymodal.models.base import Given, Loss, Model, Weights, evaluating
 from polymodal.names import lookup
 from polymodal.networks import Conditioner, Fusion
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import REGULARIZERS
-
-if TYPE_CHECKING:
-    from polymodal.batch import Batch, Rows
-    from polymodal.modalities import Modality
-    from polymodal.schema import Schema
+from polymodal.schema import Schema
 
 __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae"]
 

@@ -210,7 +210,7 @@ def test_wrong_kinds_of_things(name, schema):
     with pytest.raises(TypeError, match="schema must be a Schema; got dict"):
         build(name, dict(schema))
     for weights in ([1, 5], None, "balance"):
-        with pytest.raises(ValueError, match="weights must be 'balanced', 'sum' or numbers by modality"):
+        with pytest.raises(ValueError, match=r"weights of .* must be 'balanced', 'sum' or Mapping\[str, float\]; got"):
             build(name, schema, weights=weights)
     with pytest.raises(ValueError, match="the weight of 'label' must be finite and not negative; got -3"):
         build(name, schema, weights={"label": -3})

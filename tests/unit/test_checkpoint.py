@@ -99,7 +99,7 @@ class TestLoad:
             ({"schema": None}, "must have schema; it has not"),
             ({"arguments": {"latent": 4}}, "unknown argument of mac-wae 'latent'"),
             ({"arguments": {"latent_dim": 5}}, "does not fit model.json"),
-            ({"arguments": {"latent_dim": "2"}}, "does not describe a model"),
+            ({"arguments": {"latent_dim": "2"}}, "latent_dim of mac-wae must be int; got '2'"),
             ({"arguments": []}, "does not describe a model"),
             ({"schema": {}}, "does not describe a model"),
         ],
