@@ -4,17 +4,36 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-__all__ = ["read_json", "read_tensors", "refuse_foreign", "to_json", "write", "write_text"]
+__all__ = [
+    "check_writable",
+    "read_json",
+    "read_state",
+    "read_tensors",
+    "refuse_foreign",
+    "sweep",
+    "to_json",
+    "write",
+    "write_state",
+    "write_text",
+]
+
+
+DOCUMENT = "document"
+"""Under which a state's header holds its document."""
+
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}")
+"""What `_beside` makes."""
 
 
 def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -49,7 +68,7 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     try:
         for name, content in files.items():
             if name.endswith(".safetensors"):
-                save_file({key: _own(value) for key, value in content.items()}, fresh / name)
+                _save(fresh / name, content)
             else:
                 (fresh / name).write_text(to_json(content), encoding="utf-8", newline="\n")
             _flush(fresh / name)
@@ -89,6 +108,64 @@ def write_text(path: str | Path, text: str) -> Path:
     return path
 
 
+def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Path:
+    """Writes tensors and a JSON document as one safetensors file, whose header holds the document.
+
+    One file takes its name in one step, so whatever happens there is either the old state or the new one.
+
+    Raises:
+        OSError: It could not be written; what was there before is untouched.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     read_state(write_state(root + "/a.safetensors", {"w": torch.zeros(2)}, {"x": 1}))
+        ({'w': tensor([0., 0.])}, {'x': 1})
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _beside(path)
+    try:
+        _save(fresh, tensors, {DOCUMENT: to_json(document)})
+        _flush(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    return path
+
+
+def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the document that `write_state` wrote.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
+    """
+    tensors = read_tensors(path)
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(DOCUMENT, "")
+    return tensors, _parse(text, f"the header of {path}")
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder if it is missing, and tries to write into it.
+
+    Raises:
+        OSError: It cannot be made, or not be written into.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    probe = _beside(folder / "probe")
+    probe.touch()
+    probe.unlink()
+
+
+def sweep(folder: Path) -> None:
+    """Removes what a killed process may have left half written in a folder: its temporary names."""
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if TEMPORARY.fullmatch(path.name):
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
 def to_json(document: Mapping[str, Any]) -> str:
     """A JSON document as a file's text; numpy's and torch's numbers become plain ones."""
     return json.dumps(document, indent=2, default=_plain) + "\n"
@@ -103,14 +180,9 @@ def read_json(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} must exist, and does not") from None
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} must hold a JSON object; got {type(document).__name__}")
-    return document
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
@@ -127,6 +199,23 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
         return load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} must be a safetensors file: {error}") from error
+
+
+def _parse(text: str, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} must be JSON: {error}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{where} must hold a JSON object; got {type(document).__name__}")
+    return document
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    try:
+        save_file({key: _own(value) for key, value in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path.name} could not be written: {error}") from error
 
 
 def _own(value: Tensor) -> Tensor:

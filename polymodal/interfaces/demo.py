@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv"]
+FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "state"]
 """What a demo leaves in its folder."""
 
 # Small networks and few draws for two cores. Hiding more than the paper's 0.4 practises translating from a single

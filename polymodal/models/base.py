@@ -85,6 +85,21 @@ class Model(nn.Module, ABC):
         """What the model was made with, but for the schema."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "schema"}
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """What `save` writes as `model.json`.
+
+        Raises:
+            ValueError: A modality is not registered.
+        """
+        return {
+            "format": FORMAT,
+            "model": self.name,
+            "seed": self.seed,
+            "arguments": self.arguments,
+            "schema": self.schema.to_json(),
+        }
+
     def __repr__(self) -> str:
         arguments = "".join(f", {name}={value!r}" for name, value in self.arguments.items())
         return f"build({self.name!r}, {self.schema!r}, seed={self.seed}{arguments})"
@@ -198,14 +213,7 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: The folder holds something else, or a modality is not registered.
         """
-        document = {
-            "format": FORMAT,
-            "model": self.name,
-            "seed": self.seed,
-            "arguments": self.arguments,
-            "schema": self.schema.to_json(),
-        }
-        return checkpoint.write(folder, {"model.json": document, "weights.safetensors": self.state_dict()})
+        return checkpoint.write(folder, {"model.json": self.document, "weights.safetensors": self.state_dict()})
 
     def condition(self, observed: Tensor, given: Given) -> Tensor:
         """What each row sees, `(*, B, M)` bool: what is both given and observed.

@@ -1,6 +1,17 @@
 """Training: one loop for every model, on Accelerate."""
 
 from polymodal.training.balance import balance, balanced_weights, constant_costs
-from polymodal.training.loop import Fit, check_device, fit
+from polymodal.training.loop import Fit, check_settings, fit
+from polymodal.training.settings import check_device
+from polymodal.training.stopping import Stopped
 
-__all__ = ["Fit", "balance", "balanced_weights", "check_device", "constant_costs", "fit"]
+__all__ = [
+    "Fit",
+    "Stopped",
+    "balance",
+    "balanced_weights",
+    "check_device",
+    "check_settings",
+    "constant_costs",
+    "fit",
+]

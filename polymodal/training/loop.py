@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor
-
-from polymodal.models.base import Loss, Model, evaluating
-from polymodal.table import steps
+from polymodal.models.base import Model
+from polymodal.names import check_types
+from polymodal.table import Table, steps
 from polymodal.training.balance import balance
 from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
+from polymodal.training.run import Run
+from polymodal.training.schedule import Kind
+from polymodal.training.settings import check_ranges, check_rows, make_accelerator
+from polymodal.training.stopping import Stop
+from polymodal.training.streams import seeded
 
 if TYPE_CHECKING:
     import pandas as pd
-    from accelerate import Accelerator
 
-    from polymodal.schema import Schema
-    from polymodal.table import Table
-
-__all__ = ["Fit", "check_device", "fit"]
+__all__ = ["Fit", "check_settings", "fit"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +30,8 @@ class Fit:
     """What became of a training run."""
 
     history: pd.DataFrame
-    """A row per epoch: `epoch`, `seconds`, and every term of the loss as `train/<term>`, `validation/<term>`."""
+    """A row per epoch: `epoch`, `seconds`, `learning_rate` (of its last update), and every term of the loss as
+    `train/<term>` and `validation/<term>`."""
     best_epoch: int
     """The epoch whose weights are now in the model, from 1."""
     folder: Path | None
@@ -49,20 +46,31 @@ def fit(
     epochs: int = 30,
     batch_size: int = 128,
     learning_rate: float = 5e-4,
+    schedule: Kind = "constant",
+    learning_rate_warmup: int = 0,
     weight_decay: float = 1e-5,
+    accumulate: int = 1,
+    clip: float | None = None,
+    ema: float | None = None,
     warmup: int = 0,
     patience: int | None = None,
-    clip: float | None = None,
     seed: int = 0,
     device: str = "auto",
-    precision: str | None = None,
+    precision: Literal["bf16", "fp16"] | None = None,
     folder: str | Path | None = None,
+    resume: bool = False,
+    save_every: int | None = None,
+    trackers: Sequence[str] = (),
     progress: bool = True,
 ) -> Fit:
     """Trains a model and leaves the weights of its best epoch, by validation loss, in it.
 
     The optimiser is Adam with coupled weight decay. Validation takes the full penalty and the same random draws
     every epoch. PyTorch's global random state is left as it was.
+
+    With a folder, all that is needed to go on is written after each epoch. Ctrl-C and SIGTERM are met after the
+    step under way and write it too; a second one breaks off at once. On a CPU with the same number of threads a
+    run that was resumed, however it was interrupted, ends with the same bits as one that was not.
 
     Arguments:
         model: To train; it is moved to the device.
@@ -71,14 +79,27 @@ def fit(
         epochs: Passes over the training rows, at least `warmup`.
         batch_size: Rows per step.
         learning_rate: Adam's.
+        schedule: "constant"; "cosine" falls to 0 over all updates; "plateau" halves the rate whenever the
+            validation loss has not fallen for more than 5 epochs. See `Schedule`.
+        learning_rate_warmup: Epochs over which the learning rate rises linearly to its full value.
         weight_decay: Adam's, coupled; 1e-5 in the paper.
+        accumulate: Batches per update; the gradient is that of the mean over their rows.
+        clip: Largest norm of the gradient; None clips nothing.
+        ema: Decay of an exponential moving average of the weights, such as 0.999. The average is then what is
+            validated, kept and saved. None keeps the weights themselves.
         warmup: Epochs over which the penalty's weight rises to its full value; none before counts as best.
         patience: Stop after so many epochs without a better one; None never stops early.
-        clip: Largest norm of the gradient; None clips nothing.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
         device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
         precision: "bf16" or "fp16" where the device has it; by default 32 bits.
-        folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`. None writes nothing.
+        folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`, `state/`. None writes
+            nothing.
+        resume: Go on with the run in the folder, from its last state, if it holds one. All arguments must be
+            those of that run, but for `device`, `patience`, `save_every`, `trackers`, and, without the cosine
+            schedule, `epochs`.
+        save_every: Updates after which the state is written within an epoch too; None writes it after epochs.
+        trackers: Names of Accelerate's trackers, such as "tensorboard" (in `logs/` of the folder), which get
+            each row of the history under its names.
         progress: Whether to show a bar on a terminal, and a line per epoch elsewhere.
 
     Returns:
@@ -86,9 +107,12 @@ def fit(
 
     Raises:
         TypeError: The rows are in something without `batches`, such as a DataLoader.
-        ValueError: An argument is out of its range, or the folder holds a run already.
+        ValueError: An argument is out of its range, or the folder holds a run, and it is not to be resumed, or
+            is another one.
+        OSError: The folder cannot be written; what was written before is untouched.
         FloatingPointError: The loss became infinite or NaN; names the modality and the step. The model keeps
             the weights of the best epoch until then.
+        Stopped: Ctrl-C or SIGTERM came (a `KeyboardInterrupt`), and the run can be resumed.
 
     Example:
         >>> from polymodal.datasets import load
@@ -106,191 +130,59 @@ def fit(
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
+        "schedule": schedule,
+        "learning_rate_warmup": learning_rate_warmup,
         "weight_decay": weight_decay,
+        "accumulate": accumulate,
+        "clip": clip,
+        "ema": ema,
         "warmup": warmup,
         "patience": patience,
-        "clip": clip,
         "seed": seed,
         "device": device,
         "precision": precision,
+        "save_every": save_every,
+        "trackers": trackers,
     }
+    check_settings(**settings, folder=folder, resume=resume)
     for name, rows in {"train": train, "validation": validation}.items():
-        _check_rows(name, rows, model.schema)
-    _check_numbers(epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, patience=patience, clip=clip)
-    if epochs < warmup:
-        raise ValueError(f"epochs must be at least warmup ({warmup}), for no epoch before counts; got {epochs}")
-    accelerator = _accelerator(device, precision)
-    records = Records(folder, model, train, settings)
+        check_rows(name, rows, model.schema)
+    records = Records(folder, model, train, validation, settings, resume=resume)
+    accelerator = make_accelerator(device, precision, trackers, records.folder)
     model.to(accelerator.device)
-    balance(model, train)
-    loop = _Loop(model, accelerator, batch_size, learning_rate, weight_decay, clip, seed)
-    best = _Best(model)
+    if records.state is None:
+        balance(model, train)
+    run = Run(model, accelerator, train, validation, records, settings)
     try:
         with (
-            _seeded(seed, accelerator.device),
+            seeded(seed, accelerator.device),
+            Stop(caught=records.folder is not None) as stop,
             TrainingProgress(epochs, steps(len(train), batch_size), shown=progress) as shown,
         ):
-            for epoch in range(1, epochs + 1):
-                began = time.perf_counter()
-                row = loop.train(train, epoch, min(1.0, epoch / max(warmup, 1)), shown) | loop.validate(
-                    validation, epoch
-                )
-                better = epoch >= warmup and best.offer(epoch, row["validation/total"])
-                records.add({"epoch": epoch, "seconds": time.perf_counter() - began, **row}, best=better)
-                shown.epoch(epoch, row["train/total"], row["validation/total"], best=better)
-                if patience is not None and best.epoch and epoch - best.epoch >= patience:
-                    break
+            run.begin(shown)
+            while not (run.over or stop.asked):
+                run.one_epoch(stop, shown)
+            if stop.asked:
+                run.leave(stop)
     finally:
-        loop.release()
-        best.restore()
-    return Fit(pd.DataFrame(records.rows), best.epoch, records.folder)
+        run.release()
+    return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder)
 
 
-class _Loop:
-    """Passes over tables."""
+def check_settings(**settings: Any) -> None:
+    """Refuses arguments of `fit` that are of the wrong type or out of their range.
 
-    def __init__(
-        self,
-        model: Model,
-        accelerator: Accelerator,
-        batch_size: int,
-        learning_rate: float,
-        weight_decay: float,
-        clip: float | None,
-        seed: int,
-    ) -> None:
-        self.accelerator, self.batch_size, self.clip, self.seed = accelerator, batch_size, clip, seed
-        self.device = accelerator.device
-        fused = self.device.type in ("cpu", "cuda")
-        optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=fused)
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-
-    def train(self, table: Table, epoch: int, anneal: float, shown: TrainingProgress) -> dict[str, float]:
-        """One epoch; the mean terms of the loss."""
-        means = _Means("train", epoch)
-        self.model.train()
-        for batch in table.batches(self.batch_size, seed=self.seed, epoch=epoch, device=self.device):
-            loss = self.model(batch, progress=anneal)
-            means.add(loss, len(batch))
-            self.optimizer.zero_grad()
-            self.accelerator.backward(loss.total)
-            if self.clip is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-            self.optimizer.step()
-            shown.step()
-        return means.compute()
-
-    def validate(self, table: Table, epoch: int) -> dict[str, float]:
-        """One pass with the full penalty and the same random draws at every call; the mean terms of the loss."""
-        means = _Means("validation", epoch)
-        with _seeded(self.seed, self.device), evaluating(self.model), torch.no_grad():
-            for batch in table.batches(self.batch_size, device=self.device):
-                means.add(self.model(batch), len(batch))
-        return means.compute()
-
-    def release(self) -> None:
-        """Undoes what mixed precision has done to the model."""
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
-
-
-class _Means:
-    """Means over rows of every term of the loss, which must stay finite."""
-
-    def __init__(self, split: str, epoch: int) -> None:
-        self.split, self.epoch = split, epoch
-        self.rows, self.steps = 0, 0
-        self.sums: dict[str, Tensor] = {}
-
-    def add(self, loss: Loss, rows: int) -> None:
-        self.steps += 1
-        terms = {name: term.detach() for name, term in {**loss.terms, "total": loss.total}.items()}
-        if not terms["total"].isfinite():
-            raise FloatingPointError(self._trouble(terms))
-        self.rows += rows
-        for name, term in terms.items():
-            self.sums[name] = self.sums.get(name, 0) + term * rows
-
-    def compute(self) -> dict[str, float]:
-        return {f"{self.split}/{name}": float(total) / self.rows for name, total in self.sums.items()}
-
-    def _trouble(self, terms: dict[str, Tensor]) -> str:
-        wrong = ", ".join(f"{name} is {float(term)}" for name, term in terms.items() if not term.isfinite())
-        return (
-            f"the {self.split} loss must stay finite; in epoch {self.epoch}, step {self.steps}, {wrong}; "
-            "the model keeps its best weights until then; lower learning_rate or set clip, and look at the values "
-            "of what is named here"
-        )
-
-
-class _Best:
-    """The weights of the best epoch."""
-
-    def __init__(self, model: Model) -> None:
-        self.model, self.epoch, self.loss = model, 0, math.inf
-        self.weights = self._copy()
-
-    def offer(self, epoch: int, loss: float) -> bool:
-        """Keeps the weights if their loss is the lowest yet."""
-        if better := loss < self.loss:
-            self.epoch, self.loss, self.weights = epoch, loss, self._copy()
-        return better
-
-    def restore(self) -> None:
-        self.model.load_state_dict(self.weights)
-        self.model.eval()
-
-    def _copy(self) -> dict[str, Tensor]:
-        return {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
-
-
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """PyTorch's random streams seeded within, and as they were afterwards."""
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
-def check_device(device: str) -> None:
-    """Refuses a device that is not at hand.
+    Arguments:
+        **settings: Any of them but the model and the rows.
 
     Raises:
-        ValueError: Names those that are.
+        ValueError: Names the first wrong one.
+
+    Example:
+        >>> check_settings(epochs=30, clip=1.0)
+        >>> check_settings(epochs=0)
+        Traceback (most recent call last):
+        ValueError: epochs must be positive; got 0
     """
-    devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
-    if device not in devices:
-        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
-
-
-def _accelerator(device: str, precision: str | None) -> Accelerator:
-    from accelerate import Accelerator
-    from accelerate.state import AcceleratorState
-
-    check_device(device)
-    if precision not in (None, "bf16", "fp16"):
-        raise ValueError(f"precision must be None, 'bf16' or 'fp16'; got {precision!r}")
-    cpu = device == "cpu" or not torch.cuda.is_available()
-    if precision == "fp16" and cpu:
-        raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
-    AcceleratorState._reset_state(reset_partial_state=True)  # else the choices of an earlier call would stay
-    return Accelerator(cpu=cpu, mixed_precision=precision or "no")
-
-
-def _check_rows(name: str, rows: Any, schema: Schema) -> None:
-    if not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
-        raise TypeError(
-            f"{name} must be a Table, or have its len and batches; got {type(rows).__name__}; "
-            "put the rows in tensors and pass polymodal.Table(values, observed, schema)"
-        )
-    if not len(rows):
-        raise ValueError(f"{name} must have rows; got none")
-    if hasattr(rows, "schema"):
-        schema.require(rows.schema, name)
-
-
-def _check_numbers(**numbers: float | None) -> None:
-    for name, number in numbers.items():
-        if number is not None and not number > 0:
-            raise ValueError(f"{name} must be positive; got {number}")
-        if name in ("epochs", "batch_size", "patience") and number is not None and number != int(number):
-            raise ValueError(f"{name} must be a whole number; got {number}")
+    check_types(settings, fit, "fit")
+    check_ranges(**settings)

@@ -27,7 +27,7 @@ class TrainingProgress:
     """
 
     def __init__(self, epochs: int, steps: int, *, shown: bool) -> None:
-        self.epochs, self.shown = epochs, shown
+        self.epochs, self.steps, self.shown = epochs, steps, shown
         self.console = Console(stderr=True)
         self.bar = Progress(
             TextColumn("training"),
@@ -52,6 +52,12 @@ class TrainingProgress:
     ) -> None:
         self.bar.stop()
 
+    def resume(self, epoch: int, step: int) -> None:
+        """A run goes on within an epoch, after so many of its steps."""
+        self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
+        if self.shown and epoch <= self.epochs:
+            self._say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
+
     def step(self) -> None:
         """One step is done."""
         self.bar.advance(self.task)
@@ -61,4 +67,7 @@ class TrainingProgress:
         losses = f"epoch {epoch}/{self.epochs} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
         if self.shown and not self.console.is_terminal:
-            self.console.print(losses + (" (best)" if best else ""), soft_wrap=True, highlight=False)
+            self._say(losses + (" (best)" if best else ""))
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, soft_wrap=True, highlight=False)

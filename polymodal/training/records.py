@@ -1,12 +1,14 @@
-"""What a training run leaves in its folder."""
+"""What a training run leaves in its folder, and finds there again."""
 
 from __future__ import annotations
 
+import json
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from polymodal import checkpoint
 
@@ -14,59 +16,167 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.table import Table
 
-__all__ = ["Records"]
+__all__ = ["Records", "State"]
+
+STATE = Path("state", "state.safetensors")
+FORMAT = 1
+FREE = ("epochs", "patience", "device", "save_every", "trackers")
+"""Settings of `fit` that may be others when a run is resumed: where it ends, where it runs, what it tells."""
+
+State = tuple[dict[str, Tensor], dict[str, Any]]
+"""All that resuming needs: tensors, and JSON."""
 
 
 class Records:
-    """History and, on request, a folder: `experiment.json`, `history.csv`, `model/`.
+    """A run's folder: `state/`, `model/`, `history.csv`, `experiment.json`.
+
+    The state is written first, in one step, and all else can be made from it; so a process may be killed at any
+    moment, and the run goes on from the last state.
 
     Arguments:
         folder: None writes nothing.
-        model: Whose best epoch is kept.
+        model: Its name, seed and arguments are noted.
         train: The training rows, whose source and fingerprint are noted.
+        validation: Their fingerprint is noted.
         settings: The arguments of `fit`.
+        resume: Whether to go on with a run that the folder holds.
 
     Raises:
-        ValueError: The folder holds a run already.
+        OSError: Nothing can be written there.
+        ValueError: The folder holds a run, and it is not to be resumed, or is another one.
     """
 
-    def __init__(self, folder: str | Path | None, model: Model, train: Table, settings: dict[str, Any]) -> None:
-        self.rows: list[dict[str, float]] = []
-        self.model = model
+    def __init__(
+        self,
+        folder: str | Path | None,
+        model: Model,
+        train: Table,
+        validation: Table,
+        settings: dict[str, Any],
+        *,
+        resume: bool,
+    ) -> None:
         self.folder = None if folder is None else Path(folder)
+        self.state: State | None = None
         if self.folder is None:
             return
-        if (self.folder / "experiment.json").exists():
-            raise ValueError(f"{folder} must not hold a run, and does; choose another folder, or remove that one")
-        self.experiment = {
-            "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
-            "fit": settings,
-            "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
-            "versions": {
-                "polymodal": _version(),
-                "torch": torch.__version__,
-                "python": platform.python_version(),
-            },
-        }
+        self.model = model.document
+        self.experiment = _plain(
+            {
+                "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
+                "fit": settings,
+                "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
+                "versions": _versions(),
+            }
+        )
+        free = [name for name in FREE if name != "epochs" or settings["schedule"] != "cosine"]
+        self.identity = _plain(
+            {
+                "model": self.model,
+                "fit": {name: value for name, value in settings.items() if name not in free},
+                "data": {"train": _fingerprint(train), "validation": _fingerprint(validation)},
+            }
+        )
+        self._open(self.folder, resume=resume)
 
-    def add(self, row: dict[str, float], *, best: bool) -> None:
-        """Notes an epoch, and keeps the model if it is the best one yet."""
+    def save(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
+        """Writes the state.
+
+        Raises:
+            OSError: It could not be written; the earlier state is untouched.
+        """
+        if self.folder is not None:
+            document = {"format": FORMAT, "experiment": self.identity, **document}
+            try:
+                checkpoint.write_state(self.folder / STATE, tensors, document)
+            except OSError as error:
+                raise self._unwritten(error) from error
+
+    def publish(self, history: list[dict[str, float]], weights: dict[str, Tensor] | None) -> None:
+        """Writes what people read: `experiment.json`, `history.csv`, and the best weights where there are new ones.
+
+        Raises:
+            OSError: They could not be written.
+        """
         import pandas as pd
 
-        self.rows.append(row)
-        if self.folder is not None:
+        if self.folder is None:
+            return
+        try:
             checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
-            checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(self.rows).to_csv(index=False))
-            if best:
-                self.model.save(self.folder / "model")
+            checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+            if weights is not None:
+                files = {"model.json": self.model, "weights.safetensors": weights}
+                checkpoint.write(self.folder / "model", files)
+        except OSError as error:
+            raise self._unwritten(error) from error
+
+    def _open(self, folder: Path, *, resume: bool) -> None:
+        there = (folder / STATE).exists()
+        if not resume and (there or (folder / "experiment.json").exists()):
+            raise ValueError(
+                f"{folder} must not hold a run, and does; pass resume=True to go on with it, choose another folder, "
+                "or remove that one"
+            )
+        if there:
+            self.state = checkpoint.read_state(folder / STATE)
+            self._check(folder, self.state[1])
+        elif (folder / "experiment.json").exists():
+            raise ValueError(f"{folder} must hold {STATE} to be resumed, and does not; choose another folder")
+        try:
+            checkpoint.check_writable(folder)
+        except OSError as error:
+            raise self._unwritten(error) from error
+        checkpoint.sweep(folder)
+        checkpoint.sweep(folder / STATE.parent)
+
+    def _check(self, folder: Path, document: dict[str, Any]) -> None:
+        if document.get("format") != FORMAT:
+            raise ValueError(
+                f"{folder / STATE} must be of format {FORMAT}; got {document.get('format')!r}; "
+                "if it is newer, update polymodal"
+            )
+        if difference := _difference(document.get("experiment"), self.identity, ""):
+            name, there, here = difference
+            raise ValueError(
+                f"{folder} holds another experiment: {name} is {there} there, and {here} here; "
+                "resume with the same data, model and settings, or choose another folder"
+            )
+
+    def _unwritten(self, error: OSError) -> OSError:
+        return OSError(
+            f"{self.folder} must be writable: {error.strerror or error}; what was written before is untouched; "
+            "make room or give the right to write, and resume with resume=True"
+        )
 
 
-def _fingerprint(train: Table) -> str | None:
-    """None for rows that are not a table's and have no fingerprint."""
-    return train.fingerprint() if hasattr(train, "fingerprint") else None
+def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:
+    """The first place where two JSON documents differ, and what each has there."""
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in {**here, **there}:
+            inner = f"{name}.{key}" if name else key
+            if found := _difference(there.get(key), here.get(key), inner):
+                return found
+        return None
+    return None if there == here else (name, _short(there), _short(here))
 
 
-def _version() -> str:
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _plain(document: dict[str, Any]) -> dict[str, Any]:
+    """A document as it comes back from a file."""
+    return json.loads(checkpoint.to_json(document))
+
+
+def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return version("polymodal")
+    return {"polymodal": version("polymodal"), "torch": torch.__version__, "python": platform.python_version()}
+
+
+def _fingerprint(rows: Table) -> str | int:
+    """The number of rows, where they are not a table's and have no fingerprint."""
+    return rows.fingerprint() if hasattr(rows, "fingerprint") else len(rows)

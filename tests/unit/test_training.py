@@ -141,7 +141,12 @@ class TestNotFinite:
 class TestFolder:
     def test_it_holds_what_the_design_says(self, schema, tmp_path):
         model, fitted = quick(schema, tmp_path / "run")
-        assert sorted(path.name for path in fitted.folder.iterdir()) == ["experiment.json", "history.csv", "model"]
+        assert sorted(path.name for path in fitted.folder.iterdir()) == [
+            "experiment.json",
+            "history.csv",
+            "model",
+            "state",
+        ]
         assert sorted(path.name for path in (fitted.folder / "model").iterdir()) == [
             "model.json",
             "weights.safetensors",
@@ -189,12 +194,12 @@ class TestArguments:
         ("arguments", "message"),
         [
             ({"epochs": 0}, "epochs must be positive; got 0"),
-            ({"epochs": 2.5}, "epochs must be a whole number; got 2.5"),
+            ({"epochs": 2.5}, "epochs of fit must be int; got 2.5"),
             ({"patience": 0}, "patience must be positive; got 0"),
             ({"clip": -1.0}, "clip must be positive; got -1.0"),
             ({"learning_rate": -1.0}, "learning_rate must be positive; got -1.0"),
             ({"device": "gpu"}, "device must be one of those at hand, auto, cpu"),
-            ({"precision": "fp8"}, "precision must be None, 'bf16' or 'fp16'; got 'fp8'"),
+            ({"precision": "fp8"}, "precision of fit must be 'bf16', 'fp16' or None; got 'fp8'"),
         ],
     )
     def test_out_of_range(self, schema, arguments, message):

@@ -1,0 +1,297 @@
+"""A training run: passes over tables, and all that has to be kept to go on with them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from polymodal.models.base import Model, evaluating
+from polymodal.table import steps
+from polymodal.training.means import Means
+from polymodal.training.records import Records, State
+from polymodal.training.schedule import Schedule
+from polymodal.training.stopping import Stop, Stopped
+from polymodal.training.streams import restore_streams, seeded, streams
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from polymodal.table import Table
+    from polymodal.training.progress import TrainingProgress
+
+__all__ = ["Run"]
+
+
+class Run:
+    """The loop, and where it stands: epoch, step within it, weights, optimiser, random streams, history.
+
+    Arguments:
+        model: To train, on the accelerator's device.
+        accelerator: Accelerate's view of the machine.
+        train: The training rows.
+        validation: The rows that choose the best epoch.
+        records: Where the state goes.
+        settings: The arguments of `fit`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        accelerator: Accelerator,
+        train: Table,
+        validation: Table,
+        records: Records,
+        settings: Mapping[str, Any],
+    ) -> None:
+        self.accelerator, self.device, self.records = accelerator, accelerator.device, records
+        self.settings = {
+            name: value if isinstance(value, int | float) else str(value) for name, value in settings.items()
+        }
+        self.rows, self.held_out = train, validation
+        self.batch_size, self.seed, self.epochs = (settings[name] for name in ("batch_size", "seed", "epochs"))
+        self.warmup, self.patience = settings["warmup"], settings["patience"]
+        self.accumulate, self.clip, self.save_every = (settings[name] for name in ("accumulate", "clip", "save_every"))
+        self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
+        self.history: list[dict[str, float]] = []
+        self.best = Best(model)
+        self.means = Means("train", 1)
+        self.own = self.judged = model
+        self.average = None
+        if decay := settings["ema"]:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+            self.judged = cast("Model", self.average.module)
+        optimizer = torch.optim.Adam(
+            model.parameters(),
+            lr=settings["learning_rate"],
+            weight_decay=settings["weight_decay"],
+            fused=self.device.type in ("cpu", "cuda"),
+        )
+        updates = -(-steps(len(train), self.batch_size) // self.accumulate)  # per epoch
+        warmup = settings["learning_rate_warmup"] * updates
+        self.schedule = Schedule(optimizer, settings["schedule"], warmup, self.epochs * updates)
+        self.adam = optimizer
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+
+    @property
+    def over(self) -> bool:
+        """Whether all epochs are done, or no better one has come for too long."""
+        waited = len(self.history) - self.best.epoch
+        return self.epoch > self.epochs or bool(self.patience and self.best.epoch and waited >= self.patience)
+
+    def one_epoch(self, stop: Stop, shown: TrainingProgress) -> None:
+        """What is left of the epoch under way: training, validation, history, state. Less of it if asked to stop."""
+        began = time.perf_counter() - self.seconds
+        self._train(stop, shown, began)
+        validation = self._validate(stop)
+        self.seconds = time.perf_counter() - began
+        if validation is None:
+            return
+        rate = self.adam.param_groups[0]["lr"]
+        row = {
+            "epoch": self.epoch,
+            "seconds": self.seconds,
+            "learning_rate": rate,
+            **self.means.compute(),
+            **validation,
+        }
+        better = self.epoch >= self.warmup and self.best.offer(self.epoch, row["validation/total"], self.judged)
+        self.history.append(row)
+        self.schedule.after_epochs([row["validation/total"]])
+        self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=self.epoch)
+        self.epoch, self.step, self.seconds, self.means = self.epoch + 1, 0, 0.0, Means("train", self.epoch + 1)
+        self.records.save(*self.state())
+        self.records.publish(self.history, self.best.weights if better else None)
+        shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
+
+    def state(self) -> State:
+        """All that resuming needs. To be asked for between two updates."""
+        adam = self.adam.state_dict()["state"]
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "model": self.own.state_dict(),
+            "best": self.best.weights,
+            "average": {} if self.average is None else self.average.state_dict(),
+            "optimizer": {f"{i}/{name}": value for i, values in adam.items() for name, value in values.items()},
+            "means": self.means.sums,
+            "random": streams(self.device),
+        }
+        tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        scaler = self.accelerator.scaler
+        return tensors, {
+            "epoch": self.epoch,
+            "step": self.step,
+            "update": self.update,
+            "seconds": self.seconds,
+            "terms": list(self.means.sums),
+            "rows": self.means.rows,
+            "history": self.history,
+            "scaler": None if scaler is None else scaler.state_dict(),
+        }
+
+    def begin(self, shown: TrainingProgress) -> None:
+        """Starts the trackers, and goes back to the records' state if there is one.
+
+        Raises:
+            ValueError: The state does not fit the run.
+        """
+        state, self.records.state = self.records.state, None
+        if self.accelerator.log_with:
+            self.accelerator.init_trackers("polymodal", None if state else self.settings)
+        if state is None:
+            return
+        start = self.best.weights
+        try:
+            self._restore(*state)
+        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            self.best.weights = start
+            told = " ".join(str(error).split())
+            raise ValueError(
+                f"the state in {self.records.folder} must be of this run, and is damaged or edited: {told[:300]}; "
+                "resume from a copy of it, or start in another folder"
+            ) from error
+        self.records.publish(self.history, self.best.weights if self.best.epoch else None)
+        shown.resume(self.epoch, self.step)
+
+    def leave(self, stop: Stop) -> None:
+        """Ends before its time, at a point from which it can go on.
+
+        Raises:
+            Stopped: Always; the state is written.
+        """
+        self.records.save(*self.state())
+        self.records.publish(self.history, None)
+        where = f"in epoch {self.epoch}, after {self.step} of its {steps(len(self.rows), self.batch_size)} steps"
+        raise Stopped(
+            f"training stopped {'at its end' if self.over else where}; its state is in {self.records.folder}; "
+            "to go on, call fit again with the same arguments and resume=True",
+            stop.asked or 0,
+        )
+
+    def release(self) -> None:
+        """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
+        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        self.own.load_state_dict(self.best.weights)
+        self.own.eval()
+
+    def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
+        self.model.train()
+        anneal = min(1.0, self.epoch / max(self.warmup, 1))
+        rows = 0  # of the update under way
+        batches = self.rows.batches(
+            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device
+        )
+        for batch in batches:
+            loss = self.model(batch, progress=anneal)
+            self.means.add(loss, len(batch))
+            share = 1.0 if self.accumulate == 1 else len(batch) / self.batch_size
+            self.accelerator.backward(loss.total * share)
+            rows += len(batch)
+            self.step += 1
+            shown.step()
+            if self.step % self.accumulate == 0:
+                self._update(rows)
+                rows = 0
+                self.seconds = time.perf_counter() - began
+                if stop.asked:
+                    return
+                if self.save_every and self.update % self.save_every == 0:
+                    self.records.save(*self.state())
+        if rows:
+            self._update(rows)
+
+    def _update(self, rows: int) -> None:
+        """One step of the optimiser on the gradients of so many rows."""
+        if self.accumulate > 1:  # to the mean over rows
+            for p in self.own.parameters():
+                if p.grad is not None:
+                    p.grad.mul_(self.batch_size / rows)
+        if self.clip is not None:
+            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
+        self.schedule.before(self.update)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.update += 1
+        if self.average is not None:
+            self.average.update_parameters(self.own)
+
+    def _validate(self, stop: Stop) -> dict[str, float] | None:
+        """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
+        means = Means("validation", self.epoch)
+        with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
+            for batch in self.held_out.batches(self.batch_size, device=self.device):
+                if stop.asked:
+                    return None
+                means.add(self.judged(batch), len(batch))
+        return means.compute()
+
+    def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+        parts = _parts(tensors)
+        history, counts = document["history"], {name: int(document[name]) for name in ("epoch", "step", "update")}
+        self.schedule.after_epochs([row["validation/total"] for row in history])
+        self._restore_optimizer(parts.get("optimizer", {}))
+        restore_streams(parts["random"], self.device)
+        if self.accelerator.scaler is not None and document["scaler"] is not None:
+            self.accelerator.scaler.load_state_dict(document["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(parts["average"])
+        self.own.load_state_dict(parts["best"])
+        self.best.restore(self.own, [row for row in history if row["epoch"] >= self.warmup])
+        self.own.load_state_dict(parts["model"])
+        self.history, self.seconds = history, float(document["seconds"])
+        self.epoch, self.step, self.update = counts["epoch"], counts["step"], counts["update"]
+        self.schedule.before(max(self.update - 1, 0))
+        self.means = Means("train", self.epoch, int(document["rows"]), self.step)
+        self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
+
+    def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:
+        groups = self.adam.state_dict()["param_groups"]
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in values.items():
+            index, _, key = name.partition("/")
+            if value.dim() and value.shape != self.adam.param_groups[0]["params"][int(index)].shape:
+                raise ValueError(f"optimizer/{name} has another shape than its parameter: {tuple(value.shape)}")
+            state.setdefault(int(index), {})[key] = value
+        self.adam.load_state_dict({"state": state, "param_groups": groups})
+
+
+class Best:
+    """The weights of the best epoch; those of the start while there is none.
+
+    Arguments:
+        model: Whose weights they are at the start.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.epoch, self.loss, self.weights = 0, math.inf, _copy(model)
+
+    def restore(self, model: Model, history: list[dict[str, float]]) -> None:
+        """Takes the weights of a model for those of the best of these epochs."""
+        self.weights = _copy(model)
+        for row in history:
+            if row["validation/total"] < self.loss:
+                self.epoch, self.loss = int(row["epoch"]), row["validation/total"]
+
+    def offer(self, epoch: int, loss: float, model: Model) -> bool:
+        """Keeps the weights if their loss is the lowest yet."""
+        if better := loss < self.loss:
+            self.epoch, self.loss, self.weights = epoch, loss, _copy(model)
+        return better
+
+
+def _copy(model: Model) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
+    parts: dict[str, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        part, _, name = key.partition("/")
+        parts.setdefault(part, {})[name] = value
+    return parts

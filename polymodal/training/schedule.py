@@ -1,0 +1,66 @@
+"""How the learning rate goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import cos, pi
+from typing import Literal
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+__all__ = ["Kind", "Schedule"]
+
+Kind = Literal["constant", "cosine", "plateau"]
+
+FACTOR, EPOCHS = 0.5, 5
+
+
+class Schedule:
+    """Sets an optimiser's learning rate: before each update, and after each epoch.
+
+    With r the learning rate, u the update (from 0), w the updates of the linear warm-up and n all updates:
+    r (u + 1) / w where u < w; from there on r for "constant", and r (1 + cos(pi (u - w) / (n - w))) / 2 for
+    "cosine". "plateau" halves the rate when the validation loss has not fallen for more than 5 epochs. The rate
+    is a function of u and of the validation losses alone, so nothing else has to be kept of it.
+
+    Arguments:
+        optimizer: Whose rate is set.
+        kind: "constant", "cosine" or "plateau".
+        warmup: Updates w.
+        updates: All updates n.
+
+    Source: cosine: Loshchilov and Hutter (2017), Eq. 5, without restarts.
+
+    Example:
+        >>> import torch
+        >>> adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.4)
+        >>> schedule = Schedule(adam, "cosine", warmup=2, updates=6)
+        >>> [round(schedule.before(update), 3) for update in range(6)]
+        [0.2, 0.4, 0.4, 0.341, 0.2, 0.059]
+    """
+
+    def __init__(self, optimizer: Optimizer, kind: Kind, warmup: int, updates: int) -> None:
+        self.optimizer, self.kind, self.warmup, self.updates = optimizer, kind, warmup, updates
+        self.peak = float(optimizer.param_groups[0]["lr"])
+        self.plateau = ReduceLROnPlateau(optimizer, factor=FACTOR, patience=EPOCHS) if kind == "plateau" else None
+
+    def before(self, update: int) -> float:
+        """Sets and returns the rate of an update."""
+        if self.plateau is None:
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate(update)
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def after_epochs(self, losses: Iterable[float]) -> None:
+        """Takes note of epochs' validation losses, in their order."""
+        if self.plateau is not None:
+            for loss in losses:
+                self.plateau.step(loss)
+
+    def _rate(self, update: int) -> float:
+        if update < self.warmup:
+            return self.peak * (update + 1) / self.warmup
+        if self.kind == "constant":
+            return self.peak
+        return self.peak * (1 + cos(pi * (update - self.warmup) / (self.updates - self.warmup))) / 2

@@ -1,0 +1,116 @@
+"""What `fit` is asked for: checked before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polymodal.names import unknown
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+    from polymodal.schema import Schema
+
+__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator"]
+
+
+def check_ranges(**settings: Any) -> None:
+    """Refuses arguments of `fit` that are out of their range.
+
+    Raises:
+        ValueError: Names the first of them.
+    """
+    for name in ("epochs", "batch_size", "learning_rate", "accumulate", "patience", "clip", "save_every"):
+        if (number := settings.get(name)) is not None and not number > 0:
+            raise ValueError(f"{name} must be positive; got {number}")
+    for name in ("weight_decay", "warmup", "learning_rate_warmup", "seed"):
+        if not settings.get(name, 0) >= 0:
+            raise ValueError(f"{name} must not be negative; got {settings[name]}")
+    if (decay := settings.get("ema")) is not None and not 0 < decay < 1:
+        raise ValueError(f"ema must be between 0 and 1, such as 0.999; got {decay}; None averages nothing")
+    if settings.get("learning_rate_warmup") and settings.get("schedule") == "plateau":
+        raise ValueError("learning_rate_warmup goes with the schedules constant and cosine; leave it out for plateau")
+    if (epochs := settings.get("epochs", 30)) < (warmup := settings.get("warmup", 0)):
+        raise ValueError(f"epochs must be at least warmup ({warmup}), for no epoch before counts; got {epochs}")
+    _check_folder(settings.get("folder"), settings)
+    _check_trackers(settings.get("trackers", ()))
+    _check_precision(settings.get("device", "auto"), settings.get("precision"))
+
+
+def check_device(device: str) -> None:
+    """Refuses a device that is not at hand.
+
+    Raises:
+        ValueError: Names those that are.
+    """
+    devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
+    if device not in devices:
+        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
+
+
+def check_rows(name: str, rows: Any, schema: Schema) -> None:
+    """Refuses what is no table, is empty, or has other modalities than the model.
+
+    Raises:
+        TypeError: It has no `len` and `batches`.
+        ValueError: It has no rows, or another schema.
+    """
+    if not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
+        raise TypeError(
+            f"{name} must be a Table, or have its len and batches; got {type(rows).__name__}; "
+            "put the rows in tensors and pass polymodal.Table(values, observed, schema)"
+        )
+    if not len(rows):
+        raise ValueError(f"{name} must have rows; got none")
+    if hasattr(rows, "schema"):
+        schema.require(rows.schema, name)
+
+
+def make_accelerator(
+    device: str, precision: str | None, trackers: Sequence[str] = (), folder: Path | None = None
+) -> Accelerator:
+    """Accelerate's view of the machine; earlier choices of the process do not stay."""
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import ProjectConfiguration
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(
+        cpu=_on_cpu(device),
+        mixed_precision=precision or "no",
+        log_with=list(trackers) or None,
+        project_config=None if folder is None else ProjectConfiguration(str(folder), logging_dir=str(folder / "logs")),
+    )
+
+
+def _on_cpu(device: str) -> bool:
+    return device == "cpu" or not torch.cuda.is_available()
+
+
+def _check_precision(device: str, precision: str | None) -> None:
+    check_device(device)
+    if precision == "fp16" and _on_cpu(device):
+        raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
+
+
+def _check_folder(folder: str | Path | None, settings: dict[str, Any]) -> None:
+    for name in ("resume", "save_every", "trackers"):
+        if folder is None and "folder" in settings and settings.get(name):
+            raise ValueError(f"{name} needs the folder of a run; got folder=None; pass folder='runs/...'")
+
+
+def _check_trackers(trackers: Sequence[str]) -> None:
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    if isinstance(trackers, str):
+        raise ValueError(f"trackers must be a list of names; got one string; write [{trackers!r}]")
+    here = [str(getattr(tracker, "value", tracker)) for tracker in get_available_trackers()]
+    for name in trackers:
+        if name not in LOGGER_TYPE_TO_CLASS:
+            raise unknown(name, map(str, LOGGER_TYPE_TO_CLASS), "tracker")
+        if name not in here:
+            raise ValueError(f"tracker {name!r} must be installed, and is not; try: pip install {name}")
