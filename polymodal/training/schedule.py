@@ -43,7 +43,9 @@ class Schedule:
     def __init__(self, optimizer: Optimizer, kind: Kind, warmup: int, updates: int) -> None:
         self.optimizer, self.kind, self.warmup, self.updates = optimizer, kind, warmup, updates
         self.peak = float(optimizer.param_groups[0]["lr"])
-        self.plateau = ReduceLROnPlateau(optimizer, factor=FACTOR, patience=EPOCHS) if kind == "plateau" else None
+        self.plateau = None
+        if kind == "plateau":
+            self.plateau = ReduceLROnPlateau(optimizer, factor=FACTOR, patience=EPOCHS, threshold=0.0, eps=0.0)
 
     def before(self, update: int) -> float:
         """Sets and returns the rate of an update."""

@@ -36,6 +36,10 @@ def check_ranges(**settings: Any) -> None:
         raise ValueError("learning_rate_warmup goes with the schedules constant and cosine; leave it out for plateau")
     if (epochs := settings.get("epochs", 30)) < (warmup := settings.get("warmup", 0)):
         raise ValueError(f"epochs must be at least warmup ({warmup}), for no epoch before counts; got {epochs}")
+    if settings.get("learning_rate_warmup", 0) > epochs:
+        raise ValueError(
+            f"learning_rate_warmup must be at most epochs ({epochs}); got {settings['learning_rate_warmup']}"
+        )
     _check_folder(settings.get("folder"), settings)
     _check_trackers(settings.get("trackers", ()))
     _check_precision(settings.get("device", "auto"), settings.get("precision"))
