@@ -104,7 +104,8 @@ class Records:
             return
         try:
             checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
-            checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
+            if history:
+                checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
             if weights is not None:
                 files = {"model.json": self.model, "weights.safetensors": weights}
                 checkpoint.write(self.folder / "model", files)
