@@ -47,6 +47,8 @@ __all__ = ["main", "measure", "table"]
 
 DRAWS = "1,2,5,10,20"
 OUT = Path("benchmarks/results/step.json")
+WIDTH = 100
+"""Of the widest table, in columns."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -99,8 +101,8 @@ def _run(chosen: Namespace) -> None:
     }
     document["cases"] = list(_cases(shapes, draws, chosen.budget))
     write_text(chosen.out, to_json(document))
-    # Elsewhere than on a terminal rich takes 80 columns, which a row might not fit in.
-    console = Console() if sys.stdout.isatty() else Console(width=120)
+    # Rich would cut rows short where a terminal is narrow, and takes 80 columns where there is none.
+    console = Console(width=max(Console().width, WIDTH))
     console.print(table(document))
     console.print(f"Numbers: {chosen.out}", highlight=False, soft_wrap=True)
 
@@ -146,7 +148,7 @@ def table(document: dict[str, Any]) -> Table:
     """What people read: a line per shape and K."""
     here = document["machine"]
     made = Table(
-        title="Seconds per training step: median (quartiles)",
+        title="Seconds per training step, and their ratio pair by pair: median (quartiles)",
         caption=f"{here['cpu']}, {here['threads']} threads, {here['gflops']:.0f} GFLOP/s, "
         f"copies {here['copy_gbytes']:.1f} GB/s; torch {document['versions']['torch']}",
         box=None,
