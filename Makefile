@@ -5,7 +5,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format
+.PHONY: help demo test bench check format
 
 help:  ## list the targets
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
@@ -22,6 +22,9 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+bench: .venv/.installed  ## time training steps beside the paper's plain loop, about 10 minutes
+	$(BIN)/python -m benchmarks.step
 
 check: .venv/.installed  ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

@@ -1,0 +1,72 @@
+"""The benchmark of training steps, run as people run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks.step import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def step(*arguments):
+    command = [sys.executable, "-m", "benchmarks.step", "--threads", "1", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+
+
+def test_a_case_is_timed_shown_and_written(tmp_path):
+    out = tmp_path / "new" / "step.json"
+    done = step("--shapes", "mhd", "--draws", 1, "--budget", 0.1, "--out", out)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("1/1 mhd, K = 1: ours is ")
+    heading, row = [line for line in done.stdout.splitlines() if line.strip().startswith(("shape", "mhd"))]
+    assert heading.split() == ["shape", "K", "distinct", "ours", "reference", "reference", "/", "ours", "pairs"]
+    assert row.split()[:3] == ["mhd", "1", "1.0"]
+    assert done.stdout.splitlines()[-1] == f"Numbers: {out}"
+
+    document = json.loads(out.read_text())
+    assert document.keys() == {"benchmark", "date", "versions", "machine", "budget", "cases"}
+    assert document["versions"].keys() == {"polymodal", "torch", "python"}
+    assert document["machine"].keys() == {"cpu", "threads", "gflops", "copy_gbytes"}
+    assert document["machine"]["threads"] == 1
+    assert min(document["machine"]["gflops"], document["machine"]["copy_gbytes"]) > 0
+    (case,) = document["cases"]
+    assert [case[key] for key in ("shape", "draws", "modalities", "batch_size", "latent_dim", "p0", "distinct")] == [
+        "mhd", 1, 4, 64, 128, 0.4, 1.0,
+    ]  # fmt: skip
+    for side in ("ours", "reference", "ratio"):
+        assert len(case[side]["all"]) == case["pairs"] == 3
+        assert 0 < case[side]["lower"] <= case[side]["median"] <= case[side]["upper"]
+    pairs = zip(case["ours"]["all"], case["reference"]["all"], strict=True)
+    assert case["ratio"]["all"] == [theirs / ours for ours, theirs in pairs]
+    assert [path.name for path in out.parent.iterdir()] == ["step.json"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--shapes", "mhd,mdh"], "unknown shape 'mdh'; known are mhd, polymnist, cub, celeba"),
+        (["--draws", "1,0"], "draws must be whole numbers from 1, such as 1,5,10; got '0'"),
+        (["--budget", "nan"], "budget must be a positive number of seconds; got nan"),
+        (["--budget", "long"], "argument --budget: invalid float value: 'long'"),
+        (["--threads", "0"], "threads must be at least 1; got 0"),
+        (["--out", ROOT], f"out must be a file; {ROOT} is a folder; write {ROOT / 'step.json'}"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, capsys):
+    assert main(list(map(str, arguments))) == 2
+    assert capsys.readouterr().err == f"benchmarks: {said}\n"
+
+
+def test_the_exit_code_reaches_the_shell():
+    done = step("--shapes", "mdh")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_help_shows_an_example(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    assert "Example: python -m benchmarks.step" in capsys.readouterr().out
