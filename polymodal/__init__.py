@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.datasets import DATASETS
     from polymodal.evaluation import METRICS, evaluate
-    from polymodal.modalities import MODALITIES, Audio, Image, Label, Modality, Text, Vector
+    from polymodal.modalities import MODALITIES, NETWORKS, Audio, Image, Label, Modality, Network, Text, Vector
     from polymodal.models import MODELS, Model, build, load
     from polymodal.objectives.regularizers import REGULARIZERS
     from polymodal.schema import Schema
@@ -34,6 +34,7 @@ __all__ = [
     "METRICS",
     "MODALITIES",
     "MODELS",
+    "NETWORKS",
     "REGULARIZERS",
     "Audio",
     "Batch",
@@ -42,6 +43,7 @@ __all__ = [
     "Label",
     "Modality",
     "Model",
+    "Network",
     "Schema",
     "Table",
     "Text",
@@ -59,7 +61,7 @@ _HOMES = {
     "batch": ["Batch"],
     "datasets": ["DATASETS"],
     "evaluation": ["METRICS", "evaluate"],
-    "modalities": ["MODALITIES", "Audio", "Image", "Label", "Modality", "Text", "Vector"],
+    "modalities": ["MODALITIES", "NETWORKS", "Audio", "Image", "Label", "Modality", "Network", "Text", "Vector"],
     "models": ["MODELS", "Model", "build", "load"],
     "objectives.regularizers": ["REGULARIZERS"],
     "schema": ["Schema"],

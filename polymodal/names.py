@@ -1,4 +1,4 @@
-"""Looking names up, with an error that helps."""
+"""Looking names up and checking arguments, with errors that help."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_or
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["check_arguments", "check_types", "lookup", "unknown"]
+__all__ = ["brief", "check_arguments", "check_types", "lookup", "unknown"]
 
 T = TypeVar("T")
 
@@ -56,7 +56,8 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
 
     Arguments:
         given: Arguments by name; numpy's numbers count as Python's.
-        make: A function, a class, or a `functools.partial` of one; its type hints must be importable.
+        make: A function, a class, or a `functools.partial` of one. Hints that its module cannot resolve, and
+            fields that check what they are set to, are left to it.
         of: What `make` is, for the message.
 
     Raises:
@@ -75,16 +76,22 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
     check_arguments(given, signature.parameters, of)
     home = vars(sys.modules[(make.func if isinstance(make, partial) else make).__module__])
     for name, value in given.items():
-        hint = signature.parameters[name].annotation
-        if hint is inspect.Parameter.empty:
+        hint = _hint(signature.parameters[name].annotation, home)
+        if hint is inspect.Parameter.empty or hasattr(hint, "__set__"):
             continue
-        if isinstance(hint, str):
-            hint = eval(hint, home)  # the source code's own, never a file's
         plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
         try:
             check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError:
             raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value!r}") from None
+
+
+def _hint(hint: Any, home: dict[str, Any]) -> Any:
+    """A type hint, resolved where it is written as a string: the source code's own, never a file's."""
+    try:
+        return eval(hint, home) if isinstance(hint, str) else hint
+    except NameError:
+        return inspect.Parameter.empty
 
 
 def _shown(hint: Any) -> str:
@@ -106,6 +113,19 @@ def _shown(hint: Any) -> str:
 def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
     """The error for a name that is not among the known ones, which it lists, nearest first."""
     known = list(known)
-    near = get_close_matches(str(name), known, n=len(known), cutoff=0.4)
+    if not known:
+        return ValueError(f"unknown {kind} {name!r}; there are none")
+    near = get_close_matches(str(name)[:100], known, n=len(known), cutoff=0.4)
     ordered = near + [other for other in known if other not in near]
     return ValueError(f"unknown {kind} {name!r}; known are {', '.join(ordered)}")
+
+
+def brief(told: object, most: int = 300) -> str:
+    r"""What an error or a value tells, on one line of at most so many characters.
+
+    Example:
+        >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
+        ('one and two', 'aaaa ...')
+    """
+    line = " ".join(str(told)[: 10 * most].split()) or type(told).__name__
+    return line if len(line) <= most else line[: most - 4] + " ..."

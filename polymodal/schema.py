@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch, Rows
-from polymodal.modalities import MODALITIES, Modality
-from polymodal.names import check_arguments, lookup, unknown
+from polymodal.modalities import Modality, documents
+from polymodal.names import check_arguments, unknown
 
 __all__ = ["Schema"]
 
@@ -67,7 +67,7 @@ class Schema(Mapping[str, Modality]):
         return f"Schema({self.modalities!r}{groups})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Schema) and self.to_json() == other.to_json()
+        return isinstance(other, Schema) and [*self.items(), self.groups] == [*other.items(), other.groups]
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
 
@@ -178,10 +178,10 @@ class Schema(Mapping[str, Modality]):
         """The schema as JSON's types.
 
         Raises:
-            ValueError: A modality's type is not registered.
+            ValueError: A modality's or a network's type is not registered, or has arguments that are not JSON's.
         """
         return {
-            "modalities": [{"name": name, **_to_json(modality)} for name, modality in self.items()],
+            "modalities": [{"name": name, **documents.to_json(modality)} for name, modality in self.items()],
             "groups": self.groups,
         }
 
@@ -192,7 +192,9 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: A modality's type or argument is unknown.
         """
-        return cls({entry["name"]: _from_json(entry) for entry in document["modalities"]}, document.get("groups", {}))
+        return cls(
+            {entry["name"]: documents.from_json(entry) for entry in document["modalities"]}, document.get("groups", {})
+        )
 
 
 def _written(modality: Modality, values: Tensor) -> Any:
@@ -203,24 +205,6 @@ def _written(modality: Modality, values: Tensor) -> Any:
 
 def _arguments(modality: Modality) -> dict[str, Any]:
     return {field.name: getattr(modality, field.name) for field in fields(modality)}
-
-
-def _to_json(modality: Modality) -> dict[str, Any]:
-    for key, kind in MODALITIES.items():
-        if kind is type(modality):
-            return {"type": key, **_arguments(modality)}
-    kind = type(modality).__name__
-    raise ValueError(
-        f"{kind} is not a registered modality, so a file could not name it; "
-        f"register it first: polymodal.MODALITIES[{kind.lower()!r}] = {kind}"
-    )
-
-
-def _from_json(entry: Mapping[str, Any]) -> Modality:
-    kind = lookup(MODALITIES, entry["type"], "modality type")
-    arguments = {key: value for key, value in entry.items() if key not in ("name", "type")}
-    check_arguments(arguments, [field.name for field in fields(kind)], entry["type"])
-    return kind(**arguments)
 
 
 def _listed(shape: tuple[int, ...]) -> str:

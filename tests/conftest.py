@@ -1,10 +1,12 @@
 """Rows to test on: every registered modality, complete and incomplete."""
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from polymodal.batch import Batch
-from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
+from polymodal.modalities import MODALITIES, NETWORKS, Audio, Image, Label, Modality, Text, Vector
 from polymodal.schema import Schema
 
 EXAMPLES: dict[str, Modality] = {
@@ -41,6 +43,16 @@ def rows_of(schema: Schema, rows: int, *, complete: bool, seed: int = 0) -> Batc
         observed[torch.arange(rows), keep] = True
         observed[torch.arange(rows), (keep + 1) % len(schema)] = False
     return Batch(values, observed)
+
+
+@pytest.fixture
+def registries() -> Iterator[None]:
+    """What a test registers is forgotten after it."""
+    kept = [(registry, dict(registry)) for registry in (MODALITIES, NETWORKS)]
+    yield
+    for registry, entries in kept:
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from torch import Tensor
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import codes
 from polymodal.models.base import Model, answering
-from polymodal.names import unknown
+from polymodal.names import lookup, unknown
 from polymodal.table import steps
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]
 
 def _metrics(schema: Schema, target: str) -> dict[str, Metric]:
     metric = schema[target].metric
+    lookup(METRICS, metric, f"metric of {target!r}")
     return {name: METRICS[name]() for name in [metric, *COMPANIONS.get(metric, [])]}
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+
+from polymodal.modalities.arguments import Arguments
+from polymodal.modalities.network import Network
+from polymodal.modalities.trial import tried_decoder, tried_encoder
 
 if TYPE_CHECKING:
     from torch import nn
@@ -19,17 +23,31 @@ __all__ = ["Modality", "check_unit"]
 
 
 @dataclass(frozen=True)
-class Modality(ABC):
+class Modality(Arguments, ABC):
     """What a value is: its shape, its networks, its likelihood, and how people hold it.
 
     A modality is a frozen dataclass whose arguments are its whole state, so it goes to JSON and back; lists
-    among them become tuples. To add one, subclass it and register it in `polymodal.modalities.MODALITIES`.
+    among them become tuples. To add one, subclass it and register it in `polymodal.MODALITIES`.
+
+    Arguments:
+        network: What makes the encoder, the decoder or both in place of the modality's own.
     """
 
+    network: Network | None = field(default=None, kw_only=True)
+
+    def __init_subclass__(cls, **arguments: Any) -> None:
+        super().__init_subclass__(**arguments)
+        cls.__repr__ = cls.__repr__  # a dataclass then writes none, which would begin with network=None
+
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if isinstance(value := getattr(self, field.name), list):
-                object.__setattr__(self, field.name, tuple(value))
+        super().__post_init__()
+        if not (self.network is None or isinstance(self.network, Network)):
+            raise TypeError(f"network must be a polymodal.Network, such as Residual(depth=4); got {self.network!r}")
+
+    def __repr__(self) -> str:
+        names = [field.name for field in fields(self) if field.repr and field.name != "network"]
+        names += [] if self.network is None else ["network"]
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
     @abstractmethod
@@ -92,6 +110,24 @@ class Modality(ABC):
     @abstractmethod
     def decoder(self, latent_dim: int) -> nn.Module:
         """A network, `(N, latent_dim)` to the parameters of p(x | z), `(N, ...)`."""
+
+    def build_encoder(self, features: int) -> nn.Module:
+        """The encoder that models use: the network's if there is one, tried on two blanks.
+
+        Raises:
+            ValueError: It does not give `(N, features)`.
+        """
+        encoder = self.encoder(features) if self.network is None else self.network.encoder(self, features)
+        return tried_encoder(self, encoder, features)
+
+    def build_decoder(self, latent_dim: int) -> nn.Module:
+        """The decoder that models use: the network's if there is one, tried on two codes.
+
+        Raises:
+            ValueError: Its parameters make no distribution of this modality's values, or no finite costs.
+        """
+        decoder = self.decoder(latent_dim) if self.network is None else self.network.decoder(self, latent_dim)
+        return tried_decoder(self, decoder, latent_dim)
 
     @abstractmethod
     def distribution(self, parameters: Tensor) -> Distribution:

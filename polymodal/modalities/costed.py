@@ -22,7 +22,13 @@ class Costed(Modality):
         cost: Choice  # pyright: ignore[reportIncompatibleMethodOverride] (it holds what is called like the method)
 
     def distribution(self, parameters: Tensor) -> Distribution:
-        """p(x | z): batch shape `(*, N)`, event shape `shape`."""
+        """p(x | z): batch shape `(*, N)`, event shape `shape`.
+
+        Raises:
+            ValueError: There are not as many scores as classes.
+        """
+        if self.levels is not None and parameters.shape[-1] != self.levels:
+            raise ValueError(f"parameters must have {self.levels} scores last, one a class; got {parameters.shape[-1]}")
         return Independent(self.cost.distribution(parameters), len(self.shape), validate_args=False)
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:

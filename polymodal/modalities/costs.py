@@ -192,7 +192,7 @@ class Choice:
         return self.default if instance is None else vars(instance)["cost"]
 
     def __set__(self, instance: Modality, value: str) -> None:
-        if value not in self.costs:
+        if not (isinstance(value, str) and value in self.costs):
             raise ValueError(f"cost must be one of {', '.join(map(repr, self.costs))}; got {value!r}")
         vars(instance)["cost"] = self.costs[value]
 

@@ -76,7 +76,7 @@ def load(folder: str | Path) -> Model:
     try:
         schema = Schema.from_json(document["schema"])
         model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{folder}/model.json does not describe a model: {error}") from error
     model = model.to(tensors["weight"].dtype) if "weight" in tensors else model
     try:

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
+from polymodal.networks import evaluating
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -43,8 +44,9 @@ class Loss(NamedTuple):
 class Model(nn.Module, ABC):
     """A joint model of a schema's modalities.
 
-    A subclass sets `encoders` or its like, and implements `encode` and `loss`; its constructor's arguments are
-    attributes of the same names. Everything that people use is written here, on these.
+    A subclass sets `encoders` or its like, from `Modality.build_encoder` and `build_decoder`, and implements
+    `encode` and `loss`; its constructor's arguments are attributes of the same names. Everything that people use
+    is written here, on these.
 
     Arguments:
         schema: The modalities.
@@ -261,18 +263,6 @@ class Model(nn.Module, ABC):
         if (schema := getattr(batch, "schema", None)) is not None:
             self.schema.require(schema, "the table")
         return Batch(batch.values, batch.observed).to(self.weight.device)
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; every part is then left as it was."""
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from torch.distributions import Distribution
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
 from polymodal.modalities import Modality
-from polymodal.models.base import Given, Loss, Model, Weights, evaluating
+from polymodal.models.base import Given, Loss, Model, Weights
 from polymodal.names import lookup
-from polymodal.networks import Conditioner, Fusion
+from polymodal.networks import Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import REGULARIZERS
 from polymodal.schema import Schema
@@ -85,8 +85,8 @@ class MAC(Model):
         self._check()
         penalty = lookup(REGULARIZERS, regularizer, "regularizer")
         self.penalty = penalty() if bandwidth is None else penalty(bandwidth)  # pyright: ignore[reportCallIssue]
-        self.encoders = nn.ModuleList(modality.encoder(latent_dim) for modality in schema.values())
-        self.decoders = nn.ModuleList(modality.decoder(latent_dim) for modality in schema.values())
+        self.encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
+        self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
         self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
         self.joint = Fusion(
             len(schema),

@@ -8,6 +8,7 @@ from polymodal.networks.conv import (
     spectrogram_decoder,
     spectrogram_encoder,
 )
+from polymodal.networks.evaluating import evaluating
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.mlp import mlp
 from polymodal.networks.transformer import TokenEncoder
@@ -16,6 +17,7 @@ __all__ = [
     "Conditioner",
     "Fusion",
     "TokenEncoder",
+    "evaluating",
     "mlp",
     "picture_decoder",
     "picture_encoder",

@@ -67,8 +67,8 @@ def shown(schema: Schema) -> list[str]:
 
 
 def classed(schema: Schema) -> list[str]:
-    """The modalities whose answers are right or wrong."""
-    return [name for name, modality in schema.items() if modality.metric == "acc"]
+    """The modalities whose values are one class each."""
+    return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
 
 
 def code_map(model: Model, table: Table, seed: int) -> Map | None:

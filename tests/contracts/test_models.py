@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from conftest import rows_of
 
 from polymodal.batch import Batch
 from polymodal.modalities import *  # noqa: F403 (repr names them)
+from polymodal.modalities import NETWORKS, Network
 from polymodal.models import MODELS, build, load
 from polymodal.schema import Schema
 from polymodal.table import Table
@@ -247,3 +249,35 @@ def test_a_probe_can_be_trained_on_embeddings(name, schema):
 def test_unknown_arguments_list_the_known(name, schema):
     with pytest.raises(ValueError, match=f"unknown argument of {name} 'latentdim'; known are latent_dim"):
         build(name, schema, latentdim=3)
+
+
+class Own(torch.nn.Sequential):
+    """Marks what a network made."""
+
+
+@dataclass(frozen=True)
+class Both(Network):
+    """An encoder and a decoder of other widths, and of a type that can be found again."""
+
+    width: int = 5
+
+    def encoder(self, modality, features):
+        return Own(modality.encoder(self.width), torch.nn.Linear(self.width, features))
+
+    def decoder(self, modality, latent_dim):
+        return Own(torch.nn.Linear(latent_dim, self.width), modality.decoder(self.width))
+
+
+def test_networks_take_the_place_of_the_modalities_own(name, schema, complete, registries, tmp_path):
+    NETWORKS["both"] = Both
+    model = make(name, schema.replace(network=Both())).train()
+    assert sum(isinstance(part, Own) for part in model.modules()) == 2 * len(schema)
+    batch = rows_of(schema, 7, complete=complete)
+    loss, gradients = seeded_loss(model, batch)
+    assert loss.isfinite()
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
+    model.eval().save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert again.schema == model.schema
+    assert torch.equal(again.embed(batch), model.embed(batch))

@@ -79,10 +79,17 @@ def test_neighbours_that_must_not_know_each_other(file):
                 assert not {room(module) for module in imports(file)} & b
 
 
+def is_built_on(base: str, file: Path) -> bool:
+    """Whether a file imports the base when it is loaded; what stands under TYPE_CHECKING is not."""
+    return any(isinstance(node, ast.ImportFrom) and node.module == base for node in ast.parse(file.read_text()).body)
+
+
 @pytest.mark.parametrize("file", [file for file in FILES if file.name == "base.py"], ids=str)
-def test_a_base_does_not_import_its_registry(file):
+def test_a_base_imports_neither_its_registry_nor_what_is_built_on_it(file):
     package = ".".join(["polymodal", *file.parent.parts])
     own = {module for module in imports(file) if module.startswith(package)}
-    siblings = {f"{package}.{path.stem}" for path in (ROOT / file.parent).glob("*.py")}
-    assert not {module for module in own if module.rpartition(".")[0] == package and module not in siblings}
-    assert not {module for module in own if any(module.startswith(sibling) for sibling in siblings)}
+    siblings = {f"{package}.{path.stem}": path for path in (ROOT / file.parent).glob("*.py")}
+    for module in own:
+        sibling = next((path for name, path in siblings.items() if module.startswith(name)), None)
+        assert sibling is not None, f"{file} imports {module}, its registry"
+        assert not is_built_on(f"{package}.base", sibling), f"{file} imports {module}, which is built on it"

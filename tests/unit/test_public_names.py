@@ -22,6 +22,7 @@ def test_registries_hold_the_fixed_names():
     assert {"mmd", "kl"} <= pm.REGULARIZERS.keys()
     assert {"acc", "rmse", "ssim", "ssim-paper", "bleu-3"} <= pm.METRICS.keys()
     assert {"polydigits"} <= pm.DATASETS.keys()
+    assert not pm.NETWORKS  # there are only users'
 
 
 @pytest.mark.parametrize("command", [["-c", "import polymodal"], ["-m", "polymodal.interfaces.cli", "--help"]])

@@ -1,0 +1,115 @@
+"""Networks are tried on two rows before a model takes them, so that a wrong shape is found at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from polymodal.names import brief
+from polymodal.networks import evaluating
+
+if TYPE_CHECKING:
+    from polymodal.modalities.base import Modality
+
+__all__ = ["tried_decoder", "tried_encoder", "untried"]
+
+_TRYING = ContextVar("trying", default=True)
+
+
+@contextmanager
+def untried() -> Iterator[None]:
+    """Within, networks are taken as they are: what a file describes was tried before it was written."""
+    token = _TRYING.set(False)
+    try:
+        yield
+    finally:
+        _TRYING.reset(token)
+
+
+def tried_encoder(modality: Modality, encoder: nn.Module, features: int) -> nn.Module:
+    """The encoder, after two blanks `(2, *shape)` gave `(2, features)`.
+
+    Raises:
+        ValueError: They gave something else.
+    """
+    rule = f"the encoder of {_named(modality)} must be a network from values {_axes(modality.shape)} to (N, {features})"
+    with _trial(encoder, rule) as trying:
+        if trying:
+            _expect((2, features), encoder(_blanks(modality)), "two blanks")
+    return encoder
+
+
+def tried_decoder(modality: Modality, decoder: nn.Module, latent_dim: int) -> nn.Module:
+    """The decoder, after two codes `(2, latent_dim)` gave parameters of a distribution of two values.
+
+    Raises:
+        ValueError: They do not make one, or its costs on blanks are not two finite numbers.
+    """
+    rule = (
+        f"the decoder of {_named(modality)} must be a network from codes (N, {latent_dim}) to parameters of a "
+        f"distribution of values {_axes(modality.shape)}, with finite costs (N,)"
+    )
+    with _trial(decoder, rule) as trying:
+        if trying:
+            _try_parameters(modality, decoder(torch.zeros(2, latent_dim)))
+    return decoder
+
+
+def _try_parameters(modality: Modality, parameters: Any) -> None:
+    if not isinstance(parameters, Tensor):
+        raise TypeError(f"two codes gave {type(parameters).__name__}, no tensor")
+    with _told(f"with parameters {tuple(parameters.shape)} for two codes"):
+        distribution, x = modality.distribution(parameters), _blanks(modality)
+        if (distribution.batch_shape, distribution.event_shape) != ((2,), modality.shape):
+            raise ValueError(f"it has {tuple(distribution.batch_shape)} values {tuple(distribution.event_shape)}")
+        for name in ("cost", "nll"):
+            costs = getattr(modality, name)(parameters, x)
+            _expect((2,), costs, f"{name} of two blanks")
+            if not costs.isfinite().all():
+                raise ValueError(f"{name} of two blanks is {costs.tolist()}")
+
+
+@contextmanager
+def _trial(network: Any, rule: str) -> Iterator[bool]:
+    """Evaluation mode without gradients or draws; yields whether there is anything to compute with."""
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"{rule}; got {type(network).__name__}, no torch.nn.Module")
+    trying = _TRYING.get() and torch.get_default_device().type != "meta"
+    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]), _told(rule):
+        yield trying
+
+
+@contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Whatever goes wrong within is one ValueError that begins so."""
+    try:
+        yield
+    except Exception as error:  # a user's network may raise anything
+        raise ValueError(f"{where}; {brief(error)}") from error
+
+
+def _expect(shape: tuple[int, ...], got: Any, of: str) -> None:
+    if not isinstance(got, Tensor):
+        raise TypeError(f"{of} gave {type(got).__name__}, no tensor")
+    if tuple(got.shape) != shape:
+        raise ValueError(f"{of} gave {tuple(got.shape)}")
+
+
+def _blanks(modality: Modality) -> Tensor:
+    """Two hidden values as networks and costs see them, `(2, *shape)`."""
+    blank = modality.prepare(modality.blank, torch.get_default_dtype())
+    return blank.expand(2, *modality.shape).clone()
+
+
+def _named(modality: Modality) -> str:
+    network = "" if modality.network is None else f" that {modality.network!r} makes"
+    return f"{type(modality).__name__}{network}"
+
+
+def _axes(shape: tuple[int, ...]) -> str:
+    return f"({', '.join(['N', *map(str, shape)])}{'' if shape else ','})"
