@@ -68,6 +68,9 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
         >>> check_types({"epochs": "three"}, train, "train")
         Traceback (most recent call last):
         ValueError: epochs of train must be int; got 'three'
+        >>> check_types({"epochs": True}, train, "train")
+        Traceback (most recent call last):
+        ValueError: epochs of train must be int; got True
     """
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -82,9 +85,17 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
             hint = eval(hint, home)  # the source code's own, never a file's
         plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
         try:
+            if isinstance(plain, bool) and _numeric(hint):
+                raise TypeCheckError("to Python, True is a number")
             check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError:
             raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value!r}") from None
+
+
+def _numeric(hint: Any) -> bool:
+    """Whether a type asks for numbers, and not for True or False."""
+    parts = {hint, *get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
+    return bool(parts & {int, float}) and bool not in parts
 
 
 def _shown(hint: Any) -> str:
