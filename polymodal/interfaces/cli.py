@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from polymodal.interfaces.gallery import Answers
 
 __all__ = ["app", "main"]
 
@@ -21,6 +24,10 @@ app = typer.Typer(
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Run = Annotated[Path, typer.Argument(help="Of the run.", show_default=False)]
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="What to start from, separated by commas; by default all that a row has."),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows per pass.")]
 
 UsageError = typer.BadParameter.__bases__[0]
@@ -86,10 +93,9 @@ def demo(
 @app.command(epilog="Example: polymodal datasets")
 def datasets() -> None:
     """List the data sets that can be loaded by name, with their arguments."""
-    from polymodal.interfaces.listings import datasets as listed
-    from polymodal.interfaces.listings import show
+    from polymodal.interfaces import listings
 
-    show(listed())
+    listings.show(listings.datasets())
 
 
 @app.command(epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10")
@@ -136,12 +142,103 @@ def train(
     print(training.concluded(training.run(settings, data, network, resume=resume is not None)))
 
 
+@app.command(epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one")
+def evaluate(
+    folder: Run,
+    split: Split = "test",
+    tasks: Annotated[
+        str, typer.Option(help="What to score, separated by commas; the file then holds this alone.")
+    ] = "reconstruction,many-to-one,one-to-one",
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+) -> None:
+    """Score a run's model, and write scores.csv (scores-SPLIT.csv for another split than test) into its folder."""
+    from polymodal.interfaces import listings, runs
+
+    asked = [task.strip() for task in tasks.split(",")]
+    path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, device=device, batch_size=batch_size)
+    listings.show(listings.scores(scores, schema))
+    print(f"Scores: {path}")
+
+
+@app.command(epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9")
+def translate(
+    folder: Run,
+    given: Given = None,
+    to: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="What to make, likewise.")] = None,
+    rows: Annotated[str, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9.")] = "0:8",
+    split: Split = "test",
+    samples: Annotated[int | None, typer.Option(min=1, help="Draws per row; by default one answer.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/translations.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make modalities of a split's rows from others: pictures, a table, and a grid to look at."""
+    from polymodal.interfaces import answers
+
+    made = answers.translate(
+        folder,
+        given=given or (),
+        to=to or (),
+        rows=rows,
+        split=split,
+        samples=samples,
+        seed=seed,
+        out=out,
+        device=device,
+    )
+    _present(*made)
+
+
+@app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
+def embed(
+    folder: Run,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file; an existing one is replaced.")],
+    given: Given = None,
+    split: Split = "test",
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+) -> None:
+    """Write the codes of a split's rows as Parquet: row, z0, z1, ..., and the labels."""
+    from polymodal.interfaces import answers
+
+    written, left_out = answers.embed(
+        folder, out=out, given=given or (), split=split, device=device, batch_size=batch_size
+    )
+    without = f"; {left_out:,} left out, for they have nothing of what is given" if left_out else ""
+    print(f"Codes of {written:,} rows: {out}{without}")
+
+
+@app.command(epilog="Example: polymodal sample runs/demo --number 16 --seed 1")
+def sample(
+    folder: Run,
+    number: Annotated[int, typer.Option(min=1, help="Of rows.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/samples.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make rows of nothing, from the prior: pictures, a table, and a grid to look at."""
+    from polymodal.interfaces import answers
+
+    _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device))
+
+
 @app.command(epilog="Example: polymodal report runs/demo")
 def report(folder: Run, device: Device = "auto") -> None:
     """Write a run's report.html anew, from its model, history and scores."""
     from polymodal.interfaces.runs import report as write_report
 
     print(f"Report: {write_report(folder, device).resolve()}")
+
+
+def _present(folder: Path, made: Answers) -> None:
+    """Prints what can be read of what was made, and where all of it is."""
+    from polymodal.interfaces import listings
+
+    if (table := listings.answers(made)) is not None:
+        listings.show(table)
+    print(f"Files: {folder}")
+    print(f"To look at: {folder / 'grid.png'}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -15,10 +16,13 @@ from polymodal.datasets import DATASETS
 if TYPE_CHECKING:
     import pandas as pd
 
+    from polymodal.interfaces.gallery import Answers
     from polymodal.schema import Schema
 
-__all__ = ["datasets", "scores", "show"]
+__all__ = ["answers", "datasets", "scores", "show"]
 
+FIRST, WIDEST = 8, 60
+"""Rows and letters of a cell that are printed."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
@@ -52,6 +56,19 @@ def scores(frame: pd.DataFrame, schema: Schema) -> Table:
             notes = "".join(f" [{note}]" for note in row.notes)
             table.add_row(Text(row.name + notes), metric, *(score.text for score in row.scores))
         table.add_section()
+    return table
+
+
+def answers(made: Answers) -> Table | None:
+    """What a model made of the first rows, and the truth; None where all of it are pictures."""
+    from polymodal.interfaces.gallery import columns
+
+    shown = columns(made)
+    if len(shown) == 1 + (made.draws > 1):
+        return None
+    table = _table(*(head for head, _ in shown))
+    for row in zip(*(values[:FIRST] for _, values in shown), strict=True):
+        table.add_row(*(Text("" if value is None else shorten(str(value), WIDEST)) for value in row))
     return table
 
 

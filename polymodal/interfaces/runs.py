@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from polymodal.models import Model
+    from polymodal.schema import Schema
     from polymodal.table import Table
 
 __all__ = ["SPLITS", "chosen_device", "evaluate", "open_model", "open_table", "report", "write_report", "write_scores"]
@@ -70,11 +71,11 @@ def open_table(folder: Path, split: str = "test") -> Table:
 
 def evaluate(
     folder: Path, *, split: str = "test", tasks: Iterable[str] = TASKS, device: str = "auto", batch_size: int = 256
-) -> tuple[Path, pd.DataFrame]:
+) -> tuple[Path, pd.DataFrame, Schema]:
     """Scores a run's model on a split, and writes the scores into its folder.
 
     Returns:
-        The file, `scores.csv` for the test split and `scores-<split>.csv` for another, and the scores.
+        The file, `scores.csv` for the test split and `scores-<split>.csv` for another, the scores, and the modalities.
 
     Raises:
         FileNotFoundError: The folder holds no run.
@@ -85,7 +86,8 @@ def evaluate(
             raise unknown(task, TASKS, "task")
     table, model = open_table(folder, split), open_model(folder, device)
     scores = score(model, table, tasks=tasks, batch_size=batch_size, progress=True)
-    return write_scores(folder / ("scores.csv" if split == "test" else f"scores-{split}.csv"), scores), scores
+    path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
+    return write_scores(path, scores), scores, model.schema
 
 
 def report(folder: Path, device: str = "auto") -> Path:
