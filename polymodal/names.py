@@ -69,6 +69,9 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
         >>> check_types({"epochs": "three"}, train, "train")
         Traceback (most recent call last):
         ValueError: epochs of train must be int; got 'three'
+        >>> check_types({"epochs": True}, train, "train")
+        Traceback (most recent call last):
+        ValueError: epochs of train must be int; got True
     """
     from typeguard import CollectionCheckStrategy, TypeCheckError, check_type
 
@@ -81,6 +84,8 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
             continue
         plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
         try:
+            if isinstance(plain, bool) and _numeric(hint):
+                raise TypeCheckError("to Python, True is a number")
             check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError:
             raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value!r}") from None
@@ -92,6 +97,12 @@ def _hint(hint: Any, home: dict[str, Any]) -> Any:
         return eval(hint, home) if isinstance(hint, str) else hint
     except NameError:
         return inspect.Parameter.empty
+
+
+def _numeric(hint: Any) -> bool:
+    """Whether a type asks for numbers, and not for True or False."""
+    parts = {hint, *get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
+    return bool(parts & {int, float}) and bool not in parts
 
 
 def _shown(hint: Any) -> str:

@@ -4,35 +4,57 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from polymodal.interfaces.gallery import Answers
 
 __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="Any modality from any subset of the others.",
     epilog="Example: polymodal demo",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Run = Annotated[Path, typer.Argument(help="Of the run.", show_default=False)]
+Split = Annotated[str, typer.Option(help="test, validation or train.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAMES", help="What to start from, separated by commas; by default all that a row has."),
+]
+BatchSize = Annotated[int, typer.Option(min=1, help="Rows per pass.")]
+
+UsageError = typer.BadParameter.__bases__[0]
+"""What typer raises for a wrong option, and does not export."""
 
 
 def main() -> None:
-    """Runs the command line: exit code 2 and one line for a user's mistake, 1 where training failed."""
+    """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
     try:
-        app(arguments)
-    except (ValueError, TypeError, OSError, FloatingPointError) as error:
-        if debug:
+        sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
+    except Exception as error:
+        if len(arguments) < len(sys.argv) - 1:
             raise
-        print(f"polymodal: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, FloatingPointError) else 2)
+        print(f"polymodal: {_said(error)}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
+
+
+def _said(error: Exception) -> str:
+    """An error in one line."""
+    if isinstance(error, UsageError):
+        message = error.format_message().rstrip(".")  # pyright: ignore[reportAttributeAccessIssue]
+        return " ".join(f"{message[:1].lower()}{message[1:]}; --help shows what there is".split())
+    known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError)
+    return " ".join((str(error) if known else f"{type(error).__name__}: {error}; --debug shows where").split())
 
 
 @app.callback(invoke_without_command=True)
@@ -47,6 +69,9 @@ def options(
 
         print(installed("polymodal"))
         raise typer.Exit
+    if context.invoked_subcommand is None:
+        context.get_help()  # which prints it
+        raise typer.Exit(2)
 
 
 @app.command(epilog="Example: polymodal demo --folder runs/demo --epochs 80")
@@ -67,26 +92,153 @@ def demo(
 
 @app.command(epilog="Example: polymodal datasets")
 def datasets() -> None:
-    """List the data sets that can be loaded by name."""
-    from inspect import getdoc
+    """List the data sets that can be loaded by name, with their arguments."""
+    from polymodal.interfaces import listings
 
-    from rich.console import Console
-    from rich.table import Table
+    listings.show(listings.datasets())
 
-    from polymodal.datasets import DATASETS
 
-    table = Table("name", "what it is", box=None, header_style="bold")
-    for name, make in sorted(DATASETS.items()):
-        table.add_row(name, (getdoc(make) or "").split("\n")[0])
-    Console().print(table)
+@app.command(epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10")
+def train(
+    dataset: Annotated[str | None, typer.Argument(help="Its name; `polymodal datasets` lists them.")] = None,
+    model: Annotated[str | None, typer.Option(help="Its name; by default mac-wae.")] = None,
+    folder: Annotated[Path | None, typer.Option(help="Of the run; by default runs/DATASET-MODEL.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="A YAML file of settings.")] = None,
+    assigned: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any setting, such as draws=4 or data.seed=1; repeatable."),
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Rows per step.")] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="Adam's.")] = None,
+    latent_dim: Annotated[int | None, typer.Option(help="Size of the code.")] = None,
+    beta: Annotated[float | None, typer.Option(help="Weight of the penalty.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the weights and the training; data.seed is another.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or with --epochs, --device."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")] = False,
+) -> None:
+    """Train a model on a data set.
+
+    Settings come from --config, then from --set and the other options. All are checked before anything runs, and
+    written into the run's folder as settings.yaml, which --config takes.
+    """
+    from polymodal.interfaces import training
+
+    short = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "latent_dim": latent_dim}
+    short |= {"beta": beta, "seed": seed, "device": device}
+    top = {"dataset": dataset, "model": model, "folder": None if folder is None else str(folder)}
+    given = {name: value for name, value in {**top, **short}.items() if value is not None}
+    settings = training.settle(given, assigned or [], config, resume)
+    training.check(settings, new=resume is None)
+    if dry_run:
+        print(training.text(settings), end="")
+        return
+    data, network = training.make(settings)
+    print(training.announced(settings, data, network), flush=True)
+    print(training.concluded(training.run(settings, data, network, resume=resume is not None)))
+
+
+@app.command(epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one")
+def evaluate(
+    folder: Run,
+    split: Split = "test",
+    tasks: Annotated[
+        str, typer.Option(help="What to score, separated by commas; the file then holds this alone.")
+    ] = "reconstruction,many-to-one,one-to-one",
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+) -> None:
+    """Score a run's model, and write scores.csv (scores-SPLIT.csv for another split than test) into its folder."""
+    from polymodal.interfaces import listings, runs
+
+    asked = [task.strip() for task in tasks.split(",")]
+    path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, device=device, batch_size=batch_size)
+    listings.show(listings.scores(scores, schema))
+    print(f"Scores: {path}")
+
+
+@app.command(epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9")
+def translate(
+    folder: Run,
+    given: Given = None,
+    to: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="What to make, likewise.")] = None,
+    rows: Annotated[str, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9.")] = "0:8",
+    split: Split = "test",
+    samples: Annotated[int | None, typer.Option(min=1, help="Draws per row; by default one answer.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/translations.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make modalities of a split's rows from others: pictures, a table, and a grid to look at."""
+    from polymodal.interfaces import answers
+
+    made = answers.translate(
+        folder,
+        given=given or (),
+        to=to or (),
+        rows=rows,
+        split=split,
+        samples=samples,
+        seed=seed,
+        out=out,
+        device=device,
+    )
+    _present(*made)
+
+
+@app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
+def embed(
+    folder: Run,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file; an existing one is replaced.")],
+    given: Given = None,
+    split: Split = "test",
+    device: Device = "auto",
+    batch_size: BatchSize = 256,
+) -> None:
+    """Write the codes of a split's rows as Parquet: row, z0, z1, ..., and the labels."""
+    from polymodal.interfaces import answers
+
+    written, left_out = answers.embed(
+        folder, out=out, given=given or (), split=split, device=device, batch_size=batch_size
+    )
+    without = f"; {left_out:,} left out, for they have nothing of what is given" if left_out else ""
+    print(f"Codes of {written:,} rows: {out}{without}")
+
+
+@app.command(epilog="Example: polymodal sample runs/demo --number 16 --seed 1")
+def sample(
+    folder: Run,
+    number: Annotated[int, typer.Option(min=1, help="Of rows.")] = 16,
+    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/samples.")] = None,
+    device: Device = "auto",
+) -> None:
+    """Make rows of nothing, from the prior: pictures, a table, and a grid to look at."""
+    from polymodal.interfaces import answers
+
+    _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device))
 
 
 @app.command(epilog="Example: polymodal report runs/demo")
-def report(folder: Annotated[Path, typer.Argument(help="Of the run.")]) -> None:
+def report(folder: Run, device: Device = "auto") -> None:
     """Write a run's report.html anew, from its model, history and scores."""
     from polymodal.interfaces.runs import report as write_report
 
-    print(f"Report: {write_report(folder).resolve()}")
+    print(f"Report: {write_report(folder, device).resolve()}")
+
+
+def _present(folder: Path, made: Answers) -> None:
+    """Prints what can be read of what was made, and where all of it is."""
+    from polymodal.interfaces import listings
+
+    if (table := listings.answers(made)) is not None:
+        listings.show(table)
+    print(f"Files: {folder}")
+    print(f"To look at: {folder / 'grid.png'}")
 
 
 if __name__ == "__main__":

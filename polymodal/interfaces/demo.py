@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint
-from polymodal.datasets import load
 from polymodal.evaluation import evaluate
-from polymodal.interfaces.runs import write_report
-from polymodal.models import build
-from polymodal.training import check_device, fit
+from polymodal.interfaces import training
+from polymodal.interfaces.runs import write_report, write_scores
+from polymodal.interfaces.settings import resolve
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["run"]
 
-FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "state"]
+FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"]
 """What a demo leaves in its folder."""
 
 # Small networks and few draws for two cores. Hiding more than the paper's 0.4 practises translating from a single
@@ -47,16 +46,25 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
     Raises:
         ValueError: The folder holds something else.
     """
-    check_device(device)
+    settings = resolve(
+        {
+            "dataset": "polydigits",
+            "folder": str(folder),
+            "data": {"rows": rows, "seed": seed},
+            "schema": {"widths": WIDTHS},
+            "build": {**MODEL, "seed": seed},
+            "fit": {**FIT, "epochs": epochs, "seed": seed, "device": device},
+        }
+    )
     earlier = _earlier(folder)
-    data = load("polydigits", rows=rows, seed=seed)
+    training.check(settings, new=not earlier)
+    data, model = training.make(settings)
     train = replace(data.train, source={**data.train.source, "command": "demo"})
-    model = build("mac-wae", data.schema.replace(widths=WIDTHS), seed=seed, **MODEL)
     if earlier:
         shutil.rmtree(folder)
-    fit(model, train, data.validation, epochs=epochs, seed=seed, device=device, folder=folder, **FIT)
+    training.run(settings, replace(data, train=train), model)
     scores = evaluate(model, data.test, progress=True)
-    checkpoint.write_text(folder / "scores.csv", scores.to_csv(index=False))
+    write_scores(folder / "scores.csv", scores)
     return write_report(folder, model, data.test), scores
 
 
@@ -74,6 +82,8 @@ def _earlier(folder: Path) -> bool:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return False
     checkpoint.refuse_foreign(folder, FILES)
+    if {path.name for path in folder.iterdir()} <= {training.SETTINGS, "state"}:
+        return True  # stopped before its first epoch was done
     record = folder / "experiment.json"
     if not record.exists() or checkpoint.read_json(record).get("data", {}).get("command") != "demo":
         raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds another run; choose another folder")

@@ -27,7 +27,7 @@ def run(tmp_path_factory):
 def test_the_demo_leaves_a_run_and_says_where(run):
     folder, done = run
     names = {path.name for path in folder.iterdir()}
-    assert names == {"experiment.json", "history.csv", "model", "report.html", "scores.csv", "state"}
+    assert names == {"experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"}
     assert done.stdout.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert "the label from the five pictures is right in" in done.stdout
     assert headline(pd.read_csv(folder / "scores.csv", keep_default_na=False)) in done.stdout
@@ -75,9 +75,9 @@ def test_an_earlier_demo_is_replaced_and_nothing_else_is(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["report", "nowhere"], "nowhere/experiment.json must exist, and does not"),
+        (["report", "nowhere"], "nowhere must be the folder of a run"),
         (["demo", "--folder", "x", "--rows", "105"], "rows must be a positive multiple of 10"),
-        (["report", __file__], "Not a directory"),
+        (["report", __file__], "with experiment.json; it is a file"),
         (["demo", "--folder", "x", "--device", "gpu"], "device must be one of those at hand, auto, cpu"),
     ],
 )

@@ -1,0 +1,251 @@
+"""The settings of a run: names, defaults and types come from the functions that they go to."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
+from types import SimpleNamespace
+from typing import Any
+
+from polymodal.datasets import DATASETS
+from polymodal.modalities import MODALITIES, Modality
+from polymodal.models import MODELS, build
+from polymodal.names import check_types, lookup
+from polymodal.training import fit
+
+__all__ = ["Settings", "resolve", "schema_settings"]
+
+TOP = ("dataset", "model", "folder")
+SECTIONS = ("fit", "build", "data", "schema")
+"""Where a plain name is looked for, in this order; fit and build may share it."""
+NOT_SETTINGS = {"model", "train", "validation", "folder", "resume", "progress", "name", "schema"}
+"""What the command itself passes to `fit`, `build` and the model."""
+NEAREST = 5
+
+Known = Mapping[str, Mapping[str, Any]]
+"""Defaults by section and name; `inspect.Parameter.empty` where there is none."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that makes a run, in the types of YAML.
+
+    Arguments:
+        dataset: One of DATASETS.
+        model: One of MODELS.
+        folder: Of the run.
+        data: Arguments of the data set.
+        schema: Arguments of `Schema.replace`.
+        build: Arguments of `build`.
+        fit: Arguments of `fit`.
+    """
+
+    dataset: str
+    model: str
+    folder: str
+    data: Mapping[str, Any]
+    schema: Mapping[str, Any]
+    build: Mapping[str, Any]
+    fit: Mapping[str, Any]
+
+
+def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) -> Settings:
+    """The effective settings: defaults, overridden by a file's, overridden by the command line's.
+
+    A name may be written with its section, "build.seed" or nested, or plain: a plain name goes to `fit` and to
+    `build`, whichever has it; else to the data set; else to the schema. Within the file, and within the line, one
+    with its section counts more than a plain one. Where the line names another model or data set than the file,
+    what the file holds of the former's own defaults is not carried over.
+
+    Arguments:
+        document: A file's.
+        line: The command line's.
+
+    Returns:
+        The settings, complete and of the right types.
+
+    Raises:
+        ValueError: A name is unknown, a value is of another type than its function asks for, or one is missing.
+
+    Example:
+        >>> settings = resolve({"dataset": "polydigits", "fit": {"epochs": 2}}, {"seed": 1, "build.seed": 2})
+        >>> settings.folder, settings.fit["epochs"], settings.fit["seed"], settings.build["seed"]
+        ('runs/polydigits-mac-wae', 2, 1, 2)
+        >>> resolve({"dataset": "polydigits", "bta": 2})
+        Traceback (most recent call last):
+        ValueError: unknown setting 'bta'; nearest are beta, data; `polymodal train DATASET --dry-run` shows all
+    """
+    file, line = _flat(document), _flat(line or {})
+    dataset, model, folder = _top({**file, **line})
+    before = _top({"dataset": dataset, "model": model, **file})[:2]
+    known = _known(dataset, model)
+    given = _place(file, _known(*before))
+    for section, place, new in (("data", 0, dataset), ("build", 1, model)):
+        if before[place] != new:
+            former = _known(*before)[section]
+            given[section] = {k: v for k, v in given[section].items() if v != former[k]}
+    sections = {}
+    for section, names in _place(line, known).items():
+        sections[section] = given[section] | names
+        _check_names(section, sections[section], known, dataset)
+    _check_types(sections, dataset, model)
+    return Settings(dataset, model, folder, **_complete(sections, known))
+
+
+def schema_settings() -> list[str]:
+    """What any of the registered modalities can be told."""
+    return sorted({field.name for kind in MODALITIES.values() for field in fields(kind)})
+
+
+def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
+    """The data set, the model and the folder."""
+    named = {"dataset": None, "model": "mac-wae", "folder": None}
+    named |= {name: given[name] for name in TOP if given.get(name) is not None}
+    if named["dataset"] is None:
+        raise ValueError(f"a data set must be named, such as `polymodal train {min(DATASETS)}`; got none")
+    named["folder"] = named["folder"] or f"runs/{named['dataset']}-{named['model']}"
+    for name, value in named.items():
+        if not isinstance(value, str):
+            raise ValueError(f"{name} must be a name; got {value!r}")
+    return named["dataset"], named["model"], named["folder"]
+
+
+def _known(dataset: str, model: str) -> Known:
+    """Every setting there is for this data set and model."""
+    return {
+        "fit": _defaults(fit, NOT_SETTINGS),
+        "build": _defaults(build, NOT_SETTINGS) | _defaults(lookup(MODELS, model, "model"), {"schema"}),
+        "data": _defaults(lookup(DATASETS, dataset, "data set"), set()),
+        "schema": dict.fromkeys(schema_settings(), inspect.Parameter.empty),
+    }
+
+
+def _defaults(make: Any, without: set[str]) -> dict[str, Any]:
+    parameters = inspect.signature(make).parameters.values()
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in without]
+    return {p.name: _plain(p.default) for p in named}
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested sections as dotted names."""
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if name not in SECTIONS:
+            flat[str(name)] = _plain(value)
+        elif isinstance(value, Mapping):
+            flat |= {f"{name}.{key}": _plain(part) for key, part in value.items()}
+        elif value is not None:
+            raise ValueError(f"{name} must hold settings by name, such as `{name}: {{seed: 0}}`; got {value!r}")
+    return flat
+
+
+def _place(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
+    """Settings by section, for plain and dotted names; the dotted ones count more."""
+    placed: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
+    for name in sorted(flat, key=lambda name: "." in name):
+        if name not in TOP:
+            for section, own in _homes(name, known):
+                placed[section][own] = flat[name]
+    return placed
+
+
+def _homes(name: str, known: Known) -> list[tuple[str, str]]:
+    """The sections that a name goes to, each with its name there."""
+    section, dot, own = name.partition(".")
+    if dot and own in known.get(section, {}):
+        return [(section, own)]
+    homes = [] if dot else [section for section in SECTIONS if name in known[section]]
+    if not homes:
+        raise _unknown(name, known)
+    return [(section, name) for section in homes if {section, homes[0]} <= {"fit", "build"} or section == homes[0]]
+
+
+def _unknown(name: str, known: Known) -> ValueError:
+    dotted = [f"{section}.{own}" for section in SECTIONS for own in known[section]]
+    plain = [*TOP, *SECTIONS, *(own for section in SECTIONS for own in known[section])]
+    same = [other for other in dotted if other.partition(".")[2] == name.rpartition(".")[2]]
+    near = same + get_close_matches(name, dict.fromkeys(dotted if "." in name else plain), n=NEAREST, cutoff=0.5)
+    listed = f"nearest are {', '.join(list(dict.fromkeys(near))[:NEAREST])}; " if near else ""
+    return ValueError(f"unknown setting {name!r}; {listed}`polymodal train DATASET --dry-run` shows all")
+
+
+def _check_names(section: str, given: Mapping[str, Any], known: Known, dataset: str) -> None:
+    """Refuses what a file held for another model, and a setting that must be given and is not."""
+    for name in given:
+        if name not in known[section]:
+            raise _unknown(f"{section}.{name}", known)
+    for name, default in known[section].items():
+        if default is inspect.Parameter.empty and section == "data" and name not in given:
+            raise ValueError(f"{dataset} must be told its {name}; write --set data.{name}=VALUE")
+
+
+def _check_types(sections: Known, dataset: str, model: str) -> None:
+    make = {"fit": (fit, "fit"), "data": (DATASETS[dataset], dataset), "build": (MODELS[model], model)}
+    for section, (function, of) in make.items():
+        own = inspect.signature(function).parameters
+        for name, value in sections[section].items():
+            _check_type(name, value, *((function, of) if name in own else (build, "build")))
+    for name, value in sections["schema"].items():
+        _check_argument(name, value)
+
+
+def _check_type(name: str, value: Any, make: Any, of: str) -> None:
+    try:
+        check_types({name: value}, make, of)
+    except ValueError:
+        if not isinstance(value, list):
+            raise
+        check_types({name: _tuples(value)}, make, of)  # which YAML has none of
+
+
+def _check_argument(name: str, value: Any) -> None:
+    """Refuses what none of the modalities that have the argument would take."""
+    errors = []
+    for key, kind in MODALITIES.items():
+        if name in {field.name for field in fields(kind)}:
+            try:
+                _check_field(kind, key, name, value)
+                return
+            except ValueError as error:
+                errors.append(error)
+    raise errors[0]
+
+
+def _check_field(kind: type[Modality], key: str, name: str, value: Any) -> None:
+    choice = inspect.getattr_static(kind, name, None)
+    if hasattr(choice, "__set__"):
+        choice.__set__(SimpleNamespace(), value)  # it checks by itself, whatever its hint
+    else:
+        _check_type(name, value, kind, key)
+
+
+def _complete(sections: Known, known: Known) -> dict[str, dict[str, Any]]:
+    """With the defaults, in the order of the functions; what cannot be written is left to the function."""
+    empty = inspect.Parameter.empty
+    return {
+        section: {
+            name: sections[section].get(name, default)
+            for name, default in known[section].items()
+            if name in sections[section] or (default is not empty and _writable(default))
+        }
+        for section in sections
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Tuples as lists, as YAML holds them."""
+    if isinstance(value, Mapping):
+        return {key: _plain(part) for key, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value
+
+
+def _writable(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(_writable, [*value, *value.values()]))
+    return all(map(_writable, value)) if isinstance(value, list) else type(value) in (bool, int, float, str, type(None))

@@ -1,0 +1,267 @@
+"""Settings: where a name goes, what counts more, and what is refused."""
+
+import inspect
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import yaml
+
+from polymodal.datasets import DATASETS
+from polymodal.interfaces import training
+from polymodal.interfaces.documents import assignments, dump, read
+from polymodal.interfaces.settings import NOT_SETTINGS, resolve
+from polymodal.models import MODELS, build
+from polymodal.training import fit
+
+SOME = {"dataset": "polydigits", "data": {"rows": 200, "held_out_rows": 50}, "schema": {"widths": (8, 16)}}
+VALUES = [7, 0.25, True, False, [3], {"m0": 2.0}, "text"]
+
+
+def named(function, without):
+    parameters = inspect.signature(function).parameters.values()
+    return [p for p in parameters if p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.name not in without]
+
+
+ALL = [
+    *(("data", "mac-wae", data, p) for data, make in DATASETS.items() for p in named(make, set())),
+    *(("build", model, "polydigits", p) for model, make in MODELS.items() for p in named(make, {"schema"})),
+    *(("fit", "mac-wae", "polydigits", p) for p in named(fit, NOT_SETTINGS)),
+    ("build", "mac-wae", "polydigits", inspect.signature(build).parameters["seed"]),
+]
+
+
+def choices(parameter, module):
+    """Values of which its type takes one, other than the default."""
+    hint = eval(parameter.annotation, vars(module)) if isinstance(parameter.annotation, str) else parameter.annotation
+    return [value for value in [*get_args(hint), *VALUES] if value != parameter.default]
+
+
+@pytest.mark.parametrize(
+    ("section", "model", "dataset", "parameter"), ALL, ids=lambda value: getattr(value, "name", value)
+)
+def test_every_argument_can_be_set_by_its_name_and_arrives(section, model, dataset, parameter):
+    make = {"data": DATASETS[dataset], "build": MODELS[model], "fit": fit}[section]
+    module = inspect.getmodule(getattr(make, "func", make))
+    for value in choices(parameter, module):
+        try:
+            settings = resolve({"dataset": dataset, "model": model, f"{section}.{parameter.name}": value})
+        except ValueError:
+            continue  # of another type than this argument's
+        assert getattr(settings, section)[parameter.name] == value
+        return
+    pytest.fail("no value is taken")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_what_is_written_resolves_to_itself(model, tmp_path):
+    settings = resolve({**SOME, "model": model, "learning_rate": 1e-5, "weights": {"m0": 2.0}, "folder": "on"})
+    (tmp_path / "settings.yaml").write_text(training.text(settings), encoding="utf-8")
+    again = resolve(read(tmp_path / "settings.yaml"))
+    assert again == settings
+    assert dump(asdict(again)) == dump(asdict(settings))
+
+
+def test_the_defaults_are_those_of_the_functions():
+    settings = resolve({"dataset": "polydigits"})
+    for name, value in settings.fit.items():
+        assert value == inspect.signature(fit).parameters[name].default
+    assert resolve({"dataset": "polydigits", "model": "m-wae"}).build["conditioned"] is False
+    assert settings.build["hidden"] == [512]
+
+
+def test_plain_dotted_and_nested_names_agree():
+    plain = resolve({**SOME, "beta": 2, "epochs": 3, "seed": 4, "cost": "l2"})
+    dotted = resolve({**SOME, "build.beta": 2, "fit.epochs": 3, "fit.seed": 4, "build.seed": 4, "schema.cost": "l2"})
+    nested = {"build": {"beta": 2, "seed": 4}, "fit": {"epochs": 3, "seed": 4}}
+    assert plain == dotted == resolve({**SOME, **nested, "schema": {"widths": [8, 16], "cost": "l2"}})
+    assert plain.data["seed"] == 0
+
+
+def test_a_name_with_its_section_counts_more_than_a_plain_one_in_any_order():
+    some = resolve({**SOME, "seed": 1, "build.seed": 2})
+    assert some == resolve({**SOME, "build.seed": 2, "seed": 1})
+    assert (some.fit["seed"], some.build["seed"]) == (1, 2)
+
+
+def test_the_line_counts_more_than_the_file_and_the_file_more_than_defaults():
+    settings = resolve({**SOME, "build": {"seed": 1, "beta": 5}, "fit": None}, {"seed": 2, "data.rows": 100})
+    assert settings.build["seed"] == settings.fit["seed"] == 2
+    assert settings.build["beta"] == 5
+    assert settings.data["rows"] == 100
+    assert settings.fit["epochs"] == inspect.signature(fit).parameters["epochs"].default
+
+
+def test_a_plain_name_of_a_model_goes_to_the_model_and_not_to_the_schema():
+    settings = resolve({**SOME, "hidden": [64], "schema.hidden": [16]})
+    assert settings.build["hidden"] == [64]
+    assert settings.schema["hidden"] == [16]
+
+
+def test_another_model_on_the_line_does_not_take_over_the_defaults_of_the_one_in_the_file():
+    whole = yaml.safe_load(dump(asdict(resolve({**SOME, "beta": 5}))))
+    settings = resolve(whole, {"model": "m-wae"})
+    assert settings.build["conditioned"] is False
+    assert settings.build["beta"] == 5
+    assert resolve(whole).build["conditioned"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-4", 1e-4),
+        ("-2E+3", -2000.0),
+        ("16,32", [16, 32]),
+        ("[16, 32]", [16, 32]),
+        ("1e-4,2", [1e-4, 2]),
+        ("16,", [16]),
+        ("null", None),
+        ("", None),
+        ("true", True),
+        ("bf16", "bf16"),
+        ("'a,b'", "a,b"),
+        ("{m0: 1, m1: 2e0}", {"m0": 1, "m1": 2.0}),
+        ("a=b", "a=b"),
+    ],
+)
+def test_values_are_yaml(text, value):
+    assert assignments([f"name={text}"]) == {"name": value}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"bta": 1}, "unknown setting 'bta'; nearest are beta"),
+        ({"fit.beta": 1}, "unknown setting 'fit.beta'; nearest are build.beta"),
+        ({"epoch": 1}, "unknown setting 'epoch'; nearest are epochs"),
+        ({"data": {"row": 1}}, "unknown setting 'data.row'; nearest are data.rows"),
+        ({"schema.width_": 1}, "nearest are schema.width, schema.widths"),
+        ({"buid.seed": 1}, "unknown setting 'buid.seed'; nearest are "),
+        ({"xyzzy": 1}, "unknown setting 'xyzzy'; `polymodal train"),
+        ({"epochs": "three"}, "epochs of fit must be int; got 'three'"),
+        ({"epochs": True}, "epochs of fit must be int; got True"),
+        ({"fit.epochs": 1.5}, "epochs of fit must be int; got 1.5"),
+        ({"beta": "x"}, "beta of mac-wae must be float; got 'x'"),
+        ({"indices": "all"}, "indices of mac-wae must be 'per-batch', 'per-sample', 'exhaustive'; got 'all'"),
+        ({"build.seed": "x"}, "seed of build must be int"),
+        ({"rows": [1]}, "rows of polydigits must be int; got "),
+        ({"widths": "wide"}, "widths of audio must be"),
+        ({"widths": [8, "x"]}, "widths of audio must be"),
+        ({"cost": "l3"}, "cost must be one of"),
+        ({"fit": 3}, "fit must hold settings by name"),
+        ({"dataset": "polydigit"}, "unknown data set 'polydigit'; known are polydigits"),
+        ({"dataset": 5}, "dataset must be a name; got 5"),
+        ({"dataset": None}, "a data set must be named"),
+        ({"model": "mac"}, "unknown model 'mac'; known are mac-"),
+    ],
+)
+@pytest.mark.parametrize("layer", ["file", "line"])
+def test_what_is_wrong_is_said_in_one_line(given, said, layer):
+    named = {"dataset": "polydigits"}
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        resolve({**named, **given}) if layer == "file" else resolve({}, {**named, **given})
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["beta", "=2", " =2"])
+def test_an_assignment_has_a_name_and_a_value(text):
+    with pytest.raises(ValueError, match="must be name=value"):
+        assignments([text])
+
+
+def test_a_setting_comes_once():
+    with pytest.raises(ValueError, match="got 'beta' twice"):
+        assignments(["beta=1", "beta=2"])
+    with pytest.raises(ValueError, match="got beta as an option and by --set"):
+        training.settle({"dataset": "polydigits", "beta": 1.0}, ["beta=2"], None, None)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"fit: [1", "must be YAML; got "),
+        (b"- 1\n- 2\n", "must hold settings, such as"),
+        (b"\xff\xfe\x00", "it is no text"),
+        (b"a: \x01", "must be YAML; got no text"),
+    ],
+)
+def test_a_file_that_is_no_settings(tmp_path, content, said):
+    (tmp_path / "x.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(said)) as error:
+        read(tmp_path / "x.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_file_sets_nothing(tmp_path):
+    (tmp_path / "x.yaml").write_text("# nothing\n")
+    assert read(tmp_path / "x.yaml") == {}
+
+
+def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monkeypatch):
+    given = {}
+    monkeypatch.setattr(training.training, "fit", lambda *rows, **arguments: given.update(arguments))
+    settings = resolve({**SOME, "folder": str(tmp_path / "run"), "latent_dim": 8, "clip": 1, "build.seed": 3})
+    data, model = training.make(settings)
+    training.run(settings, data, model)
+    assert (len(data.train), len(data.test)) == (200, 50)
+    assert data.schema["m0"].widths is None
+    assert model.schema["m0"].widths == (8, 16)
+    assert {**model.arguments, "hidden": [512], "seed": model.seed} == settings.build
+    assert given == {"folder": settings.folder, **settings.fit}
+    assert resolve(read(tmp_path / "run" / "settings.yaml")) == settings
+
+
+def test_a_setting_that_would_change_the_values_is_refused_before_anything_is_written(tmp_path):
+    settings = resolve({**SOME, "folder": str(tmp_path / "run"), "schema.classes": 5})
+    with pytest.raises(ValueError, match="'label' of train must be the model's"):
+        training.make(settings)
+
+
+def test_what_shows_without_data_is_refused_without_data(tmp_path):
+    settings = resolve({**SOME, "folder": str(tmp_path)})
+    training.check(settings)
+    with pytest.raises(ValueError, match="device must be one of those at hand"):
+        training.check(replace(settings, fit={**settings.fit, "device": "gpu"}))
+    with pytest.raises(ValueError, match="it is a file"):
+        training.check(replace(settings, folder=__file__))
+    (tmp_path / "experiment.json").write_text("{}")
+    with pytest.raises(ValueError, match="must not hold a run, and does; choose another --folder, go on with it by"):
+        training.check(settings)
+    training.check(settings, new=False)
+
+
+def test_a_run_goes_on_with_its_own_settings(tmp_path, monkeypatch):
+    given = {}
+    settings = resolve({**SOME, "folder": "elsewhere", "latent_dim": 8, "device": "cpu", "epochs": 2})
+    (tmp_path / "settings.yaml").write_text(training.text(settings), encoding="utf-8")
+    on = training.settle({"epochs": 5}, [], None, tmp_path)
+    assert on == replace(settings, folder=str(tmp_path), fit={**settings.fit, "epochs": 5})
+    monkeypatch.setattr(training.training, "fit", lambda *rows, **arguments: given.update(arguments))
+    training.run(on, *training.make(on), resume=True)
+    assert given["resume"] is True
+    assert given["epochs"] == 5
+    assert resolve(read(tmp_path / "settings.yaml")) == on
+
+
+@pytest.mark.parametrize(
+    ("given", "assigned", "config"),
+    [
+        ({"beta": 2.0}, [], None),
+        ({}, ["data.rows=100"], None),
+        ({}, [], Path("x.yaml")),
+        ({"model": "m-wae"}, [], None),
+    ],
+)
+def test_nothing_else_changes_when_a_run_goes_on(tmp_path, given, assigned, config):
+    with pytest.raises(ValueError, match="--resume goes with --device and --epochs alone"):
+        training.settle(given, assigned, config, tmp_path)
+
+
+def test_a_run_made_from_python_goes_on_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
+        training.settle({}, [], None, tmp_path)
+    (tmp_path / "experiment.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"made from Python; .* fit\(\.\.\., folder=.*, resume=True\)"):
+        training.settle({}, [], None, tmp_path)
