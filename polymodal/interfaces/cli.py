@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,13 +40,22 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort) as stopped:
+        sys.exit(_stopped(stopped))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"polymodal: {_said(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
+
+
+def _stopped(stopped: BaseException) -> int:
+    """The exit code of a command that was stopped; says how to go on where a run can be resumed."""
+    if (folder := getattr(stopped, "folder", None)) is None:
+        return 130
+    where = getattr(stopped, "where", "stopped")
+    print(f"polymodal: {where}; to go on: polymodal train --resume {shlex.quote(str(folder))}", file=sys.stderr)
+    return 128 + getattr(stopped, "signal", 2)
 
 
 def _said(error: Exception) -> str:

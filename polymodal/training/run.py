@@ -166,11 +166,8 @@ class Run:
         self.records.save(*self.state())
         self.records.publish(self.history, None)
         where = f"in epoch {self.epoch}, after {self.step} of its {steps(len(self.rows), self.batch_size)} steps"
-        raise Stopped(
-            f"training stopped {'at its end' if self.over else where}; its state is in {self.records.folder}; "
-            "to go on, call fit again with the same arguments and resume=True",
-            stop.asked or 0,
-        )
+        where = f"training stopped {'at its end' if self.over else where}, and its state is written"
+        raise Stopped(where, self.records.folder, stop.asked or 0)
 
     def release(self) -> None:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -14,13 +15,17 @@ class Stopped(KeyboardInterrupt):
     """Training was asked to stop, and did, at a point from which it can be resumed.
 
     Arguments:
-        message: Where it stands and how to go on.
+        where: Where it stands, in a sentence.
+        folder: Of the run.
         signal: What asked for it: `signal.SIGINT` (Ctrl-C) or `signal.SIGTERM`.
     """
 
-    def __init__(self, message: str, signal: int) -> None:
-        super().__init__(message)
-        self.signal = signal
+    def __init__(self, where: str, folder: Path | None, signal: int) -> None:
+        super().__init__(where, folder, signal)
+        self.where, self.folder, self.signal = where, folder, signal
+
+    def __str__(self) -> str:
+        return f"{self.where}; to go on, call fit with the same arguments, folder={str(self.folder)!r} and resume=True"
 
 
 class Stop:

@@ -133,7 +133,9 @@ def test_a_signal_is_met_after_the_update_and_leaves_a_state(schema, tmp_path, n
     else:
         train.upset(2, 2 if where == "training" else STEPS - 1, lambda: signal.raise_signal(number))
     before = signal.getsignal(number)
-    with pytest.raises(Stopped, match="to go on, call fit again with the same arguments and resume=True") as stopped:
+    with pytest.raises(
+        Stopped, match=r"to go on, call fit with the same arguments, folder='.*broken' and resume=True"
+    ) as stopped:
         run(schema, broken, train=train, validation=validation, accumulate=accumulate)
     assert stopped.value.signal == number
     assert isinstance(stopped.value, KeyboardInterrupt)
