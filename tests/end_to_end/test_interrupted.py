@@ -8,7 +8,7 @@ import sys
 import pandas as pd
 
 TRAIN = "polymodal train polydigits --folder runs/{} --epochs 40 --batch-size 25 --latent-dim 4 --set widths=4,8 "
-SMALL = "--set rows=100 --set held_out_rows=50 --set draws=2 --set hidden=8 --set fit.schedule=cosine"
+SMALL = "--set rows=100 --set held_out_rows=50 --set draws=2 --set build.hidden=[8] --set fit.schedule=cosine"
 
 
 def start(command, cwd):
