@@ -10,11 +10,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
-__all__ = ["read_json", "read_tensors", "refuse_foreign", "to_json", "write", "write_text"]
+from polymodal.files import check_tensors, read_header, read_json, read_tensors
+
+__all__ = [
+    "check_tensors",
+    "read_header",
+    "read_json",
+    "read_tensors",
+    "refuse_foreign",
+    "to_json",
+    "write",
+    "write_text",
+]
 
 
 def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -90,43 +100,13 @@ def write_text(path: str | Path, text: str) -> Path:
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """A JSON document as a file's text; numpy's and torch's numbers become plain ones."""
-    return json.dumps(document, indent=2, default=_plain) + "\n"
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """A JSON document as a file's text; numpy's and torch's numbers become plain ones.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
+        ValueError: A number is not finite: JSON has none such.
+        TypeError: Something is of no type that JSON has.
     """
-    path = Path(path)
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} must exist, and does not") from None
-    except ValueError as error:
-        raise ValueError(f"{path} must be JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{path} must hold a JSON object; got {type(document).__name__}")
-    return document
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file, on the CPU.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, or damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must exist, and does not")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file: {error}") from error
+    return json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n"
 
 
 def _own(value: Tensor) -> Tensor:
