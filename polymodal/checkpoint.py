@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor
 
+from polymodal.files import DOCUMENT, check_tensors, read_header, read_json, read_state, read_tensors
+
 __all__ = [
+    "check_tensors",
     "check_writable",
+    "read_header",
     "read_json",
     "read_state",
     "read_tensors",
@@ -27,10 +31,6 @@ __all__ = [
     "write_state",
     "write_text",
 ]
-
-
-DOCUMENT = "document"
-"""Under which a state's header holds its document."""
 
 TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}")
 """What `_beside` makes."""
@@ -134,19 +134,6 @@ def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mappi
     return path
 
 
-def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the document that `write_state` wrote.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
-    """
-    tensors = read_tensors(path)
-    with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get(DOCUMENT, "")
-    return tensors, _parse(text, f"the header of {path}")
-
-
 def check_writable(folder: Path) -> None:
     """Makes a folder if it is missing, and tries to write into it.
 
@@ -167,48 +154,13 @@ def sweep(folder: Path) -> None:
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """A JSON document as a file's text; numpy's and torch's numbers become plain ones."""
-    return json.dumps(document, indent=2, default=_plain) + "\n"
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """A JSON document as a file's text; numpy's and torch's numbers become plain ones.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
+        ValueError: A number is not finite: JSON has none such.
+        TypeError: Something is of no type that JSON has.
     """
-    path = Path(path)
-    try:
-        return _parse(path.read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} must exist, and does not") from None
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file, on the CPU.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, or damaged.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must exist, and does not")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} must be a safetensors file: {error}") from error
-
-
-def _parse(text: str, where: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} must be JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{where} must hold a JSON object; got {type(document).__name__}")
-    return document
+    return json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n"
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:

@@ -17,6 +17,9 @@ __all__ = ["brief", "check_arguments", "check_types", "lookup", "unknown"]
 
 T = TypeVar("T")
 
+MOST_COMPARED = 1000
+"""Known names that an unknown one is compared with: a file may bring any number of them."""
+
 
 def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
     """The entry of that name.
@@ -126,17 +129,18 @@ def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
     known = list(known)
     if not known:
         return ValueError(f"unknown {kind} {name!r}; there are none")
-    near = get_close_matches(str(name)[:100], known, n=len(known), cutoff=0.4)
+    near = get_close_matches(str(name)[:100], known[:MOST_COMPARED], n=20, cutoff=0.4)
     ordered = near + [other for other in known if other not in near]
     return ValueError(f"unknown {kind} {name!r}; known are {', '.join(ordered)}")
 
 
 def brief(told: object, most: int = 300) -> str:
-    r"""What an error or a value tells, on one line of at most so many characters.
+    r"""What an error or a value tells, on one line of at most so many characters, all of which can be printed.
 
     Example:
         >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
         ('one and two', 'aaaa ...')
     """
     line = " ".join(str(told)[: 10 * most].split()) or type(told).__name__
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
     return line if len(line) <= most else line[: most - 4] + " ..."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from typing import Any
@@ -11,20 +13,28 @@ from torch import Tensor
 
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, documents
-from polymodal.names import check_arguments, unknown
+from polymodal.names import brief, check_arguments, check_types, unknown
 
 __all__ = ["Schema"]
+
+MOST = 10_000
+"""Modalities of the largest schema: a short file could describe any number of them."""
+
+UNFIT = ("Cc", "Cs", "Zl", "Zp")
+"""Unicode's categories of what no name has: control characters, halves of pairs, line and paragraph separators."""
 
 
 class Schema(Mapping[str, Modality]):
     """An ordered mapping from names to modalities; it reads, hides and writes rows.
 
     Arguments:
-        modalities: By name, in the order of the columns of `Batch.observed`.
+        modalities: By name, in the order of the columns of `Batch.observed`. A name has 1 to 200 characters, none
+            of them a control character; whoever makes files of them makes file names of them.
         groups: Names of modalities that count as one in tables of scores and in balanced weights.
 
     Raises:
-        ValueError: There are no modalities, or a group names one that is not there.
+        ValueError: There are no modalities or more than 10,000, a name is empty or cannot be printed, or a group
+            names a modality that is not there.
 
     Example:
         >>> from polymodal.modalities import Label, Vector
@@ -37,8 +47,7 @@ class Schema(Mapping[str, Modality]):
     """
 
     def __init__(self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None) -> None:
-        if not modalities:
-            raise ValueError("a schema must have at least one modality; got none")
+        _check_number(len(modalities))
         for name, modality in modalities.items():
             if not (isinstance(name, str) and isinstance(modality, Modality)):
                 raise TypeError(
@@ -48,9 +57,11 @@ class Schema(Mapping[str, Modality]):
         self._columns = {name: column for column, name in enumerate(self.modalities)}
         self.groups = {group: list(names) for group, names in (groups or {}).items()}
         grouped = [name for names in self.groups.values() for name in names]
+        for name in [*self, *self.groups]:
+            _check_name(name)
         for name in grouped:
             self.index(name)
-        for name in {*self.groups} & {*self} | {name for name in grouped if grouped.count(name) > 1}:
+        for name in {*self.groups} & {*self} | {name for name, times in Counter(grouped).items() if times > 1}:
             raise ValueError(f"a group must have a name of its own and share no modality; {name!r} stands twice")
 
     def __getitem__(self, name: str) -> Modality:
@@ -187,13 +198,34 @@ class Schema(Mapping[str, Modality]):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Schema:
-        """The schema that `to_json` wrote. Only registered modalities are made.
+        """The schema that `to_json` wrote. Only registered modalities and networks are made.
 
         Raises:
-            ValueError: A modality's type or argument is unknown.
+            ValueError: A type or an argument is unknown, or something is of another type than it should be.
         """
-        return cls(
-            {entry["name"]: documents.from_json(entry) for entry in document["modalities"]}, document.get("groups", {})
+        check_arguments(document, ["modalities", "groups"], "a schema")
+        entries, groups = document.get("modalities"), document.get("groups", {})
+        check_types({"groups": groups}, cls, "a schema")
+        if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
+            raise ValueError(f"modalities of a schema must be a list of objects; got {brief(repr(entries))}")
+        _check_number(len(entries))
+        named = [(entry.get("name"), documents.from_json(entry)) for entry in entries]
+        for name, times in Counter(repr(name) for name, _ in named).items():
+            if times > 1:
+                raise ValueError(f"modalities must have names of their own; {brief(name)} stands {times} times")
+        return cls(dict(named), groups)
+
+
+def _check_number(modalities: int) -> None:
+    if not 1 <= modalities <= MOST:
+        raise ValueError(f"a schema must have at least one modality, and at most {MOST}; got {modalities}")
+
+
+def _check_name(name: str) -> None:
+    if not (1 <= len(name) <= 200) or any(unicodedata.category(letter) in UNFIT for letter in name):
+        raise ValueError(
+            "names of modalities and groups must have 1 to 200 characters, none of them a control character; "
+            f"got {brief(repr(name))}"
         )
 
 

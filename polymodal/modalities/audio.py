@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import check_unit
+from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
@@ -40,6 +40,10 @@ class Audio(Costed):
     mels: int
     widths: tuple[int, ...] = (32, 64, 128)
     cost: Choice = Choice(NUMERIC, "gaussian")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(frames=self.frames, mels=self.mels)
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
 
-__all__ = ["Modality", "check_unit"]
+__all__ = ["Modality", "check_counts", "check_unit"]
 
 
 @dataclass(frozen=True)
@@ -165,6 +165,18 @@ class Modality(Arguments, ABC):
             likelihood: That of `nll` in place of `cost`.
         """
         return (square - mean.square()).sum()
+
+
+def check_counts(most: int | None = None, **counts: int) -> None:
+    """Refuse counts below 1, or above a most.
+
+    Raises:
+        ValueError: Names the first such count.
+    """
+    for name, count in counts.items():
+        if count < 1 or (most is not None and count > most):
+            rule = "at least 1" if most is None else f"in 1..{most}"
+            raise ValueError(f"{name} must be {rule}; got {count}")
 
 
 def check_unit(x: Tensor) -> None:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from polymodal import checkpoint
 from polymodal.modalities import MODALITIES, NETWORKS, Modality
-from polymodal.modalities.arguments import TAKEN, Arguments, frozen
+from polymodal.modalities.arguments import Arguments, frozen
 from polymodal.names import brief, check_types, unknown
 
 __all__ = ["from_json", "to_json"]
@@ -36,14 +36,15 @@ def to_json(modality: Modality) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any]) -> Modality:
-    """The modality that `to_json` wrote. Only registered types are made.
+    """The modality that `to_json` wrote, whatever the name that a schema has added. Only registered types are made.
 
     Raises:
         ValueError: A type or an argument is unknown, or an argument is of another type than it should be.
     """
     network = document.get("network")
     more = {} if network is None else {"network": _made(network, NETWORKS, "network")}
-    return _made({key: value for key, value in document.items() if key != "network"}, MODALITIES, "modality", **more)
+    own = {key: value for key, value in document.items() if key not in ("name", "network")}
+    return _made(own, MODALITIES, "modality", **more)
 
 
 def _written(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[str, Any]:
@@ -86,7 +87,7 @@ def _made(document: Any, registry: Mapping[str, type[T]], kind: str, **more: Any
     if key not in registry:
         way = f"if it is your own, register it before loading: {_registration(key, kind, 'YourClass')}"
         raise ValueError(f"{unknown(key, registry, f'{kind} type')}; {way}")
-    arguments = {name: frozen(value) for name, value in document.items() if name not in TAKEN}
+    arguments = {name: frozen(value) for name, value in document.items() if name != "type"}
     check_types(arguments, registry[key], key)
     return registry[key](**arguments, **more)
 

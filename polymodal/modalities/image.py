@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import check_unit
+from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
@@ -46,6 +46,10 @@ class Image(Costed):
     width: int
     widths: tuple[int, ...] | None = None
     cost: Choice = Choice(NUMERIC, "gaussian")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(channels=self.channels, height=self.height, width=self.width)
 
     @property
     def shape(self) -> tuple[int, int, int]:

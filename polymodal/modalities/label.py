@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polymodal.modalities.base import check_counts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import mlp
@@ -38,8 +39,7 @@ class Label(Costed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.classes < 1:
-            raise ValueError(f"classes must be at least 1; got {self.classes}")
+        check_counts(classes=self.classes)
         if self.names is not None and len(self.names) != self.classes:
             raise ValueError(f"names must name all {self.classes} classes; got {len(self.names)} names")
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from polymodal.modalities.base import check_counts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import TokenEncoder, mlp
@@ -21,6 +22,9 @@ __all__ = ["END", "PADDING", "UNKNOWN", "Text"]
 
 PADDING, END, UNKNOWN = 0, 1, 2
 """Tokens that stand for no word; words are counted from 3."""
+
+MOST_LAYERS = 1000
+"""A file must not describe a tower that takes hours to make."""
 
 SPECIAL = ("[PAD]", "[END]", "[UNK]")
 
@@ -36,7 +40,7 @@ class Text(Costed):
         length: Number of tokens L, the end token among them.
         vocabulary: The words, in the order of their tokens. `Text.learn` takes them from texts.
         width: Size of an embedding; 512 in the paper, as below.
-        layers: Transformer layers of the encoder.
+        layers: Transformer layers of the encoder, at most 1000.
         heads: Attention heads per layer.
         feedforward: Size of the hidden layer within each transformer layer.
         dropout: Probability within the encoder.
@@ -65,8 +69,8 @@ class Text(Costed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.length < 1:
-            raise ValueError(f"length must be at least 1, for the end token; got {self.length}")
+        check_counts(length=self.length, width=self.width, heads=self.heads)
+        check_counts(MOST_LAYERS, layers=self.layers)
         if self.width % self.heads:
             raise ValueError(f"width must be a multiple of heads ({self.heads}); got {self.width}")
 

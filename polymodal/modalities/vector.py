@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import check_unit
+from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
@@ -49,6 +49,7 @@ class Vector(Costed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_counts(size=self.size)
         for name in ("center", "scale"):
             if (numbers := getattr(self, name)) is None:
                 continue

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
+from threading import get_ident
 from typing import Any
 
 import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from polymodal import checkpoint
+from polymodal.modalities import Modality
+from polymodal.modalities.trial import untried
 from polymodal.models.base import FORMAT, Loss, Model
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
-from polymodal.names import check_arguments, check_types, lookup
+from polymodal.names import brief, check_arguments, check_types, lookup
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load"]
@@ -58,29 +66,109 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
 def load(folder: str | Path) -> Model:
     """The model that `Model.save` wrote, in evaluation mode, on the CPU.
 
-    Only registered models and modalities are made, and nothing else that the folder names is run.
+    Only registered models, modalities and networks are made, and nothing else that the folder names is run. What
+    `model.json` describes is held against what `weights.safetensors` holds before memory is taken for it.
 
     Raises:
         FileNotFoundError: The folder holds no model.
         ValueError: Its files are damaged, newer than this library, or name what it does not know.
     """
-    document = checkpoint.read_json(Path(folder) / "model.json")
-    tensors = checkpoint.read_tensors(Path(folder) / "weights.safetensors")
-    if missing := {"format", "model", "arguments", "schema"} - document.keys():
-        raise ValueError(f"{folder}/model.json must have {', '.join(sorted(missing))}; it has not")
-    if document["format"] != FORMAT:
-        raise ValueError(
-            f"{folder}/model.json must be of format {FORMAT}; got {document['format']!r}; "
-            "if it is newer, update polymodal"
-        )
-    try:
+    path, weights = Path(folder) / "model.json", Path(folder) / "weights.safetensors"
+    document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
+    most = 10_000 + 10 * len(held)
+    with _describing(path), _at_most(most):
+        _check_document(document)
         schema = Schema.from_json(document["schema"])
-        model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{folder}/model.json does not describe a model: {error}") from error
-    model = model.to(tensors["weight"].dtype) if "weight" in tensors else model
-    try:
-        model.load_state_dict(tensors)
-    except RuntimeError as error:
-        raise ValueError(f"{folder}/weights.safetensors does not fit model.json: {error}") from error
+        make = partial(build, document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
+        plan = _planned(make, [MODELS.get(document["model"]), *schema.values()])
+    if plan is not None:
+        checkpoint.check_tensors(weights, held, plan)
+    with _describing(path), _at_most(most), nullcontext() if plan is None else untried():
+        model = make()
+        _check_new(model)
+    tensors = checkpoint.read_tensors(weights, like=model.state_dict())
+    model = model.to(tensors["weight"].dtype)
+    model.load_state_dict(tensors)
+    _check_numbers(weights, model)
     return model.eval()
+
+
+KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int}
+"""What stands in `model.json`."""
+
+
+def _check_document(document: dict[str, Any]) -> None:
+    if type(number := document.get("format")) is not int or number != FORMAT:
+        newer = type(number) is int and number > FORMAT
+        way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
+        raise ValueError(f"format must be {FORMAT}; got {brief(repr(number))}; {way}")
+    check_arguments(document, KINDS, "a model's file")
+    if missing := KINDS.keys() - document.keys() - {"seed"}:
+        raise ValueError(f"it must have {', '.join(sorted(missing))}, and has not")
+    for key, value in document.items():
+        if type(value) is not KINDS[key]:
+            raise ValueError(f"{key} must be {KINDS[key].__name__}; got {brief(repr(value))}")
+
+
+def _planned(make: Callable[[], Model], parts: list[Any]) -> dict[str, Tensor] | None:
+    """The tensors that a model will have, without their numbers; None if that cannot be known before it is made.
+
+    What a user has registered may need real numbers when it is made; our own parts do not.
+    """
+    try:
+        with torch.device("meta"), untried(), warnings.catch_warnings(action="ignore"):
+            return {name: torch.empty(part.shape, dtype=part.dtype) for name, part in make().state_dict().items()}
+    except Exception:
+        if all(map(_is_ours, parts)):
+            raise
+        return None
+
+
+def _is_ours(part: Any) -> bool:
+    """Whether a modality and its network, or what makes a model, are polymodal's."""
+    made = type(part) if isinstance(part, Modality) else getattr(part, "func", part)
+    return getattr(made, "__module__", "polymodal.").startswith("polymodal.") and getattr(part, "network", None) is None
+
+
+@contextmanager
+def _at_most(parameters: int) -> Iterator[None]:
+    """Stops when so many parameters are made in this thread: a short file can describe any number of them."""
+    made, thread = 0, get_ident()
+
+    def count(module: nn.Module, name: str, parameter: Tensor) -> None:
+        nonlocal made
+        made += get_ident() == thread
+        if made > parameters:
+            raise ValueError(f"it describes more than {parameters} tensors, and the file holds far fewer")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@contextmanager
+def _describing(path: Path) -> Iterator[None]:
+    """Whatever a document makes a constructor raise is one ValueError that names the file."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{path} does not describe a model: {brief(error, 500)}") from error
+
+
+def _check_new(model: Model) -> None:
+    for name, tensor in model.state_dict().items():
+        if tensor.is_meta:  # what the plan made
+            raise ValueError(f"networks must make {name} anew at every call, and not keep it; leave out the cache")
+
+
+def _check_numbers(path: Path, model: Model) -> None:
+    parameters = dict(model.named_parameters())
+    for name, tensor in model.state_dict().items():
+        wrong = ~tensor.isfinite() if name in parameters else tensor.isnan()  # a mask may well be infinite
+        if wrong.any():
+            raise ValueError(
+                f"{path} must hold finite numbers; {int(wrong.sum())} of {name} are not; "
+                "take another copy of the folder, or train again"
+            )

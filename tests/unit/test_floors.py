@@ -9,7 +9,8 @@ import polymodal
 
 ROOT = Path(polymodal.__file__).parent
 FLOORS = {
-    "names": 1,
+    "names": 0,
+    "files": 1,
     "distributions": 1,
     "batch": 2,
     "networks": 2,

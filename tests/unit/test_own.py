@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 import polymodal as pm
+from polymodal.models import MAC
 
 SCRIPT = """
 import json, sys, torch, polymodal as pm
@@ -274,6 +275,80 @@ class TestNetwork:
         assert [part.training for part in encoder.modules()] == [part.training for part in expected.modules()]
         for key, value in expected.state_dict().items():
             assert torch.equal(value, encoder.state_dict()[key])
+
+
+@dataclass(frozen=True)
+class Odd(pm.Network):
+    """An encoder that is made in a way that people have."""
+
+    way: str
+
+    def encoder(self, modality, features):
+        network = nn.Linear(2, features)
+        if self.way == "numbers":
+            network.weight.data.copy_(torch.from_numpy(network.weight.detach().numpy()) * 2)
+        if self.way == "lazy":
+            return nn.LazyLinear(features)
+        if self.way == "pretrained":
+            network.load_state_dict({"weight": torch.ones(features, 2), "bias": torch.ones(features)})
+        if self.way == "mask":
+            network.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+        if self.way == "table":
+            network.register_buffer("table", torch.arange(3.0), persistent=False)
+        return KEPT.setdefault(features, network) if self.way == "kept" else network
+
+
+KEPT: dict[int, nn.Module] = {}
+
+
+class TestLoadOfOwn:
+    """A model is planned without numbers before it is made, which networks of a user's own need not support."""
+
+    @pytest.fixture
+    def model(self, request):
+        pm.NETWORKS["odd"] = Odd
+        KEPT.clear()
+        size = pm.Vector(2, network=Odd(request.param))
+        return pm.build("mac-wae", pm.Schema({"size": size, "kind": pm.Label(3)}), latent_dim=4).eval()
+
+    @pytest.mark.parametrize("model", ["numbers", "lazy", "pretrained", "mask", "table"], indirect=True)
+    @pytest.mark.filterwarnings("error")
+    def test_equals_save(self, model, tmp_path):
+        state = torch.get_rng_state()
+        again = pm.load(model.save(tmp_path / "model"))
+        assert torch.equal(torch.get_rng_state(), state)
+        batch = model.schema.batch({"size": torch.ones(2, 2)})
+        assert torch.equal(again.embed(batch), model.embed(batch))
+        assert all(torch.equal(a, b) for a, b in zip(model.buffers(), again.buffers(), strict=True))
+
+    @pytest.mark.parametrize("model", ["numbers", "lazy"], indirect=True)
+    def test_what_does_not_fit_is_found_though_it_cannot_be_planned(self, model, tmp_path):
+        path = model.save(tmp_path / "model") / "model.json"
+        path.write_text(path.read_text().replace('"latent_dim": 4', '"latent_dim": 5'))
+        with pytest.raises(
+            ValueError, match=r"does not fit the model: encoders\.0\.weight must be float32 \(5, 2\), is"
+        ):
+            pm.load(tmp_path / "model")
+
+    @pytest.mark.parametrize("model", ["kept"], indirect=True)
+    def test_what_was_kept_since_the_plan_is_an_error(self, model, tmp_path):
+        model.save(tmp_path / "model")
+        KEPT.clear()
+        with pytest.raises(ValueError, match=r"networks must make encoders\.0\.weight anew at every call"):
+            pm.load(tmp_path / "model")
+
+
+def test_a_model_of_ones_own_need_not_be_planned_either(tmp_path, monkeypatch):
+    class Numbered(MAC):
+        name = "numbered"
+
+        def __init__(self, schema, latent_dim: int = 4):
+            super().__init__(schema, latent_dim)
+            self.register_buffer("first", torch.tensor(self.joint.first.weight.flatten()[0].item()))
+
+    monkeypatch.setitem(pm.MODELS, "numbered", Numbered)
+    model = pm.build("numbered", films(), latent_dim=3)
+    assert pm.load(model.save(tmp_path / "model")).first == model.first
 
 
 class TestElsewhere:

@@ -1,0 +1,185 @@
+"""Reads JSON and tensors from files that anybody may have written: either what they say, or one clear error."""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from polymodal.names import brief
+
+__all__ = ["DOCUMENT", "check_tensors", "read_header", "read_json", "read_state", "read_tensors"]
+
+DOCUMENT = "document"
+"""Under which the header of a state holds its document."""
+
+MOST_JSON = 16 * 2**20
+"""Bytes of the largest JSON document that is read."""
+
+FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
+DTYPES = FLOATS | {
+    "BOOL": torch.bool,
+    "U8": torch.uint8,
+    "I8": torch.int8,
+    "I16": torch.int16,
+    "I32": torch.int32,
+    "I64": torch.int64,
+}
+"""Types of tensors that are read, by the name that safetensors has for them."""
+
+
+def read_json(path: str | Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else, a number that is not finite, or more than 16 MiB.
+    """
+    path = Path(path)
+    if (size := _size(path)) > MOST_JSON:
+        raise ValueError(f"{path} must be at most {MOST_JSON} bytes of JSON; it is {size}")
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} must be JSON: {brief(error)}") from error
+    return _parsed(text, str(path))
+
+
+def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Tensors by name from a safetensors file, on the CPU.
+
+    Arguments:
+        path: The file.
+        like: What it must hold, see `check_tensors`; by default anything. It is looked at before a tensor is read.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no safetensors file, damaged, or holds other tensors than `like`.
+    """
+    with _opened(path) as file:
+        held = _header(path, file)
+        if like is not None:
+            check_tensors(path, held, like)
+        return {name: file.get_tensor(name) for name in held}
+
+
+def read_header(path: str | Path) -> dict[str, Tensor]:
+    """What a safetensors file says that it holds: tensors on the "meta" device, which have no numbers.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no safetensors file, or holds tensors of a type that models are not made of.
+    """
+    with _opened(path) as file:
+        return _header(path, file)
+
+
+def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the JSON document in a safetensors file whose header holds one.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
+    """
+    with _opened(path) as file:
+        document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
+        return {name: file.get_tensor(name) for name in _header(path, file)}, document
+
+
+def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+    """Refuses tensors of other names, shapes or types than expected.
+
+    Arguments:
+        path: The file that holds them, for the message.
+        held: Tensors by name, such as its `read_header`.
+        like: What is expected, on any device. Floats may be of another precision.
+
+    Raises:
+        ValueError: Names what is missing, too much, or of another shape or type.
+
+    Example:
+        >>> check_tensors("a", {"w": torch.zeros(2)}, {"w": torch.zeros(3), "b": torch.zeros(1)})
+        Traceback (most recent call last):
+        ValueError: a does not fit the model: it lacks b; w must be float32 (3,), is float32 (2,)
+    """
+    lacks, extra = [name for name in like if name not in held], [name for name in held if name not in like]
+    wrong = [
+        f"{name} must be {_kind(expected)}, is {_kind(held[name])}"
+        for name, expected in like.items()
+        if name in held and not _fits(held[name], expected)
+    ]
+    troubles = [f"it lacks {_some(lacks, ', ')}"] if lacks else []
+    troubles += [f"it has {_some(extra, ', ')}, which the model has not"] if extra else []
+    troubles += [_some(wrong, "; ")] if wrong else []
+    if troubles:
+        raise ValueError(f"{path} does not fit the model: {brief('; '.join(troubles), 600)}")
+
+
+def _parsed(text: str, where: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{where} must be JSON: {brief(error)}") from error
+    if not isinstance(document, dict):
+        raise ValueError(f"{where} must hold a JSON object; got {type(document).__name__}")
+    return document
+
+
+def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
+    held = {}
+    for name in file.keys():  # noqa: SIM118 (it is no mapping)
+        part = file.get_slice(name)
+        if (kind := part.get_dtype()) not in DTYPES:
+            raise ValueError(f"{path} must hold tensors of {', '.join(DTYPES)}; {brief(name)} is of {kind}")
+        held[name] = torch.empty(part.get_shape(), dtype=DTYPES[kind], device="meta")
+    return held
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator[Any]:
+    _size(Path(path))
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError, RuntimeError) as error:
+        raise ValueError(f"{path} must be a safetensors file: {brief(error)}") from error
+
+
+def _fits(held: Tensor, like: Tensor) -> bool:
+    floats = FLOATS.values()
+    return held.shape == like.shape and (held.dtype == like.dtype or (held.dtype in floats and like.dtype in floats))
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+
+
+def _some(told: list[str], joint: str) -> str:
+    return joint.join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+
+
+def _size(path: Path) -> int:
+    """Bytes of a path that must be a file: a pipe or a device might be read for ever."""
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path} must exist, and does not") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{brief(path)} cannot be read: {brief(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{path} must be a file; it is a folder, a pipe or a device")
+    return found.st_size
+
+
+def _finite(number: str) -> float:
+    if isfinite(value := float(number)):
+        return value
+    raise ValueError(f"numbers must be finite; got {number}")

@@ -1,0 +1,1 @@
+"""Folders that somebody has tampered with."""
