@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint, training
@@ -141,7 +142,8 @@ def text(settings: Settings) -> str:
     comments = [
         f"All settings of a run of polymodal {version('polymodal')}. To run it again:",
         f"  {again}",
-        f"Under schema can stand: {', '.join(schema_settings())}.",
+        "Under schema can stand what any of the modalities can be told:",
+        *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),
     ]
     return dump(asdict(settings), comments)
 

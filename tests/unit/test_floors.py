@@ -10,6 +10,7 @@ import polymodal
 ROOT = Path(polymodal.__file__).parent
 FLOORS = {
     "names": 1,
+    "progress": 1,
     "distributions": 1,
     "batch": 2,
     "networks": 2,
