@@ -12,6 +12,7 @@ from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import codes
 from polymodal.models.base import Model, answering
 from polymodal.names import lookup, unknown
+from polymodal.progress import shown
 from polymodal.table import steps
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def evaluate(
         table: The rows.
         tasks: Of "reconstruction", "many-to-one", "one-to-one".
         batch_size: Rows per pass.
-        progress: Whether to show a bar on a terminal.
+        progress: Whether to show a bar on a terminal, and lines elsewhere.
 
     Returns:
         A row per score: `task`, `modality`, `given` ("all", "others", or the name of the single one), `metric`,
@@ -70,9 +71,6 @@ def evaluate(
 
     Source: MAC-WAE, section "Experimental Design".
     """
-    from rich.console import Console
-    from rich.progress import track
-
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     for task in tasks:
         if task not in TASKS:
@@ -81,10 +79,10 @@ def evaluate(
     given, questions = _questions(model.schema, tasks)
     given = given.to(model.weight.device)
     batches = table.batches(batch_size, device=given.device)
-    console = Console(stderr=True)
-    bar = {"console": console, "disable": not (progress and console.is_terminal), "transient": True}
+    if progress:
+        batches = shown(batches, "evaluating", steps(len(table), batch_size))
     with answering(model):
-        for batch in track(batches, "evaluating", steps(len(table), batch_size), **bar):
+        for batch in batches:
             _score(model, batch, given, questions)
     return _frame(model.schema, questions)
 

@@ -12,8 +12,8 @@ import torch
 
 from polymodal.inference import embed as codes
 from polymodal.interfaces import gallery
-from polymodal.interfaces.progress import shown
 from polymodal.interfaces.runs import open_model, open_table
+from polymodal.progress import shown
 from polymodal.table import steps
 
 if TYPE_CHECKING:

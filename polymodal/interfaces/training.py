@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint, training
@@ -66,13 +67,11 @@ def check(settings: Settings, *, new: bool = True) -> None:
     Raises:
         ValueError: A value is out of its range, the device is not at hand, or the folder holds a run.
     """
-    training.check_device(settings.fit["device"])
-    if hasattr(training, "check_settings"):
-        training.check_settings(**settings.fit)  # pyright: ignore[reportAttributeAccessIssue]
+    training.check_settings(**settings.fit)
     folder = Path(settings.folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
-    if new and (folder / "experiment.json").exists():
+    if new and any((folder / name).exists() for name in ("experiment.json", "state", "model")):
         raise ValueError(
             f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
             f"`polymodal train --resume {shlex.quote(str(folder))}`, or remove it"
@@ -92,10 +91,20 @@ def make(settings: Settings) -> tuple[Dataset, Model]:
 
 
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
-    """Trains a model in the settings' folder, and writes the settings there."""
-    checkpoint.write_text(Path(settings.folder) / SETTINGS, text(settings))
-    more: dict[str, Any] = {"resume": True} if resume else {}
-    return training.fit(model, data.train, data.validation, folder=settings.folder, **settings.fit, **more)
+    """Trains a model in the settings' folder, and writes the settings there.
+
+    Raises:
+        ValueError: The run in the folder cannot go on with these settings; the file is then as it was.
+    """
+    path = Path(settings.folder) / SETTINGS
+    before = path.read_text(encoding="utf-8") if resume else None
+    checkpoint.write_text(path, text(settings))
+    try:
+        return training.fit(model, data.train, data.validation, folder=settings.folder, resume=resume, **settings.fit)
+    except ValueError:
+        if before is not None:
+            checkpoint.write_text(path, before)
+        raise
 
 
 def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
@@ -107,10 +116,13 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: The run was not made by the command line.
+        ValueError: The run was not made by the command line, or has come further than it is to go.
     """
     if (folder / SETTINGS).exists():
-        return replace(resolve(read(folder / SETTINGS), changes), folder=str(folder))
+        settings = replace(resolve(read(folder / SETTINGS), changes), folder=str(folder))
+        if "epochs" in changes and changes["epochs"] < (done := _epochs_done(folder)):
+            raise ValueError(f"--epochs must be at least those that are done, {done}; got {changes['epochs']}")
+        return settings
     if (folder / "experiment.json").exists():
         raise ValueError(
             f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was made from Python; "
@@ -119,13 +131,19 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
     raise FileNotFoundError(f"{folder} must be the folder of a run, with {SETTINGS}; there is none")
 
 
+def _epochs_done(folder: Path) -> int:
+    history = folder / "history.csv"
+    return len(history.read_text(encoding="utf-8").splitlines()) - 1 if history.exists() else 0
+
+
 def text(settings: Settings) -> str:
     """What is written beside the result."""
     again = f"polymodal train --config {shlex.quote(f'{settings.folder}/{SETTINGS}')} --folder runs/again"
     comments = [
         f"All settings of a run of polymodal {version('polymodal')}. To run it again:",
         f"  {again}",
-        f"Under schema can stand: {', '.join(schema_settings())}.",
+        "Under schema can stand what any of the modalities can be told:",
+        *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),
     ]
     return dump(asdict(settings), comments)
 

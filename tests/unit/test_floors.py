@@ -11,6 +11,7 @@ ROOT = Path(polymodal.__file__).parent
 FLOORS = {
     "names": 0,
     "files": 1,
+    "progress": 1,
     "distributions": 1,
     "batch": 2,
     "networks": 2,

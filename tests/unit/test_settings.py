@@ -36,7 +36,8 @@ ALL = [
 def choices(parameter, module):
     """Values of which its type takes one, other than the default."""
     hint = eval(parameter.annotation, vars(module)) if isinstance(parameter.annotation, str) else parameter.annotation
-    return [value for value in [*get_args(hint), *VALUES] if value != parameter.default]
+    literals = [value for part in get_args(hint) for value in (get_args(part) or [part])]
+    return [value for value in [*literals, *VALUES] if value != parameter.default]
 
 
 @pytest.mark.parametrize(
@@ -67,7 +68,8 @@ def test_what_is_written_resolves_to_itself(model, tmp_path):
 def test_the_defaults_are_those_of_the_functions():
     settings = resolve({"dataset": "polydigits"})
     for name, value in settings.fit.items():
-        assert value == inspect.signature(fit).parameters[name].default
+        default = inspect.signature(fit).parameters[name].default
+        assert value == (list(default) if isinstance(default, tuple) else default)
     assert resolve({"dataset": "polydigits", "model": "m-wae"}).build["conditioned"] is False
     assert settings.build["hidden"] == [512]
 
@@ -209,7 +211,7 @@ def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monk
     assert data.schema["m0"].widths is None
     assert model.schema["m0"].widths == (8, 16)
     assert {**model.arguments, "hidden": [512], "seed": model.seed} == settings.build
-    assert given == {"folder": settings.folder, **settings.fit}
+    assert given == {"folder": settings.folder, "resume": False, **settings.fit}
     assert resolve(read(tmp_path / "run" / "settings.yaml")) == settings
 
 
@@ -243,6 +245,29 @@ def test_a_run_goes_on_with_its_own_settings(tmp_path, monkeypatch):
     assert given["resume"] is True
     assert given["epochs"] == 5
     assert resolve(read(tmp_path / "settings.yaml")) == on
+
+
+def test_a_run_does_not_go_back(tmp_path):
+    settings = resolve({**SOME, "folder": str(tmp_path)})
+    (tmp_path / "settings.yaml").write_text(training.text(settings), encoding="utf-8")
+    (tmp_path / "history.csv").write_text("epoch\n1\n2\n3\n")
+    assert training.settle({"epochs": 3}, [], None, tmp_path).fit["epochs"] == 3
+    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
+        training.settle({"epochs": 2}, [], None, tmp_path)
+
+
+def test_settings_that_a_run_cannot_go_on_with_leave_its_file_as_it_was(tmp_path, monkeypatch):
+    settings = resolve({**SOME, "folder": str(tmp_path), "schedule": "cosine", "latent_dim": 8})
+    (tmp_path / "settings.yaml").write_text(training.text(settings), encoding="utf-8")
+
+    def refuse(*rows, **arguments):
+        raise ValueError("another experiment")
+
+    monkeypatch.setattr(training.training, "fit", refuse)
+    on = training.settle({"epochs": 50}, [], None, tmp_path)
+    with pytest.raises(ValueError, match="another experiment"):
+        training.run(on, *training.make(on), resume=True)
+    assert (tmp_path / "settings.yaml").read_text(encoding="utf-8") == training.text(settings)
 
 
 @pytest.mark.parametrize(

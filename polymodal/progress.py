@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
 
-from rich.console import Console
-from rich.progress import track
-
 __all__ = ["shown"]
 
 T = TypeVar("T")
@@ -23,6 +20,9 @@ def shown(parts: Iterable[T], what: str, count: int) -> Iterator[T]:
         what: Is being done.
         count: Of the parts.
     """
+    from rich.console import Console
+    from rich.progress import track
+
     console = Console(stderr=True)
     if console.is_terminal:
         yield from track(parts, what, count, console=console, transient=True)
