@@ -85,7 +85,11 @@ def make(settings: Settings) -> tuple[Dataset, Model]:
         ValueError: An argument is out of its range, or would change what the values are.
     """
     data = load_data(settings.dataset, **settings.data)
-    model = build(settings.model, data.schema.replace(**settings.schema), **settings.build)
+    schema = data.schema.replace(**settings.schema)
+    try:
+        model = build(settings.model, schema, **settings.build)
+    except RuntimeError as error:  # torch's own, for a size that no layer can have
+        raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
     model.schema.require(data.train.schema, "train")
     return data, model
 
