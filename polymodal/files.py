@@ -68,7 +68,7 @@ def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> 
         held = _header(path, file)
         if like is not None:
             check_tensors(path, held, like)
-        return {name: file.get_tensor(name) for name in held}
+        return {name: file.get_tensor(name).clone() for name in held}  # else they would change with the file
 
 
 def read_header(path: str | Path) -> dict[str, Tensor]:
@@ -91,7 +91,7 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     with _opened(path) as file:
         document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
-        return {name: file.get_tensor(name) for name in _header(path, file)}, document
+        return {name: file.get_tensor(name).clone() for name in _header(path, file)}, document
 
 
 def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -98,8 +95,7 @@ def demo(
     """Train MAC-WAE on PolyDigits, score it on held-out handwriting, and write a page of pictures."""
     from polymodal.interfaces.demo import headline, run
 
-    with _stoppable(folder):
-        path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
+    path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
     print(headline(scores))
     print(f"Report: {path.resolve()}")
 
@@ -153,9 +149,7 @@ def train(
         return
     data, network = training.make(settings)
     print(training.announced(settings, data, network), flush=True)
-    with _stoppable(settings.folder):
-        fitted = training.run(settings, data, network, resume=resume is not None)
-    print(training.concluded(fitted))
+    print(training.concluded(training.run(settings, data, network, resume=resume is not None)))
 
 
 @app.command(epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one")
@@ -245,19 +239,6 @@ def report(folder: Run, device: Device = "auto") -> None:
     from polymodal.interfaces.runs import report as write_report
 
     print(f"Report: {write_report(folder, device).resolve()}")
-
-
-@contextmanager
-def _stoppable(folder: Path | str) -> Iterator[None]:
-    """Says how a run that was stopped goes on."""
-    from polymodal.training import Stopped
-
-    try:
-        yield
-    except Stopped as stopped:
-        where = str(stopped).partition(";")[0]
-        print(f"polymodal: {where}; to go on: polymodal train --resume {quote(str(folder))}", file=sys.stderr)
-        raise typer.Exit(128 + stopped.signal) from None
 
 
 def _present(folder: Path, made: Answers) -> None:

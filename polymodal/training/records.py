@@ -79,6 +79,11 @@ class Records:
         )
         self._open(self.folder, resume=resume)
 
+    @property
+    def path(self) -> Path:
+        """The file of the state."""
+        return (self.folder or Path()) / STATE
+
     def save(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         """Writes the state.
 
@@ -88,7 +93,7 @@ class Records:
         if self.folder is not None:
             document = {"format": FORMAT, "experiment": self.identity, **document}
             try:
-                checkpoint.write_state(self.folder / STATE, tensors, document)
+                checkpoint.write_state(self.path, tensors, document)
             except OSError as error:
                 raise self._unwritten(error) from error
 

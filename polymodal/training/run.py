@@ -12,10 +12,12 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from polymodal.models.base import Model, evaluating
+from polymodal.names import brief
 from polymodal.table import steps
 from polymodal.training.means import Means
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
+from polymodal.training.state import check_document, check_state
 from polymodal.training.stopping import Stop, Stopped
 from polymodal.training.streams import restore_streams, seeded, streams
 
@@ -147,11 +149,10 @@ class Run:
         start = self.best.weights
         try:
             self._restore(*state)
-        except (AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
             self.best.weights = start
-            told = " ".join(str(error).split())
             raise ValueError(
-                f"the state in {self.records.folder} must be of this run, and is damaged or edited: {told[:300]}; "
+                f"the state in {self.records.folder} must be of this run, and is damaged or edited: {brief(error)}; "
                 "resume from a copy of it, or start in another folder"
             ) from error
         self.records.publish(self.history, self.best.weights if self.best.epoch else None)
@@ -229,8 +230,10 @@ class Run:
         return means.compute()
 
     def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
-        parts = _parts(tensors)
-        history, counts = document["history"], {name: int(document[name]) for name in ("epoch", "step", "update")}
+        check_document(document)
+        parameters = self.adam.param_groups[0]["params"]
+        check_state(self.records.path, tensors, self.state()[0], parameters, document["terms"])
+        parts, history = _parts(tensors), document["history"]
         self.schedule.after_epochs([row["validation/total"] for row in history])
         self._restore_optimizer(parts.get("optimizer", {}))
         restore_streams(parts["random"], self.device)
@@ -241,10 +244,10 @@ class Run:
         self.own.load_state_dict(parts["best"])
         self.best.restore(self.own, [row for row in history if row["epoch"] >= self.warmup])
         self.own.load_state_dict(parts["model"])
-        self.history, self.seconds = history, float(document["seconds"])
-        self.epoch, self.step, self.update = counts["epoch"], counts["step"], counts["update"]
+        self.history, self.seconds = history, document["seconds"]
+        self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
-        self.means = Means("train", self.epoch, int(document["rows"]), self.step)
+        self.means = Means("train", self.epoch, document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:
@@ -252,8 +255,6 @@ class Run:
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in values.items():
             index, _, key = name.partition("/")
-            if value.dim() and value.shape != self.adam.param_groups[0]["params"][int(index)].shape:
-                raise ValueError(f"optimizer/{name} has another shape than its parameter: {tuple(value.shape)}")
             state.setdefault(int(index), {})[key] = value
         self.adam.load_state_dict({"state": state, "param_groups": groups})
 

@@ -97,7 +97,7 @@ def test_a_dry_run_prints_settings_and_does_nothing(command, tmp_path, monkeypat
 @pytest.mark.parametrize(("signal", "code"), [(2, 130), (15, 143)])
 def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatch, signal, code):
     def stop(*rows, **arguments):
-        raise Stopped("training stopped in epoch 1; more", signal)
+        raise Stopped("training stopped in epoch 1", arguments["folder"], signal)
 
     monkeypatch.setattr(training.training, "fit", stop)
     done = command(*TRAIN, "--folder", tmp_path / "my run")

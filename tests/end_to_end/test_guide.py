@@ -1,4 +1,4 @@
-"""The guide to the command line does what it says."""
+"""The commands in the README and in the guide to the command line do what these say."""
 
 import re
 import shlex
@@ -7,22 +7,24 @@ from pathlib import Path
 import pytest
 from commands import within
 
-GUIDE = Path(__file__).parents[2] / "docs" / "command_line.md"
-BLOCKS = re.findall(r"^```console\n(.*?)^```", GUIDE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "docs/command_line.md")
 
 
-def steps():
-    """The commands in order, each with the lines that follow it."""
-    for block in BLOCKS:
+def steps(page):
+    """The commands of a page in order, each with the lines that follow it."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         for step in re.split(r"^\$ polymodal ", block, flags=re.MULTILINE)[1:]:
             command, *lines = step.splitlines()
             yield shlex.split(command), [line.strip() for line in lines if line.strip() not in ("", "...")]
 
 
-def test_every_command_does_what_the_guide_shows(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_does_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
-    for arguments, shown in steps():
+    for arguments, shown in steps(page):
         done = within(monkeypatch, capsys, *arguments)
         said = f"$ polymodal {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
         mistake = bool(shown) and shown[0].startswith("polymodal: ")
@@ -39,4 +41,14 @@ def wordless(line):
 
 @pytest.mark.parametrize("command", ["datasets", "train", "evaluate", "report", "translate", "sample", "embed"])
 def test_the_guide_shows_every_command(command):
-    assert any(arguments[0] == command for arguments, _ in steps())
+    assert any(arguments[0] == command for arguments, _ in steps("docs/command_line.md"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_command_stands_in_another_block(page):
+    """Blocks are Python, which has its own test, or commands, which run here, or the gate's."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        if kind not in ("python", "console"):
+            assert {line.partition("#")[0].strip() for line in block.splitlines()} <= {*gate}

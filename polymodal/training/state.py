@@ -1,0 +1,84 @@
+"""What a training state must be, for a file may hold anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from polymodal import checkpoint
+
+__all__ = ["check_document", "check_state"]
+
+COUNTS = ("epoch", "step", "update", "rows")
+COLUMNS = ("epoch", "seconds", "learning_rate", "train/total", "validation/total")
+
+
+def check_state(
+    path: Path,
+    held: Mapping[str, Tensor],
+    like: Mapping[str, Tensor],
+    parameters: list[nn.Parameter],
+    terms: list[str],
+) -> None:
+    """Refuses tensors that are not those of a run.
+
+    Arguments:
+        path: The file that holds them, for the message.
+        held: Its tensors.
+        like: The run's own at its start.
+        parameters: What is optimised, each with Adam's three tensors or none.
+        terms: Of the loss, whose sums are kept within an epoch.
+
+    Raises:
+        ValueError: Names what is missing, too much, of another shape, or not finite.
+    """
+    expected = {name: tensor for name, tensor in like.items() if not name.startswith(("optimizer/", "means/"))}
+    for name in {"random/cuda"} & ({*held} ^ {*like}):  # the run has moved to another device
+        held, expected = _without(held, name), _without(expected, name)
+    expected |= {f"means/{term}": torch.zeros(()) for term in terms}
+    for i, p in enumerate(parameters):
+        if any(f"optimizer/{i}/{name}" in held for name in ("step", "exp_avg", "exp_avg_sq")):
+            moments = {f"optimizer/{i}/{name}": p for name in ("exp_avg", "exp_avg_sq")}
+            expected |= {f"optimizer/{i}/step": torch.zeros(()), **moments}
+    checkpoint.check_tensors(
+        path, {name: held[name] for name in held if name != "random/cuda" or name in like}, expected
+    )
+    for name, tensor in held.items():
+        if not tensor.isfinite().all():
+            raise ValueError(f"{name} must be finite, and is not")
+
+
+def check_document(document: Mapping[str, Any]) -> None:
+    """Refuses a document that no run has written.
+
+    Raises:
+        ValueError: Names what is wrong with it.
+    """
+    for name in COUNTS:
+        if type(document.get(name)) is not int or not 0 <= document[name] < 2**53:
+            raise ValueError(f"{name} must be a count; got {document.get(name)!r}")
+    if not _number(document.get("seconds")):
+        raise ValueError(f"seconds must be a number; got {document.get('seconds')!r}")
+    terms, history = document.get("terms"), document.get("history")
+    if not (isinstance(terms, list) and all(isinstance(term, str) for term in terms)):
+        raise ValueError("terms must be a list of names")
+    if bool(document["step"]) != bool(document["rows"]) or bool(document["step"]) != bool(terms):
+        raise ValueError("step, rows and terms must belong to each other, and do not")
+    rows = history if isinstance(history, list) and all(isinstance(row, dict) for row in history) else [{}]
+    if any(not _number(row.get(name)) for row in rows for name in {*COLUMNS, *row}):
+        raise ValueError(f"history must be a list of numbers by name, {', '.join(COLUMNS)} among them")
+    if [row["epoch"] for row in rows] != list(range(1, document["epoch"])):
+        raise ValueError("history must have a row for each epoch before the one under way, and has not")
+
+
+def _without(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    return {key: tensor for key, tensor in tensors.items() if key != name}
+
+
+def _number(value: Any) -> bool:
+    return type(value) in (int, float) and isfinite(value)
