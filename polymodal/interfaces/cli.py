@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -40,22 +42,13 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
         sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
-    except (KeyboardInterrupt, typer.Abort) as stopped:
-        sys.exit(_stopped(stopped))
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(130)
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"polymodal: {_said(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
-
-
-def _stopped(stopped: BaseException) -> int:
-    """The exit code of a command that was stopped; says how to go on where a run can be resumed."""
-    if (folder := getattr(stopped, "folder", None)) is None:
-        return 130
-    where = getattr(stopped, "where", "stopped")
-    print(f"polymodal: {where}; to go on: polymodal train --resume {shlex.quote(str(folder))}", file=sys.stderr)
-    return 128 + getattr(stopped, "signal", 2)
 
 
 def _said(error: Exception) -> str:
@@ -95,7 +88,8 @@ def demo(
     """Train MAC-WAE on PolyDigits, score it on held-out handwriting, and write a page of pictures."""
     from polymodal.interfaces.demo import headline, run
 
-    path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
+    with _stoppable(folder):
+        path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
     print(headline(scores))
     print(f"Report: {path.resolve()}")
 
@@ -149,7 +143,9 @@ def train(
         return
     data, network = training.make(settings)
     print(training.announced(settings, data, network), flush=True)
-    print(training.concluded(training.run(settings, data, network, resume=resume is not None)))
+    with _stoppable(settings.folder):
+        fitted = training.run(settings, data, network, resume=resume is not None)
+    print(training.concluded(fitted))
 
 
 @app.command(epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one")
@@ -239,6 +235,18 @@ def report(folder: Run, device: Device = "auto") -> None:
     from polymodal.interfaces.runs import report as write_report
 
     print(f"Report: {write_report(folder, device).resolve()}")
+
+
+@contextmanager
+def _stoppable(folder: Path | str) -> Iterator[None]:
+    """Says how a run that was stopped goes on."""
+    from polymodal.training import Stopped
+
+    try:
+        yield
+    except Stopped as stopped:
+        print(f"polymodal: {stopped.where}; to go on: polymodal train --resume {quote(str(folder))}", file=sys.stderr)
+        raise typer.Exit(128 + stopped.signal) from None
 
 
 def _present(folder: Path, made: Answers) -> None:
