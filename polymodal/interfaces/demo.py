@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"]
-"""What a demo leaves in its folder."""
+FILES += ["translations", "samples"]
+"""What a demo leaves in its folder, and what can be made from it there."""
 
 # Small networks and few draws for two cores. Hiding more than the paper's 0.4 practises translating from a single
 # modality, which a given picture would otherwise be in one pass of 160. A small code under a heavy penalty lies

@@ -176,8 +176,8 @@ class MAC(Model):
             raise ValueError(f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed")
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
-        if self.beta < 0:
-            raise ValueError(f"beta must not be negative, got {self.beta}")
+        if not 0 <= self.beta < float("inf"):
+            raise ValueError(f"beta must be finite and not negative, got {self.beta}")
         for name, choices in {
             "indices": ("per-batch", "per-sample", "exhaustive"),
             "reconstruction": ("cost", "likelihood"),
