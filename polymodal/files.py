@@ -170,8 +170,10 @@ def _size(path: Path) -> int:
     """Bytes of a path that must be a file: a pipe or a device might be read for ever."""
     try:
         found = path.stat()
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         raise FileNotFoundError(f"{path} must exist, and does not") from None
+    except NotADirectoryError as error:
+        raise FileNotFoundError(f"{path} must exist, and does not: {error.strerror}") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{brief(path)} cannot be read: {brief(error)}") from error
     if not stat.S_ISREG(found.st_mode):

@@ -29,7 +29,7 @@ class Schema(Mapping[str, Modality]):
 
     Arguments:
         modalities: By name, in the order of the columns of `Batch.observed`. A name has 1 to 200 characters, none
-            of them a control character; whoever makes files of them makes file names of them.
+            of them a control character; it may hold "/" or be "..", so it is no file's name.
         groups: Names of modalities that count as one in tables of scores and in balanced weights.
 
     Raises:
