@@ -245,7 +245,7 @@ def _stoppable(folder: Path | str) -> Iterator[None]:
     try:
         yield
     except Stopped as stopped:
-        print(f"polymodal: {stopped.where}; to go on: polymodal train --resume {quote(str(folder))}", file=sys.stderr)
+        print(f"polymodal: {stopped.where}. To go on:\npolymodal train --resume {quote(str(folder))}", file=sys.stderr)
         raise typer.Exit(128 + stopped.signal) from None
 
 

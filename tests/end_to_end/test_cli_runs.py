@@ -103,7 +103,7 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatc
     done = command(*TRAIN, "--folder", tmp_path / "my run")
     assert done.returncode == code
     assert done.stderr == (
-        f"polymodal: training stopped in epoch 1; to go on: polymodal train --resume '{tmp_path / 'my run'}'\n"
+        f"polymodal: training stopped in epoch 1. To go on:\npolymodal train --resume '{tmp_path / 'my run'}'\n"
     )
 
 

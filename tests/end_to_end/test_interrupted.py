@@ -28,8 +28,9 @@ def interrupted(command, cwd, after, number):
     _, said = process.communicate()
     assert process.returncode == 128 + number, said
     assert "Traceback" not in said
-    where, _, again = said.splitlines()[-1].partition("; to go on: ")
+    where, again = said.splitlines()[-2:]
     assert where.startswith("polymodal: training stopped in epoch ")
+    assert where.endswith("and its state is written. To go on:")
     return again
 
 
