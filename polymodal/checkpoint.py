@@ -6,7 +6,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -25,6 +26,7 @@ __all__ = [
     "read_state",
     "read_tensors",
     "refuse_foreign",
+    "replacing",
     "sweep",
     "to_json",
     "write",
@@ -63,19 +65,26 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     refuse_foreign(folder, list(files))
     if folder in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
-    fresh = _beside(folder)
-    fresh.mkdir(parents=True)
-    try:
+    with replacing(folder) as fresh:
         for name, content in files.items():
             if name.endswith(".safetensors"):
                 _save(fresh / name, content)
             else:
                 (fresh / name).write_text(to_json(content), encoding="utf-8", newline="\n")
             _flush(fresh / name)
+    return folder
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder beside this one, which takes its name at the end, and is gone where there was an error."""
+    fresh = _beside(folder)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
         _take_place(fresh, folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-    return folder
 
 
 def refuse_foreign(folder: Path, names: list[str]) -> None:

@@ -6,11 +6,9 @@ import csv
 import io
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import uuid4
 
 import PIL.Image
 from torch import Tensor
@@ -72,24 +70,13 @@ def write(folder: Path, answers: Answers, about: Mapping[str, Any]) -> Path:
     from polymodal.interfaces.sheet import sheet
 
     refuse_foreign(folder)
-    given, folder = folder, folder.resolve()
-    fresh, old = (folder.with_name(f".{folder.name}-{uuid4().hex[:8]}") for _ in range(2))
-    fresh.mkdir(parents=True)
-    try:
+    with checkpoint.replacing(folder.resolve()) as fresh:
         _write_pictures(fresh, answers)
         (fresh / "table.csv").write_text(_csv(columns(answers)), encoding="utf-8", newline="\n")
         sheet(answers).save(fresh / "grid.png")
         files = sorted([*_files(fresh), RECORD])
         (fresh / RECORD).write_text(checkpoint.to_json({**about, "files": files}), encoding="utf-8", newline="\n")
-        if folder.exists():
-            folder.rename(old)
-        fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
-    return given
+    return folder
 
 
 def refuse_foreign(folder: Path) -> None:
