@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+import shlex
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -12,9 +12,10 @@ import torch
 
 from polymodal.inference import embed as codes
 from polymodal.interfaces import gallery
-from polymodal.interfaces.runs import open_model, open_table
+from polymodal.interfaces.runs import open_model, open_table, refuse_unwritable
 from polymodal.progress import shown
 from polymodal.table import steps
+from polymodal.training.streams import seeded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["embed", "numbered", "sample", "selected", "translate"]
 
+PARQUET = b"PAR1"
+"""How its files begin."""
 PASS = 256
 """Rows that are translated at once."""
 
@@ -71,7 +74,7 @@ def translate(
     batch = table[chosen]
     seen = table.schema.mask(starts) & batch.observed
     _refuse_blind(table.schema, chosen, batch.observed, seen, starts)
-    with _seeded(seed, model.weight.device):
+    with seeded(seed, model.weight.device):
         made = _translated(model, batch, seen, ends, samples)
     answers = gallery.Answers(table.schema, chosen, made, batch, seen)
     asked = {"run": str(folder), "split": split, "given": starts, "to": ends, "rows": chosen}
@@ -99,7 +102,7 @@ def sample(
     out = out or folder / "samples"
     gallery.refuse_foreign(out)
     model = open_model(folder, device)
-    with _seeded(seed, model.weight.device):
+    with seeded(seed, model.weight.device):
         made = {name: value[None] for name, value in model.sample(number).items()}
     answers = gallery.Answers(model.schema, list(range(number)), made)
     asked = {"command": "sample", "run": str(folder), "number": number, "seed": seed}
@@ -119,7 +122,7 @@ def embed(
 
     Arguments:
         folder: Of the run.
-        out: The file; an existing one is replaced.
+        out: The file; an existing one is replaced if it is Parquet.
         given: Names of what to start from; by default all that each row has.
         split: Of the run's data set.
         device: As in `fit`.
@@ -129,10 +132,12 @@ def embed(
         How many rows were written, and how many were left out, for they have nothing of what is given.
 
     Raises:
-        ValueError: A name does not exist.
+        OSError: The file cannot be written there.
+        ValueError: A name does not exist, or the file is a folder or something else than Parquet.
     """
     import pyarrow.parquet as pq
 
+    _check_out(out)
     model, table = open_model(folder, device), open_table(folder, split)
     names = selected(given, table.schema)
     labels = [name for name, modality in table.schema.items() if modality.levels is not None and not modality.shape]
@@ -197,14 +202,6 @@ def _translated(model: Model, batch: Batch, seen: Tensor, to: list[str], samples
     return whole if samples is not None else {name: value[None] for name, value in whole.items()}
 
 
-@contextmanager
-def _seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """PyTorch's random streams seeded within, and as they were afterwards."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        yield
-
-
 def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tensor, given: list[str]) -> None:
     """Refuses a row that has nothing of what is given, by its number in the table."""
     if len(blind := (~seen.any(1)).nonzero()):
@@ -214,6 +211,23 @@ def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tenso
             f"every row must be given something that it has; row {rows[place]} has only {', '.join(has)}, and was "
             f"given {', '.join(given)}; leave it out of --rows, or give more"
         )
+
+
+def _check_out(out: Path) -> None:
+    """Refuses what may not be replaced by a Parquet file, or not be written."""
+    if out.is_dir():
+        inside = shlex.quote(str(out / "codes.parquet"))
+        raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")
+    if out.exists() and not (out.is_file() and _begins(out, PARQUET)):
+        raise ValueError(
+            f"{out} must be a Parquet file, for it is replaced, and is something else; choose another --out"
+        )
+    refuse_unwritable(out.parent, "--out")
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
 
 
 def _columns(code_dim: int, schema: Schema, labels: list[str]) -> pa.Schema:

@@ -2,21 +2,45 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Annotated
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from polymodal.interfaces.gallery import Answers
 
 __all__ = ["app", "main"]
 
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came."""
+
+    signal = signal.SIGTERM
+
+
+class Commands(TyperGroup):
+    """Says so where a command was stopped, which typer leaves out."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command that was asked for."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as stop:
+            print("polymodal: stopped", file=sys.stderr)
+            raise typer.Exit(_code(stop)) from None
+
+
 app = typer.Typer(
+    cls=Commands,
     help="Any modality from any subset of the others.",
     epilog="Example: polymodal demo",
     add_completion=False,
@@ -41,14 +65,39 @@ def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
-    except (KeyboardInterrupt, typer.Abort):
-        sys.exit(130)
+        with _terminable():
+            sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
+    except (KeyboardInterrupt, typer.Abort) as stop:
+        print("polymodal: stopped", file=sys.stderr)
+        sys.exit(_code(stop))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
         print(f"polymodal: {_said(error)}", file=sys.stderr)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM within stops as Ctrl-C does, unless the process has made something else of it."""
+    before = signal.getsignal(signal.SIGTERM)
+    catches = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
+    if catches:
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        if catches:
+            signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def _code(stop: BaseException) -> int:
+    """What shells expect of a process that a signal has ended."""
+    return 128 + getattr(stop, "signal", signal.SIGINT)
 
 
 def _said(error: Exception) -> str:
@@ -88,7 +137,7 @@ def demo(
     """Train MAC-WAE on PolyDigits, score it on held-out handwriting, and write a page of pictures."""
     from polymodal.interfaces.demo import headline, run
 
-    with _stoppable(folder):
+    with _stoppable(folder, always=False):
         path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
     print(headline(scores))
     print(f"Report: {path.resolve()}")
@@ -121,7 +170,7 @@ def train(
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or with --epochs, --device."),
+        typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or to more --epochs, say."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")] = False,
 ) -> None:
@@ -141,7 +190,8 @@ def train(
     if dry_run:
         print(training.text(settings), end="")
         return
-    data, network = training.make(settings)
+    with _stoppable(settings.folder if resume else None):
+        data, network = training.make(settings)
     print(training.announced(settings, data, network), flush=True)
     with _stoppable(settings.folder):
         fitted = training.run(settings, data, network, resume=resume is not None)
@@ -199,7 +249,7 @@ def translate(
 @app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
 def embed(
     folder: Run,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="The Parquet file; an existing one is replaced.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A Parquet file; an earlier one is replaced.")],
     given: Given = None,
     split: Split = "test",
     device: Device = "auto",
@@ -238,15 +288,18 @@ def report(folder: Run, device: Device = "auto") -> None:
 
 
 @contextmanager
-def _stoppable(folder: Path | str) -> Iterator[None]:
-    """Says how a run that was stopped goes on."""
-    from polymodal.training import Stopped
+def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[None]:
+    """Says how a run that was stopped goes on; unless always, one that has written its state alone."""
+    from polymodal.interfaces.training import SETTINGS
 
     try:
         yield
-    except Stopped as stopped:
-        print(f"polymodal: {stopped.where}. To go on:\npolymodal train --resume {quote(str(folder))}", file=sys.stderr)
-        raise typer.Exit(128 + stopped.signal) from None
+    except KeyboardInterrupt as stop:
+        where = getattr(stop, "where", "stopped" if always else None)
+        if folder is None or where is None or not Path(folder, SETTINGS).exists():
+            raise
+        print(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}", file=sys.stderr)
+        raise typer.Exit(_code(stop)) from None
 
 
 def _present(folder: Path, made: Answers) -> None:

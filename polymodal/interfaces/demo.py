@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint
 from polymodal.evaluation import evaluate
-from polymodal.interfaces import training
-from polymodal.interfaces.runs import write_report, write_scores
+from polymodal.interfaces import gallery, training
+from polymodal.interfaces.runs import SPLITS, experiment, write_report, write_scores
 from polymodal.interfaces.settings import resolve
+from polymodal.training import holds_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"]
-FILES += ["translations", "samples"]
+MADE = ["translations", "samples"]
+FILES += [*MADE, "logs", *(f"scores-{split}.csv" for split in SPLITS)]
 """What a demo leaves in its folder, and what can be made from it there."""
 
 # Small networks and few draws for two cores. Hiding more than the paper's 0.4 practises translating from a single
@@ -62,7 +64,7 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
     data, model = training.make(settings)
     train = replace(data.train, source={**data.train.source, "command": "demo"})
     if earlier:
-        shutil.rmtree(folder)
+        _clear(folder)
     training.run(settings, replace(data, train=train), model)
     scores = evaluate(model, data.test, progress=True)
     write_scores(folder / "scores.csv", scores)
@@ -80,12 +82,24 @@ def headline(scores: pd.DataFrame) -> str:
 
 def _earlier(folder: Path) -> bool:
     """Whether the folder holds an earlier demo; refuses one that holds anything else."""
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+    if not folder.is_dir() or not any(folder.iterdir()):
         return False
+    if not (folder / "experiment.json").exists() or experiment(folder)["data"].get("command") != "demo":
+        names = sorted(path.name for path in folder.iterdir())
+        held = "another run" if holds_run(folder) else ", ".join(names[:3])
+        raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds {held}; choose another folder")
+    checkpoint.sweep(folder)
     checkpoint.refuse_foreign(folder, FILES)
-    if {path.name for path in folder.iterdir()} <= {training.SETTINGS, "state"}:
-        return True  # stopped before its first epoch was done
-    record = folder / "experiment.json"
-    if not record.exists() or checkpoint.read_json(record).get("data", {}).get("command") != "demo":
-        raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds another run; choose another folder")
+    for name in MADE:
+        if foreign := gallery.foreign(folder / name):
+            raise ValueError(
+                f"{folder} must hold nothing but a demo and what was made from it, for it is replaced; it holds "
+                f"{name}/{foreign[0]}; choose another folder"
+            )
     return True
+
+
+def _clear(folder: Path) -> None:
+    """Empties the folder of a demo, and last of what says that it is one."""
+    for path in sorted(folder.iterdir(), key=lambda path: path.name == "experiment.json"):
+        shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

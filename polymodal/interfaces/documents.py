@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -9,9 +10,20 @@ from typing import Any
 
 import yaml
 
+from polymodal.names import brief
+
 __all__ = ["assignments", "dump", "read"]
 
-FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+")
+INT = re.compile(r"[-+]?(0|[1-9]\d*)$", re.ASCII)
+FLOAT = re.compile(
+    r"""[-+]?(\d+\.\d*|\.\d+)([eE][-+]?\d+)?$   # 0.5 or 5.e-1
+    |[-+]?\d+[eE][-+]?\d+$                       # 5e-1
+    |[-+]?\.(inf|Inf|INF)$
+    |\.(nan|NaN|NAN)$""",
+    re.ASCII | re.VERBOSE,
+)
+OWN = ("int", "float", "timestamp")
+"""What YAML 1.1 reads in its own ways: 010 as 8, 1:30 as 90, 1e-4 as text, and dates."""
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:
@@ -39,13 +51,16 @@ def read(path: str | Path) -> dict[str, Any]:
     """Settings from a YAML file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else than YAML's names and values.
+        OSError: There is no such file, or it cannot be read.
+        ValueError: It holds something else than YAML's names and values, or a name twice.
     """
     try:
         document = _load(Path(path).read_text(encoding="utf-8"), str(path))
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} must exist, and does not") from None
+    except OSError as error:
+        found = "it is a folder" if Path(path).is_dir() else error.strerror or error
+        raise OSError(f"{path} must be a file that can be read: {found}; name a YAML file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} must be a YAML file in UTF-8; it is no text") from None
     if document is None:
@@ -70,6 +85,25 @@ def dump(settings: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
     return head + yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
+class _Loader(yaml.SafeLoader):
+    """Names come once, and numbers look like decimal numbers; what looks like another is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (as in its base)
+        first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in OWN]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """Refuses a name that stands there already."""
+        node = super().compose_mapping_node(anchor)
+        names = set()
+        for key, _ in node.value:
+            if (key.tag, str(key.value)) in names:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} twice", problem_mark=key.start_mark)
+            names.add((key.tag, str(key.value)))
+        return node
+
+
 class _Dumper(yaml.SafeDumper):
     """Lists on one line, and nothing by reference."""
 
@@ -78,6 +112,9 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+for _kind in (_Loader, _Dumper):  # which quotes what the loader would take for a number
+    for _tag, _pattern in {"int": INT, "float": FLOAT}.items():
+        _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, [*"-+.0123456789"])
 _Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
 
 
@@ -90,17 +127,14 @@ def _value(text: str, name: str) -> Any:
 
 def _load(text: str, what: str) -> Any:
     try:
-        return _floats(yaml.safe_load(text))
+        value = yaml.load(text, _Loader)
+        json.dumps(value, default=str, skipkeys=True)  # which refuses what holds itself
+        return value
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f", in line {mark.line + 1}, column {mark.column + 1}"
         raise ValueError(f"{what} must be YAML; got {getattr(error, 'problem', None) or 'no text'}{where}") from None
-
-
-def _floats(value: Any) -> Any:
-    """What YAML 1.1 reads as text for want of a point or a sign, 1e-4, as the number it is."""
-    if isinstance(value, dict):
-        return {key: _floats(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_floats(part) for part in value]
-    return float(value) if isinstance(value, str) and FLOAT.fullmatch(value) else value
+    except RecursionError:
+        raise ValueError(f"{what} must not hold lists or sections in each other so deep; write it flatter") from None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # as its parts raise them
+        raise ValueError(f"{what} must be plain YAML; got what is not: {brief(error)}") from None

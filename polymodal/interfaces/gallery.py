@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["Answers", "columns", "pictorial", "refuse_foreign", "write"]
+__all__ = ["Answers", "columns", "foreign", "pictorial", "refuse_foreign", "write"]
 
 RECORD = "made.json"
 """The file that says what is in the folder, and so what may be replaced."""
@@ -89,12 +89,23 @@ def refuse_foreign(folder: Path) -> None:
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --out")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
-    own = checkpoint.read_json(folder / RECORD).get("files", []) if (folder / RECORD).is_file() else []
-    if foreign := sorted(set(_files(folder)) - set(own)):
+    if held := foreign(folder):
         raise ValueError(
             f"{folder} must be empty or hold what this command wrote, for it is replaced; it holds "
-            f"{', '.join(foreign[:3])}; choose another --out"
+            f"{', '.join(held[:3])}; choose another --out"
         )
+
+
+def foreign(folder: Path) -> list[str]:
+    """What a folder holds that `write` has not written there.
+
+    Raises:
+        ValueError: Its record of that is damaged.
+    """
+    own = checkpoint.read_json(folder / RECORD).get("files", []) if (folder / RECORD).is_file() else []
+    if not (isinstance(own, list) and all(isinstance(name, str) for name in own)):
+        raise ValueError(f"{folder / RECORD} must have a list of names as files; got {own!r}; restore or remove it")
+    return sorted({*_files(folder)} - {*own})
 
 
 def columns(answers: Answers) -> list[tuple[str, list[Any]]]:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from polymodal import checkpoint
+from polymodal.datasets import DATASETS
 from polymodal.datasets import load as load_data
 from polymodal.evaluation import TASKS
 from polymodal.evaluation import evaluate as score
 from polymodal.models import load as load_model
-from polymodal.names import unknown
+from polymodal.names import brief, check_types, lookup, unknown
 from polymodal.report import write
 from polymodal.training import check_device
 
@@ -24,9 +26,24 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["SPLITS", "chosen_device", "evaluate", "open_model", "open_table", "report", "write_report", "write_scores"]
+__all__ = [
+    "SPLITS",
+    "chosen_device",
+    "evaluate",
+    "experiment",
+    "no_run",
+    "open_model",
+    "open_table",
+    "refuse_unwritable",
+    "report",
+    "write_report",
+    "write_scores",
+]
 
 SPLITS = ("test", "validation", "train")
+RECORD = "experiment.json"
+HISTORY, SCORES = ["epoch"], ["task", "modality", "given", "metric", "better", "value"]
+"""Columns without which there is no report."""
 
 
 def chosen_device(name: str) -> torch.device:
@@ -45,7 +62,7 @@ def open_model(folder: Path, device: str = "auto") -> Model:
     Raises:
         FileNotFoundError: The folder holds no run.
     """
-    _experiment(folder)
+    experiment(folder)
     where = chosen_device(device)
     return load_model(folder / "model").to(where)
 
@@ -59,14 +76,20 @@ def open_table(folder: Path, split: str = "test") -> Table:
     """
     if split not in SPLITS:
         raise unknown(split, SPLITS, "split")
-    source = _experiment(folder).get("data", {})
+    source = experiment(folder)["data"]
     if "dataset" not in source:
         raise ValueError(
             f"{folder} must be a run on a data set that `polymodal datasets` lists; this one was on a table of one's "
             "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
             "polymodal.report.write"
         )
-    return getattr(load_data(source["dataset"], **source.get("arguments", {})), split)
+    arguments = source.get("arguments", {})
+    try:
+        check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
+        data = load_data(source["dataset"], **arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / RECORD} must name a data set that can be loaded: {brief(error)}") from error
+    return getattr(data, split)
 
 
 def evaluate(
@@ -97,11 +120,15 @@ def report(folder: Path, device: str = "auto") -> Path:
         The report's path.
 
     Raises:
-        FileNotFoundError: The folder holds no run.
-        ValueError: Its data set is not one that can be loaded by name.
+        FileNotFoundError: The folder holds no run, or one without a history.
+        ValueError: Its data set is not one that can be loaded by name, or a file of it is damaged.
     """
+    experiment(folder)
+    _columns(folder / "history.csv", HISTORY)
+    if scored := (folder / "scores.csv").exists():
+        _columns(folder / "scores.csv", SCORES)
     table, model = open_table(folder), open_model(folder, device)
-    if not (folder / "scores.csv").exists():
+    if not scored:
         write_scores(folder / "scores.csv", score(model, table, progress=True))
     return write_report(folder, model, table)
 
@@ -113,27 +140,80 @@ def write_scores(path: Path, scores: pd.DataFrame) -> Path:
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:
     """Writes `report.html` into a run's folder."""
-    import pandas as pd
-
     return write(
         folder / "report.html",
         model,
         table,
-        history=pd.read_csv(folder / "history.csv"),
-        scores=pd.read_csv(folder / "scores.csv", keep_default_na=False),
-        settings=checkpoint.read_json(folder / "experiment.json"),
+        history=_columns(folder / "history.csv", HISTORY),
+        scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False),
+        settings=experiment(folder),
     )
 
 
-def _experiment(folder: Path) -> dict[str, Any]:
-    """What a run's folder says of it."""
-    if (folder / "experiment.json").exists():
-        return checkpoint.read_json(folder / "experiment.json")
-    expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with experiment.json"
-    if (folder / "model.json").exists():
-        raise FileNotFoundError(
-            f"{expected}; it holds a model alone, which does not know its data; pass the folder above, or ask the "
-            "model from Python: polymodal.load"
-        )
+def experiment(folder: Path) -> dict[str, Any]:
+    """What a run's folder says of it; "data" holds a mapping.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: The file is damaged or edited.
+    """
+    if not (folder / RECORD).exists():
+        raise no_run(folder, RECORD)
+    document = checkpoint.read_json(folder / RECORD)
+    data = document["data"] if isinstance(document.setdefault("data", {}), dict) else {}
+    expected = {"data": dict, "data.dataset": str, "data.arguments": dict}
+    for name, held in {**document, **{f"data.{name}": held for name, held in data.items()}}.items():
+        if name in expected and not isinstance(held, expected[name]):
+            kind = "a name" if expected[name] is str else "values by name"
+            raise ValueError(
+                f"{folder / RECORD} must have {kind} as {name}; got {brief(held, 40)}; restore or remove it"
+            )
+    return document
+
+
+def no_run(folder: Path, file: str) -> FileNotFoundError:
+    """The error for a folder without a file that runs have, which says what it is instead."""
+    expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with {file}"
     found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
-    raise FileNotFoundError(f"{expected}; {found}")
+    if (folder / "model.json").exists():
+        found = "it holds a model alone, which does not know its data; pass the folder above, or ask the model from "
+        found += "Python: polymodal.load"
+    return FileNotFoundError(f"{expected}; {found}")
+
+
+def refuse_unwritable(folder: Path, option: str) -> None:
+    """Refuses a folder that cannot be made or written; one that was missing is missing afterwards.
+
+    Raises:
+        OSError: Says why, and which option names another.
+    """
+    missing = []
+    try:
+        missing += [path for path in (folder, *folder.parents) if not path.exists()]
+        checkpoint.check_writable(folder)
+    except OSError as error:
+        raise OSError(
+            f"{folder} must be a folder that can be written: {error.strerror or error}; make room, give the right to "
+            f"write, or choose another {option}"
+        ) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
+    """A table that a run has left, with at least these columns."""
+    import pandas as pd
+
+    try:
+        frame = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} must exist, for a report shows it, and does not; train, or restore it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} must be CSV as polymodal writes it: {brief(error)}; restore or remove it") from error
+    if lacks := [name for name in names if name not in frame]:
+        raise ValueError(f"{path} must have the columns {', '.join(names)}; it lacks {', '.join(lacks)}; restore it")
+    return frame

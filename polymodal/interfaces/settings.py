@@ -11,6 +11,7 @@ from typing import Any
 
 from polymodal.datasets import DATASETS
 from polymodal.modalities import MODALITIES, Modality
+from polymodal.modalities.arguments import frozen
 from polymodal.models import MODELS, build
 from polymodal.names import check_types, lookup
 from polymodal.training import fit
@@ -22,6 +23,8 @@ SECTIONS = ("fit", "build", "data", "schema")
 """Where a plain name is looked for, in this order; fit and build may share it."""
 NOT_SETTINGS = {"model", "train", "validation", "folder", "resume", "progress", "name", "schema"}
 """What the command itself passes to `fit`, `build` and the model."""
+FROM_PYTHON = "network"
+"""An argument of every modality that is an object, which no text gives."""
 NEAREST = 5
 
 Known = Mapping[str, Mapping[str, Any]]
@@ -67,7 +70,8 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
         The settings, complete and of the right types.
 
     Raises:
-        ValueError: A name is unknown, a value is of another type than its function asks for, or one is missing.
+        ValueError: A name is unknown, comes twice, a value is of another type than its function asks for, or one is
+            missing.
 
     Example:
         >>> settings = resolve({"dataset": "polydigits", "fit": {"epochs": 2}}, {"seed": 1, "build.seed": 2})
@@ -96,7 +100,7 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
 
 def schema_settings() -> list[str]:
     """What any of the registered modalities can be told."""
-    return sorted({field.name for kind in MODALITIES.values() for field in fields(kind)})
+    return sorted({field.name for kind in MODALITIES.values() for field in fields(kind)} - {FROM_PYTHON})
 
 
 def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -132,23 +136,32 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
     """Nested sections as dotted names."""
     flat: dict[str, Any] = {}
     for name, value in document.items():
-        if name not in SECTIONS:
-            flat[str(name)] = _plain(value)
-        elif isinstance(value, Mapping):
-            flat |= {f"{name}.{key}": _plain(part) for key, part in value.items()}
-        elif value is not None:
+        if name in SECTIONS and not isinstance(value, Mapping | None):
             raise ValueError(f"{name} must hold settings by name, such as `{name}: {{seed: 0}}`; got {value!r}")
+        parts = {f"{name}.{key}": part for key, part in (value or {}).items()} if name in SECTIONS else {name: value}
+        for key, part in parts.items():
+            if str(key) in flat:
+                raise _twice(str(key), str(key))
+            flat[str(key)] = _plain(part)
     return flat
 
 
 def _place(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
-    """Settings by section, for plain and dotted names; the dotted ones count more."""
+    """Settings by section, for plain and dotted names; the dotted ones count more, and may not be all there is."""
     placed: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name in sorted(flat, key=lambda name: "." in name):
         if name not in TOP:
-            for section, own in _homes(name, known):
+            homes = _homes(name, known)
+            if "." not in name and len(homes) == 1 and (dotted := f"{homes[0][0]}.{name}") in flat:
+                raise _twice(name, dotted)
+            for section, own in homes:
                 placed[section][own] = flat[name]
     return placed
+
+
+def _twice(name: str, again: str) -> ValueError:
+    got = f"{name} twice" if name == again else f"{name} and {again}"
+    return ValueError(f"a setting must be given once; got {got}; leave one out")
 
 
 def _homes(name: str, known: Known) -> list[tuple[str, str]]:
@@ -163,6 +176,8 @@ def _homes(name: str, known: Known) -> list[tuple[str, str]]:
 
 
 def _unknown(name: str, known: Known) -> ValueError:
+    if name.rpartition(".")[2] == FROM_PYTHON:
+        return ValueError(f"{name} must be given from Python, by schema.replace({FROM_PYTHON}=...); leave it out here")
     dotted = [f"{section}.{own}" for section in SECTIONS for own in known[section]]
     plain = [*TOP, *SECTIONS, *(own for section in SECTIONS for own in known[section])]
     same = [other for other in dotted if other.partition(".")[2] == name.rpartition(".")[2]]
@@ -197,7 +212,7 @@ def _check_type(name: str, value: Any, make: Any, of: str) -> None:
     except ValueError:
         if not isinstance(value, list):
             raise
-        check_types({name: _tuples(value)}, make, of)  # which YAML has none of
+        check_types({name: frozen(value)}, make, of)  # which YAML has none of
 
 
 def _check_argument(name: str, value: Any) -> None:
@@ -239,10 +254,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _writable(value: Any) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import checkpoint, training
 from polymodal.datasets import load as load_data
 from polymodal.interfaces.documents import assignments, dump, read
-from polymodal.interfaces.runs import chosen_device
+from polymodal.interfaces.runs import chosen_device, no_run, refuse_unwritable
 from polymodal.interfaces.settings import Settings, resolve, schema_settings
 from polymodal.models import build
 
@@ -26,8 +27,6 @@ __all__ = ["SETTINGS", "announced", "check", "concluded", "make", "resumed", "ru
 
 SETTINGS = "settings.yaml"
 """The file in a run's folder."""
-LATER = {"device", "epochs"}
-"""Settings that may change when a run goes on."""
 
 
 def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None) -> Settings:
@@ -49,10 +48,11 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
     line |= given
     if resume is None:
         return resolve({} if config is None else read(config), line)
-    if other := sorted({*line} - LATER) + ["config"] * (config is not None):
+    other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
+    if other := other + ["config"] * (config is not None):
         raise ValueError(
-            f"--resume goes with {' and '.join(f'--{name}' for name in sorted(LATER))} alone, for all else would make "
-            f"another run; got {', '.join(other)}; leave it out, or train anew in another --folder"
+            f"--resume goes with {', '.join(training.FREE)} alone, for all else would make another run; "
+            f"got {', '.join(other)}; leave it out, or train anew in another --folder"
         )
     return resumed(resume, line)
 
@@ -65,17 +65,19 @@ def check(settings: Settings, *, new: bool = True) -> None:
         new: Whether the folder must not hold a run.
 
     Raises:
+        OSError: The folder cannot be made or written.
         ValueError: A value is out of its range, the device is not at hand, or the folder holds a run.
     """
     training.check_settings(**settings.fit)
     folder = Path(settings.folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
-    if new and any((folder / name).exists() for name in ("experiment.json", "state", "model")):
+    if new and training.holds_run(folder):
         raise ValueError(
             f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
             f"`polymodal train --resume {shlex.quote(str(folder))}`, or remove it"
         )
+    refuse_unwritable(folder, "--folder")
 
 
 def make(settings: Settings) -> tuple[Dataset, Model]:
@@ -98,16 +100,20 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
     """Trains a model in the settings' folder, and writes the settings there.
 
     Raises:
-        ValueError: The run in the folder cannot go on with these settings; the file is then as it was.
+        OSError: The folder cannot be written.
+        ValueError: The run in the folder cannot go on with these settings. Like every error before training begins,
+            it leaves the file as it was.
     """
-    path = Path(settings.folder) / SETTINGS
-    before = path.read_text(encoding="utf-8") if resume else None
-    checkpoint.write_text(path, text(settings))
+    folder = Path(settings.folder)
+    path = folder / SETTINGS
+    before, mark = _held(path), _mark(folder)
+    _write(path, text(settings))
     try:
         return training.fit(model, data.train, data.validation, folder=settings.folder, resume=resume, **settings.fit)
-    except ValueError:
-        if before is not None:
-            checkpoint.write_text(path, before)
+    except Exception as error:
+        if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
+            with suppress(OSError):  # the error itself says more
+                _put_back(path, before)
         raise
 
 
@@ -124,20 +130,48 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
     """
     if (folder / SETTINGS).exists():
         settings = replace(resolve(read(folder / SETTINGS), changes), folder=str(folder))
-        if "epochs" in changes and changes["epochs"] < (done := _epochs_done(folder)):
-            raise ValueError(f"--epochs must be at least those that are done, {done}; got {changes['epochs']}")
+        epochs = settings.fit["epochs"]
+        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := _epochs_done(folder)):
+            raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
         return settings
     if (folder / "experiment.json").exists():
         raise ValueError(
             f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was made from Python; "
             f"go on with it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
         )
-    raise FileNotFoundError(f"{folder} must be the folder of a run, with {SETTINGS}; there is none")
+    raise no_run(folder, SETTINGS)
+
+
+def _mark(folder: Path) -> tuple[int, int] | None:
+    """Of the file that `fit` writes anew when training begins; another one then."""
+    path = folder / "experiment.json"
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def _held(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+
+
+def _write(path: Path, settings: str) -> None:
+    try:
+        checkpoint.write_text(path, settings)
+    except OSError as error:
+        raise OSError(
+            f"{path.parent} must be writable: {error.strerror or error}; make room, give the right to write, or choose "
+            "another --folder"
+        ) from error
+
+
+def _put_back(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        checkpoint.write_text(path, before)
 
 
 def _epochs_done(folder: Path) -> int:
     history = folder / "history.csv"
-    return len(history.read_text(encoding="utf-8").splitlines()) - 1 if history.exists() else 0
+    return len(history.read_bytes().splitlines()) - 1 if history.exists() else 0
 
 
 def text(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import signal
 
 import pandas as pd
 import PIL.Image
@@ -12,7 +13,7 @@ import yaml
 from commands import process, within
 
 import polymodal as pm
-from polymodal.interfaces import training
+from polymodal.interfaces import runs, training
 from polymodal.training import Stopped
 
 TRAIN = ["train", "polydigits", "--set", "rows=200", "--set", "held_out_rows=50", "--set", "widths=8,16"]
@@ -94,10 +95,10 @@ def test_a_dry_run_prints_settings_and_does_nothing(command, tmp_path, monkeypat
     assert command("train", "--config", "x.yaml", "--dry-run").stdout == done.stdout
 
 
-@pytest.mark.parametrize(("signal", "code"), [(2, 130), (15, 143)])
-def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatch, signal, code):
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatch, number, code):
     def stop(*rows, **arguments):
-        raise Stopped("training stopped in epoch 1", arguments["folder"], signal)
+        raise Stopped("training stopped in epoch 1", arguments["folder"], number)
 
     monkeypatch.setattr(training.training, "fit", stop)
     done = command(*TRAIN, "--folder", tmp_path / "my run")
@@ -107,14 +108,67 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatc
     )
 
 
-def test_ctrl_c_elsewhere_leaves_without_a_word(command, monkeypatch):
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_command_that_is_stopped_elsewhere_says_so(command, tmp_path, monkeypatch, number, code):
+    handlers = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
     def stop(settings):
-        raise KeyboardInterrupt
+        signal.raise_signal(number)
 
     monkeypatch.setattr(training, "make", stop)
-    done = command("train", "polydigits")
-    assert done.returncode == 130
-    assert "Traceback" not in done.stderr
+    done = command("train", "polydigits", "--folder", tmp_path / "run")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "polymodal: stopped\n")
+    assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+
+
+@pytest.mark.parametrize("where", ["make", "fit"])
+def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command, tmp_path, monkeypatch, where):
+    def stop(*rows, **arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training.training, "fit", stop)
+    first = command(*TRAIN, "--folder", tmp_path)
+    monkeypatch.setattr(training if where == "make" else training.training, where, stop)
+    for done in (first, command("train", "--resume", tmp_path)):
+        assert done.returncode == 130
+        assert done.stderr == f"polymodal: stopped. To go on:\npolymodal train --resume {tmp_path}\n"
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("experiment.json", {"data": 3}, "must have values by name as data; got 3"),
+        (
+            "experiment.json",
+            {"data": {"dataset": ["polydigits"]}},
+            "must have a name as data.dataset; got ['polydigits']",
+        ),
+        ("experiment.json", {"data": {"dataset": "polydigits", "arguments": [1]}}, "values by name as data.arguments"),
+        ("experiment.json", {"data": {"dataset": "x"}}, "must name a data set that can be loaded: unknown data set"),
+        (
+            "experiment.json",
+            {"data": {"dataset": "polydigits", "arguments": {"rows": "1"}}},
+            "must name a data set that can be loaded: rows of polydigits must be int; got '1'",
+        ),
+        ("history.csv", None, "history.csv must exist, for a report shows it, and does not"),
+        ("history.csv", "", "history.csv must be CSV as polymodal writes it: No columns"),
+        ("history.csv", "a,b\n1,2\n", "must have the columns epoch; it lacks epoch"),
+        ("scores.csv", "\0\n\0\0", "scores.csv must "),
+    ],
+)
+def test_a_damaged_file_of_a_run_is_named_before_anything_long(command, tmp_path, monkeypatch, file, content, said):
+    record = {"data": {"dataset": "polydigits", "arguments": {"rows": 100, "held_out_rows": 50}}}
+    for name, given in {"experiment.json": record, "history.csv": "epoch\n1\n", file: content}.items():
+        if given is not None:
+            (tmp_path / name).write_text(given if isinstance(given, str) else json.dumps(given))
+    if content is None:
+        (tmp_path / file).unlink(missing_ok=True)
+    monkeypatch.setattr(runs, "score", lambda *rows, **arguments: pytest.fail("it scores"))
+    done = command("report", tmp_path)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"polymodal: {tmp_path / file} must ")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
 
 
 def test_what_fails_for_another_reason_is_one_line_and_exit_code_1(command, monkeypatch):
@@ -232,7 +286,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--set", "epoch=3"], "unknown setting 'epoch'; nearest are epochs"),
         (["train", "polydigits", "--set", "epochs"], "a setting must be name=value"),
         (["train", "polydigits", "--set", "epochs=x"], "epochs of fit must be int; got 'x'"),
-        (["train", "polydigits", "--epochs", "0"], "epochs must be positive; got 0"),
+        (["train", "polydigits", "--epochs", "0"], "epochs must be positive"),
         (["train", "polydigits", "--beta", "1", "--set", "beta=2"], "got beta as an option and by --set"),
         (["train", "polydigits", "--device", "gpu"], "device must be one of those at hand"),
         (["train", "polydigits", "--set", "rows=105"], "rows must be a positive multiple of 10"),
@@ -240,7 +294,13 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--set", "rows=100", "--set", "heads=2"], "unknown argument of modalities 'heads'"),
         (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "mac-wae must be of sizes that layers"),
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),
-        (["train", "--resume", "nowhere"], "nowhere must be the folder of a run, with settings.yaml"),
+        (["train", "--resume", "nowhere"], "with settings.yaml; it does not exist"),
+        (["train", "--resume", "{run}/history.csv"], "with settings.yaml; it is a file"),
+        (["train", "--resume", "{run}/model"], "with settings.yaml; it holds a model alone"),
+        (["train", "--resume", "{run}", "--set", "rows=10"], "--resume goes with epochs, patience, device, "),
+        (["train", "polydigits", "--set", "network=foo", "--dry-run"], "network must be given from Python"),
+        (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a folder that can be written: "),
+        (["train", "--config", "{run}"], "must be a file that can be read: it is a folder"),
         (["train", "polydigits", "--epoch", "3"], "no such option: --epoch"),
         (["trian"], "no such command 'trian'"),
         (["report"], "missing argument 'folder'"),
@@ -257,6 +317,8 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),
         (["embed", "{run}", "--out", "x.parquet", "--given", "m7"], "unknown modality 'm7'"),
         (["embed", "{run}"], "missing option '--out'"),
+        (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; write --out codes.parquet"),
+        (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
         (["sample", "nowhere"], "it does not exist"),
         (["sample", "{run}", "--device", "tpu"], "device must be one of those at hand"),
         (["report", "{run}", "--device", "tpu"], "device must be one of those at hand"),

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import pandas as pd
 import PIL.Image
@@ -85,6 +86,29 @@ def test_a_folder_with_something_else_is_left_alone(made, tmp_path, name):
         gallery.write(out / "table.csv", made, {})
 
 
+@pytest.mark.parametrize("files", [5, [5], {"a": 1}, None])
+def test_a_damaged_record_is_named(tmp_path, files):
+    (tmp_path / "made.json").write_text(json.dumps({"files": files}))
+    with pytest.raises(ValueError, match=r"made.json must have a list of names as files; got .*; restore or remove it"):
+        gallery.refuse_foreign(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR", b'{"fit": 1}'])
+def test_codes_take_the_place_of_codes_alone(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)  # there is no run: the file is looked at before
+    (tmp_path / "mine").write_bytes(content)
+    with pytest.raises(ValueError, match="mine must be a Parquet file, for it is replaced"):
+        answers.embed(tmp_path, out=tmp_path / "mine")
+    for folder in (".", tmp_path):
+        with pytest.raises(
+            ValueError, match=r"--out must be a file, and .* is a folder; write --out .*/?codes.parquet"
+        ):
+            answers.embed(tmp_path, out=Path(folder))
+    with pytest.raises(OSError, match=r"mine must be a folder that can be written: .*; make room, .* another --out"):
+        answers.embed(tmp_path, out=tmp_path / "mine" / "x.parquet")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
 def test_the_sheet_has_a_column_for_what_is_given_made_and_true(made):
     columns = sheet(made), sheet(made._replace(given=None)), sheet(made._replace(given=None, truth=None))
     widths = [page.width for page in columns]
@@ -120,7 +144,8 @@ def run(monkeypatch):
 
 
 def test_codes_have_labels_beside_them_where_there_are_any(run, tmp_path):
-    assert answers.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"]) == (3, 1)
+    for _ in range(2):  # the second replaces the first
+        assert answers.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"]) == (3, 1)
     codes = pd.read_parquet(tmp_path / "x" / "codes.parquet")
     assert codes.columns.tolist() == ["row", "z0", "z1", "z2", "kind", "odd, name"]
     assert codes["row"].tolist() == [0, 2, 3]

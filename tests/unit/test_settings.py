@@ -118,6 +118,12 @@ def test_another_model_on_the_line_does_not_take_over_the_defaults_of_the_one_in
         ("16,32", [16, 32]),
         ("[16, 32]", [16, 32]),
         ("1e-4,2", [1e-4, 2]),
+        ("010", "010"),
+        ("1:30", "1:30"),
+        ("0x1f", "0x1f"),
+        ("1_000", "1_000"),
+        ("2024-13-45", "2024-13-45"),
+        ("-0.5", -0.5),
         ("16,", [16]),
         ("null", None),
         ("", None),
@@ -156,6 +162,11 @@ def test_values_are_yaml(text, value):
         ({"dataset": "polydigit"}, "unknown data set 'polydigit'; known are polydigits"),
         ({"dataset": 5}, "dataset must be a name; got 5"),
         ({"dataset": None}, "a data set must be named"),
+        ({"network": "foo"}, "network must be given from Python, by schema.replace(network=...); leave it out here"),
+        ({"schema": {"network": "foo"}}, "schema.network must be given from Python"),
+        ({"beta": "2024-13-45"}, "beta of mac-wae must be float; got '2024-13-45'"),
+        ({"fit": {"epochs": 3}, "fit.epochs": 4}, "a setting must be given once; got fit.epochs twice; leave one out"),
+        ({"epochs": 3, "fit": {"epochs": 4}}, "a setting must be given once; got epochs and fit.epochs; leave one out"),
         ({"model": "mac"}, "unknown model 'mac'; known are mac-"),
     ],
 )
@@ -178,6 +189,8 @@ def test_a_setting_comes_once():
         assignments(["beta=1", "beta=2"])
     with pytest.raises(ValueError, match="got beta as an option and by --set"):
         training.settle({"dataset": "polydigits", "beta": 1.0}, ["beta=2"], None, None)
+    with pytest.raises(ValueError, match=re.escape("got epochs and fit.epochs; leave one out")):
+        training.settle({"dataset": "polydigits", "epochs": 1}, ["fit.epochs=2"], None, None)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +200,10 @@ def test_a_setting_comes_once():
         (b"- 1\n- 2\n", "must hold settings, such as"),
         (b"\xff\xfe\x00", "it is no text"),
         (b"a: \x01", "must be YAML; got no text"),
+        (b"[" * 3000, "must not hold lists or sections in each other so deep"),
+        (b"a: &a [*a]", "x.yaml must be plain YAML; got what is not: Circular"),
+        (b"a: !!timestamp x", "x.yaml must be plain YAML; got what is not: "),
+        (b"fit:\n  epochs: 1\n  epochs: 2\n", "x.yaml must be YAML; got 'epochs' twice, in line 3, column 3"),
     ],
 )
 def test_a_file_that_is_no_settings(tmp_path, content, said):
@@ -194,6 +211,16 @@ def test_a_file_that_is_no_settings(tmp_path, content, said):
     with pytest.raises(ValueError, match=re.escape(said)) as error:
         read(tmp_path / "x.yaml")
     assert "\n" not in str(error.value)
+
+
+def test_text_that_looks_like_a_number_comes_back_as_text():
+    some = {"a": ["1e-4", "010", "1:30", "5", "null"], "b": [1e-4, 10, 1e22, None]}
+    assert assignments([f"name={{{dump(some)[:-1].replace(chr(10), ', ')}}}"])["name"] == some
+
+
+def test_a_folder_is_no_file_of_settings(tmp_path):
+    with pytest.raises(OSError, match="must be a file that can be read: it is a folder; name a YAML file"):
+        read(tmp_path)
 
 
 def test_an_empty_file_sets_nothing(tmp_path):
@@ -228,10 +255,24 @@ def test_what_shows_without_data_is_refused_without_data(tmp_path):
         training.check(replace(settings, fit={**settings.fit, "device": "gpu"}))
     with pytest.raises(ValueError, match="it is a file"):
         training.check(replace(settings, folder=__file__))
-    (tmp_path / "experiment.json").write_text("{}")
+    (tmp_path / "model").mkdir()
     with pytest.raises(ValueError, match="must not hold a run, and does; choose another --folder, go on with it by"):
         training.check(settings)
     training.check(settings, new=False)
+
+
+@pytest.mark.parametrize("folder", ["/proc/x", f"{__file__}/x"])
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(folder):
+    with pytest.raises(
+        OSError, match=f"{re.escape(folder)} must be a folder that can be written: .*; make room"
+    ) as said:
+        training.check(resolve({**SOME, "folder": folder}))
+    assert "\n" not in str(said.value)
+
+
+def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
+    training.check(resolve({**SOME, "folder": str(tmp_path / "a" / "b")}))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_run_goes_on_with_its_own_settings(tmp_path, monkeypatch):
@@ -254,6 +295,8 @@ def test_a_run_does_not_go_back(tmp_path):
     assert training.settle({"epochs": 3}, [], None, tmp_path).fit["epochs"] == 3
     with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
         training.settle({"epochs": 2}, [], None, tmp_path)
+    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
+        training.settle({}, ["fit.epochs=2"], None, tmp_path)
 
 
 def test_settings_that_a_run_cannot_go_on_with_leave_its_file_as_it_was(tmp_path, monkeypatch):
@@ -270,6 +313,45 @@ def test_settings_that_a_run_cannot_go_on_with_leave_its_file_as_it_was(tmp_path
     assert (tmp_path / "settings.yaml").read_text(encoding="utf-8") == training.text(settings)
 
 
+@pytest.mark.parametrize("before", [None, "epochs: 1\n"])
+@pytest.mark.parametrize(("began", "error"), [(False, RuntimeError), (False, OSError), (True, OSError)])
+def test_settings_stay_when_training_has_begun(tmp_path, monkeypatch, before, began, error):
+    path = tmp_path / "settings.yaml"
+    if before:
+        path.write_text(before)
+        (tmp_path / "experiment.json").write_text("{}")
+
+    def fail(*rows, **arguments):
+        if began:
+            (tmp_path / "experiment.json").unlink(missing_ok=True)
+            (tmp_path / "experiment.json").write_text('{"new": 1}')
+        raise error("no more")
+
+    monkeypatch.setattr(training.training, "fit", fail)
+    settings = resolve({**SOME, "folder": str(tmp_path), "latent_dim": 8})
+    data, model = training.make(settings)
+    with pytest.raises(error, match="no more"):
+        training.run(settings, data, model, resume=bool(before))
+    assert (path.read_text() if path.exists() else None) == (training.text(settings) if began else before)
+
+
+def test_settings_that_cannot_be_written_are_one_sentence(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(training.checkpoint, "write_text", full)
+    settings = resolve({**SOME, "folder": str(tmp_path), "latent_dim": 8})
+    with pytest.raises(OSError, match=f"{tmp_path} must be writable: No space left on device; make room"):
+        training.run(settings, *training.make(settings))
+
+
+@pytest.mark.parametrize("name", ["patience", "fit.patience", "save_every", "fit.epochs"])
+def test_what_may_change_when_a_run_goes_on(tmp_path, name):
+    settings = resolve({**SOME, "folder": str(tmp_path)})
+    (tmp_path / "settings.yaml").write_text(training.text(settings), encoding="utf-8")
+    assert training.settle({}, [f"{name}=90"], None, tmp_path).fit[name.removeprefix("fit.")] == 90
+
+
 @pytest.mark.parametrize(
     ("given", "assigned", "config"),
     [
@@ -280,7 +362,7 @@ def test_settings_that_a_run_cannot_go_on_with_leave_its_file_as_it_was(tmp_path
     ],
 )
 def test_nothing_else_changes_when_a_run_goes_on(tmp_path, given, assigned, config):
-    with pytest.raises(ValueError, match="--resume goes with --device and --epochs alone"):
+    with pytest.raises(ValueError, match="--resume goes with epochs, patience, device, save_every, trackers alone"):
         training.settle(given, assigned, config, tmp_path)
 
 
