@@ -61,8 +61,9 @@ class Model(nn.Module, ABC):
     """Whether the posterior is one code per row."""
     likelihood = False
     """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
-    complete = False
-    """Whether only complete rows can be trained on."""
+    rows: Literal["all", "complete"] | None = None
+    """Of a model that can be trained on complete rows only: whether to leave the others out; None of one that can
+    be trained on all."""
     seed = 0
     """Of the initial weights."""
     weight: Tensor
@@ -227,6 +228,22 @@ class Model(nn.Module, ABC):
         """
         return checkpoint.write(folder, {"model.json": self.document, "weights.safetensors": self.state_dict()})
 
+    def require_trainable(self, observed: Tensor) -> None:
+        """Refuses rows `(N, M)` bool that the model cannot be trained on.
+
+        Raises:
+            ValueError: It needs complete rows, and one is not.
+        """
+        if self.rows is None or (whole := observed.all(-1)).all():
+            return
+        row = int((~whole).nonzero()[0])
+        lacks = [name for name, has in zip(self.schema, observed[row].tolist(), strict=True) if not has]
+        raise ValueError(
+            f"{self.name} must have complete rows to train on, for its joint encoder sees all modalities at once; "
+            f"row {row} lacks {', '.join(lacks)} ({int((~whole).sum())} such rows); build it with rows='complete', "
+            "and fit leaves them out"
+        )
+
     def condition(self, observed: Tensor, given: Given) -> Tensor:
         """What each row sees, `(*, B, M)` bool: what is both given and observed.
 
@@ -301,15 +318,6 @@ class Model(nn.Module, ABC):
         for name, share in shares.items():
             if not 0 <= share <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {share}")
-
-    def _require_complete(self, batch: Rows) -> None:
-        if not (whole := batch.observed.all(-1)).all():
-            row = int((~whole).nonzero()[0])
-            lacks = [name for name, has in zip(self.schema, batch.observed[row].tolist(), strict=True) if not has]
-            raise ValueError(
-                f"{self.name} must have complete rows to train on, for its joint encoder sees all modalities at once; "
-                f"row {row} lacks {', '.join(lacks)}; pass rows='complete' to fit, which leaves such rows out"
-            )
 
     def _names(self, only: list[str] | None) -> list[str]:
         if isinstance(only, str):

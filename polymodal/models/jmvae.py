@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +33,7 @@ class JMVAE(VAE):
         alpha: Weight of the divergences from the single encoders.
         beta: Weight of all divergences; 1 in the original.
         hidden: Sizes of the hidden layers of the joint encoder.
+        rows: What `fit` trains on: "all" refuses incomplete rows, "complete" leaves them out.
         weights: See `Model`.
 
     Source: Suzuki, Nakayama and Matsuo (2017), Eq. 5 (JMVAE-kl). Given several but not all modalities the original
@@ -39,7 +41,6 @@ class JMVAE(VAE):
     """
 
     name = "jmvae"
-    complete = True
 
     def __init__(
         self,
@@ -48,11 +49,13 @@ class JMVAE(VAE):
         *,
         alpha: float = 0.1,
         beta: float = 1.0,
-        hidden: tuple[int, ...] = (512, 512),
+        hidden: Sequence[int] = (512, 512),
+        rows: Literal["all", "complete"] = "all",
         weights: Weights = "balanced",
     ) -> None:
         super().__init__(schema, latent_dim, weights)
         self.alpha, self.beta, self.hidden = alpha, beta, tuple(hidden)
+        self.rows = rows
         self._check_factors(alpha=alpha, beta=beta)
         self.joint_encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
         self.joint = mlp(len(schema) * latent_dim, hidden, 2 * latent_dim)
@@ -63,7 +66,7 @@ class JMVAE(VAE):
         Raises:
             ValueError: A row lacks a modality.
         """
-        self._require_complete(batch)
+        self.require_trainable(batch.observed)
         x = self.schema.hide(batch, self.weight.dtype)
         q = self._together(x)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,7 +58,7 @@ class Nexus(VAE):
         dropout: float = 0.2,
         squashed: bool = False,
         own: bool = True,
-        hidden: tuple[int, ...] = (512, 512),
+        hidden: Sequence[int] = (512, 512),
         weights: Weights = "balanced",
     ) -> None:
         super().__init__(schema, latent_dim, weights, code=bottom_dim)

@@ -19,6 +19,7 @@ def iwae(weights: Tensor) -> Tensor:
         log (1/K) sum_k exp, `(*)`.
 
     Example:
+        >>> import torch
         >>> iwae(torch.zeros(10, 3))
         tensor([0., 0., 0.])
 

@@ -15,7 +15,7 @@ from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
 from polymodal.training.run import Run
 from polymodal.training.schedule import Kind
-from polymodal.training.settings import check_ranges, check_rows, make_accelerator
+from polymodal.training.settings import check_ranges, check_rows, make_accelerator, trainable
 from polymodal.training.stopping import Stop
 from polymodal.training.streams import seeded
 
@@ -147,6 +147,7 @@ def fit(
     check_settings(**settings, folder=folder, resume=resume)
     for name, rows in {"train": train, "validation": validation}.items():
         check_rows(name, rows, model.schema)
+    every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
     records = Records(folder, model, train, validation, settings, resume=resume)
     accelerator = make_accelerator(device, precision, trackers, records.folder)
     model.to(accelerator.device)
@@ -159,6 +160,8 @@ def fit(
             Stop(caught=records.folder is not None) as stop,
             TrainingProgress(epochs, steps(len(train), batch_size), shown=progress) as shown,
         ):
+            if len(train) < every:
+                shown.say(f"training on the {len(train):,} complete rows of {every:,}")
             run.begin(shown)
             while not (run.over or stop.asked):
                 run.one_epoch(stop, shown)
