@@ -170,11 +170,10 @@ class Concatenated(Distribution):
         (torch.Size([4]), True)
     """
 
-    has_rsample = True
-
     def __init__(self, parts: Sequence[Distribution]) -> None:
         self.parts = list(parts)
         self.sizes = [part.event_shape[0] for part in self.parts]
+        self.has_rsample = all(part.has_rsample for part in self.parts)
         super().__init__(self.parts[0].batch_shape, torch.Size([sum(self.sizes)]), validate_args=False)
 
     @property

@@ -291,7 +291,7 @@ class Model(nn.Module, ABC):
         return cost(parameters.to(self.weight.dtype), x) * observed[:, self.schema.index(name)]
 
     def _choice(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
-        """For each row one of the modalities that it is given, `(*, B)` int64: uniform, and always the same one.
+        """For each row one of the modalities that it is given, `(*, B)` int64: uniform over rows that differ.
 
         It is drawn from the row's own values, so that it does not depend on what stands beside it.
 

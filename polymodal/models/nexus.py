@@ -111,7 +111,7 @@ class Nexus(VAE):
     def _top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
         """q(z | mean message) of codes `(B, M, E)`, over those that `(*, B, M)` bool lets be heard."""
         messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
-        share = (heard / heard.sum(-1, keepdim=True)).to(messages.dtype)
+        share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
         mean, log_variance = self.top(mean).to(self.weight.dtype).chunk(2, dim=-1)
         return DiagNormal(mean, (log_variance / 2).exp())

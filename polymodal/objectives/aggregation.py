@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import log
+
 import torch
 from torch import Tensor
 
@@ -40,7 +42,8 @@ def product(mean: Tensor, log_variance: Tensor, members: Tensor, prior: Tensor |
     log_precision = torch.where(present, log_precision, -torch.inf)
     total = log_precision.logsumexp(-2)  # (*, B, D)
     weights = (log_precision - total[..., None, :]).exp()
-    return DiagNormal((weights * means).sum(-2), (-total / 2).exp())
+    most = 0.9 * log(torch.finfo(total.dtype).max)  # beyond it a variance is 0 or infinite
+    return DiagNormal((weights * means).sum(-2), (-total.clamp(-most, most) / 2).exp())
 
 
 def stratify(allowed: Tensor) -> Tensor:
