@@ -74,6 +74,8 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
         raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
     check_arguments(arguments, [known for known in inspect.signature(make).parameters if known != "schema"], name)
     check_types(arguments, make, name)
+    if type(seed) is bool or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(schema, **arguments)

@@ -55,8 +55,7 @@ class TrainingProgress:
     def resume(self, epoch: int, step: int) -> None:
         """A run goes on within an epoch, after so many of its steps."""
         self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
-        if epoch <= self.epochs:
-            self.say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
+        self.say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
 
     def step(self) -> None:
         """One step is done."""

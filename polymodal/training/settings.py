@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 __all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "trainable"]
 
 
+MOST = 2**63
+"""What neither a count nor a seed of PyTorch's can be, nor any sensible number."""
+
+
 def check_ranges(**settings: Any) -> None:
     """Refuses arguments of `fit` that are out of their range.
 
@@ -27,11 +31,11 @@ def check_ranges(**settings: Any) -> None:
         ValueError: Names the first of them.
     """
     for name in ("epochs", "batch_size", "learning_rate", "accumulate", "patience", "clip", "save_every"):
-        if (number := settings.get(name)) is not None and not number > 0:
-            raise ValueError(f"{name} must be positive; got {number}")
+        if (number := settings.get(name)) is not None and not 0 < number < MOST:
+            raise ValueError(f"{name} must be positive and below 2^63; got {number}")
     for name in ("weight_decay", "warmup", "learning_rate_warmup", "seed"):
-        if not settings.get(name, 0) >= 0:
-            raise ValueError(f"{name} must not be negative; got {settings[name]}")
+        if not 0 <= settings.get(name, 0) < MOST:
+            raise ValueError(f"{name} must not be negative, and be below 2^63; got {settings[name]}")
     if (decay := settings.get("ema")) is not None and not 0 < decay < 1:
         raise ValueError(f"ema must be between 0 and 1, such as 0.999; got {decay}; None averages nothing")
     if settings.get("learning_rate_warmup") and settings.get("schedule") == "plateau":
@@ -118,6 +122,8 @@ def _check_precision(device: str, precision: str | None) -> None:
 
 
 def _check_folder(folder: str | Path | None, settings: dict[str, Any]) -> None:
+    if folder is not None and (not str(folder).strip() or "\0" in str(folder)):
+        raise ValueError(f"folder must name a folder; got {folder!r}")
     for name in ("resume", "save_every", "trackers"):
         if folder is None and "folder" in settings and settings.get(name):
             raise ValueError(f"{name} needs the folder of a run; got folder=None; pass folder='runs/...'")
