@@ -13,9 +13,11 @@ from polymodal.names import unknown
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from polymodal.models import Model
     from polymodal.schema import Schema
+    from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator"]
+__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "trainable"]
 
 
 MOST = 2**63
@@ -76,6 +78,20 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
         raise ValueError(f"{name} must have rows; got none")
     if hasattr(rows, "schema"):
         schema.require(rows.schema, name)
+
+
+def trainable(model: Model, rows: Table) -> Table:
+    """Those of the rows that a model can be trained on, all of them unless it was told to leave some out.
+
+    Raises:
+        ValueError: It cannot be trained on some of them, and was not.
+    """
+    if model.rows is None or not hasattr(rows, "observed"):
+        return rows
+    if model.rows == "complete":
+        return rows.complete()
+    model.require_trainable(rows.observed)
+    return rows
 
 
 def make_accelerator(
