@@ -30,6 +30,9 @@ class Cost(ABC, str):
 
     __slots__ = ()
 
+    exact = True
+    """Whether `constant` is that of the best constant, or an estimate from the moments."""
+
     @abstractmethod
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         """The cost, `(*, N)`; finite, with finite gradients, on blanks too."""
@@ -118,6 +121,8 @@ class LaplaceCost(Scaled):
 
     __slots__ = ()
 
+    exact = False
+
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
         return total((parameters - x).abs(), x) / self.scale
 
@@ -185,6 +190,13 @@ class SquashedCrossEntropy(CrossEntropy):
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return super().distribution(parameters.sigmoid())
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        # The best scores h in [0, 1] are log p + L, clipped, where L = log sum exp h: found by iterating.
+        scores = torch.ones_like(mean)
+        for _ in range(200):
+            scores = (mean.log() + scores.logsumexp(-1, keepdim=True)).clamp(0, 1)
+        return -(mean * scores.log_softmax(-1)).sum()
 
 
 class OneHotL2(Discrete):

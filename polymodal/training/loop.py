@@ -184,7 +184,7 @@ def check_settings(**settings: Any) -> None:
         >>> check_settings(epochs=30, clip=1.0)
         >>> check_settings(epochs=0)
         Traceback (most recent call last):
-        ValueError: epochs must be positive; got 0
+        ValueError: epochs must be positive and below 2^63; got 0
     """
     check_types(settings, fit, "fit")
     check_ranges(**settings)

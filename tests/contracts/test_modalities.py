@@ -26,6 +26,21 @@ def test_there_is_an_example_of_each():
     assert EXAMPLES.keys() == MODALITIES.keys()
 
 
+def descended(modality, x, start):
+    """The best constant parameters, by gradient descent."""
+    parameters = start.clone().requires_grad_()
+    optimizer = torch.optim.LBFGS([parameters], lr=1, max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        cost = modality.cost(parameters.expand(len(x), *parameters.shape), x).mean()
+        cost.backward()
+        return cost
+
+    optimizer.step(closure)
+    return parameters.detach()
+
+
 @pytest.mark.parametrize("modality", VARIANTS)
 class TestModality:
     def test_networks_have_the_promised_shapes(self, modality):
@@ -67,15 +82,22 @@ class TestModality:
         code = x if modality.levels is None else torch.nn.functional.one_hot(x, modality.levels).double()
         torch.testing.assert_close(mean, code.mean(0))
         torch.testing.assert_close(square, code.square().mean(0))
-        parameters = {"bernoulli": mean.logit(eps=1e-12), "categorical": mean.log().clamp(min=-40)}.get(
-            getattr(modality, "cost", "l2"), mean
-        )
+        parameters = {
+            "bernoulli": lambda: mean.logit(eps=1e-12),
+            "categorical": lambda: mean.log().clamp(min=-40),
+            "categorical-squashed": lambda: descended(modality, x, mean),
+            "laplace": lambda: x.median(0).values,
+        }.get(getattr(modality, "cost", "l2"), lambda: mean)()
         costs = modality.cost(parameters.expand(200, *parameters.shape), x).mean()
-        torch.testing.assert_close(costs, modality.constant_cost(mean, square), rtol=1e-6, atol=1e-6)
-        nll = modality.nll(parameters.expand(200, *parameters.shape), x).mean()
-        free = 0.0 if modality.levels or modality.cost == "bernoulli" else math.log(2 * math.pi) / 2 * mean.numel()
-        said = modality.constant_cost(mean, square, likelihood=True)
-        torch.testing.assert_close(nll - free, said, rtol=1e-4, atol=1e-4)
+        said = modality.constant_cost(mean, square)
+        if getattr(getattr(modality, "cost", None), "exact", True):
+            torch.testing.assert_close(costs, said, rtol=1e-6, atol=1e-6)
+            nll = modality.nll(parameters.expand(200, *parameters.shape), x).mean()
+            free = 0.0 if modality.levels or modality.cost == "bernoulli" else math.log(2 * math.pi) / 2 * mean.numel()
+            said = modality.constant_cost(mean, square, likelihood=True)
+            torch.testing.assert_close(nll - free, said, rtol=1e-4, atol=1e-4)
+        else:  # moments do not tell a median
+            assert 0.5 * costs < said < 1.5 * costs
         for _ in range(20):
             other = parameters + 0.3 * torch.randn(parameters.shape)
             assert modality.cost(other.expand(200, *other.shape), x).mean() > costs
