@@ -23,8 +23,9 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-bench: .venv/.installed  ## time training steps beside the paper's plain loop, about 10 minutes
+bench: .venv/.installed  ## time training steps beside plain loops of the same models, about half an hour
 	$(BIN)/python -m benchmarks.step
+	$(BIN)/python -m benchmarks.models --budget 3
 
 check: .venv/.installed  ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

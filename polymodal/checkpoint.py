@@ -34,7 +34,7 @@ __all__ = [
     "write_text",
 ]
 
-TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}")
+TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}\.partial")
 """What `_beside` makes."""
 
 
@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 def _beside(path: Path) -> Path:
     """A hidden name that nothing has, in the same folder."""
-    return path.with_name(f".{path.name}-{uuid4().hex[:8]}")
+    return path.with_name(f".{path.name}-{uuid4().hex[:8]}.partial")
 
 
 def _flush(path: Path) -> None:

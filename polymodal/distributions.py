@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal
+from torch.distributions import (
+    Categorical,
+    Distribution,
+    Independent,
+    Laplace,
+    MixtureSameFamily,
+    Normal,
+    kl_divergence,
+    register_kl,
+)
 
-__all__ = ["DiagNormal", "Dirac"]
+__all__ = ["Concatenated", "DiagLaplace", "DiagNormal", "Dirac", "Hierarchical", "Mixture"]
+
+Size = torch.Size | list[int] | tuple[int, ...]
 
 
 class Dirac(Distribution):
@@ -80,3 +93,163 @@ class DiagNormal(Independent):
         """The same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)
         return DiagNormal(self.base_dist.mean.expand(shape), self.base_dist.stddev.expand(shape))
+
+
+class DiagLaplace(Independent):
+    """A Laplace distribution with independent elements over codes.
+
+    Its KL divergence from another one is `torch.distributions`' own, in nats, summed over D.
+
+    Arguments:
+        mean: `(*, B, D)`.
+        scale: Mean absolute deviations, `(*, B, D)`, positive.
+
+    Example:
+        >>> q, p = DiagLaplace(torch.zeros(4, 2), torch.ones(4, 2)), DiagLaplace(torch.zeros(2), torch.ones(2))
+        >>> torch.distributions.kl_divergence(q, p.expand([4]))
+        tensor([0., 0., 0., 0.])
+    """
+
+    def __init__(self, mean: Tensor, scale: Tensor) -> None:
+        super().__init__(Laplace(mean, scale, validate_args=False), 1, validate_args=False)
+
+    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagLaplace:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        shape = (*batch_shape, *self.event_shape)
+        return DiagLaplace(self.base_dist.mean.expand(shape), self.base_dist.scale.expand(shape))
+
+
+class Mixture(MixtureSameFamily):
+    """A uniform mixture of those of a row's components that it has.
+
+    Arguments:
+        components: Batch shape `(*, B, S)`, event shape `(D,)`.
+        present: Which of them a row has, `(*, B, S)` bool, something in every row.
+        chosen: Which component stands for a row, `(*, B)` int64: its mean is the row's point answer, for the mean
+            of the mixture lies where there may be no mass at all.
+
+    Example:
+        >>> means = torch.tensor([[[-5.0], [5.0], [9.0]]])
+        >>> components = DiagNormal(means, torch.ones_like(means))
+        >>> q = Mixture(components, torch.tensor([[True, True, False]]), torch.tensor([1]))
+        >>> q.mean, q.variance
+        (tensor([[5.]]), tensor([[26.]]))
+    """
+
+    def __init__(self, components: Distribution, present: Tensor, chosen: Tensor) -> None:
+        logits = torch.zeros_like(components.mean[..., 0]).masked_fill(~present, -torch.inf)
+        super().__init__(Categorical(logits=logits, validate_args=False), components, validate_args=False)
+        self.chosen = chosen
+
+    @property
+    def mean(self) -> Tensor:
+        """The chosen component's mean, `(*, B, D)`."""
+        means = self.component_distribution.mean
+        index = self.chosen[..., None, None].expand(*means.shape[:-2], 1, means.shape[-1])
+        return means.gather(-2, index).squeeze(-2)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the whole mixture, `(*, B, D)`."""
+        share = self.mixture_distribution.probs[..., None]
+        means = self.component_distribution.mean
+        center = (share * means).sum(-2, keepdim=True)
+        return (share * (self.component_distribution.variance + (means - center).square())).sum(-2)
+
+
+class Concatenated(Distribution):
+    """Independent codes, one after the other.
+
+    Arguments:
+        parts: Distributions of one batch shape `(*, B)`, with event shapes `(D_i,)`.
+
+    Example:
+        >>> one = DiagNormal(torch.zeros(4, 2), torch.ones(4, 2))
+        >>> q = Concatenated([one, one])
+        >>> q.event_shape, torch.allclose(q.log_prob(q.mean), 2 * one.log_prob(one.mean))
+        (torch.Size([4]), True)
+    """
+
+    def __init__(self, parts: Sequence[Distribution]) -> None:
+        self.parts = list(parts)
+        self.sizes = [part.event_shape[0] for part in self.parts]
+        self.has_rsample = all(part.has_rsample for part in self.parts)
+        super().__init__(self.parts[0].batch_shape, torch.Size([sum(self.sizes)]), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """`(*, B, D)`."""
+        return torch.cat([part.mean for part in self.parts], dim=-1)
+
+    @property
+    def variance(self) -> Tensor:
+        """`(*, B, D)`."""
+        return torch.cat([part.variance for part in self.parts], dim=-1)
+
+    def rsample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`(*sample_shape, *, B, D)`, with gradients where every part has them."""
+        return torch.cat([part.rsample(torch.Size(sample_shape)) for part in self.parts], dim=-1)
+
+    def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`(*sample_shape, *, B, D)`, without gradients."""
+        return torch.cat([part.sample(torch.Size(sample_shape)) for part in self.parts], dim=-1)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """In nats, `(*sample_shape, *, B)`."""
+        pieces = value.split(self.sizes, dim=-1)
+        return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+
+    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Concatenated:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        return Concatenated([part.expand(torch.Size(batch_shape)) for part in self.parts])
+
+
+@register_kl(Concatenated, Concatenated)
+def _kl_concatenated(p: Concatenated, q: Concatenated) -> Tensor:
+    return torch.stack([kl_divergence(a, b) for a, b in zip(p.parts, q.parts, strict=True)]).sum(0)
+
+
+class Hierarchical(Distribution):
+    """A code on top, and codes below that are either a row's own or what the one on top makes of them.
+
+    The code is one vector, `[top, below_1, .., below_M]`.
+
+    Arguments:
+        top: Batch shape `(*, B)`, event shape `(D,)`.
+        own: Of what a row has below: batch shape `(*, B, M)`, event shape `(E,)`.
+        has: Which of them it has, `(*, B, M)` bool; the others follow from the top.
+        make: From codes on top `(*, B, D)` to codes below `(*, B, M, E)`.
+
+    Example:
+        >>> zeros = torch.zeros(4, 3, 2)
+        >>> below = DiagNormal(zeros, zeros + 1)
+        >>> top = DiagNormal(torch.ones(4, 2), torch.ones(4, 2))
+        >>> has = torch.tensor([True, False, False]).expand(4, 3)
+        >>> Hierarchical(top, below, has, lambda z: z[..., None, :].expand(*z.shape[:-1], 3, 2)).mean[0]
+        tensor([1., 1., 0., 0., 1., 1., 1., 1.])
+    """
+
+    def __init__(self, top: Distribution, own: Distribution, has: Tensor, make: Callable[[Tensor], Tensor]) -> None:
+        self.top, self.own, self.has, self.make = top, own, has, make
+        size = top.event_shape[0] + own.batch_shape[-1] * own.event_shape[0]
+        super().__init__(top.batch_shape, torch.Size([size]), validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """At the top's mean, `(*, B, code)`."""
+        return self._below(self.top.mean, self.own.mean)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of the top and of a row's own codes; 0 of what follows from the top, given the top. `(*, B, code)`."""
+        below = torch.where(self.has[..., None], self.own.variance, 0.0)
+        return torch.cat([self.top.variance, below.flatten(-2)], dim=-1)
+
+    def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`(*sample_shape, *, B, code)`."""
+        shape = torch.Size(sample_shape)
+        return self._below(self.top.sample(shape), self.own.sample(shape))
+
+    def _below(self, top: Tensor, own: Tensor) -> Tensor:
+        below = torch.where(self.has[..., None], own, self.make(top))
+        return torch.cat([top, below.flatten(-2)], dim=-1)

@@ -104,6 +104,19 @@ class Table:
             batch = Batch({**batch.values, **drawn}, batch.observed)
             yield batch if device is None else batch.to(device)
 
+    def complete(self) -> Table:
+        """The rows that have every modality.
+
+        Raises:
+            ValueError: None has.
+        """
+        whole = self.observed.all(1)
+        if not whole.any():
+            raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
+        values = {name: value[whole] for name, value in self.values.items()}
+        choices = {name: value[whole] for name, value in self.alternatives.items()}
+        return Table(values, self.observed[whole], self.schema, choices, {**self.source, "rows": "complete"})
+
     def fingerprint(self) -> str:
         """A hash of what the rows have, and of their schema; not of what lies under False."""
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)

@@ -28,7 +28,7 @@ class Audio(Costed):
         frames: Steps in time.
         mels: Bands of frequency.
         widths: Channels of the convolutions: the first over all mels, each further one halves time.
-        cost: "gaussian" (of variance 1), "bernoulli" or "l2" (the paper's).
+        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli"; or "l2" (the paper's).
 
     Example:
         >>> sound = Audio(32, 128)

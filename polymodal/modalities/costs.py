@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, overload
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.distributions import Bernoulli, Categorical, Distribution, Normal
+from torch.distributions import Bernoulli, Categorical, Distribution, Laplace, Normal
 
 if TYPE_CHECKING:
     from polymodal.modalities.base import Modality
@@ -63,6 +63,17 @@ class Cost(ABC, str):
         return self.constant(mean, square)
 
 
+class Scaled(Cost):
+    """A cost whose likelihood has a scale, 1 unless the name says another: "gaussian(0.5)"."""
+
+    __slots__ = ()
+
+    @property
+    def scale(self) -> float:
+        """Of the likelihood, in the units of the values."""
+        return float(self.partition("(")[2].rstrip(")") or 1)
+
+
 class L2(Cost):
     """`l2`: the squared error, summed. Its likelihood is Normal of variance 1."""
 
@@ -84,16 +95,41 @@ class L2(Cost):
         return (square - mean.square()).sum() / 2
 
 
-class Gaussian(L2):
-    """`gaussian`: -log of a Normal of variance 1 less its constant, which is half the squared error."""
+class Gaussian(Scaled):
+    """`gaussian`, `gaussian(s)`: -log of a Normal of standard deviation s less its constant."""
 
     __slots__ = ()
 
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
-        return super().__call__(parameters, x) / 2
+        return total((parameters - x).square(), x) / (2 * self.scale**2)
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        return Normal(parameters, self.scale, validate_args=False)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return total(((parameters - x) / self.scale).square() / 2 + log(2 * pi) / 2 + log(self.scale), x)
 
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        return self.nll_constant(mean, square)
+        return (square - mean.square()).sum() / (2 * self.scale**2)
+
+
+class LaplaceCost(Scaled):
+    """`laplace`, `laplace(s)`: -log of a Laplace distribution of scale s less its constant."""
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return total((parameters - x).abs(), x) / self.scale
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        return Laplace(parameters, self.scale, validate_args=False)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return total((parameters - x).abs() / self.scale + log(2 * self.scale), x)
+
+    def constant(self, mean: Tensor, square: Tensor) -> Tensor:
+        # The mean absolute deviation of a Gaussian of this variance: moments do not tell that of the values.
+        return (2 / pi * (square - mean.square()).clamp(min=0)).sqrt().sum() / self.scale
 
 
 class Binary(Cost):
@@ -136,6 +172,21 @@ class CrossEntropy(Discrete):
         return -torch.xlogy(mean, mean).sum()
 
 
+class SquashedCrossEntropy(CrossEntropy):
+    """`categorical-squashed`: `categorical` on the sigmoid of the outputs, as the paper's authors have it.
+
+    No class is ever more probable than e / (e + C - 1).
+    """
+
+    __slots__ = ()
+
+    def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
+        return super().__call__(parameters.sigmoid(), x)
+
+    def distribution(self, parameters: Tensor) -> Distribution:
+        return super().distribution(parameters.sigmoid())
+
+
 class OneHotL2(Discrete):
     """`l2` of classes: the squared error against the one-hot code, which is never built.
 
@@ -163,12 +214,17 @@ class OneHotL2(Discrete):
 
 NUMERIC: dict[str, Cost] = {
     "gaussian": Gaussian("gaussian"),
+    "laplace": LaplaceCost("laplace"),
     "bernoulli": Binary("bernoulli"),
     "l2": L2("l2"),
 }
 """Costs of modalities whose values are numbers."""
 
-DISCRETE: dict[str, Cost] = {"categorical": CrossEntropy("categorical"), "l2": OneHotL2("l2")}
+DISCRETE: dict[str, Cost] = {
+    "categorical": CrossEntropy("categorical"),
+    "categorical-squashed": SquashedCrossEntropy("categorical-squashed"),
+    "l2": OneHotL2("l2"),
+}
 """Costs of modalities whose values are classes."""
 
 
@@ -192,9 +248,19 @@ class Choice:
         return self.default if instance is None else vars(instance)["cost"]
 
     def __set__(self, instance: Modality, value: str) -> None:
-        if not (isinstance(value, str) and value in self.costs):
+        vars(instance)["cost"] = self._cost(value)
+
+    def _cost(self, value: str) -> Cost:
+        name, scaled, rest = value.partition("(") if isinstance(value, str) else (value, "", "")
+        if name not in self.costs or (scaled and not isinstance(self.costs[name], Scaled)):
             raise ValueError(f"cost must be one of {', '.join(map(repr, self.costs))}; got {value!r}")
-        vars(instance)["cost"] = self.costs[value]
+        cost = self.costs[name]
+        if not scaled:
+            return cost
+        number = rest.removesuffix(")")
+        if not (rest.endswith(")") and _positive(number)):
+            raise ValueError(f"a cost's scale must be a positive number, such as '{name}(0.5)'; got {value!r}")
+        return type(cost)(value)
 
 
 def total(cost: Tensor, x: Tensor) -> Tensor:
@@ -206,3 +272,10 @@ def pick(scores: Tensor, x: Tensor) -> Tensor:
     """The score of class x, `(*, N, ..., C) -> (*, N, ...)`; that of class 0 where x is a blank (-1)."""
     index = x.clamp(min=0).expand(scores.shape[:-1])
     return scores.gather(-1, index[..., None]).squeeze(-1)
+
+
+def _positive(number: str) -> bool:
+    try:
+        return 0 < float(number) < float("inf")
+    except ValueError:
+        return False

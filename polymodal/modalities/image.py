@@ -33,7 +33,7 @@ class Image(Costed):
         width: In pixels.
         widths: Channels of the convolutions, each of which halves both sides; by default as many as bring the
             longer side to 4 pixels: 32-64-128 for 28x28, 32-64-128-256 for 64x64, as in the paper.
-        cost: "gaussian" (of variance 1), "bernoulli" or "l2" (the paper's).
+        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli"; or "l2" (the paper's).
 
     Example:
         >>> picture = Image(3, 17, 40)

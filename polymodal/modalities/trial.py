@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from polymodal.files import DTYPES
 from polymodal.names import brief
 from polymodal.networks import evaluating
 
@@ -82,6 +83,10 @@ def _trial(network: Any, rule: str) -> Iterator[bool]:
     trying = _TRYING.get() and torch.get_default_device().type != "meta"
     with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]), _told(rule):
         yield trying
+        for name, value in network.state_dict().items():
+            if not (isinstance(value, Tensor) and value.dtype in DTYPES.values()):
+                kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
+                raise ValueError(f"its state {name!r} is {kind}, which a file of tensors cannot hold")
 
 
 @contextmanager

@@ -30,7 +30,8 @@ class Vector(Costed):
         hidden: Sizes of the hidden layers of both networks.
         activation: What ends the decoder: "linear", or "sigmoid" for values in [0, 1] (the paper's
             trajectories).
-        cost: "gaussian" (of variance 1), "bernoulli" (values in [0, 1]) or "l2" (the paper's).
+        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli" (values in [0, 1]); or "l2"
+            (the paper's).
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))

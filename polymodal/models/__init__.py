@@ -19,13 +19,31 @@ from polymodal import checkpoint
 from polymodal.modalities import Modality
 from polymodal.modalities.trial import untried
 from polymodal.models.base import FORMAT, Loss, Model
+from polymodal.models.jmvae import JMVAE
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
+from polymodal.models.mmvae import MMVAE
+from polymodal.models.mmvae_plus import MMVAEPlus
+from polymodal.models.mopoe import MoPoE
+from polymodal.models.mvae import MVAE
+from polymodal.models.mvtcae import MVTCAE
+from polymodal.models.nexus import Nexus
 from polymodal.names import brief, check_arguments, check_types, lookup
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load"]
 
-MODELS: dict[str, Callable[..., Model]] = {"m-wae": m_wae, "mac-vae": mac_vae, "mac-wae": mac_wae}
+MODELS: dict[str, Callable[..., Model]] = {
+    "jmvae": JMVAE,
+    "m-wae": m_wae,
+    "mac-vae": mac_vae,
+    "mac-wae": mac_wae,
+    "mmvae": MMVAE,
+    "mmvae-plus": MMVAEPlus,
+    "mopoe": MoPoE,
+    "mvae": MVAE,
+    "mvtcae": MVTCAE,
+    "nexus": Nexus,
+}
 """Models by the paper's names; what `build` calls with a schema."""
 
 
@@ -56,6 +74,8 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
         raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
     check_arguments(arguments, [known for known in inspect.signature(make).parameters if known != "schema"], name)
     check_types(arguments, make, name)
+    if type(seed) is bool or not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = make(schema, **arguments)

@@ -61,6 +61,9 @@ class Model(nn.Module, ABC):
     """Whether the posterior is one code per row."""
     likelihood = False
     """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
+    rows: Literal["all", "complete"] | None = None
+    """Of a model that can be trained on complete rows only: whether to leave the others out; None of one that can
+    be trained on all."""
     seed = 0
     """Of the initial weights."""
     weight: Tensor
@@ -130,6 +133,16 @@ class Model(nn.Module, ABC):
             ValueError: A row is left with nothing.
         """
 
+    def costs(self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
+        """What each modality's reconstruction costs, 0 where a row has none: `(M, *, B)`.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            z: Codes, `(*, B, code_dim)`.
+            observed: `(B, M)` bool.
+        """
+        return torch.stack([self._cost(name, p, x[name], observed) for name, p in self.emit(z).items()])
+
     @abstractmethod
     def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
         """What a training step minimises on a batch.
@@ -150,9 +163,7 @@ class Model(nn.Module, ABC):
             z: Codes, `(*, B, code_dim)`.
             only: Names; by default all.
         """
-        rows = z.flatten(0, -2)
-        outputs = {name: self.decoders[self.schema.index(name)](rows) for name in self._names(only)}
-        return {name: output.unflatten(0, z.shape[:-1]) for name, output in outputs.items()}
+        return {name: self._decoded(name, self._read(name, z)) for name in self._names(only)}
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """p(x_m | z) by name, batch shape `(*, B)`, of codes `(*, B, code_dim)`."""
@@ -217,6 +228,22 @@ class Model(nn.Module, ABC):
         """
         return checkpoint.write(folder, {"model.json": self.document, "weights.safetensors": self.state_dict()})
 
+    def require_trainable(self, observed: Tensor) -> None:
+        """Refuses rows `(N, M)` bool that the model cannot be trained on.
+
+        Raises:
+            ValueError: It needs complete rows, and one is not.
+        """
+        if self.rows is None or (whole := observed.all(-1)).all():
+            return
+        row = int((~whole).nonzero()[0])
+        lacks = [name for name, has in zip(self.schema, observed[row].tolist(), strict=True) if not has]
+        raise ValueError(
+            f"{self.name} must have complete rows to train on, for its joint encoder sees all modalities at once; "
+            f"row {row} lacks {', '.join(lacks)} ({int((~whole).sum())} such rows); build it with rows='complete', "
+            "and fit leaves them out"
+        )
+
     def condition(self, observed: Tensor, given: Given) -> Tensor:
         """What each row sees, `(*, B, M)` bool: what is both given and observed.
 
@@ -248,6 +275,49 @@ class Model(nn.Module, ABC):
                 "none of which was given"
             )
         return b
+
+    def _read(self, name: str, z: Tensor) -> Tensor:
+        """What of a code `(*, code_dim)` a modality's decoder reads: all of it, unless a model says otherwise."""
+        return z
+
+    def _decoded(self, name: str, z: Tensor) -> Tensor:
+        """A decoder's parameters `(*, ...)` of what it reads, `(*, D)`."""
+        return self.decoders[self.schema.index(name)](z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+
+    def _cost(self, name: str, parameters: Tensor, x: Tensor, observed: Tensor) -> Tensor:
+        """Of one modality, `(*, B)`. Mixed precision ends here."""
+        modality = self.schema[name]
+        cost = modality.nll if self.likelihood else modality.cost
+        return cost(parameters.to(self.weight.dtype), x) * observed[:, self.schema.index(name)]
+
+    def _choice(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
+        """For each row one of the modalities that it is given, `(*, B)` int64: uniform over rows that differ.
+
+        It is drawn from the row's own values, so that it does not depend on what stands beside it.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            b: What a row is given, `(*, B, M)` bool, something in every row.
+        """
+        total = torch.zeros(b.shape[-2:], dtype=torch.int64, device=b.device)  # (B, M)
+        for m, name in enumerate(self.schema):
+            value = x[name].float().flatten(1) if x[name].dim() > 1 else x[name].float()[:, None]
+            factors = torch.arange(1, value.shape[1] + 1, device=b.device) * 2_654_435_761 % 2**31
+            total[:, m] = (value.contiguous().view(torch.int32).long() % 65_521 * factors).sum(1) % 2**31
+        mixed = (torch.where(b, total, 0).sum(-1) * 48_271 + 11) % (2**31 - 1)  # (*, B)
+        mixed = mixed * 48_271 % (2**31 - 1)
+        wanted = mixed % b.sum(-1)
+        return (b & (b.cumsum(-1) == wanted[..., None] + 1)).int().argmax(-1)
+
+    def _check_factors(self, **factors: float) -> None:
+        for name, factor in factors.items():
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"{name} must be finite and not negative, got {factor}")
+
+    def _check_shares(self, **shares: float) -> None:
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be in [0, 1], got {share}")
 
     def _names(self, only: list[str] | None) -> list[str]:
         if isinstance(only, str):

@@ -121,7 +121,7 @@ class MAC(Model):
             shares = share.new_zeros(len(once)).index_add(0, again, share)
         posterior = self._posterior(x, once, [True] * len(self.schema))
         z = posterior.rsample()
-        costs = self._costs(x, z, batch.observed) @ shares  # (M,)
+        costs = self.costs(x, z, batch.observed).mean(-1) @ shares  # (M,)
         penalty = self.penalty(posterior, z[again], self.prior)
         penalty = penalty.to(share.dtype) @ share
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
@@ -161,23 +161,12 @@ class MAC(Model):
         with evaluating(encoder):
             return encoder(blank[None])
 
-    def _costs(self, x: dict[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
-        """Mean cost over the rows by modality and conditioning, hidden targets at 0: `(M, K)`."""
-        costs = []
-        for (name, parameters), has in zip(self.emit(z).items(), observed.unbind(-1), strict=True):
-            modality = self.schema[name]
-            cost = modality.nll if self.likelihood else modality.cost
-            c = cost(parameters.to(self.weight.dtype), x[name])  # (K, B); mixed precision ends here
-            costs.append((c * has).mean(-1))
-        return torch.stack(costs)
-
     def _check(self) -> None:
         if not 0 <= self.p0 < 1:
             raise ValueError(f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed")
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
-        if not 0 <= self.beta < float("inf"):
-            raise ValueError(f"beta must be finite and not negative, got {self.beta}")
+        self._check_factors(beta=self.beta)
         for name, choices in {
             "indices": ("per-batch", "per-sample", "exhaustive"),
             "reconstruction": ("cost", "likelihood"),

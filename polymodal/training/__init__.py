@@ -2,10 +2,12 @@
 
 from polymodal.training.balance import balance, balanced_weights, constant_costs
 from polymodal.training.loop import Fit, check_settings, fit
+from polymodal.training.records import FREE, holds_run
 from polymodal.training.settings import check_device
 from polymodal.training.stopping import Stopped
 
 __all__ = [
+    "FREE",
     "Fit",
     "Stopped",
     "balance",
@@ -14,4 +16,5 @@ __all__ = [
     "check_settings",
     "constant_costs",
     "fit",
+    "holds_run",
 ]

@@ -15,7 +15,7 @@ from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
 from polymodal.training.run import Run
 from polymodal.training.schedule import Kind
-from polymodal.training.settings import check_ranges, check_rows, make_accelerator
+from polymodal.training.settings import check_ranges, check_rows, make_accelerator, trainable
 from polymodal.training.stopping import Stop
 from polymodal.training.streams import seeded
 
@@ -145,27 +145,29 @@ def fit(
         "trackers": trackers,
     }
     check_settings(**settings, folder=folder, resume=resume)
+    settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
     for name, rows in {"train": train, "validation": validation}.items():
         check_rows(name, rows, model.schema)
-    records = Records(folder, model, train, validation, settings, resume=resume)
-    accelerator = make_accelerator(device, precision, trackers, records.folder)
-    model.to(accelerator.device)
-    if records.state is None:
-        balance(model, train)
-    run = Run(model, accelerator, train, validation, records, settings)
-    try:
-        with (
-            seeded(seed, accelerator.device),
-            Stop(caught=records.folder is not None) as stop,
-            TrainingProgress(epochs, steps(len(train), batch_size), shown=progress) as shown,
-        ):
-            run.begin(shown)
-            while not (run.over or stop.asked):
-                run.one_epoch(stop, shown)
-            if stop.asked:
-                run.leave(stop)
-    finally:
-        run.release()
+    every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
+    with Stop(caught=folder is not None) as stop:
+        records = Records(folder, model, train, validation, settings, resume=resume)
+        accelerator = make_accelerator(device, precision, trackers, records.folder)
+        model.to(accelerator.device)
+        if records.state is None:
+            balance(model, train)
+        run = Run(model, accelerator, train, validation, records, settings)
+        shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress)
+        try:
+            with seeded(run.seed, accelerator.device), shown:
+                if len(train) < every:
+                    shown.say(f"training on the {len(train):,} complete rows of {every:,}")
+                run.begin(shown)
+                while not (run.over or stop.asked):
+                    run.one_epoch(stop, shown)
+                if stop.asked:
+                    run.leave(stop)
+        finally:
+            run.release()
     return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder)
 
 

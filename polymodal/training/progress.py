@@ -55,8 +55,7 @@ class TrainingProgress:
     def resume(self, epoch: int, step: int) -> None:
         """A run goes on within an epoch, after so many of its steps."""
         self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
-        if self.shown and epoch <= self.epochs:
-            self._say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
+        self.say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
 
     def step(self) -> None:
         """One step is done."""
@@ -66,8 +65,10 @@ class TrainingProgress:
         """One epoch is done."""
         losses = f"epoch {epoch}/{self.epochs} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
-        if self.shown and not self.console.is_terminal:
-            self._say(losses + (" (best)" if best else ""))
+        if not self.console.is_terminal:
+            self.say(losses + (" (best)" if best else ""))
 
-    def _say(self, line: str) -> None:
-        self.console.print(line, soft_wrap=True, highlight=False)
+    def say(self, line: str) -> None:
+        """Something that a person should know."""
+        if self.shown:
+            self.console.print(line, soft_wrap=True, highlight=False)

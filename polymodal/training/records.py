@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.table import Table
 
-__all__ = ["Records", "State"]
+__all__ = ["FREE", "Records", "State", "holds_run"]
 
 STATE = Path("state", "state.safetensors")
 FORMAT = 1
@@ -97,8 +97,20 @@ class Records:
             except OSError as error:
                 raise self._unwritten(error) from error
 
+    def begin(self) -> None:
+        """Notes what is going to be trained, in `experiment.json`.
+
+        Raises:
+            OSError: It could not be written.
+        """
+        if self.folder is not None:
+            try:
+                checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
+            except OSError as error:
+                raise self._unwritten(error) from error
+
     def publish(self, history: list[dict[str, float]], weights: dict[str, Tensor] | None) -> None:
-        """Writes what people read: `experiment.json`, `history.csv`, and the best weights where there are new ones.
+        """Writes what people read: `history.csv`, and the best weights where there are new ones.
 
         Raises:
             OSError: They could not be written.
@@ -108,7 +120,6 @@ class Records:
         if self.folder is None:
             return
         try:
-            checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
             if history:
                 checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
             if weights is not None:
@@ -118,16 +129,16 @@ class Records:
             raise self._unwritten(error) from error
 
     def _open(self, folder: Path, *, resume: bool) -> None:
-        there = (folder / STATE).exists()
-        if not resume and (there or (folder / "experiment.json").exists()):
+        if holds_run(folder) and not resume:
             raise ValueError(
                 f"{folder} must not hold a run, and does; pass resume=True to go on with it, choose another folder, "
                 "or remove that one"
             )
-        if there:
+        if (folder / STATE).exists():
             self.state = checkpoint.read_state(folder / STATE)
             self._check(folder, self.state[1])
-        elif (folder / "experiment.json").exists():
+            self._keep_source(folder)
+        elif holds_run(folder):
             raise ValueError(f"{folder} must hold {STATE} to be resumed, and does not; choose another folder")
         try:
             checkpoint.check_writable(folder)
@@ -136,8 +147,14 @@ class Records:
         checkpoint.sweep(folder)
         checkpoint.sweep(folder / STATE.parent)
 
+    def _keep_source(self, folder: Path) -> None:
+        """What the run's first process noted of where its rows come from stays."""
+        if (folder / "experiment.json").exists():
+            noted = checkpoint.read_json(folder / "experiment.json").get("data")
+            self.experiment["data"] = {**(noted if isinstance(noted, dict) else {}), **self.experiment["data"]}
+
     def _check(self, folder: Path, document: dict[str, Any]) -> None:
-        if document.get("format") != FORMAT:
+        if type(document.get("format")) is not int or document["format"] != FORMAT:
             raise ValueError(
                 f"{folder / STATE} must be of format {FORMAT}; got {document.get('format')!r}; "
                 "if it is newer, update polymodal"
@@ -152,8 +169,13 @@ class Records:
     def _unwritten(self, error: OSError) -> OSError:
         return OSError(
             f"{self.folder} must be writable: {error.strerror or error}; what was written before is untouched; "
-            "make room or give the right to write, and resume with resume=True"
+            "make room or give the right to write, and resume the run"
         )
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a folder holds a run: its state, or a model."""
+    return (folder / STATE).exists() or (folder / "model").exists()
 
 
 def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:

@@ -141,6 +141,7 @@ class Run:
         Raises:
             ValueError: The state does not fit the run.
         """
+        self.records.begin()
         state, self.records.state = self.records.state, None
         if self.accelerator.log_with:
             self.accelerator.init_trackers("polymodal", None if state else self.settings)
@@ -156,7 +157,10 @@ class Run:
                 "resume from a copy of it, or start in another folder"
             ) from error
         self.records.publish(self.history, self.best.weights if self.best.epoch else None)
-        shown.resume(self.epoch, self.step)
+        if self.over:
+            shown.say(f"this run is over, after {len(self.history)} epochs{self._early()}")
+        else:
+            shown.resume(self.epoch, self.step)
 
     def leave(self, stop: Stop) -> None:
         """Ends before its time, at a point from which it can go on.
@@ -177,6 +181,13 @@ class Run:
         vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
+
+    def _early(self) -> str:
+        if self.epoch > self.epochs:
+            return "; more epochs make it go on"
+        return (
+            f", for the best was epoch {self.best.epoch} and patience is {self.patience}; more patience makes it go on"
+        )
 
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()

@@ -13,9 +13,15 @@ from polymodal.names import unknown
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from polymodal.models import Model
     from polymodal.schema import Schema
+    from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator"]
+__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "trainable"]
+
+
+MOST = 2**63
+"""What neither a count nor a seed of PyTorch's can be, nor any sensible number."""
 
 
 def check_ranges(**settings: Any) -> None:
@@ -25,11 +31,11 @@ def check_ranges(**settings: Any) -> None:
         ValueError: Names the first of them.
     """
     for name in ("epochs", "batch_size", "learning_rate", "accumulate", "patience", "clip", "save_every"):
-        if (number := settings.get(name)) is not None and not number > 0:
-            raise ValueError(f"{name} must be positive; got {number}")
+        if (number := settings.get(name)) is not None and not 0 < number < MOST:
+            raise ValueError(f"{name} must be positive and below 2^63; got {number}")
     for name in ("weight_decay", "warmup", "learning_rate_warmup", "seed"):
-        if not settings.get(name, 0) >= 0:
-            raise ValueError(f"{name} must not be negative; got {settings[name]}")
+        if not 0 <= settings.get(name, 0) < MOST:
+            raise ValueError(f"{name} must not be negative, and be below 2^63; got {settings[name]}")
     if (decay := settings.get("ema")) is not None and not 0 < decay < 1:
         raise ValueError(f"ema must be between 0 and 1, such as 0.999; got {decay}; None averages nothing")
     if settings.get("learning_rate_warmup") and settings.get("schedule") == "plateau":
@@ -74,6 +80,20 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
         schema.require(rows.schema, name)
 
 
+def trainable(model: Model, rows: Table) -> Table:
+    """Those of the rows that a model can be trained on, all of them unless it was told to leave some out.
+
+    Raises:
+        ValueError: It cannot be trained on some of them, and was not.
+    """
+    if model.rows is None or not hasattr(rows, "observed"):
+        return rows
+    if model.rows == "complete":
+        return rows.complete()
+    model.require_trainable(rows.observed)
+    return rows
+
+
 def make_accelerator(
     device: str, precision: str | None, trackers: Sequence[str] = (), folder: Path | None = None
 ) -> Accelerator:
@@ -102,6 +122,8 @@ def _check_precision(device: str, precision: str | None) -> None:
 
 
 def _check_folder(folder: str | Path | None, settings: dict[str, Any]) -> None:
+    if folder is not None and (not str(folder).strip() or "\0" in str(folder)):
+        raise ValueError(f"folder must name a folder; got {folder!r}")
     for name in ("resume", "save_every", "trackers"):
         if folder is None and "folder" in settings and settings.get(name):
             raise ValueError(f"{name} needs the folder of a run; got folder=None; pass folder='runs/...'")

@@ -35,7 +35,7 @@ def check_state(
         terms: Of the loss, whose sums are kept within an epoch.
 
     Raises:
-        ValueError: Names what is missing, too much, of another shape, or not finite.
+        ValueError: Names what is missing, too much, of another shape, or no number.
     """
     expected = {name: tensor for name, tensor in like.items() if not name.startswith(("optimizer/", "means/"))}
     for name in {"random/cuda"} & ({*held} ^ {*like}):  # the run has moved to another device
@@ -48,9 +48,9 @@ def check_state(
     checkpoint.check_tensors(
         path, {name: held[name] for name in held if name != "random/cuda" or name in like}, expected
     )
-    for name, tensor in held.items():
-        if not tensor.isfinite().all():
-            raise ValueError(f"{name} must be finite, and is not")
+    for name in like.keys() & held.keys():
+        if name.startswith(("model/", "best/", "average/")) and held[name].isnan().any():
+            raise ValueError(f"{name} must hold numbers, and has NaN")
 
 
 def check_document(document: Mapping[str, Any]) -> None:
@@ -72,7 +72,7 @@ def check_document(document: Mapping[str, Any]) -> None:
     rows = history if isinstance(history, list) and all(isinstance(row, dict) for row in history) else [{}]
     if any(not _number(row.get(name)) for row in rows for name in {*COLUMNS, *row}):
         raise ValueError(f"history must be a list of numbers by name, {', '.join(COLUMNS)} among them")
-    if [row["epoch"] for row in rows] != list(range(1, document["epoch"])):
+    if len(rows) != document["epoch"] - 1 or any(row["epoch"] != i for i, row in enumerate(rows, 1)):
         raise ValueError("history must have a row for each epoch before the one under way, and has not")
 
 

@@ -89,7 +89,7 @@ def test_values_of_the_document(state, tmp_path_factory, choices, value):
     attempt(path, other.read_bytes())
 
 
-@pytest.mark.parametrize("name", ["model/weight", "best/weight", "average/module.weight", "optimizer/0/exp_avg"])
+@pytest.mark.parametrize("name", ["model/weight", "best/weight", "average/module.weight"])
 def test_numbers_that_are_none(state, name, tmp_path):
     path, content = state
     path.write_bytes(content)
@@ -99,4 +99,4 @@ def test_numbers_that_are_none(state, name, tmp_path):
     tensors[name] = tensors[name] * float("nan")
     save_file(tensors, tmp_path / "a", metadata)
     error = attempt(path, (tmp_path / "a").read_bytes())
-    assert "must be finite" in str(error)
+    assert f"{name} must hold numbers, and has NaN" in str(error)

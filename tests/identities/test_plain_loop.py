@@ -145,6 +145,16 @@ def test_dropout_is_one_draw_per_row_and_none_on_the_blank():
     assert model.encoders[0].training
 
 
+@pytest.mark.parametrize("name", ["mac-wae", "mac-vae", "m-wae"])
+def test_terms_add_up_to_the_total(name, schema, complete):
+    model = build(name, schema, latent_dim=6, weights={"label": 3.0}, beta=0.7).double()
+    loss = model.loss(rows_of(schema, 6, complete=complete), progress=0.5)
+    weight = dict(zip(schema, model.weight, strict=True))
+    costs = sum(weight[key.removeprefix("cost/")] * term for key, term in loss.terms.items() if key.startswith("cost/"))
+    penalties = sum(term for key, term in loss.terms.items() if key.startswith("penalty/"))
+    torch.testing.assert_close(loss.total, costs + 0.7 * 0.5 * penalties)
+
+
 def test_five_training_steps_are_pinned(schema):
     """A change of this number is a change of every training run."""
     model = build("mac-wae", schema, latent_dim=6, draws=3, seed=1).double().train()

@@ -192,14 +192,66 @@ def test_what_people_read_is_made_anew_from_the_state(schema, tmp_path):
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     (folder / "model" / "weights.safetensors").write_bytes(b"")
     (folder / "history.csv").unlink()
-    (folder / ".history.csv-0123abcd").write_text("half")
-    (folder / "state" / ".state.safetensors-0123abcd").write_text("half")
+    (folder / ".history.csv-0123abcd.partial").write_text("half")
+    (folder / "state" / ".state.safetensors-0123abcd.partial").write_text("half")
     (folder / "notes.txt").write_text("mine")
+    (folder / ".backup-20240101").write_text("mine")
     assert_same(outcome(folder, *run(schema, folder, resume=True)), expected)
     assert {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()} == before | {
-        "notes.txt": b"mine"
+        "notes.txt": b"mine",
+        ".backup-20240101": b"mine",
     }
     assert [path.name for path in (folder / "state").iterdir()] == ["state.safetensors"]
+
+
+def test_an_early_stop_is_told_and_more_patience_goes_on(schema, tmp_path, capsys):
+    folder, early = tmp_path / "run", {"learning_rate": 0.5, "patience": 1, "epochs": 12}
+    stopped = len(run(schema, folder, **early)[1].history)
+    assert stopped < 12
+    again = run(schema, folder, resume=True, **early | {"epochs": 15, "progress": True})[1]
+    assert len(again.history) == stopped
+    said = capsys.readouterr().err
+    assert f"this run is over, after {stopped} epochs, for the best was epoch {again.best_epoch} and patience" in said
+    assert "going on" not in said
+    longer = outcome(folder, *run(schema, folder, resume=True, **early | {"patience": None}))
+    assert_same(longer, outcome(tmp_path / "whole", *run(schema, tmp_path / "whole", **early | {"patience": None})))
+
+
+def test_where_the_rows_came_from_stays_noted(schema, tmp_path):
+    noted = table(schema)
+    object.__setattr__(noted, "source", {"dataset": "mine", "command": "demo"})
+    run(schema, tmp_path / "run", train=noted, epochs=1)
+    run(schema, tmp_path / "run", epochs=2, resume=True)
+    data = json.loads((tmp_path / "run" / "experiment.json").read_text())["data"]
+    assert (data["dataset"], data["command"]) == ("mine", "demo")
+
+
+def test_a_model_without_a_state_is_not_overwritten(schema, tmp_path):
+    model, _ = run(schema, None, epochs=1)
+    model.save(tmp_path / "run" / "model")
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=r"must (not hold a run, and does|hold state/state.safetensors)"):
+            run(schema, tmp_path / "run", epochs=1, resume=resume)
+
+
+def test_a_buffer_may_be_infinite(schema, tmp_path):
+    def masked():
+        model = build("mac-wae", schema, latent_dim=4, draws=2)
+        model.encoders[1].register_buffer("mask", torch.full((2, 2), -torch.inf))
+        return model
+
+    for epochs in (1, 2):
+        rows = table(schema)
+        fit(masked(), rows, rows, epochs=epochs, batch_size=8, folder=tmp_path / "run", resume=True, progress=False)
+    assert len(pd.read_csv(tmp_path / "run" / "history.csv")) == 2
+
+
+def test_numbers_of_numpy_are_numbers(schema, tmp_path):
+    import numpy as np
+
+    _, fitted = run(schema, tmp_path / "run", epochs=np.int64(2), batch_size=np.int64(BATCH))
+    assert len(fitted.history) == 2
+    assert json.loads((tmp_path / "run" / "experiment.json").read_text())["fit"]["epochs"] == 2
 
 
 class TestAnotherExperiment:

@@ -227,13 +227,13 @@ class TestTrackers:
     [
         ({"schedule": "cosin"}, "schedule of fit must be 'constant', 'cosine', 'plateau'; got 'cosin'"),
         ({"schedule": "plateau", "learning_rate_warmup": 1}, "learning_rate_warmup goes with the schedules"),
-        ({"accumulate": 0}, "accumulate must be positive; got 0"),
+        ({"accumulate": 0}, "accumulate must be positive"),
         ({"ema": 1.0}, "ema must be between 0 and 1"),
         ({"save_every": 3}, "save_every needs the folder of a run"),
         ({"resume": True}, "resume needs the folder of a run"),
-        ({"learning_rate_warmup": -1}, "learning_rate_warmup must not be negative; got -1"),
+        ({"learning_rate_warmup": -1}, "learning_rate_warmup must not be negative"),
         ({"learning_rate_warmup": 5}, "learning_rate_warmup must be at most epochs"),
-        ({"seed": -1}, "seed must not be negative; got -1"),
+        ({"seed": -1}, "seed must not be negative"),
         ({"learning_rate": "fast"}, "learning_rate of fit must be float; got 'fast'"),
     ],
 )

@@ -49,7 +49,7 @@ class MMD(Regularizer):
         if rows < 2:
             raise ValueError(
                 "the MMD needs at least 2 rows in a batch, for it compares pairs of codes; got 1 row; "
-                "use a larger batch"
+                "use a larger batch, or more rows"
             )
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))

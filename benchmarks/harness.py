@@ -1,0 +1,173 @@
+"""What every benchmark's command is made of: its options, a bar, a table for people and JSON for programs."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from benchmarks import machine
+from benchmarks.shapes import SHAPES, Shape
+from polymodal.checkpoint import to_json, write_text
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Parser", "begin", "finish", "fused", "guarded", "listed", "measured", "settings", "shown", "table", "train"]
+
+Shown = Callable[[float], object]
+"""Told which share of a case is done, in [0, 1]."""
+
+
+class Parser(ArgumentParser):
+    """Knows the options of all benchmarks, and reports a mistake in one line, without the usage."""
+
+    def __init__(self, name: str, description: str, example: str, *, budget: float, per: str) -> None:
+        module = f"python -m benchmarks.{name}"
+        super().__init__(
+            prog=module,
+            description=description,
+            epilog=f"Example: {module} {example}",
+            formatter_class=ArgumentDefaultsHelpFormatter,
+        )
+        add = self.add_argument
+        add("--shapes", default=",".join(SHAPES), help="data sets' shapes, separated by commas")
+        add("--budget", default=budget, type=float, help=f"seconds per {per}; at least 3 pairs of steps are taken")
+        add("--threads", default=2, type=int, help="of PyTorch, on the CPU")
+        out = Path(f"benchmarks/results/{name}.json")
+        add("--out", default=out, type=Path, help="file of the numbers, as JSON")
+
+    def error(self, message: str) -> NoReturn:
+        """Raises it, for `guarded` to print."""
+        raise ValueError(message)
+
+
+def guarded(run: Callable[[], object]) -> int:
+    """Runs a command; the exit code: 2 and one line for a user's mistake."""
+    try:
+        run()
+    except KeyboardInterrupt:
+        print("benchmarks: stopped, nothing was written", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"benchmarks: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def begin(name: str, chosen: Namespace) -> dict[str, Any]:
+    """Checks what was chosen, sets the threads, and describes what is measured on."""
+    _check(name, chosen.budget, chosen.threads, chosen.out)
+    torch.set_num_threads(chosen.threads)
+    return {
+        "benchmark": name,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": machine.versions(),
+        "machine": machine.describe(),
+        "budget": chosen.budget,
+    }
+
+
+def measured(cases: Sequence[tuple[str, Callable[[Shown], dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
+    """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
+
+    Arguments:
+        cases: A name, and what measures it: `ratio` and `pairs` are among what it returns.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=len(cases))
+        for i, (name, measure) in enumerate(cases):
+            bar.update(task, description=name, completed=i)
+            case = measure(partial(_advance, bar, task, i))
+            said = f"ours is {shown(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
+            console.print(f"{i + 1}/{len(cases)} {name}: {said}", soft_wrap=True, highlight=False)
+            yield case
+
+
+def finish(document: dict[str, Any], made: Table, out: Path, *, width: int, lines: Sequence[str] = ()) -> None:
+    """Writes the numbers, and prints the table, further lines, and where the numbers are."""
+    write_text(out, to_json(document))
+    # Rich would cut rows short where a terminal is narrow, and takes 80 columns where there is none.
+    console = Console(width=max(Console().width, width))
+    console.print(made)
+    for line in [*lines, f"Numbers: {out}"]:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def table(document: dict[str, Any], left: Sequence[str], right: Sequence[str]) -> Table:
+    """An empty table of times, with headings of columns of words and of numbers, and the machine below."""
+    here = document["machine"]
+    made = Table(
+        title="Seconds per training step, and their ratio pair by pair: median (quartiles)",
+        caption=f"{here['cpu']}, {here['threads']} threads, {here['gflops']:.0f} GFLOP/s, "
+        f"copies {here['copy_gbytes']:.1f} GB/s; torch {document['versions']['torch']}",
+        box=None,
+        header_style="bold",
+    )
+    for heading in left:
+        made.add_column(heading)
+    for heading in right:
+        made.add_column(heading, justify="right", no_wrap=True)
+    return made
+
+
+def fused(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
+    """The optimiser that `polymodal.training.fit` makes."""
+    return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=1e-5, fused=True)
+
+
+def train(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
+    """The rest of a training step, once there is a loss."""
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+
+
+def settings(shape: Shape) -> dict[str, Any]:
+    """What a case's numbers depend on."""
+    return {
+        "modalities": len(shape.modalities),
+        "batch_size": shape.batch_size,
+        "latent_dim": shape.latent_dim,
+        "p0": shape.p0,
+    }
+
+
+def shown(numbers: dict[str, Any], digits: str) -> str:
+    """A median and its quartiles."""
+    return f"{numbers['median']:{digits}} ({numbers['lower']:{digits}}-{numbers['upper']:{digits}})"
+
+
+def listed(text: str) -> list[str]:
+    """Words between commas, each once."""
+    return list(dict.fromkeys(word.strip() for word in text.split(",")))
+
+
+def _advance(bar: Progress, task: TaskID, before: int, done: float) -> None:
+    bar.update(task, completed=before + done)
+
+
+def _check(name: str, budget: float, threads: int, out: Path) -> None:
+    """Refuses numbers out of range, and a file that could not be written once all is measured."""
+    if not 0 < budget < math.inf:
+        raise ValueError(f"budget must be a positive number of seconds; got {budget}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1; got {threads}")
+    if out.is_dir():
+        raise ValueError(f"out must be a file; {out} is a folder; write {out / name}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if not os.access(out.parent, os.W_OK):
+        raise ValueError(f"out must be in a folder that can be written to; {out.parent} cannot")

@@ -1,0 +1,200 @@
+"""A training step of every model beside a naive loop of the same model, in one process and in turn.
+
+Ours: `model.loss(batch)`, `backward`, and the fused Adam with the weight decay that `polymodal.training.fit` makes.
+Every encoder runs once on the batch; what several subsets, experts or draws make of it is one batched computation.
+
+The naive loop: `benchmarks.naive.loss` on a copy of the same model, `backward`, and `torch.optim.Adam` with its
+defaults, which do not decay weights: it is spared a little work. Every subset, expert or draw is a pass of its own
+that runs what it needs anew. The table says how many passes there are: where there is one, as in JMVAE, MVTCAE and
+Nexus, nothing can be shared, and what is measured is whether the library costs anything.
+
+Both take the same random rows, all complete, and in each pair of steps the same random numbers (but for dropout in
+the encoder of texts); both train. Costs are the modalities' own, weights are 1, and other arguments are the models'
+own, but for `latent_dim` and `p0`, which are the shape's: MMVAE+ shares out the size between z and u, and in Nexus
+it is that of the codes below. Last, MoPoE's step is timed beside MVTCAE's on the shape of PolyMNIST: with 31 subsets
+it is to cost at most 1.5 times as much.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from copy import deepcopy
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmarks import harness, naive
+from benchmarks.harness import Shown, fused, listed, settings, shown, train
+from benchmarks.shapes import SHAPES, Shape, rows_of
+from benchmarks.timing import interleave, spread
+from polymodal.models import MODELS, Model, build
+from polymodal.names import lookup
+from polymodal.schema import Schema
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["LIMITS", "MOST", "compare", "main", "measure", "model_of", "table"]
+
+WIDTH = 140
+"""Of the widest table, in columns."""
+
+MOST = 1.5
+"""What MoPoE's step may cost at most where MVTCAE's costs 1."""
+
+LIMITS: dict[tuple[str, str], tuple[dict[str, Any], str]] = {
+    ("mopoe", "celeba"): (
+        {"subsets": [[name] for name in SHAPES["celeba"].modalities] + [list(SHAPES["celeba"].modalities)]},
+        "of 2^41 - 1 subsets, each modality alone and all",
+    ),
+    ("mmvae", "celeba"): ({"draws": 1}, "K = 1: with 10, 26240 pictures would be decoded"),
+}
+"""Where a model cannot be measured on a shape as it is: arguments, and what the table says of them."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit code: 2 and one line for a user's mistake."""
+    return harness.guarded(lambda: _run(_parser().parse_args(arguments)))
+
+
+def _parser() -> harness.Parser:
+    parser = harness.Parser(
+        "models",
+        "Time a training step of every model beside a naive loop of the same model, on random rows.",
+        "--shapes polymnist,mhd --models mopoe,mvtcae --budget 20",
+        budget=15.0,
+        per="model and shape",
+    )
+    parser.add_argument("--models", default=",".join(MODELS), help="their names, separated by commas")
+    return parser
+
+
+def _run(chosen: Namespace) -> None:
+    shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
+    models = listed(chosen.models)
+    for name in models:
+        lookup(MODELS, name, "model")
+    document = harness.begin("models", chosen)
+    cases = [
+        (f"{shape}, {name}", partial(measure, name, shape, chosen.budget)) for shape, name in product(shapes, models)
+    ]
+    document["cases"] = list(harness.measured(cases))
+    document["mopoe_over_mvtcae"] = None
+    if "polymnist" in shapes and {"mopoe", "mvtcae"} <= set(models):
+        document["mopoe_over_mvtcae"] = compare("polymnist", chosen.budget)
+    lines = [_compared(case)] if (case := document["mopoe_over_mvtcae"]) else []
+    harness.finish(document, table(document), chosen.out, width=WIDTH, lines=lines)
+
+
+def model_of(name: str, shape: str) -> tuple[Model, str]:
+    """A model with its own costs and weights of 1 for a shape, in training mode, and a note for the table."""
+    extra, note = LIMITS.get((name, shape), ({}, ""))
+    schema = Schema(SHAPES[shape].modalities)
+    return build(name, schema, weights="sum", **_arguments(name, SHAPES[shape]), **extra).train(), note
+
+
+def _arguments(name: str, shape: Shape) -> dict[str, Any]:
+    size = shape.latent_dim
+    if name in ("mac-wae", "m-wae", "mac-vae"):
+        return {"latent_dim": size, "p0": shape.p0}
+    if name == "mmvae-plus":
+        return {"latent_dim": size // 2, "private_dim": size // 2}
+    return {"bottom_dim": size} if name == "nexus" else {"latent_dim": size}
+
+
+def measure(name: str, shape: str, budget: float, told: Shown) -> dict[str, Any]:
+    """One row of the table.
+
+    Arguments:
+        name: Of the model.
+        shape: Its name.
+        budget: Seconds, warming up among them.
+        told: Told which share of the work is done, in [0, 1].
+
+    Returns:
+        For JSON. `ours` and `naive` are seconds per step, `ratio` the loop's over ours, pair by pair; `passes` is how
+        many the loop makes, and `note` what else is to be known.
+    """
+    model, note = model_of(name, shape)
+    batch = rows_of(model.schema, SHAPES[shape].batch_size)
+    plain = deepcopy(model)
+    adam = fused(model, SHAPES[shape].learning_rate)
+    stock = torch.optim.Adam(plain.parameters(), lr=SHAPES[shape].learning_rate)
+    pairs = interleave(
+        lambda _: train(model.loss(batch).total, adam),
+        lambda _: train(naive.loss(plain, batch), stock),
+        budget=budget,
+        shown=told,
+    )
+    return {
+        "shape": shape,
+        "model": name,
+        **settings(SHAPES[shape]),
+        "passes": naive.passes(model),
+        "note": note,
+        "pairs": len(pairs),
+        "ours": spread([ours for ours, _ in pairs]),
+        "naive": spread([theirs for _, theirs in pairs]),
+        "ratio": spread([theirs / ours for ours, theirs in pairs]),
+    }
+
+
+def compare(shape: str, budget: float) -> dict[str, Any]:
+    """Steps of MoPoE and of MVTCAE in turn.
+
+    Arguments:
+        shape: Its name.
+        budget: Seconds, warming up among them.
+
+    Returns:
+        For JSON. `mopoe` and `mvtcae` are seconds per step, `ratio` the first over the second, pair by pair;
+        `subsets` is how many MoPoE has, and `at_most` what the ratio is required to be.
+    """
+    models = {name: model_of(name, shape)[0] for name in ("mopoe", "mvtcae")}
+    batch = rows_of(models["mopoe"].schema, SHAPES[shape].batch_size)
+    adam = {name: fused(model, SHAPES[shape].learning_rate) for name, model in models.items()}
+    pairs = interleave(
+        *(lambda _, name=name: train(models[name].loss(batch).total, adam[name]) for name in models), budget=budget
+    )
+    return {
+        "shape": shape,
+        "subsets": naive.passes(models["mopoe"]),
+        "at_most": MOST,
+        "pairs": len(pairs),
+        "mopoe": spread([one for one, _ in pairs]),
+        "mvtcae": spread([other for _, other in pairs]),
+        "ratio": spread([one / other for one, other in pairs]),
+    }
+
+
+def _compared(case: dict[str, Any]) -> str:
+    return (
+        f"MoPoE's step over MVTCAE's on {case['shape']}, {case['subsets']} subsets: {shown(case['ratio'], '.2f')}, "
+        f"{case['pairs']} pairs; required: at most {case['at_most']}"
+    )
+
+
+def table(document: dict[str, Any]) -> Table:
+    """What people read: a line per shape and model."""
+    headings = ("passes", "ours", "naive", "naive / ours", "pairs")
+    made = harness.table(document, ["shape", "model"], headings)
+    made.add_column("note")
+    for case in document["cases"]:
+        made.add_row(
+            case["shape"],
+            case["model"],
+            str(case["passes"]),
+            shown(case["ours"], ".3f"),
+            shown(case["naive"], ".3f"),
+            shown(case["ratio"], ".2f"),
+            str(case["pairs"]),
+            case["note"],
+        )
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,90 @@
+"""JMVAE: a joint encoder, and one per modality that learns to stand in for it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.batch import Batch
+from polymodal.distributions import DiagNormal
+from polymodal.models.base import Loss, Weights
+from polymodal.models.vae import VAE, divergence
+from polymodal.networks import mlp
+from polymodal.objectives.aggregation import product
+from polymodal.schema import Schema
+
+__all__ = ["JMVAE"]
+
+
+class JMVAE(VAE):
+    """A joint encoder q(z | x) of all modalities, towards which each q_m is drawn.
+
+    The loss is `rec + beta [ KL(q || p) + alpha sum_m KL(q || q_m) ]`. Given all modalities the joint encoder
+    answers, else the product of those given, without a prior expert. The joint encoder needs complete rows:
+    incomplete ones cannot be trained on.
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the code.
+        alpha: Weight of the divergences from the single encoders.
+        beta: Weight of all divergences; 1 in the original.
+        hidden: Sizes of the hidden layers of the joint encoder.
+        rows: What `fit` trains on: "all" refuses incomplete rows, "complete" leaves them out.
+        weights: See `Model`.
+
+    Source: Suzuki, Nakayama and Matsuo (2017), Eq. 5 (JMVAE-kl). Given several but not all modalities the original
+    trains a further encoder; the product in its place is that of Vedantam et al. (2018).
+    """
+
+    name = "jmvae"
+
+    def __init__(
+        self,
+        schema: Schema,
+        latent_dim: int = 64,
+        *,
+        alpha: float = 0.1,
+        beta: float = 1.0,
+        hidden: Sequence[int] = (512, 512),
+        rows: Literal["all", "complete"] = "all",
+        weights: Weights = "balanced",
+    ) -> None:
+        super().__init__(schema, latent_dim, weights)
+        self.alpha, self.beta, self.hidden = alpha, beta, tuple(hidden)
+        self.rows = rows
+        self._check_factors(alpha=alpha, beta=beta)
+        self.joint_encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
+        self.joint = mlp(len(schema) * latent_dim, hidden, 2 * latent_dim)
+
+    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+        """Eq. 5 on a batch of complete rows, see `Model.loss`.
+
+        Raises:
+            ValueError: A row lacks a modality.
+        """
+        self.require_trainable(batch.observed)
+        x = self.schema.hide(batch, self.weight.dtype)
+        q = self._together(x)
+        costs = self.costs(x, q.rsample(), batch.observed).mean(-1)
+        experts = self._apart(q, *self._experts(x)).sum(-1).mean()
+        prior = divergence(q, self.prior).mean()
+        total = self.weight @ costs + self.beta * progress * (prior + self.alpha * experts)
+        return self._loss(costs, {"experts": experts, "kl": prior}, total)
+
+    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        apart = product(*self._experts(x), b)
+        whole = b.all(-1, keepdim=True)
+        if not whole.any():
+            return apart
+        joint = self._together(x)
+        return DiagNormal(torch.where(whole, joint.mean, apart.mean), torch.where(whole, joint.stddev, apart.stddev))
+
+    def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
+        """q(z | x) of complete rows, `(B, *shape)` by name."""
+        features = [encoder(x[name]) for name, encoder in zip(self.schema, self.joint_encoders, strict=True)]
+        mean, log_variance = self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1)
+        return DiagNormal(mean, (log_variance / 2).exp())

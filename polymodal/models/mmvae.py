@@ -1,0 +1,69 @@
+"""MMVAE: a mixture of experts under importance-weighted bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.batch import Batch
+from polymodal.models.base import Loss, Weights
+from polymodal.models.mixture import Estimator, Family, MixtureVAE, located
+from polymodal.schema import Schema
+
+__all__ = ["MMVAE"]
+
+
+class MMVAE(MixtureVAE):
+    """The mixture q(z | x) = (1/M) sum_m q_m, trained on one importance-weighted bound per expert.
+
+    With K draws z_mk from each q_m, from all of which every modality is decoded, and
+    `lw_mk = sum_n w_n log p(x_n | z_mk) + log p(z_mk) - log (1/M) sum_n q_n(z_mk)`, the loss is
+    `-(1/M) sum_m log (1/K) sum_k exp lw_mk`. A row that lacks modalities has the mixture of those that it has. The
+    penalty's warm-up scales log p(z) - log q(z).
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the code.
+        draws: Per expert, K.
+        family: Of posteriors and prior: "laplace", whose prior's scales are learned, or "normal".
+        estimator: Of the bound's gradient: "dreg" or "iwae".
+        weights: See `Model`.
+
+    Source: Shi et al. (2019), Eq. 3-4 and the authors' code.
+    """
+
+    name = "mmvae"
+
+    def __init__(
+        self,
+        schema: Schema,
+        latent_dim: int = 64,
+        *,
+        draws: int = 10,
+        family: Family = "laplace",
+        estimator: Estimator = "dreg",
+        weights: Weights = "balanced",
+    ) -> None:
+        super().__init__(schema, latent_dim, draws, family, estimator, weights)
+        self.prior_logits = nn.Parameter(torch.zeros(latent_dim)) if family == "laplace" else None
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z), on the model's device and in its dtype."""
+        return located(self.weight.new_zeros(self.latent_dim), self.prior_logits, self.family)
+
+    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+        """The bounds on a batch, see `Model.loss`."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        mean, raw = self._experts(x)
+        z = self._sampled(mean, raw)
+        mean, raw = self._weighing(mean, raw)
+        q = self._mixture(mean, raw, batch.observed)
+        costs = self.costs(x, z, batch.observed)
+        return self._bounds(costs, {"kl": q.log_prob(z) - self.prior.log_prob(z)}, progress, [z], batch.observed)
+
+    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        return self._mixture(*self._experts(x), b, self._choice(x, b))

@@ -1,0 +1,131 @@
+"""MMVAE+: a mixture of experts with a private code per modality beside the shared one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.batch import Batch
+from polymodal.distributions import Concatenated, DiagLaplace, DiagNormal
+from polymodal.models.base import Loss, Weights
+from polymodal.models.mixture import Estimator, Family, MixtureVAE, located
+from polymodal.schema import Schema
+
+__all__ = ["MMVAEPlus"]
+
+
+class MMVAEPlus(MixtureVAE):
+    """A mixture of experts in which each modality m has a private code u_m beside the shared z.
+
+    Its decoder reads [z, u_m]. What m says of the others is decoded from z and from draws v_n of auxiliary priors
+    r_n, which are used in training alone:
+    `lw_mk = w_m log p(x_m | z, u) + sum_{n != m} w_n log p(x_n | z, v_n)
+    + beta [ log p(z) + log p(u) - log (1/M) sum_n q(z | x_n) - log q(u | x_m) ]`.
+
+    The code is [z, u_1, .., u_M]; of what is not given u_n comes from the prior.
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the shared code D.
+        private_dim: Size of each private code.
+        beta: Weight of the densities of the codes.
+        draws: Per expert, K.
+        family: Of posteriors, priors and auxiliary priors, "laplace" or "normal".
+        estimator: Of the bound's gradient: "dreg" or "iwae".
+        weights: See `Model`.
+
+    Source: Palumbo, Daunhawer and Vogt (2023), Eq. 4 and 6.
+    """
+
+    name = "mmvae-plus"
+
+    def __init__(
+        self,
+        schema: Schema,
+        latent_dim: int = 32,
+        *,
+        private_dim: int = 32,
+        beta: float = 2.5,
+        draws: int = 1,
+        family: Family = "laplace",
+        estimator: Estimator = "dreg",
+        weights: Weights = "balanced",
+    ) -> None:
+        if private_dim < 1:
+            raise ValueError(f"private_dim must be at least 1, got {private_dim}")
+        super().__init__(schema, latent_dim, draws, family, estimator, weights, code=latent_dim + private_dim)
+        self.private_dim, self.beta = private_dim, beta
+        self._check_factors(beta=beta)
+        self.auxiliary = nn.Parameter(torch.zeros(len(schema), private_dim))
+        """What the scales of r_n are made of, `(M, private_dim)`."""
+
+    @property
+    def code_dim(self) -> int:
+        """Of the shared code and all private ones."""
+        return self.latent_dim + len(self.schema) * self.private_dim
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z) p(u_1) .. p(u_M)."""
+        return Concatenated([self._standard(self.latent_dim)] + [self._standard(self.private_dim)] * len(self.schema))
+
+    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+        """The bounds on a batch, see `Model.loss`."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        mean, raw, own, own_raw = self._parts(x)
+        z, u = self._sampled(mean, raw), self._sampled(own, own_raw)  # (K, M, B, D), (K, M, B, private)
+        costs = self._crossed(x, z, u, batch.observed)
+        mean, raw, own, own_raw = self._weighing(mean, raw, own, own_raw)
+        q, q_own = self._mixture(mean, raw, batch.observed), located(own, own_raw, self.family)
+        own_density = q_own.log_prob(u.movedim(1, 2)).movedim(2, 1)
+        penalties = {
+            "kl": q.log_prob(z) - self._standard(self.latent_dim).log_prob(z),
+            "private": own_density - self._standard(self.private_dim).log_prob(u),
+        }
+        return self._bounds(costs, penalties, self.beta * progress, [z, u], batch.observed)
+
+    def _crossed(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
+        """Costs `(N, K, M, B)` of modality n from the codes of expert m: its own u for n = m, a draw of r_n else."""
+        auxiliary = located(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
+        v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
+        mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
+        codes = [torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n in range(len(self.schema))]
+        return torch.stack(
+            [
+                self._cost(name, self._decoded(name, code), x[name], observed)
+                for name, code in zip(self.schema, codes, strict=True)
+            ]
+        )
+
+    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        mean, raw, own, own_raw = self._parts(x)
+        standard = self._standard(self.private_dim)
+        private = [
+            _either(b[..., m], located(own[:, m], own_raw[:, m], self.family), standard)
+            for m in range(len(self.schema))
+        ]
+        return Concatenated([self._mixture(mean, raw, b, self._choice(x, b)), *private])
+
+    def _parts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Means and raw scales of the shared codes, then of the private ones, `(B, M, *)` each."""
+        sizes = [self.latent_dim, self.private_dim]
+        (mean, own), (raw, own_raw) = (part.split(sizes, dim=-1) for part in self._experts(x))
+        return mean, raw, own, own_raw
+
+    def _read(self, name: str, z: Tensor) -> Tensor:
+        """The shared code and the modality's own."""
+        start = self.latent_dim + self.schema.index(name) * self.private_dim
+        return torch.cat([z[..., : self.latent_dim], z[..., start : start + self.private_dim]], dim=-1)
+
+    def _standard(self, size: int) -> DiagLaplace | DiagNormal:
+        return located(self.weight.new_zeros(size), None, self.family)
+
+
+def _either(chosen: Tensor, one: DiagLaplace | DiagNormal, other: DiagLaplace | DiagNormal) -> Distribution:
+    """The one where `(*, B)` bool says so, else the other, of the same family."""
+    a, b = one.base_dist, other.base_dist
+    mean, scale = (torch.where(chosen[..., None], getattr(a, n), getattr(b, n)) for n in ("loc", "scale"))
+    return type(one)(mean, scale)

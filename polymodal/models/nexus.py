@@ -1,0 +1,140 @@
+"""Nexus: a hierarchy, whose top knows of the modalities by messages from below."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.batch import Batch
+from polymodal.distributions import DiagNormal, Hierarchical
+from polymodal.models.base import Loss, Weights
+from polymodal.models.vae import VAE, divergence
+from polymodal.networks import mlp
+from polymodal.schema import Schema
+
+__all__ = ["Nexus"]
+
+
+class Nexus(VAE):
+    """A hierarchy: a VAE per modality, and one on top of them.
+
+    The code below of modality m is z_m. Messages f_m(z_m) are averaged over the modalities; the code z on top is
+    encoded from their mean and made to give the z_m back. The top gives the encoders below no gradient:
+    `sum_m [ -w_m log p(x_m | z_m) + bottom_beta KL(q_m || p) ] + sum_m -log N(sg z_m; h_m(z), 1) + beta KL(q || p)`.
+
+    The code is [z, z_1, .., z_M]; of what is not given, z_m is h_m(z).
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the code on top.
+        bottom_dim: Size of each code below.
+        message_dim: Size of a message; 10 in the paper's setting.
+        beta: Weight of the divergence on top.
+        bottom_beta: Weight of those below.
+        dropout: Probability, per row, that only a uniform number 1..M-1 of messages is kept in training; 0 in the
+            paper's setting.
+        squashed: Whether h_m ends in a sigmoid, the paper's setting.
+        own: Whether what is given is decoded from its own z_m; the paper's setting decodes all through h_m(z).
+        hidden: Sizes of the hidden layers of f_m and of the encoder on top; h_m has the first of them.
+        weights: See `Model`.
+
+    Source: Vasco et al. (2022), Eq. 3-6 and forced perceptual dropout.
+    """
+
+    name = "nexus"
+
+    def __init__(
+        self,
+        schema: Schema,
+        latent_dim: int = 32,
+        *,
+        bottom_dim: int = 64,
+        message_dim: int = 512,
+        beta: float = 1.0,
+        bottom_beta: float = 1.0,
+        dropout: float = 0.2,
+        squashed: bool = False,
+        own: bool = True,
+        hidden: Sequence[int] = (512, 512),
+        weights: Weights = "balanced",
+    ) -> None:
+        super().__init__(schema, latent_dim, weights, code=bottom_dim)
+        self.bottom_dim, self.message_dim, self.beta, self.bottom_beta = bottom_dim, message_dim, beta, bottom_beta
+        self.dropout, self.squashed, self.own, self.hidden = dropout, squashed, own, tuple(hidden)
+        self._check_factors(beta=beta, bottom_beta=bottom_beta)
+        self._check_shares(dropout=dropout)
+        self.messages = nn.ModuleList(mlp(bottom_dim, hidden, message_dim) for _ in schema)
+        self.top = mlp(message_dim, hidden, 2 * latent_dim)
+        ends = [nn.Sigmoid()] if squashed else []
+        self.below = nn.ModuleList(nn.Sequential(*mlp(latent_dim, hidden[:1], bottom_dim), *ends) for _ in schema)
+
+    @property
+    def code_dim(self) -> int:
+        """Of the code on top and all below."""
+        return self.latent_dim + len(self.schema) * self.bottom_dim
+
+    @property
+    def prior(self) -> Distribution:
+        """p(z) on top, and what follows from it below."""
+        zeros = self.weight.new_zeros(len(self.schema), self.bottom_dim)
+        none = torch.zeros(len(self.schema), dtype=torch.bool, device=zeros.device)
+        return Hierarchical(self._standard(self.latent_dim), DiagNormal(zeros, zeros + 1), none, self._below)
+
+    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+        """Both levels on a batch, see `Model.loss`."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        has = batch.observed
+        below = self._bottom(x)
+        z_below = below.rsample()  # (B, M, E)
+        top = self._top(z_below.detach(), self._heard(has))
+        z = top.rsample()
+        bottom_kl = (divergence(below, self._standard(self.bottom_dim)) * has).sum(-1).mean()
+        made = DiagNormal(self._below(z), torch.ones_like(z_below)).log_prob(z_below.detach())  # (B, M)
+        back, kl = -(made * has).sum(-1).mean(), divergence(top, self._standard(self.latent_dim)).mean()
+        costs = self.costs(x, torch.cat([z, z_below.flatten(1)], dim=1), has).mean(-1)
+        total = self.weight @ costs + back + progress * (self.bottom_beta * bottom_kl + self.beta * kl)
+        return self._loss(costs, {"bottom": bottom_kl, "back": back, "kl": kl}, total)
+
+    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        below = self._bottom(x)
+        own = below.expand(b.shape)
+        has = b if self.own else torch.zeros_like(b)
+        return Hierarchical(self._top(below.mean, b), own, has, self._below)
+
+    def _bottom(self, x: Mapping[str, Tensor]) -> DiagNormal:
+        mean, log_variance = self._experts(x)
+        return DiagNormal(mean, (log_variance / 2).exp())
+
+    def _top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
+        """q(z | mean message) of codes `(B, M, E)`, over those that `(*, B, M)` bool lets be heard."""
+        messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
+        share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
+        mean = torch.einsum("...bm,bmf->...bf", share, messages)
+        mean, log_variance = self.top(mean).to(self.weight.dtype).chunk(2, dim=-1)
+        return DiagNormal(mean, (log_variance / 2).exp())
+
+    def _read(self, name: str, z: Tensor) -> Tensor:
+        """The modality's code below."""
+        start = self.latent_dim + self.schema.index(name) * self.bottom_dim
+        return z[..., start : start + self.bottom_dim]
+
+    def _below(self, z: Tensor) -> Tensor:
+        """What the top makes of the codes below, `(*, B, D) -> (*, B, M, E)`."""
+        return torch.stack([h(z) for h in self.below], dim=-2).to(z.dtype)
+
+    def _heard(self, has: Tensor) -> Tensor:
+        """Whose messages are heard in training, `(B, M)` bool, something in every row."""
+        if not self.training or not self.dropout:
+            return has
+        rank = torch.where(has, torch.rand(has.shape, device=has.device), 2.0).argsort(-1).argsort(-1)
+        count = has.sum(-1)
+        kept = 1 + (torch.rand(len(has), device=has.device) * (count - 1)).long()  # 1..count - 1
+        dropped = torch.rand(len(has), device=has.device) < self.dropout
+        return has & (~dropped[:, None] | (rank < kept.clamp(min=1)[:, None]))
+
+    def _standard(self, size: int) -> DiagNormal:
+        zeros = self.weight.new_zeros(size)
+        return DiagNormal(zeros, zeros + 1)

@@ -1,0 +1,73 @@
+"""What variational autoencoders with an encoder per modality have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, kl_divergence
+
+from polymodal.batch import Rows
+from polymodal.distributions import DiagNormal
+from polymodal.models.base import Given, Loss, Model, Weights
+from polymodal.networks import mlp
+from polymodal.objectives.aggregation import product
+from polymodal.schema import Schema
+
+__all__ = ["VAE", "divergence", "head"]
+
+
+class VAE(Model):
+    """A model whose encoders each say what one modality knows of the code: q_m(z | x_m), a Gaussian.
+
+    A subclass says how these are put together, and what is minimised. What a row lacks takes no part in either.
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the code D.
+        weights: See `Model`.
+        code: Size of what a decoder reads; by default D.
+    """
+
+    likelihood = True
+
+    def __init__(self, schema: Schema, latent_dim: int, weights: Weights, code: int | None = None) -> None:
+        super().__init__(schema, latent_dim, weights)
+        self.encoders = nn.ModuleList(modality.build_encoder(2 * (code or latent_dim)) for modality in schema.values())
+        self.decoders = nn.ModuleList(modality.build_decoder(code or latent_dim) for modality in schema.values())
+
+    def encode(self, batch: Rows, given: Given = None) -> Distribution:
+        """q(z | x_V), see `Model.encode`."""
+        b = self.condition(batch.observed, given)
+        return self._posterior(self.schema.hide(batch, self.weight.dtype), b)
+
+    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        """q(z | x_V) of prepared values `(B, *shape)`, where `(*, B, M)` bool says what is in V."""
+        return product(*self._experts(x), b)
+
+    def _experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Means and log-variances of every q_m, `(B, M, D)` each; of what a row lacks they stand for nothing."""
+        outputs = [encoder(x[name]) for name, encoder in zip(self.schema, self.encoders, strict=True)]
+        mean, log_variance = torch.stack(outputs, dim=1).to(self.weight.dtype).chunk(2, dim=-1)
+        return mean, log_variance
+
+    def _apart(self, q: Distribution, mean: Tensor, log_variance: Tensor) -> Tensor:
+        """KL(q || q_m) of a Gaussian `(B, D)` from every expert, `(B, M)`."""
+        every = DiagNormal(q.mean[:, None].expand_as(mean), q.stddev[:, None].expand_as(mean))
+        return kl_divergence(every, DiagNormal(mean, (log_variance / 2).exp()))
+
+    def _loss(self, costs: Tensor, penalties: Mapping[str, Tensor], total: Tensor) -> Loss:
+        """With mean costs `(M,)` and penalties by name for the log."""
+        terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
+        return Loss(total, terms | {f"penalty/{name}": value for name, value in penalties.items()})
+
+
+def divergence(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q || p) in nats, `(*, B)`; p is broadcast to the rows of q."""
+    return kl_divergence(q, p.expand(q.batch_shape))
+
+
+def head(features: int, hidden: list[int], latent_dim: int) -> nn.Sequential:
+    """A network to a mean and a log-variance, `(*, features) -> (*, 2 latent_dim)`."""
+    return mlp(features, hidden, 2 * latent_dim)

@@ -1,0 +1,88 @@
+"""The loops that every model's steps are timed beside do the work that ours do, and ours share what they repeat."""
+
+from collections import Counter
+
+import pytest
+import torch
+from conftest import EXAMPLES, rows_of
+
+from benchmarks import naive
+from benchmarks.models import LIMITS, SHAPES, model_of
+from polymodal.models import MODELS, build
+from polymodal.schema import Schema
+
+VARIANTS = [
+    ("jmvae", {"alpha": 0.6, "beta": 0.7}),
+    ("mac-vae", {"draws": 3, "beta": 0.7, "indices": "per-sample"}),
+    ("mmvae", {"draws": 3, "estimator": "iwae"}),
+    ("mmvae", {"draws": 3, "family": "normal"}),
+    ("mmvae-plus", {"draws": 3, "private_dim": 2}),
+    ("mmvae-plus", {"draws": 3, "estimator": "iwae", "family": "normal", "beta": 0.7}),
+    ("mopoe", {"subsets": [["label"], ["image", "text"], ["audio", "label", "vector"]], "beta": 0.7}),
+    ("mvae", {"draws": 4, "beta": 0.7}),
+    ("mvtcae", {"alpha": 0.6, "beta": 0.7}),
+    ("nexus", {"squashed": True, "beta": 0.7, "bottom_beta": 0.3, "dropout": 0.9}),
+]
+ONCE = ("jmvae", "mvtcae", "nexus")
+HOLDING = {"mopoe": 16, "mvae": 2}
+"""Passes that need one modality's encoder: the subsets, and the sets, that it is in; of the other models all."""
+
+
+def small(name, **arguments):
+    return (
+        build(name, Schema(EXAMPLES), latent_dim=4, weights={"label": 5.0, "text": 0.5}, **arguments).double().train()
+    )
+
+
+def loss_and_gradients(model, compute):
+    torch.manual_seed(11)
+    model.zero_grad()
+    total = compute()
+    total.backward()
+    return total.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
+
+
+@pytest.mark.parametrize(("name", "arguments"), [(name, {}) for name in MODELS] + VARIANTS)
+def test_loss_and_gradients_are_the_same(name, arguments):
+    model = small(name, **arguments)
+    batch = rows_of(model.schema, 37, complete=True)
+    ours, our_gradients = loss_and_gradients(model, lambda: model.loss(batch).total)
+    plain, plain_gradients = loss_and_gradients(model, lambda: naive.loss(model, batch))
+    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
+    for key, gradient in our_gradients.items():
+        torch.testing.assert_close(gradient, plain_gradients[key], rtol=1e-9, atol=1e-9, msg=key)
+    assert sum(gradient.abs().max() > 0 for gradient in our_gradients.values()) >= len(our_gradients) - 1
+
+
+def runs(model, compute):
+    """How often each encoder and each decoder ran."""
+    count = Counter()
+    parts = {f"{kind} {m}": part for kind in ("encoders", "decoders") for m, part in enumerate(getattr(model, kind))}
+    hooks = [part.register_forward_hook(lambda *_, key=key: count.update([key])) for key, part in parts.items()]
+    compute()
+    for hook in hooks:
+        hook.remove()
+    return [{count[f"{kind} {m}"] for m in range(len(model.schema))} for kind in ("encoders", "decoders")]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ours_runs_each_network_once_and_the_naive_loop_once_per_pass(name):
+    model = small(name)
+    batch = rows_of(model.schema, 37, complete=True)
+    on_blanks = name in ("mac-wae", "m-wae", "mac-vae")
+    assert runs(model, lambda: model.loss(batch)) == [{1 + on_blanks}, {1}]
+    encoders, decoders = runs(model, lambda: naive.loss(model, batch))
+    assert (naive.passes(model) == 1) == (name in ONCE)
+    assert encoders == {HOLDING.get(name, naive.passes(model))}
+    assert decoders == {2 if name == "mvae" else naive.passes(model)}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_is_made_for_every_shape(name, shape):
+    with torch.device("meta"):
+        model, note = model_of(name, shape)
+    assert (model.name, model.weights, model.training) == (name, "sum", True)
+    assert list(model.schema) == list(SHAPES[shape].modalities)
+    assert all(modality.cost != "l2" for modality in model.schema.values())
+    assert bool(note) == ((name, shape) in LIMITS)
