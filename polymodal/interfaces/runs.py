@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -41,6 +42,8 @@ __all__ = [
 ]
 
 SPLITS = ("test", "validation", "train")
+PROBE = 2**14
+"""Bytes that a folder must have room for, before anything is made that takes long."""
 RECORD = "experiment.json"
 HISTORY, SCORES = ["epoch"], ["task", "modality", "given", "metric", "better", "value"]
 """Columns without which there is no report."""
@@ -191,6 +194,9 @@ def refuse_unwritable(folder: Path, option: str) -> None:
     try:
         missing += [path for path in (folder, *folder.parents) if not path.exists()]
         checkpoint.check_writable(folder)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
     except OSError as error:
         raise OSError(
             f"{folder} must be a folder that can be written: {error.strerror or error}; make room, give the right to "
