@@ -92,7 +92,7 @@ EDITED = {
     ),
     "modality's unknown argument": (modality(LABEL, clases=3), "unknown argument of label 'clases'; known are classes"),
     "modality's argument": (modality(LABEL, classes="4"), "classes of label must be int; got '4'"),
-    "cost": (modality(LABEL, cost=[PAYLOAD]), "cost must be one of 'categorical', 'l2'"),
+    "cost": (modality(LABEL, cost=[PAYLOAD]), "cost must be one of 'categorical', 'categorical-squashed', 'l2'"),
     "names": (modality(LABEL, names=["a"]), "names must name all 4 classes; got 1 names"),
     "no classes": (modality(LABEL, classes=0), "classes must be at least 1; got 0"),
     "no pixels": (modality(IMAGE, height=-9), "height must be at least 1; got -9"),
