@@ -7,6 +7,7 @@ import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
+from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -19,12 +20,30 @@ from rich.table import Table
 
 from benchmarks import machine
 from benchmarks.shapes import SHAPES, Shape
+from benchmarks.timing import interleave
 from polymodal.checkpoint import to_json, write_text
+from polymodal.names import lookup
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Parser", "begin", "finish", "fused", "guarded", "listed", "measured", "settings", "shown", "table", "train"]
+    from polymodal.batch import Batch
+    from polymodal.models import Model
+
+__all__ = [
+    "Parser",
+    "begin",
+    "beside",
+    "command",
+    "finish",
+    "fused",
+    "listed",
+    "measured",
+    "settings",
+    "shown",
+    "table",
+    "train",
+]
 
 Shown = Callable[[float], object]
 """Told which share of a case is done, in [0, 1]."""
@@ -49,14 +68,22 @@ class Parser(ArgumentParser):
         add("--out", default=out, type=Path, help="file of the numbers, as JSON")
 
     def error(self, message: str) -> NoReturn:
-        """Raises it, for `guarded` to print."""
+        """Raises it, for `command` to print."""
         raise ValueError(message)
 
 
-def guarded(run: Callable[[], object]) -> int:
-    """Runs a command; the exit code: 2 and one line for a user's mistake."""
+def command(parser: Parser, run: Callable[[Namespace], object], arguments: Sequence[str] | None) -> int:
+    """Runs a benchmark with what was chosen; the exit code: 2 and one line for a user's mistake.
+
+    Arguments:
+        parser: Of its options.
+        run: Told what was chosen, with the shapes by name.
+        arguments: As on the command line; by default those of this process.
+    """
     try:
-        run()
+        chosen = parser.parse_args(arguments)
+        chosen.shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
+        run(chosen)
     except KeyboardInterrupt:
         print("benchmarks: stopped, nothing was written", file=sys.stderr)
         return 130
@@ -122,6 +149,26 @@ def table(document: dict[str, Any], left: Sequence[str], right: Sequence[str]) -
     for heading in right:
         made.add_column(heading, justify="right", no_wrap=True)
     return made
+
+
+def beside(
+    model: Model,
+    other: Callable[[Any, Batch], Tensor],
+    batch: Batch,
+    learning_rate: float,
+    budget: float,
+    told: Shown,
+) -> list[tuple[float, float]]:
+    """Seconds of training steps in turn: the model's own, and on a copy those of another loss with a stock Adam."""
+    plain = deepcopy(model)
+    adam = fused(model, learning_rate)
+    stock = torch.optim.Adam(plain.parameters(), lr=learning_rate)
+    return interleave(
+        lambda _: train(model.loss(batch).total, adam),
+        lambda _: train(other(plain, batch), stock),
+        budget=budget,
+        shown=told,
+    )
 
 
 def fused(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:

@@ -19,12 +19,9 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from copy import deepcopy
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
-
-import torch
 
 from benchmarks import harness, naive
 from benchmarks.harness import Shown, fused, listed, settings, shown, train
@@ -57,10 +54,6 @@ LIMITS: dict[tuple[str, str], tuple[dict[str, Any], str]] = {
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
-    return harness.guarded(lambda: _run(_parser().parse_args(arguments)))
-
-
-def _parser() -> harness.Parser:
     parser = harness.Parser(
         "models",
         "Time a training step of every model beside a naive loop of the same model, on random rows.",
@@ -69,21 +62,21 @@ def _parser() -> harness.Parser:
         per="model and shape",
     )
     parser.add_argument("--models", default=",".join(MODELS), help="their names, separated by commas")
-    return parser
+    return harness.command(parser, _run, arguments)
 
 
 def _run(chosen: Namespace) -> None:
-    shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
     models = listed(chosen.models)
     for name in models:
         lookup(MODELS, name, "model")
     document = harness.begin("models", chosen)
     cases = [
-        (f"{shape}, {name}", partial(measure, name, shape, chosen.budget)) for shape, name in product(shapes, models)
+        (f"{shape}, {name}", partial(measure, name, shape, chosen.budget))
+        for shape, name in product(chosen.shapes, models)
     ]
     document["cases"] = list(harness.measured(cases))
     document["mopoe_over_mvtcae"] = None
-    if "polymnist" in shapes and {"mopoe", "mvtcae"} <= set(models):
+    if "polymnist" in chosen.shapes and {"mopoe", "mvtcae"} <= set(models):
         document["mopoe_over_mvtcae"] = compare("polymnist", chosen.budget)
     lines = [_compared(case)] if (case := document["mopoe_over_mvtcae"]) else []
     harness.finish(document, table(document), chosen.out, width=WIDTH, lines=lines)
@@ -120,15 +113,7 @@ def measure(name: str, shape: str, budget: float, told: Shown) -> dict[str, Any]
     """
     model, note = model_of(name, shape)
     batch = rows_of(model.schema, SHAPES[shape].batch_size)
-    plain = deepcopy(model)
-    adam = fused(model, SHAPES[shape].learning_rate)
-    stock = torch.optim.Adam(plain.parameters(), lr=SHAPES[shape].learning_rate)
-    pairs = interleave(
-        lambda _: train(model.loss(batch).total, adam),
-        lambda _: train(naive.loss(plain, batch), stock),
-        budget=budget,
-        shown=told,
-    )
+    pairs = harness.beside(model, naive.loss, batch, SHAPES[shape].learning_rate, budget, told)
     return {
         "shape": shape,
         "model": name,

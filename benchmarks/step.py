@@ -17,7 +17,6 @@ from __future__ import annotations
 import sys
 from argparse import Namespace
 from collections.abc import Callable
-from copy import deepcopy
 from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -25,10 +24,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import harness, reference
-from benchmarks.harness import fused, listed, settings, shown, train
-from benchmarks.shapes import SHAPES, Shape, model_of, rows_of
-from benchmarks.timing import interleave, spread
-from polymodal.names import lookup
+from benchmarks.harness import listed, settings, shown
+from benchmarks.shapes import Shape, model_of, rows_of
+from benchmarks.timing import spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -45,10 +43,6 @@ WIDTH = 100
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
-    return harness.guarded(lambda: _run(_parser().parse_args(arguments)))
-
-
-def _parser() -> harness.Parser:
     parser = harness.Parser(
         "step",
         "Time a training step of MAC-WAE beside the plain loop of Algorithm 1, on random rows.",
@@ -57,16 +51,15 @@ def _parser() -> harness.Parser:
         per="shape and K",
     )
     parser.add_argument("--draws", default=DRAWS, help="conditioning indices per step, K, separated by commas")
-    return parser
+    return harness.command(parser, _run, arguments)
 
 
 def _run(chosen: Namespace) -> None:
-    shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
     draws = [_whole(k) for k in listed(chosen.draws)]
     document = harness.begin("step", chosen)
     cases = [
         (f"{name}, K = {k}", partial(measure, name, shape, k, chosen.budget))
-        for (name, shape), k in product(shapes.items(), draws)
+        for (name, shape), k in product(chosen.shapes.items(), draws)
     ]
     document["cases"] = list(harness.measured(cases))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
@@ -88,15 +81,7 @@ def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[
     """
     model = model_of(shape, draws)
     batch = rows_of(model.schema, shape.batch_size)
-    plain = deepcopy(model)
-    adam = fused(model, shape.learning_rate)
-    stock = torch.optim.Adam(plain.parameters(), lr=shape.learning_rate)
-    pairs = interleave(
-        lambda _: train(model.loss(batch).total, adam),
-        lambda _: train(reference.loss(plain, batch), stock),
-        budget=budget,
-        shown=told,
-    )
+    pairs = harness.beside(model, reference.loss, batch, shape.learning_rate, budget, told)
     return {
         "shape": name,
         "draws": draws,

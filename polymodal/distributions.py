@@ -89,6 +89,11 @@ class DiagNormal(Independent):
     def __init__(self, mean: Tensor, scale: Tensor) -> None:
         super().__init__(Normal(mean, scale, validate_args=False), 1, validate_args=False)
 
+    @classmethod
+    def of(cls, mean: Tensor, log_variance: Tensor) -> DiagNormal:
+        """From what networks put out, `(*, B, D)` each."""
+        return cls(mean, (log_variance / 2).exp())
+
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagNormal:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)

@@ -117,8 +117,7 @@ class Model(nn.Module, ABC):
     @property
     def prior(self) -> Distribution:
         """p(z), on the model's device and in its dtype."""
-        zeros = self.weight.new_zeros(self.code_dim)
-        return DiagNormal(zeros, zeros + 1)
+        return self._standard(self.code_dim)
 
     @abstractmethod
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
@@ -275,6 +274,10 @@ class Model(nn.Module, ABC):
                 "none of which was given"
             )
         return b
+
+    def _standard(self, size: int) -> Distribution:
+        zeros = self.weight.new_zeros(size)
+        return DiagNormal(zeros, zeros + 1)
 
     def _read(self, name: str, z: Tensor) -> Tensor:
         """What of a code `(*, code_dim)` a modality's decoder reads: all of it, unless a model says otherwise."""

@@ -86,5 +86,4 @@ class JMVAE(VAE):
     def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
         """q(z | x) of complete rows, `(B, *shape)` by name."""
         features = [encoder(x[name]) for name, encoder in zip(self.schema, self.joint_encoders, strict=True)]
-        mean, log_variance = self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1)
-        return DiagNormal(mean, (log_variance / 2).exp())
+        return DiagNormal.of(*self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1))

@@ -152,8 +152,7 @@ class MAC(Model):
         z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype)))
         if self.deterministic:
             return Dirac(z)
-        mean, log_variance = z.chunk(2, dim=-1)
-        return DiagNormal(mean, (log_variance / 2).exp())
+        return DiagNormal.of(*z.chunk(2, dim=-1))
 
     def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
         """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""

@@ -79,9 +79,9 @@ class Nexus(VAE):
     @property
     def prior(self) -> Distribution:
         """p(z) on top, and what follows from it below."""
-        zeros = self.weight.new_zeros(len(self.schema), self.bottom_dim)
-        none = torch.zeros(len(self.schema), dtype=torch.bool, device=zeros.device)
-        return Hierarchical(self._standard(self.latent_dim), DiagNormal(zeros, zeros + 1), none, self._below)
+        own = self._standard(self.bottom_dim).expand([len(self.schema)])
+        none = torch.zeros(len(self.schema), dtype=torch.bool, device=self.weight.device)
+        return Hierarchical(self._standard(self.latent_dim), own, none, self._below)
 
     def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
         """Both levels on a batch, see `Model.loss`."""
@@ -105,16 +105,14 @@ class Nexus(VAE):
         return Hierarchical(self._top(below.mean, b), own, has, self._below)
 
     def _bottom(self, x: Mapping[str, Tensor]) -> DiagNormal:
-        mean, log_variance = self._experts(x)
-        return DiagNormal(mean, (log_variance / 2).exp())
+        return DiagNormal.of(*self._experts(x))
 
     def _top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
         """q(z | mean message) of codes `(B, M, E)`, over those that `(*, B, M)` bool lets be heard."""
         messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
         share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
-        mean, log_variance = self.top(mean).to(self.weight.dtype).chunk(2, dim=-1)
-        return DiagNormal(mean, (log_variance / 2).exp())
+        return DiagNormal.of(*self.top(mean).to(self.weight.dtype).chunk(2, dim=-1))
 
     def _read(self, name: str, z: Tensor) -> Tensor:
         """The modality's code below."""
@@ -134,7 +132,3 @@ class Nexus(VAE):
         kept = 1 + (torch.rand(len(has), device=has.device) * (count - 1)).long()  # 1..count - 1
         dropped = torch.rand(len(has), device=has.device) < self.dropout
         return has & (~dropped[:, None] | (rank < kept.clamp(min=1)[:, None]))
-
-    def _standard(self, size: int) -> DiagNormal:
-        zeros = self.weight.new_zeros(size)
-        return DiagNormal(zeros, zeros + 1)

@@ -55,7 +55,7 @@ class VAE(Model):
     def _apart(self, q: Distribution, mean: Tensor, log_variance: Tensor) -> Tensor:
         """KL(q || q_m) of a Gaussian `(B, D)` from every expert, `(B, M)`."""
         every = DiagNormal(q.mean[:, None].expand_as(mean), q.stddev[:, None].expand_as(mean))
-        return kl_divergence(every, DiagNormal(mean, (log_variance / 2).exp()))
+        return kl_divergence(every, DiagNormal.of(mean, log_variance))
 
     def _loss(self, costs: Tensor, penalties: Mapping[str, Tensor], total: Tensor) -> Loss:
         """With mean costs `(M,)` and penalties by name for the log."""
