@@ -6,21 +6,34 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polymodal.files import DOCUMENT, check_tensors, read_header, read_json, read_state, read_tensors
+from polymodal.files import (
+    DOCUMENT,
+    DTYPES,
+    check_tensors,
+    map_state,
+    read_header,
+    read_json,
+    read_state,
+    read_tensors,
+)
 
 __all__ = [
     "check_tensors",
     "check_writable",
+    "filling",
+    "map_state",
     "read_header",
     "read_json",
     "read_state",
@@ -143,6 +156,50 @@ def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mappi
     return path
 
 
+@contextmanager
+def filling(
+    path: str | Path, kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], document: Mapping[str, Any]
+) -> Iterator[dict[str, Tensor]]:
+    """As `write_state`, for tensors that need not fit in memory: they are filled in place, in the file.
+
+    The file takes its name at the end, and is gone where there was an error.
+
+    Arguments:
+        path: The file.
+        kinds: Type and shape of each tensor.
+        document: The JSON document.
+
+    Yields:
+        Tensors of zeros to write into, by name.
+
+    Raises:
+        OSError: There is no room; what was there before is untouched.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with filling(root + "/a.safetensors", {"w": (torch.uint8, (3,))}, {"x": 1}) as tensors:
+        ...         tensors["w"][1:] = 2
+        ...     read_state(root + "/a.safetensors")
+        ({'w': tensor([0, 2, 2], dtype=torch.uint8)}, {'x': 1})
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _beside(path)
+    header, places = _laid_out(kinds, {DOCUMENT: to_json(document)})
+    size = len(header) + max((stop for _, stop in places.values()), default=0)
+    try:
+        with fresh.open("wb") as file:
+            file.write(header)
+            _reserve(file.fileno(), size)
+        every = torch.from_file(str(fresh), shared=True, size=size, dtype=torch.uint8)[len(header) :]
+        yield {name: every[slice(*places[name])].view(dtype).view(*shape) for name, (dtype, shape) in kinds.items()}
+        _flush(fresh)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
 def check_writable(folder: Path) -> None:
     """Makes a folder if it is missing, and tries to write into it.
 
@@ -177,6 +234,30 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
         save_file({key: _own(value) for key, value in tensors.items()}, path, metadata)
     except SafetensorError as error:
         raise OSError(f"{path.name} could not be written: {error}") from error
+
+
+def _laid_out(
+    kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: dict[str, str]
+) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The first bytes of a safetensors file, and where each tensor then begins and ends."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    places, entries, stop = {}, {}, 0
+    for name in sorted(kinds, key=lambda name: -kinds[name][0].itemsize):  # so that each is aligned
+        dtype, shape = kinds[name]
+        start, stop = stop, stop + dtype.itemsize * prod(shape)
+        places[name] = (start, stop)
+        entries[name] = {"dtype": names[dtype], "shape": list(shape), "data_offsets": [start, stop]}
+    text = json.dumps({"__metadata__": metadata, **entries}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
+
+
+def _reserve(file: int, size: int) -> None:
+    """Makes a file so long; a full disk shows here, where it is an error, and not when a page is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
 
 
 def _own(value: Tensor) -> Tensor:

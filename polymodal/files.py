@@ -16,7 +16,16 @@ from torch import Tensor
 
 from polymodal.names import brief
 
-__all__ = ["DOCUMENT", "check_tensors", "read_header", "read_json", "read_state", "read_tensors"]
+__all__ = [
+    "DOCUMENT",
+    "DTYPES",
+    "check_tensors",
+    "map_state",
+    "read_header",
+    "read_json",
+    "read_state",
+    "read_tensors",
+]
 
 DOCUMENT = "document"
 """Under which the header of a state holds its document."""
@@ -89,9 +98,23 @@ def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, or something else.
     """
+    tensors, document = map_state(path)
+    return {name: tensor.clone() for name, tensor in tensors.items()}, document
+
+
+def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """As `read_state`, but the tensors stay in the file: what is looked at is read, and nothing is held in memory.
+
+    They may be changed, and the file is not. As long as they are in use it must not be written to; it may be
+    removed or replaced.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
+    """
     with _opened(path) as file:
         document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
-        return {name: file.get_tensor(name).clone() for name in _header(path, file)}, document
+        return {name: file.get_tensor(name) for name in _header(path, file)}, document
 
 
 def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:

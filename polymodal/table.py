@@ -1,10 +1,10 @@
-"""A data set in memory: tensors, and what each row has of them."""
+"""A data set as tensors, in memory or mapped into it, and what each row has of them."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,13 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch, Index
+from polymodal.loader import ahead
 from polymodal.schema import Schema
 
 __all__ = ["Table", "steps"]
+
+PIECE = 64 * 2**20
+"""Bytes of a table that are looked at in one go."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +32,7 @@ class Table:
         alternatives: By name, `(N, A, *shape)`: several values of which one is drawn per row and epoch (the
             captions of a picture); without a seed it is the first.
         source: Where the rows come from, for the files of a run: JSON's types.
+        digest: The fingerprint of rows that were written and checked before; by default it is made when asked for.
 
     Raises:
         ValueError: A value's shape is not its modality's, an observed one is out of range or not finite, or a
@@ -46,6 +51,7 @@ class Table:
     schema: Schema = None  # pyright: ignore[reportAssignmentType]
     alternatives: Mapping[str, Tensor] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
+    digest: str | None = None
 
     def __post_init__(self) -> None:
         if self.schema is None:
@@ -98,11 +104,16 @@ class Table:
         parts = list(order.split(batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
-        for rows in parts[start:]:
-            batch = self[rows]
-            drawn = {name: self.alternatives[name][rows, choice[rows]] for name, choice in choices.items()}
-            batch = Batch({**batch.values, **drawn}, batch.observed)
-            yield batch if device is None else batch.to(device)
+        yield from ahead(lambda rows: self._gathered(rows, choices), parts[start:], device)
+
+    def to(self, device: torch.device | str) -> Table:
+        """The same rows on a device, where batches are then gathered too."""
+        values, choices = (
+            {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
+        )
+        return replace(
+            self, values=values, observed=self.observed.to(device), alternatives=choices, digest=self.fingerprint()
+        )
 
     def complete(self) -> Table:
         """The rows that have every modality.
@@ -111,6 +122,8 @@ class Table:
             ValueError: None has.
         """
         whole = self.observed.all(1)
+        if whole.all():
+            return self
         if not whole.any():
             raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
         values = {name: value[whole] for name, value in self.values.items()}
@@ -119,12 +132,22 @@ class Table:
 
     def fingerprint(self) -> str:
         """A hash of what the rows have, and of their schema; not of what lies under False."""
+        if self.digest is not None:
+            return self.digest
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
         for name, has in zip(self.schema, self.observed.unbind(1), strict=True):
             for part in (self.values.get(name), self.alternatives.get(name)):
-                digest.update(b"" if part is None else part[has].cpu().numpy().tobytes())
+                for piece in () if part is None else _pieces(part, has):
+                    digest.update(piece.cpu().numpy().tobytes())
         digest.update(self.observed.cpu().numpy().tobytes())
         return digest.hexdigest()
+
+    def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
+        """Some rows, with the chosen ones of the alternatives."""
+        here = rows.to(self.observed.device)
+        batch = self[here]
+        drawn = {name: self.alternatives[name][here, choice[rows].to(here)] for name, choice in choices.items()}
+        return Batch({**batch.values, **drawn}, batch.observed)
 
     def _check(self) -> None:
         for name, value in self.values.items():
@@ -158,8 +181,11 @@ class Table:
                     f"alternatives of {name!r} must be (N, A, *shape), {len(self)} rows of values of shape "
                     f"{self.schema[name].shape}; got {tuple(choices.shape)}"
                 )
+            if self.digest is not None and self.schema[name].levels is None:
+                continue  # these numbers were checked when they were written, and may be more than memory holds
             try:
-                self.schema[name].check((choices if has.all() else choices[has]).flatten(0, 1))
+                for piece in _pieces(choices, has):
+                    self.schema[name].check(piece.flatten(0, 1))
             except ValueError as error:
                 raise ValueError(f"{name!r}: {error}") from error
 
@@ -173,6 +199,14 @@ def steps(rows: int, batch_size: int) -> int:
     """
     last = rows % batch_size or batch_size
     return -(-rows // batch_size) - (last == 1 and rows > batch_size)
+
+
+def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
+    """Those rows of `(N, *)` that `(N,)` bool names, in pieces of a size that memory has at any rate."""
+    step = max(1, PIECE * len(value) // max(1, value.numel() * value.element_size()))
+    for start in range(0, len(value), step):
+        part, here = value[start : start + step], has[start : start + step]
+        yield part if here.all() else part[here]
 
 
 def _stream(seed: int, epoch: int) -> int:

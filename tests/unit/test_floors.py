@@ -16,6 +16,7 @@ FLOORS = {
     "batch": 2,
     "networks": 2,
     "checkpoint": 2,
+    "loader": 3,
     "modalities": 3,
     "objectives": 3,
     "schema": 4,

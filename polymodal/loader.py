@@ -1,0 +1,55 @@
+"""Batches made ready while the device works on those before."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+
+__all__ = ["ahead"]
+
+WORKERS, DEPTH = 2, 4
+"""Threads, and batches that they are ahead."""
+
+
+def ahead(
+    make: Callable[[Tensor], Batch], parts: Sequence[Tensor], device: torch.device | str | None = None
+) -> Iterator[Batch]:
+    """Makes a batch of each part, in order; where there is a device, in threads, some batches ahead of it.
+
+    So rows are read from a disk, gathered and copied to a GPU while the device works on the batches before.
+
+    Arguments:
+        make: From the numbers of rows `(B,)` to a batch.
+        parts: The numbers of rows of each batch.
+        device: Where the batches are to be; None leaves them where they are made, when they are asked for.
+
+    Example:
+        >>> rows = Batch({"x": torch.arange(5)}, torch.ones(5, 1, dtype=torch.bool))
+        >>> [batch.values["x"].tolist() for batch in ahead(lambda part: rows[part], torch.arange(5).split(2), "cpu")]
+        [[0, 1], [2, 3], [4]]
+    """
+    if device is None:
+        yield from map(make, parts)
+        return
+    pinned = torch.device(device).type == "cuda"
+    pool, waiting = ThreadPoolExecutor(WORKERS, "polymodal-loader"), deque[Future[Batch]]()
+    try:
+        for part in parts:
+            waiting.append(pool.submit(_made, make, part, pinned=pinned))
+            if len(waiting) > DEPTH:
+                yield waiting.popleft().result().to(device)
+        while waiting:
+            yield waiting.popleft().result().to(device)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _made(make: Callable[[Tensor], Batch], part: Tensor, *, pinned: bool) -> Batch:
+    batch = make(part)
+    return batch.pinned() if pinned and batch.observed.device.type == "cpu" else batch
