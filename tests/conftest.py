@@ -1,6 +1,8 @@
 """Rows to test on: every registered modality, complete and incomplete."""
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -63,3 +65,12 @@ def schema() -> Schema:
 @pytest.fixture(params=["complete", "incomplete"])
 def complete(request: pytest.FixtureRequest) -> bool:
     return request.param == "complete"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout; tests that need them skip where they are not there."""
+    folder = Path(os.environ.get("POLYMODAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"needs real data in {folder}; name their folder in POLYMODAL_DATA")
+    return folder
