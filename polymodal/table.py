@@ -106,6 +106,12 @@ class Table:
             parts[-2:] = [torch.cat(parts[-2:])]
         yield from ahead(lambda rows: self._gathered(rows, choices), parts[start:], device)
 
+    @property
+    def nbytes(self) -> int:
+        """Of all that the rows hold."""
+        parts = [self.observed, *self.values.values(), *self.alternatives.values()]
+        return sum(part.numel() * part.element_size() for part in parts)
+
     def to(self, device: torch.device | str) -> Table:
         """The same rows on a device, where batches are then gathered too."""
         values, choices = (

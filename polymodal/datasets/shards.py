@@ -77,7 +77,12 @@ def save(table: Table, path: str | Path) -> Path:
     Raises:
         OSError: There is no room for it.
     """
-    values = {f"value/{name}": value for name, value in table.values.items() if name not in table.alternatives}
+    firsts = {name: choices[:, 0] for name, choices in table.alternatives.items()}
+    values = {
+        f"value/{name}": value
+        for name, value in table.values.items()
+        if name not in firsts or not torch.equal(value, firsts[name])
+    }
     many = {f"alternative/{name}": value for name, value in table.alternatives.items()}
     document = _document(table.schema, table.fingerprint(), table.source)
     return checkpoint.write_state(path, {**values, **many, "observed": table.observed}, document)
@@ -99,10 +104,10 @@ def load(path: str | Path) -> Table:
             tensors.get("observed"),  # pyright: ignore[reportArgumentType]
             Schema.from_json(document["schema"]),
             _part(tensors, "alternative/"),
-            document["source"],
+            dict(document["source"]),
             str(document["digest"]),
         )
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} must hold a table of polymodal's: {error}; remove it, and it is made anew") from error
 
 

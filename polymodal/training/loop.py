@@ -15,7 +15,7 @@ from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
 from polymodal.training.run import Run
 from polymodal.training.schedule import Kind
-from polymodal.training.settings import check_ranges, check_rows, make_accelerator, trainable
+from polymodal.training.settings import check_ranges, check_rows, make_accelerator, placed, trainable
 from polymodal.training.stopping import Stop
 from polymodal.training.streams import seeded
 
@@ -153,6 +153,7 @@ def fit(
         records = Records(folder, model, train, validation, settings, resume=resume)
         accelerator = make_accelerator(device, precision, trackers, records.folder)
         model.to(accelerator.device)
+        train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
         if records.state is None:
             balance(model, train)
         run = Run(model, accelerator, train, validation, records, settings)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "trainable"]
+__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "placed", "trainable"]
 
 
 MOST = 2**63
@@ -92,6 +92,14 @@ def trainable(model: Model, rows: Table) -> Table:
         return rows.complete()
     model.require_trainable(rows.observed)
     return rows
+
+
+def placed(rows: Table, device: torch.device) -> Table:
+    """The rows on a GPU, where they take at most half of what is free there; else where they are."""
+    if device.type != "cuda" or not hasattr(rows, "nbytes"):
+        return rows
+    free, _ = torch.cuda.mem_get_info(device)
+    return rows.to(device) if rows.nbytes <= free / 2 else rows
 
 
 def make_accelerator(
