@@ -23,9 +23,10 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-bench: .venv/.installed  ## time training steps beside plain loops of the same models, about half an hour
+bench: .venv/.installed  ## time training steps and the loader beside plain ones, about half an hour
 	$(BIN)/python -m benchmarks.step
 	$(BIN)/python -m benchmarks.models --budget 3
+	$(BIN)/python -m benchmarks.loader
 
 check: .venv/.installed  ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

@@ -106,11 +106,14 @@ def begin(name: str, chosen: Namespace) -> dict[str, Any]:
     }
 
 
-def measured(cases: Sequence[tuple[str, Callable[[Shown], dict[str, Any]]]]) -> Iterator[dict[str, Any]]:
+def measured(
+    cases: Sequence[tuple[str, Callable[[Shown], dict[str, Any]]]], said: Callable[[dict[str, Any]], str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
 
     Arguments:
-        cases: A name, and what measures it: `ratio` and `pairs` are among what it returns.
+        cases: A name, and what measures it.
+        said: What the line says of what was measured; by default its `ratio` and `pairs`.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
@@ -119,8 +122,7 @@ def measured(cases: Sequence[tuple[str, Callable[[Shown], dict[str, Any]]]]) -> 
         for i, (name, measure) in enumerate(cases):
             bar.update(task, description=name, completed=i)
             case = measure(partial(_advance, bar, task, i))
-            said = f"ours is {shown(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
-            console.print(f"{i + 1}/{len(cases)} {name}: {said}", soft_wrap=True, highlight=False)
+            console.print(f"{i + 1}/{len(cases)} {name}: {(said or _faster)(case)}", soft_wrap=True, highlight=False)
             yield case
 
 
@@ -134,11 +136,16 @@ def finish(document: dict[str, Any], made: Table, out: Path, *, width: int, line
         console.print(line, highlight=False, soft_wrap=True)
 
 
-def table(document: dict[str, Any], left: Sequence[str], right: Sequence[str]) -> Table:
+def table(
+    document: dict[str, Any],
+    left: Sequence[str],
+    right: Sequence[str],
+    title: str = "Seconds per training step, and their ratio pair by pair: median (quartiles)",
+) -> Table:
     """An empty table of times, with headings of columns of words and of numbers, and the machine below."""
     here = document["machine"]
     made = Table(
-        title="Seconds per training step, and their ratio pair by pair: median (quartiles)",
+        title=title,
         caption=f"{here['cpu']}, {here['threads']} threads, {here['gflops']:.0f} GFLOP/s, "
         f"copies {here['copy_gbytes']:.1f} GB/s; torch {document['versions']['torch']}",
         box=None,
@@ -201,6 +208,10 @@ def shown(numbers: dict[str, Any], digits: str) -> str:
 def listed(text: str) -> list[str]:
     """Words between commas, each once."""
     return list(dict.fromkeys(word.strip() for word in text.split(",")))
+
+
+def _faster(case: dict[str, Any]) -> str:
+    return f"ours is {shown(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
 
 
 def _advance(bar: Progress, task: TaskID, before: int, done: float) -> None:

@@ -26,6 +26,7 @@ class Shape:
         latent_dim: Size of the code.
         p0: Probability that a modality is hidden.
         learning_rate: Adam's.
+        draws: Conditioning indices per step, K.
 
     Source: MAC-WAE, appendix, tables of networks and of settings; for PolyMNIST the code's 64 dimensions.
     """
@@ -35,6 +36,7 @@ class Shape:
     latent_dim: int
     p0: float
     learning_rate: float
+    draws: int = 10
 
 
 TOKENS = 5451
@@ -62,6 +64,7 @@ SHAPES: dict[str, Shape] = {
         latent_dim=128,
         p0=0.25,
         learning_rate=5e-4,
+        draws=5,
     ),
     "celeba": Shape(
         {"image": Image(3, 64, 64), **{f"attribute{i}": Label(2) for i in range(40)}},

@@ -1,4 +1,4 @@
-"""The benchmark of training steps, run as people run it."""
+"""The benchmarks of training steps and of the loader, run as people run them."""
 
 import json
 import subprocess
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import loader, machine
 from benchmarks.step import main
 
 ROOT = Path(__file__).parents[2]
@@ -70,3 +71,19 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "Example: python -m benchmarks.step" in capsys.readouterr().out
+
+
+def test_the_loader_is_timed_beside_a_step_and_a_plain_loader(tmp_path, capsys, monkeypatch):
+    for rate in ("product_rate", "copy_rate"):
+        monkeypatch.setattr(machine, rate, lambda: 1e9)
+    out = tmp_path / "loader.json"
+    assert loader.main(["--shapes", "mhd", "--budget", "0.1", "--threads", "1", "--out", str(out)]) == 0
+    done = capsys.readouterr()
+    assert done.err.startswith("1/1 mhd: the loader takes ")
+    assert done.out.splitlines()[-1] == f"Numbers: {out}"
+    (case,) = json.loads(out.read_text())["cases"]
+    assert [case[key] for key in ("shape", "draws", "batch_size", "rows", "pairs", "at_most")] == [
+        "mhd", 10, 64, 4096, 3, 0.03,
+    ]  # fmt: skip
+    shares = [one / step for one, step in zip(case["loader"]["all"], case["step"]["all"], strict=True)]
+    assert case["share"]["all"] == shares

@@ -1,0 +1,156 @@
+"""The loader alone beside a training step of MAC-WAE, and beside a plain `DataLoader`, in one process and in turn.
+
+A step: `benchmarks.step`'s of MAC-WAE, with the K of the paper. The loader: a batch of `Table.batches`, in the random
+order of an epoch, made when it is asked for; `polymodal.training.fit` makes the same in threads, during the steps
+before, so nothing of it is hidden here that is hidden there. The plain loader: `torch.utils.data.DataLoader` with its
+defaults over a data set that gives a dict of tensors for a row. At most 3 % of a step are allowed.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks import harness
+from benchmarks.harness import Shown, fused, settings, shown, train
+from benchmarks.shapes import SHAPES, model_of, rows_of
+from benchmarks.timing import spread
+from polymodal.table import Table
+
+if TYPE_CHECKING:
+    from rich import table as rich_table
+
+    from polymodal.batch import Batch
+
+__all__ = ["MOST", "main", "measure", "table"]
+
+ROWS = 4096
+WIDTH = 120
+"""Of the widest table, in columns."""
+
+MOST = 0.03
+"""The share of a step that the loader may take."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit code: 2 and one line for a user's mistake."""
+    parser = harness.Parser(
+        "loader",
+        "Time the loader alone beside a training step of MAC-WAE and beside a plain DataLoader, on random rows.",
+        "--shapes polymnist,mhd --budget 20",
+        budget=10.0,
+        per="shape",
+    )
+    return harness.command(parser, _run, arguments)
+
+
+def _run(chosen: Namespace) -> None:
+    document = harness.begin("loader", chosen)
+    cases = [(name, partial(measure, name, chosen.budget)) for name in chosen.shapes]
+    document["cases"] = list(harness.measured(cases, said=_said))
+    harness.finish(document, table(document), chosen.out, width=WIDTH)
+
+
+def measure(shape: str, budget: float, told: Shown) -> dict[str, Any]:
+    """One row of the table.
+
+    Arguments:
+        shape: Its name.
+        budget: Seconds, warming up among them.
+        told: Told which share of the work is done, in [0, 1].
+
+    Returns:
+        For JSON. `step`, `loader` and `plain` are seconds per batch, `share` the loader's over the step's, `ratio` the
+        plain loader's over ours, round by round.
+    """
+    facts = SHAPES[shape]
+    model = model_of(facts, facts.draws)
+    rows = rows_of(model.schema, ROWS)
+    held = Table(rows.values, rows.observed, model.schema)
+    adam = fused(model, facts.learning_rate)
+    ours, plain = _forever(held, facts.batch_size), _plainly(held, facts.batch_size)
+    began, rounds = time.perf_counter(), []
+    while len(rounds) < 4 or time.perf_counter() - began < budget:
+        loader, batch = _timed(ours)
+        start = time.perf_counter()
+        train(model.loss(batch).total, adam)
+        step = time.perf_counter() - start
+        rounds.append((step, loader, _timed(plain)[0]))
+        told(min(1.0, (time.perf_counter() - began) / budget))
+    rounds = rounds[1:]  # the first one warms up
+    return {
+        "shape": shape,
+        **settings(facts),
+        "draws": facts.draws,
+        "rows": ROWS,
+        "pairs": len(rounds),
+        "step": spread([step for step, _, _ in rounds]),
+        "loader": spread([loader for _, loader, _ in rounds]),
+        "plain": spread([other for _, _, other in rounds]),
+        "share": spread([loader / step for step, loader, _ in rounds]),
+        "ratio": spread([other / loader for _, loader, other in rounds]),
+        "at_most": MOST,
+    }
+
+
+def table(document: dict[str, Any]) -> rich_table.Table:
+    """What people read: a line per shape."""
+    headings = ("step", "loader", "share of a step, %", "plain", "plain / loader", "rounds")
+    made = harness.table(document, ["shape"], headings, title="Seconds per batch: median (quartiles)")
+    for case in document["cases"]:
+        percent = {key: 100 * case["share"][key] for key in ("median", "lower", "upper")}
+        made.add_row(
+            case["shape"],
+            shown(case["step"], ".3f"),
+            shown(case["loader"], ".5f"),
+            shown(percent, ".2f"),
+            shown(case["plain"], ".4f"),
+            shown(case["ratio"], ".1f"),
+            str(case["pairs"]),
+        )
+    return made
+
+
+def _said(case: dict[str, Any]) -> str:
+    return f"the loader takes {100 * case['share']['median']:.2f} % of a step, {case['pairs']} rounds"
+
+
+class _Plain(Dataset):
+    """Rows one by one, as a user of `DataLoader` would write it."""
+
+    def __init__(self, held: Table) -> None:
+        self.held = held
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def __getitem__(self, row: int) -> dict[str, torch.Tensor]:
+        return {name: value[row] for name, value in self.held.values.items()} | {"observed": self.held.observed[row]}
+
+
+def _forever(held: Table, batch_size: int) -> Iterator[Batch]:
+    for epoch in count():
+        yield from held.batches(batch_size, seed=0, epoch=epoch)
+
+
+def _plainly(held: Table, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+    while True:
+        yield from DataLoader(_Plain(held), batch_size, shuffle=True)
+
+
+def _timed(batches: Iterator[Any]) -> tuple[float, Any]:
+    began = time.perf_counter()
+    batch = next(batches)
+    return time.perf_counter() - began, batch
+
+
+if __name__ == "__main__":
+    sys.exit(main())
