@@ -13,6 +13,7 @@ import torch
 
 from polymodal.datasets import idx, pictures, shards, storage
 from polymodal.datasets.base import Dataset, Facts
+from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label
 from polymodal.progress import shown
@@ -33,11 +34,32 @@ PIECE = 5_000
 HANDWRITING, CORNER = range(2)
 """What is drawn."""
 
+MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
+PHOTOGRAPHS = "https://gitlab.com/scikit-image/data/-/raw/5c090b56df3988d988ff97928e2ef2d2cbe38e1b"
+REMOTES = tuple(
+    Remote(f"{MNIST}/{name}", f"mnist/{name}", md5, size)
+    for name, md5, size in (
+        ("train-images-idx3-ubyte.gz", "f68b3c2dcbeaaa9fbdd348bbdeb94873", 9_912_422),
+        ("train-labels-idx1-ubyte.gz", "d53e105ee54ea40749a09fcbcd1e9432", 28_881),
+        ("t10k-images-idx3-ubyte.gz", "9fb629c4189551a2d022fa330f9573f3", 1_648_877),
+        ("t10k-labels-idx1-ubyte.gz", "ec29112dd5afa0611ce80d1b7f02629c", 4_542),
+    )
+) + tuple(
+    Remote(f"{PHOTOGRAPHS}/{name}", f"backgrounds/{modality}_{name}", md5, size)
+    for modality, name, md5, size in (
+        ("m0", "coffee.png", "f24210802e8d0690e0c1c2302f907cc4", 466_706),
+        ("m1", "hubble_deep_field.jpg", "bfc42613c8edb720cf7d1343693787a4", 527_940),
+        ("m2", "astronaut.png", "97066e0a8baf4cd0be9859f9825aa3a2", 791_555),
+        ("m3", "retina.jpg", "5fa589edda0ab6832e3afcd92c402412", 269_564),
+        ("m4", "rocket.jpg", "511130d2072cc744a1fa5015bc23557a", 112_525),
+    )
+)
+
 FACTS = Facts(
     shapes="m0..m4 3x28x28; label 10 with label=True",
     rows=(60_000, 5_000, 5_000),
     licence="MNIST CC BY-SA 3.0; the five backgrounds CC0 or public domain; the authors' pictures: none is stated",
-    size="13 MB, or the authors' pictures",
+    size="14 MB, or the authors' pictures",
     origin="Sutter, Daunhawer and Vogt 2021, github.com/thomassutter/MoPoE; MNIST by Y. LeCun and C. Cortes",
     layouts=(
         tuple(f"MMNIST/{split}/{name}" for split in PUBLISHED for name in NAMES),
@@ -70,13 +92,15 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
         root: The folder of the files; by default where downloads are.
         label: Whether the label is the sixth modality.
         seed: Of what is drawn: permutations and pieces. The authors' pictures are drawn already.
-        download: Whether to fetch MNIST and the five backgrounds that are not there, 13 MB.
+        download: Whether to fetch those of MNIST's files, and of five photographs of scikit-image's as backgrounds,
+            that are not there, 14 MB; nothing where the authors' pictures are.
 
     Returns:
         The data set.
 
     Raises:
         FileNotFoundError: The files are not there.
+        ConnectionError: They cannot be fetched.
         ValueError: They are damaged, or do not belong together.
 
     Source: Sutter, Daunhawer and Vogt, "Generalized multimodal ELBO", 2021; `MMNISTDataset.py` of its code. Departs
@@ -86,6 +110,8 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
         raise ValueError(f"seed must be at least 0; got {seed}")
     folder = storage.place("polymnist", root)
     asked: dict[str, Any] = {"root": root, "label": label, "download": download}
+    if download and FACTS.found(folder) != AUTHORS:
+        fetch(REMOTES, folder, FACTS.get)
     if FACTS.require(folder) == AUTHORS:
         files = {s: pictures.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
         told, read = [found.digest for found in files.values()], lambda split: _drawn(files[split])

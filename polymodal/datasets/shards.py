@@ -40,6 +40,7 @@ def fill(
     digest: str,
     source: Mapping[str, Any] | None = None,
     labels: Tensor | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> Iterator[Filling]:
     """A table's file to be filled row by row; it takes its name at the end, and is gone where there was an error.
 
@@ -51,6 +52,7 @@ def fill(
         digest: Of all that determines the rows.
         source: Where the rows come from.
         labels: The table's, `(N,)` int64.
+        dtypes: Of values that are not kept in their modality's type, by name, such as pictures that are no bytes.
 
     Raises:
         OSError: There is no room for it.
@@ -66,7 +68,8 @@ def fill(
         3
     """
     many = dict(alternatives or {})
-    kinds = {f"value/{name}": (m.dtype, (rows, *m.shape)) for name, m in schema.items() if name not in many}
+    types = {name: modality.dtype for name, modality in schema.items()} | dict(dtypes or {})
+    kinds = {f"value/{name}": (types[name], (rows, *m.shape)) for name, m in schema.items() if name not in many}
     kinds |= {f"alternative/{name}": (schema[name].dtype, (rows, a, *schema[name].shape)) for name, a in many.items()}
     kinds["observed"] = (torch.bool, (rows, len(schema)))
     kinds |= {} if labels is None else {"labels": (torch.int64, (rows,))}
