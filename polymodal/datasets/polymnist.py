@@ -16,6 +16,7 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label
+from polymodal.names import lookup
 from polymodal.progress import shown
 from polymodal.schema import Schema
 
@@ -55,6 +56,11 @@ REMOTES = tuple(
     )
 )
 
+BY_HAND = (
+    "unpack the authors' pictures, for which see https://github.com/thomassutter/MoPoE, or put MNIST's four files "
+    f"from {MNIST}/ into mnist/ and five pictures m0.* to m4.* into backgrounds/"
+)
+
 FACTS = Facts(
     shapes="m0..m4 3x28x28; label 10 with label=True",
     rows=(60_000, 5_000, 5_000),
@@ -66,8 +72,7 @@ FACTS = Facts(
         tuple(f"mnist/{p}-{kind}-ubyte*" for p in PUBLISHED.values() for kind in ("images-idx3", "labels-idx1"))
         + tuple(f"backgrounds/{name}*" for name in NAMES),
     ),
-    get="unpack the authors' pictures from https://github.com/thomassutter/MoPoE, or put MNIST's four files from "
-    "https://ossci-datasets.s3.amazonaws.com/mnist/ into mnist/ and five pictures m0.* to m4.* into backgrounds/",
+    get=f"pass download=True, or {BY_HAND}",
 )
 
 
@@ -111,7 +116,7 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
     folder = storage.place("polymnist", root)
     asked: dict[str, Any] = {"root": root, "label": label, "download": download}
     if download and FACTS.found(folder) != AUTHORS:
-        fetch(REMOTES, folder, FACTS.get)
+        fetch(REMOTES, folder, BY_HAND)
     if FACTS.require(folder) == AUTHORS:
         files = {s: pictures.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
         told, read = [found.digest for found in files.values()], lambda split: _drawn(files[split])
@@ -129,7 +134,10 @@ def pairing(labels: np.ndarray, seed: int, split: str) -> np.ndarray:
     Arguments:
         labels: MNIST's, `(N,)`.
         seed: The data set's.
-        split: "train", or "test" for the published one, whose rows `splits.halves(labels)` halves.
+        split: "train", or "test" for the published one, whose rows `splits.halves` gives to validation and test.
+
+    Raises:
+        ValueError: There is no such split.
 
     Example:
         >>> labels = np.array([0, 1, 0, 1, 0, 1])
@@ -213,7 +221,8 @@ def _composed(parts: Parts, seed: int, split: str) -> Rows:
 
 def _stream(seed: int, split: str, modality: int, what: int) -> np.random.Generator:
     """Random numbers that depend on nothing else that is drawn."""
-    key = (list(PUBLISHED).index(split), modality, what)
+    number = lookup({name: i for i, name in enumerate(PUBLISHED)}, split, "published split")
+    key = (number, modality, what)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
 
 

@@ -13,7 +13,7 @@ import PIL.Image
 import pytest
 import torch
 
-from polymodal.datasets import Dataset, load
+from polymodal.datasets import Dataset, load, shards
 from polymodal.datasets.polymnist import NAMES, REMOTES, pairing
 from polymodal.datasets.splits import halves
 from polymodal.datasets.storage import cache
@@ -152,6 +152,11 @@ def test_each_stream_is_its_own():
         assert (one == other).mean() < 0.1
 
 
+def test_there_is_no_pairing_of_a_half():
+    with pytest.raises(ValueError, match="unknown published split 'validation'; known are train, test"):
+        pairing(np.arange(10), 0, "validation")
+
+
 def test_pictures_are_a_function_of_the_seed(root):
     first, again, other = (load("polymnist", root=root, seed=seed).test for seed in (1, 1, 2))
     for name in NAMES:
@@ -187,6 +192,7 @@ def test_labels_follow_the_rows_of_a_table(root):
     some = Table(table.values, observed, table.schema, labels=table.labels)
     assert torch.equal(some.complete().labels, table.labels[observed.all(1)])
     assert torch.equal(some.to("cpu").labels, table.labels)
+    assert torch.equal(shards.load(shards.save(some, root / "some.safetensors")).labels, table.labels)
     with pytest.raises(ValueError, match=r"labels must be int64 \(20,\), one of each row; got torch.int64 \(19,\)"):
         Table(table.values, observed, table.schema, labels=table.labels[1:])
 
