@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["shown"]
+__all__ = ["received", "say", "shown", "size_of"]
 
 T = TypeVar("T")
 LINES = 10
@@ -30,4 +31,54 @@ def shown(parts: Iterable[T], what: str, count: int) -> Iterator[T]:
     for done, part in enumerate(parts, 1):
         yield part
         if done * LINES // count > (done - 1) * LINES // count:
-            console.print(f"{what}: {100 * done // count} %", soft_wrap=True, highlight=False)
+            say(f"{what}: {100 * done // count} %")
+
+
+def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Generator[bytes, None, None]:
+    """The pieces of a file, with a bar in bytes on a terminal, and a line per tenth elsewhere, on stderr.
+
+    Arguments:
+        pieces: To pass on.
+        what: Is being done.
+        size: Bytes of the file.
+        done: Bytes of it that were there before.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(what, total=size, completed=done)
+            for piece in pieces:
+                yield piece
+                bar.advance(task, len(piece))
+        return
+    first, start = done, time.monotonic()
+    for piece in pieces:
+        yield piece
+        before, done = done, done + len(piece)
+        if done * LINES // size > before * LINES // size:
+            left = (time.monotonic() - start) * max(0, size - done) / (done - first)
+            say(f"{what}: {100 * done // size} %, {size_of(done)} of {size_of(size)}, {left:.0f} s left")
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, as it is."""
+    from rich.console import Console
+
+    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+
+
+def size_of(count: int) -> str:
+    """A number of bytes as people read it.
+
+    Example:
+        >>> size_of(999), size_of(1_000), size_of(11_594_722), size_of(1_150_585_339)
+        ('999 bytes', '1.0 kB', '11.6 MB', '1.2 GB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"

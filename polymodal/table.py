@@ -33,6 +33,8 @@ class Table:
             captions of a picture); without a seed it is the first.
         source: Where the rows come from, for the files of a run: JSON's types.
         digest: The fingerprint of rows that were written and checked before; by default it is made when asked for.
+        labels: `(N,)` int64, the class of each row where it is known, whether or not it is a modality. It is there
+            to judge by (coherence, a classifier, a probe): no model sees it, and no fingerprint holds it.
 
     Raises:
         ValueError: A value's shape is not its modality's, an observed one is out of range or not finite, or a
@@ -52,6 +54,7 @@ class Table:
     alternatives: Mapping[str, Tensor] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
     digest: str | None = None
+    labels: Tensor | None = None
 
     def __post_init__(self) -> None:
         if self.schema is None:
@@ -118,7 +121,12 @@ class Table:
             {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
         )
         return replace(
-            self, values=values, observed=self.observed.to(device), alternatives=choices, digest=self.fingerprint()
+            self,
+            values=values,
+            observed=self.observed.to(device),
+            alternatives=choices,
+            digest=self.fingerprint(),
+            labels=None if self.labels is None else self.labels.to(device),
         )
 
     def complete(self) -> Table:
@@ -134,7 +142,9 @@ class Table:
             raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
         values = {name: value[whole] for name, value in self.values.items()}
         choices = {name: value[whole] for name, value in self.alternatives.items()}
-        return Table(values, self.observed[whole], self.schema, choices, {**self.source, "rows": "complete"})
+        labels = None if self.labels is None else self.labels[whole]
+        source = {**self.source, "rows": "complete"}
+        return Table(values, self.observed[whole], self.schema, choices, source, labels=labels)
 
     def fingerprint(self) -> str:
         """A hash of what the rows have, and of their schema; not of what lies under False."""
@@ -169,6 +179,11 @@ class Table:
             raise ValueError(
                 f"observed must be bool (N, M) with one column for each of {', '.join(self.schema)}; "
                 f"got {self.observed.dtype} {tuple(self.observed.shape)}"
+            )
+        if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != torch.int64):
+            raise ValueError(
+                f"labels must be int64 ({len(self)},), one of each row; "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
             )
         if len(empty := (~self.observed.any(1)).nonzero()):
             raise ValueError(

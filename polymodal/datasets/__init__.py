@@ -7,12 +7,18 @@ from collections.abc import Callable
 from typing import Any
 
 from polymodal.datasets.base import Dataset
+from polymodal.datasets.mhd import mhd
 from polymodal.datasets.polydigits import polydigits
+from polymodal.datasets.polymnist import polymnist
 from polymodal.names import check_arguments, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"polydigits": polydigits}
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "polydigits": polydigits,
+    "polymnist": polymnist,
+    "mhd": mhd,
+}
 """Data sets by name."""
 
 

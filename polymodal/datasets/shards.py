@@ -39,6 +39,8 @@ def fill(
     alternatives: Mapping[str, int] | None = None,
     digest: str,
     source: Mapping[str, Any] | None = None,
+    labels: Tensor | None = None,
+    dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> Iterator[Filling]:
     """A table's file to be filled row by row; it takes its name at the end, and is gone where there was an error.
 
@@ -49,6 +51,8 @@ def fill(
         alternatives: How many values A a row has of a modality, by name.
         digest: Of all that determines the rows.
         source: Where the rows come from.
+        labels: The table's, `(N,)` int64.
+        dtypes: Of values that are not kept in their modality's type, by name, such as pictures that are no bytes.
 
     Raises:
         OSError: There is no room for it.
@@ -64,10 +68,14 @@ def fill(
         3
     """
     many = dict(alternatives or {})
-    kinds = {f"value/{name}": (m.dtype, (rows, *m.shape)) for name, m in schema.items() if name not in many}
+    types = {name: modality.dtype for name, modality in schema.items()} | dict(dtypes or {})
+    kinds = {f"value/{name}": (types[name], (rows, *m.shape)) for name, m in schema.items() if name not in many}
     kinds |= {f"alternative/{name}": (schema[name].dtype, (rows, a, *schema[name].shape)) for name, a in many.items()}
     kinds["observed"] = (torch.bool, (rows, len(schema)))
+    kinds |= {} if labels is None else {"labels": (torch.int64, (rows,))}
     with checkpoint.filling(path, kinds, _document(schema, digest, source or {})) as tensors:
+        if labels is not None:
+            tensors["labels"][:] = labels
         yield Filling(_part(tensors, "value/"), tensors["observed"], _part(tensors, "alternative/"))
 
 
@@ -84,8 +92,9 @@ def save(table: Table, path: str | Path) -> Path:
         if name not in firsts or not torch.equal(value, firsts[name])
     }
     many = {f"alternative/{name}": value for name, value in table.alternatives.items()}
+    rows = {"observed": table.observed} | ({} if table.labels is None else {"labels": table.labels})
     document = _document(table.schema, table.fingerprint(), table.source)
-    return checkpoint.write_state(path, {**values, **many, "observed": table.observed}, document)
+    return checkpoint.write_state(path, {**values, **many, **rows}, document)
 
 
 def load(path: str | Path) -> Table:
@@ -106,6 +115,7 @@ def load(path: str | Path) -> Table:
             _part(tensors, "alternative/"),
             dict(document["source"]),
             str(document["digest"]),
+            tensors.get("labels"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise ValueError(f"{path} must hold a table of polymodal's: {error}; remove it, and it is made anew") from error

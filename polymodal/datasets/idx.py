@@ -1,0 +1,57 @@
+"""Arrays in MNIST's IDX files: a head of big-endian sizes, then the bytes."""
+
+from __future__ import annotations
+
+import gzip
+import zlib
+from math import prod
+from pathlib import Path
+
+import numpy as np
+
+from polymodal.names import brief
+
+__all__ = ["find", "read"]
+
+UNSIGNED_BYTE = 8
+MOST = 2**30
+"""Bytes that a file may claim to hold: a few of gzip's can stand for any number."""
+
+
+def find(folder: Path, name: str) -> Path:
+    """A file, or the same one gzipped.
+
+    Raises:
+        FileNotFoundError: Neither is there.
+    """
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            return path
+    raise FileNotFoundError(f"{folder / name} must exist, gzipped or not, and does not")
+
+
+def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """The bytes of a file, gzipped or not, `(N, *shape)` uint8.
+
+    Arguments:
+        path: The file.
+        shape: Of one row.
+
+    Raises:
+        ValueError: It is damaged, cut short, or holds something else.
+    """
+    axes = 1 + len(shape)
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            head = file.read(4 + 4 * axes)
+            sizes = tuple(np.frombuffer(head[4:], ">u4").tolist()) if len(head) == 4 + 4 * axes else ()
+            if head[:4] != bytes([0, 0, UNSIGNED_BYTE, axes]) or sizes[1:] != shape or not 0 < prod(sizes) <= MOST:
+                told = f"(rows{''.join(f', {side}' for side in shape)})"
+                raise ValueError(f"its head must tell of unsigned bytes {told}; it begins with {head[:16].hex(' ')}")
+            content = file.read(prod(sizes) + 1)
+    except (OSError, EOFError, zlib.error, ValueError) as error:
+        raise ValueError(f"{path} must be a whole IDX file: {brief(error)}; get it anew") from error
+    if len(content) != prod(sizes):
+        held = f"more than {prod(sizes)}" if len(content) > prod(sizes) else str(len(content))
+        raise ValueError(f"{path} must hold {prod(sizes)} bytes after its head; it holds {held}; get it anew")
+    return np.frombuffer(content, np.uint8).reshape(sizes)
