@@ -7,12 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from polymodal.datasets.base import Dataset
+from polymodal.datasets.celeba import celeba
+from polymodal.datasets.cub import cub
 from polymodal.datasets.polydigits import polydigits
 from polymodal.names import check_arguments, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"polydigits": polydigits}
+DATASETS: dict[str, Callable[..., Dataset]] = {"celeba": celeba, "cub": cub, "polydigits": polydigits}
 """Data sets by name."""
 
 

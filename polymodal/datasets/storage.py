@@ -49,7 +49,7 @@ def digest(*parts: str | bytes | Path) -> str:
 def kept(
     name: str,
     arguments: Mapping[str, Any],
-    files: Iterable[Path],
+    files: Iterable[str | Path],
     make: Callable[[Path, Callable[[str], dict[str, Any]]], None],
     *,
     version: int = 1,
@@ -59,7 +59,8 @@ def kept(
     Arguments:
         name: Its key in DATASETS.
         arguments: All that it was asked for with; `root` and `download` say only where the files are.
-        files: Whose contents determine the rows, beside the arguments.
+        files: Whose contents determine the rows, beside the arguments; or texts that do, such as a list of many
+            files' sizes.
         make: Writes the splits' files into a folder, under `<split>.safetensors`, by `shards.fill` or
             `shards.save`. It is told the folder, and what `shards.fill` and `Table` are to be told of a split:
             `digest` and `source`.
