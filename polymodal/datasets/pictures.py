@@ -1,4 +1,4 @@
-"""Many files of pictures into one tensor: read by threads, and one error for all that cannot be read."""
+"""Many files of pictures into one tensor: read by threads, and one error for all that cannot be used."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def draw(
         what: Is being done, for the bar.
 
     Returns:
-        The files that cannot be read, and why: their rows are left as they are.
+        The files that cannot be used, and why: their rows are left as they are.
     """
     from PIL import Image as Pictures
 
@@ -81,10 +81,10 @@ def refuse_missing(folder: Path, names: Sequence[str] | np.ndarray, what: str, g
 
 
 def refuse_damaged(troubles: dict[Path, str], count: int, what: str, get: str) -> None:
-    """Refuses files that could not be read.
+    """Refuses files that cannot be used.
 
     Raises:
         ValueError: Names the first, and says how many of `count` there are.
     """
     for path, trouble in troubles.items():
-        raise ValueError(f"{path} cannot be read: {trouble}; {len(troubles)} of {count} {what} are damaged; {get}")
+        raise ValueError(f"{path} cannot be used: {trouble}; {len(troubles)} of {count} {what} are damaged; {get}")
