@@ -19,6 +19,7 @@ from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label, Text
 from polymodal.modalities.base import check_counts
 from polymodal.names import brief
+from polymodal.progress import shown
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:
@@ -128,12 +129,7 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
 
 
 def _make(
-    folder: Path,
-    captions: Path,
-    birds: list[Bird],
-    length: int,
-    fresh: Path,
-    told: Callable[[str], dict[str, Any]],
+    folder: Path, captions: Path, birds: list[Bird], length: int, fresh: Path, told: Callable[[str], dict[str, Any]]
 ) -> None:
     """Writes the three tables."""
     refuse_missing(folder, [bird.name for bird in birds], "pictures", FACTS.get)
@@ -148,7 +144,7 @@ def _make(
         with shards.fill(path, schema, len(rows), alternatives={"text": CAPTIONS}, **told(split)) as table:
             names = [bird.name for bird in rows]
             troubles |= draw(table.values["img"], folder, names, partial(_framed, rows), f"cub: {split} pictures")
-            for row, name in enumerate(names):
+            for row, name in enumerate(shown(names, f"cub: {split} captions", len(names))):
                 table.alternatives["text"][row] = torch.stack([text.read(caption) for caption in texts[name]])
             table.values["label"][:] = torch.tensor([bird.species for bird in rows])
             table.observed[:] = True

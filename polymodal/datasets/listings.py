@@ -39,8 +39,11 @@ def refused(path: Path, number: int, rule: str, parts: list[str], get: str) -> V
 
 def sizes(folder: Path, names: Iterable[str]) -> str:
     """Names and sizes of files, for a fingerprint: that of a file that is not there is -1 byte."""
-    parts = []
-    for name in names:
-        path = folder / name
-        parts.append(f"{name} {path.stat().st_size if path.is_file() else -1}")
-    return "\n".join(parts)
+    return "\n".join(f"{name} {_size(folder / name)}" for name in names)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
