@@ -84,16 +84,17 @@ def _there(name: str, known: Facts, root: Path | None) -> str:
     """Whether a data set's files are there."""
     if not known.layouts:
         return f"always{known.get and f': {known.get}'}"
-    if known.found(place(name, root)) is None:
+    folder = place(known.shares or name, root)
+    if known.found(folder) is None:
         return f"no: `polymodal datasets {name}` tells how to have it"
-    return f"yes, in {place(name, root)}"
+    return f"yes, in {folder}"
 
 
 def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path | None) -> dict[str, str]:
     """Where a data set's files must be, what to do to have them, and what has been made of them."""
     rows = {"there": _there(name, known, root)} if known else {}
     if known and known.layouts:
-        folder, parameters = place(name, root), inspect.signature(make).parameters
+        folder, parameters = place(known.shares or name, root), inspect.signature(make).parameters
         found = known.found(folder) is not None
         rows["there"] = f"yes, in {folder}" if found else f"no, not in {folder}"
         rows["files"] = "\nor ".join(", ".join(layout) for layout in known.layouts)

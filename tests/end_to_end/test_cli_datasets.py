@@ -1,5 +1,6 @@
 """`polymodal datasets`, and what is said where a data set's files are not there."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -140,6 +141,17 @@ def test_half_a_layout_is_not_there(polymodal, tmp_path):
     assert blocks(polymodal("datasets", "--root", tmp_path / "mine").stdout)["birds"][-1].startswith("there no")
 
 
+def test_files_that_are_another_data_sets_too_are_found_there(polymodal, monkeypatch, tmp_path):
+    def flock():
+        """Birds again."""
+
+    monkeypatch.setitem(DATASETS, "flock", replace(FACTS, shares="birds")(flock))
+    put(tmp_path / "cache" / "downloads" / "birds")
+    there = f"there yes, in {tmp_path / 'cache' / 'downloads' / 'birds'}"
+    assert there in blocks(polymodal("datasets").stdout)["flock"]
+    assert there in [" ".join(line.split()) for line in polymodal("datasets", "flock").stdout.splitlines()]
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 @pytest.mark.parametrize("name", [(), ("birds",), ("polydigits",)])
 def test_it_is_read_in_any_terminal(polymodal, monkeypatch, width, name):
@@ -229,12 +241,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(polymodal, tmp_path, arguments, s
 FROM_FILES = [name for name, make in DATASETS.items() if getattr(make, "facts", FACTS).layouts] + ["birds"]
 
 
+def home(name, tmp_path):
+    return tmp_path / "cache" / "downloads" / (DATASETS[name].facts.shares or name)
+
+
 @pytest.mark.parametrize("name", FROM_FILES)
 def test_without_its_files_a_data_set_says_what_to_do(name, tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         pm.datasets.load(name)
     said = str(caught.value)
-    assert said.startswith(str(tmp_path / "cache" / "downloads" / name))
+    assert said.startswith(str(home(name, tmp_path)))
     assert DATASETS[name].facts.get in said
     assert "\n" not in said
     assert not (tmp_path / "cache").exists()
@@ -244,7 +260,7 @@ def test_without_its_files_a_data_set_says_what_to_do(name, tmp_path):
 def test_without_its_files_nothing_is_trained(polymodal, name, tmp_path):
     done = polymodal("train", name)
     assert done.returncode == 2
-    assert done.stderr.startswith(f"polymodal: {tmp_path / 'cache' / 'downloads' / name}")
+    assert done.stderr.startswith(f"polymodal: {home(name, tmp_path)}")
     assert DATASETS[name].facts.get in done.stderr
     assert done.stderr.count("\n") == 1
     assert not done.stdout
