@@ -139,8 +139,6 @@ class _Transfer:
 
     def _receive(self) -> None:
         """Asks until all bytes are there."""
-        if _size(self.partial) > self.remote.size:
-            self.partial.unlink()
         failures, most = 0, _size(self.partial)
         while _size(self.partial) != self.remote.size:
             try:
@@ -205,6 +203,8 @@ class _Transfer:
                     break
         if done > size:
             self._refuse(_head(self.partial), "more bytes")
+        if done < size and "Content-Length" not in response.headers and _is_page(_head(self.partial)):
+            self._refuse(_head(self.partial), f"{done:,} bytes")
         if done < size:
             raise _Broken(f"the connection ended after {done:,} of {size:,} bytes")
 
@@ -230,7 +230,7 @@ class _Transfer:
     def _refuse(self, head: bytes, came: str) -> None:
         """Removes what came, which is not the file."""
         self.partial.unlink(missing_ok=True)
-        if head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<"):
+        if _is_page(head):
             came = f"a web page in its place, {brief(head[:60].decode(errors='replace'))!r}"
         raise ValueError(
             f"{self.remote.url} must give {self.remote.size:,} bytes with md5 {self.remote.md5}; got {came}; "
@@ -270,6 +270,10 @@ def _md5(path: Path) -> str:
 
 def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
+
+
+def _is_page(head: bytes) -> bool:
+    return head.lstrip(b"\xef\xbb\xbf \r\n\t").startswith(b"<")
 
 
 def _head(path: Path) -> bytes:
