@@ -34,7 +34,7 @@ PROBED = 1000
 """The size of every so manieth picture is part of the fingerprint: to look at all takes as long as to open a table."""
 
 FACTS = Facts(
-    shapes="image 3x64x64, 40 attributes 2",
+    shapes="image 3x64x64, 40 attributes of 2",
     rows=(162_770, 19_867, 19_962),
     licence="for research that is not commercial",
     size="1.4 GB",
@@ -50,7 +50,7 @@ FACTS = Facts(
 
 
 @FACTS
-def celeba(root: str | Path | None = None, *, download: bool = False) -> Dataset:
+def celeba(root: str | Path | None = None) -> Dataset:
     """Pictures of faces, and forty attributes of each.
 
     `image` is 3x64x64: the picture is resized to 64 wide and 78 high (bilinear, over all the pixels that it covers),
@@ -66,22 +66,19 @@ def celeba(root: str | Path | None = None, *, download: bool = False) -> Dataset
     Arguments:
         root: The folder with the authors' `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`,
             the lists in it or in its `Anno` and `Eval`; by default the cache.
-        download: There is nothing that a program could fetch: where files are missing this is an error that says so.
 
     Returns:
         The data set: 162,770 training, 19,867 validation and 19,962 test rows.
 
     Raises:
         FileNotFoundError: Files are missing.
-        ValueError: A file is damaged, or another one; or `download` cannot be done.
+        ValueError: A file is damaged, or another one.
 
     Source:
         Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015. The size and the part that is kept are
         those of Wu and Goodman's MVAE (2018) and of the code for MAC-WAE; others keep the middle 148x148 pixels.
     """
     place = storage.place("celeba", root)
-    if download and FACTS.found(place) is None:
-        raise ValueError(f"download must be False for celeba, as no program may fetch it; {FACTS.get}, into {place}")
     folder, attributes, partition = (place / name for name in FACTS.layouts[FACTS.require(place)])
     probed = (parts[0] for _, parts in islice(lines(partition, FACTS.get), 0, None, PROBED))
     files = [attributes, partition, sizes(folder, probed)]
