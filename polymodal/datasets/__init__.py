@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from polymodal.datasets.base import Dataset
+from polymodal.datasets.celeba import celeba
+from polymodal.datasets.cub import cub
 from polymodal.datasets.mhd import mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
@@ -18,6 +20,8 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "polydigits": polydigits,
     "polymnist": polymnist,
     "mhd": mhd,
+    "cub": cub,
+    "celeba": celeba,
 }
 """Data sets by name."""
 

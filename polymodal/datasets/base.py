@@ -54,6 +54,7 @@ class Facts:
         layouts: What must be beneath its root: names of files or folders, or patterns of them; a layout is all of
             them together, and any one layout will do. The data set needs no files where there is none.
         get: What to do by hand to have the files: one sentence, that names an address.
+        shares: The data set whose files it is made from too, where it has none of its own.
     """
 
     shapes: str
@@ -63,6 +64,7 @@ class Facts:
     origin: str
     layouts: tuple[tuple[str, ...], ...] = ()
     get: str = ""
+    shares: str = ""
 
     def __call__(self, make: Callable[..., Dataset]) -> Callable[..., Dataset]:
         """Puts the facts on a function."""

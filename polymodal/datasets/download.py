@@ -139,8 +139,6 @@ class _Transfer:
 
     def _receive(self) -> None:
         """Asks until all bytes are there."""
-        if _size(self.partial) > self.remote.size:
-            self.partial.unlink()
         failures, most = 0, _size(self.partial)
         while _size(self.partial) != self.remote.size:
             try:

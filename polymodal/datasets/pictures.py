@@ -1,70 +1,32 @@
-"""Pictures in files, alone or numbered in several folders."""
+"""Pictures from files: one, or many into one tensor, read by threads, with one error for all that cannot be used."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from itertools import permutations
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from polymodal.datasets.storage import digest
 from polymodal.names import brief
+from polymodal.progress import shown
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["Numbered", "index", "read"]
+__all__ = ["draw", "read", "refuse_damaged", "refuse_missing"]
 
+THREADS = min(8, os.cpu_count() or 1)
+"""PIL lets go of Python's lock while it decodes and resizes."""
+PIECE = 256
+"""Pictures that are handed to the threads in one go."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""That are read. Not all that PIL knows: for some it calls other programs."""
-
-
-class Numbered(NamedTuple):
-    """Rows of pictures, one in each folder."""
-
-    folders: tuple[Path, ...]
-    keys: list[tuple[int, int]]
-    """Number and class of each row, ascending; the authors count anew in every class."""
-    digest: str
-    """Of the names and sizes of all files: to read hundreds of thousands whenever they are looked for takes long."""
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Classes, `(N,)` int64."""
-        return np.array([label for _, label in self.keys], np.int64)
-
-    def pictures(self, side: int, folder: int, rows: np.ndarray) -> np.ndarray:
-        """Those of some rows in one of the folders, `(R, 3, side, side)` uint8.
-
-        Raises:
-            ValueError: One is damaged, grey, or of another size.
-        """
-        names = [f"{number}.{label}.png" for number, label in (self.keys[row] for row in rows)]
-        return np.stack([_colours(self.folders[folder] / name, side) for name in names])
-
-
-def index(folders: Sequence[Path]) -> Numbered:
-    """The rows of folders whose files are named `<number>.<class>.png`.
-
-    A row is what has the same number and class in every folder; the order in which a folder lists its files says
-    nothing. Files that are no PNG are left out.
-
-    Raises:
-        ValueError: A PNG has another name, or has no partner in a folder, or there is none.
-    """
-    first, *others = [_sizes(folder) for folder in folders]
-    for folder, sizes in zip(folders[1:], others, strict=True):
-        for (owner, has), (other, lacks) in permutations(((folders[0], first), (folder, sizes))):
-            if alone := sorted(has.keys() - lacks.keys()):
-                raise _unpaired(alone[0], owner, other, lacks)
-    if not first:
-        raise ValueError(f"{folders[0]} must hold files <number>.<class>.png; it holds none")
-    keys = sorted(first)
-    told = [f"{key} {[sizes[key] for sizes in (first, *others)]}" for key in keys]
-    return Numbered(tuple(folders), keys, digest("\n".join(told)))
+"""That are read, whatever a file is called. Not all that PIL knows: for some it starts another program."""
 
 
 def read(path: Path) -> PIL.Image.Image:
@@ -73,48 +35,78 @@ def read(path: Path) -> PIL.Image.Image:
     Raises:
         ValueError: It is none, damaged, cut short, or of a format that is not read.
     """
-    import PIL.Image
+    picture = _read(path)
+    if isinstance(picture, Exception):
+        raise ValueError(
+            f"{path} must be a picture, {' or '.join(FORMATS)}: {brief(picture)}; get it anew"
+        ) from picture
+    return picture
+
+
+def draw(
+    into: Tensor,
+    folder: Path,
+    names: Sequence[str] | np.ndarray,
+    frame: Callable[[int, PIL.Image.Image], PIL.Image.Image],
+    what: str,
+) -> dict[Path, str]:
+    """Fills a tensor with pictures from files, with a progress bar.
+
+    Arguments:
+        into: `(N, 3, height, width)` uint8, filled in place.
+        folder: Of the files.
+        names: Of the N files, beneath it.
+        frame: From a row's number and its picture in RGB to the part that is kept, of `width` x `height` pixels.
+        what: Is being done, for the bar.
+
+    Returns:
+        The files that cannot be used, and why: their rows are left as they are.
+    """
+
+    def one(row: int) -> tuple[Path, str] | None:
+        picture = _read(folder / names[row], partial(frame, row))
+        if isinstance(picture, Exception):
+            return folder / names[row], brief(picture)
+        into[row] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        return None
+
+    troubles: dict[Path, str] = {}
+    pieces = [range(start, min(start + PIECE, len(names))) for start in range(0, len(names), PIECE)]
+    with ThreadPoolExecutor(THREADS, "polymodal-pictures") as pool:
+        for piece in shown(pieces, what, len(pieces)):
+            troubles.update(filter(None, pool.map(one, piece)))
+    return troubles
+
+
+def refuse_missing(folder: Path, names: Sequence[str] | np.ndarray, what: str, get: str) -> None:
+    """Refuses a folder that lacks some of the files that a list names.
+
+    Raises:
+        FileNotFoundError: Names the first, and says how many.
+    """
+    missing = [name for name in names if not (folder / name).is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder / missing[0]} must exist, and does not; {len(missing)} of {len(names)} {what} are missing; {get}"
+        )
+
+
+def refuse_damaged(troubles: dict[Path, str], count: int, what: str, get: str) -> None:
+    """Refuses files that cannot be used.
+
+    Raises:
+        ValueError: Names the first, and says how many of `count` there are.
+    """
+    for path, trouble in troubles.items():
+        raise ValueError(f"{path} cannot be used: {trouble}; {len(troubles)} of {count} {what} are damaged; {get}")
+
+
+def _read(path: Path, frame: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None) -> PIL.Image.Image | Exception:
+    """A picture as it is, or the framed part of it in RGB; or what is wrong with the file."""
+    from PIL import Image as Pictures
 
     try:
-        with PIL.Image.open(path, formats=FORMATS) as file:
-            return file.copy()
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise ValueError(f"{path} must be a picture, {' or '.join(FORMATS)}: {brief(error)}; get it anew") from error
-
-
-def _colours(path: Path, side: int) -> np.ndarray:
-    picture = read(path)
-    if picture.size != (side, side) or picture.mode != "RGB":
-        raise ValueError(
-            f"{path} must be {side}x{side} pixels of mode RGB; it is {picture.width}x{picture.height} of {picture.mode}"
-        )
-    return np.asarray(picture).transpose(2, 0, 1)
-
-
-def _sizes(folder: Path) -> dict[tuple[int, int], int]:
-    """Bytes of the files of a folder, by number and class."""
-    sizes = {}
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if not entry.name.endswith(".png") or entry.name.startswith("."):
-                continue
-            number, _, label = entry.name.removesuffix(".png").partition(".")
-            if not (_plain(number) and _plain(label) and int(label) < 10):
-                raise ValueError(f"{folder / entry.name} must be called <number>.<class>.png, such as 12.7.png")
-            sizes[int(number), int(label)] = entry.stat().st_size
-    return sizes
-
-
-def _plain(digits: str) -> bool:
-    """Whether it is a number as Python writes it, so that one number has one name."""
-    return digits.isascii() and digits.isdigit() and str(int(digits)) == digits and len(digits) < 16
-
-
-def _unpaired(key: tuple[int, int], owner: Path, other: Path, sizes: Mapping[tuple[int, int], int]) -> ValueError:
-    number, label = key
-    near = [f"{number}.{other_label}.png" for n, other_label in sorted(sizes) if n == number]
-    there = f"there are {', '.join(near)}, of other classes" if near else "there is none of that number"
-    return ValueError(
-        f"{owner / f'{number}.{label}.png'} must have a partner {other / f'{number}.{label}.png'}; {there}; "
-        "get the pictures anew"
-    )
+        with Pictures.open(path, formats=FORMATS) as file:
+            return file.copy() if frame is None else frame(file.convert("RGB"))
+    except (OSError, SyntaxError, ValueError, Pictures.DecompressionBombError) as error:
+        return error

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from polymodal.datasets.base import Dataset
+from polymodal.datasets.base import Dataset, Facts
 from polymodal.modalities import Image, Label
 from polymodal.schema import Schema
 from polymodal.table import Table
@@ -43,6 +43,18 @@ BACKGROUNDS = (
 )
 
 
+FACTS = Facts(
+    shapes="m0..m4 3x16x16, label 10",
+    rows=(12_800, 2_000, 2_000),
+    licence="digits CC BY 4.0 (E. Alpaydin, C. Kaynak), photographs CC BY 2.0 (danielbuechele, vultilion)",
+    size="nothing to fetch",
+    origin="the recipe of PolyMNIST (Sutter, Daunhawer and Vogt, 2021), on the UCI optical recognition of handwritten "
+    "digits (1998) and two photographs",
+    get="made from scikit-learn's own pictures",
+)
+
+
+@FACTS
 def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0) -> Dataset:
     """Five pictures of one digit, each in another handwriting on another background, and its label.
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from polymodal.datasets import idx, pictures, shards, storage
+from polymodal.datasets import idx, numbered, pictures, shards, storage
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
@@ -118,7 +118,7 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
     if download and FACTS.found(folder) != AUTHORS:
         fetch(REMOTES, folder, BY_HAND)
     if FACTS.require(folder) == AUTHORS:
-        files = {s: pictures.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
+        files = {s: numbered.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
         told, read = [found.digest for found in files.values()], lambda split: _drawn(files[split])
     else:
         parts = {split: _parts(folder, name) for split, name in PUBLISHED.items()}
@@ -189,7 +189,7 @@ def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable
                 table.values[NAMES[modality]][start : start + PIECE] = torch.from_numpy(draw(modality, some))
 
 
-def _drawn(files: pictures.Numbered) -> Rows:
+def _drawn(files: numbered.Numbered) -> Rows:
     """The authors' rows."""
     return Rows(files.labels, partial(files.pictures, SIDE))
 

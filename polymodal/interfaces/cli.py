@@ -143,12 +143,17 @@ def demo(
     print(f"Report: {path.resolve()}")
 
 
-@app.command(epilog="Example: polymodal datasets")
-def datasets() -> None:
-    """List the data sets that can be loaded by name, with their arguments."""
-    from polymodal.interfaces import listings
+@app.command(epilog="Example: polymodal datasets polydigits")
+def datasets(
+    name: Annotated[str | None, typer.Argument(help="One of them, to be told all of it.", show_default=False)] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Look for their files here; by default where downloads are.")
+    ] = None,
+) -> None:
+    """List the data sets that can be loaded by name, with their arguments, and which of them are there."""
+    from polymodal.interfaces import catalogue, listings
 
-    listings.show(listings.datasets())
+    listings.show(catalogue.every(root) if name is None else catalogue.one(name, root))
 
 
 @app.command(epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
-
-from polymodal.datasets import DATASETS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,24 +16,16 @@ if TYPE_CHECKING:
     from polymodal.interfaces.gallery import Answers
     from polymodal.schema import Schema
 
-__all__ = ["answers", "datasets", "scores", "show"]
+__all__ = ["answers", "scores", "show"]
 
 FIRST, WIDEST = 8, 60
 """Rows and letters of a cell that are printed."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 
 
-def show(table: Table) -> None:
-    """Prints a table."""
-    Console().print(table)
-
-
-def datasets() -> Table:
-    """The data sets, with their arguments and defaults."""
-    table = _table("name", "what it is", "arguments")
-    for name, make in sorted(DATASETS.items()):
-        table.add_row(name, (inspect.getdoc(make) or "").split("\n")[0], ", ".join(_arguments(make)))
-    return table
+def show(told: RenderableType) -> None:
+    """Prints a table, or what else rich can show."""
+    Console().print(told)
 
 
 def scores(frame: pd.DataFrame, schema: Schema) -> Table:
@@ -77,10 +66,3 @@ def _table(*heads: str, right: int = 0) -> Table:
     for place, head in enumerate(heads):
         table.add_column(head, justify="right" if place >= len(heads) - right else "left", overflow="fold")
     return table
-
-
-def _arguments(make: Any) -> list[str]:
-    return [
-        parameter.name if parameter.default is parameter.empty else f"{parameter.name}={parameter.default!r}"
-        for parameter in inspect.signature(make).parameters.values()
-    ]

@@ -8,7 +8,7 @@ import pytest
 from commands import within
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/command_line.md")
+PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md")
 
 
 def steps(page):
@@ -24,6 +24,7 @@ def steps(page):
 def test_every_command_does_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
     for arguments, shown in steps(page):
         done = within(monkeypatch, capsys, *arguments)
         said = f"$ polymodal {shlex.join(arguments)}\n{done.stdout}{done.stderr}"

@@ -295,11 +295,12 @@ def test_no_net_is_one_sentence_at_once(server, tmp_path, monkeypatch):
     assert said == f"http://example.org/file.bin could not be fetched: Name or service not known; {BY_HAND}"
 
 
-def test_a_server_that_goes_away_is_asked_again(server, tmp_path, monkeypatch):
+def test_a_server_that_goes_away_is_asked_again(server, tmp_path, monkeypatch, capsys):
     server.answers = ["cut"]
     monkeypatch.setattr(download.time, "sleep", lambda pause: (server.shutdown(), server.server_close()))
     said = refused(ConnectionError, server, tmp_path)
     assert "Connection refused" in said
+    assert capsys.readouterr().err.count("Connection refused; trying again") == len(download.PAUSES) - 1
     assert files(tmp_path) == ["a/.file.bin.partial"]
 
 

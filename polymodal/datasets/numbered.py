@@ -1,0 +1,99 @@
+"""Pictures in several folders, numbered in the names of their files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from polymodal.datasets.pictures import read
+from polymodal.datasets.storage import digest
+
+__all__ = ["Numbered", "index"]
+
+
+class Numbered(NamedTuple):
+    """Rows of pictures, one in each folder."""
+
+    folders: tuple[Path, ...]
+    keys: list[tuple[int, int]]
+    """Number and class of each row, ascending; the authors count anew in every class."""
+    digest: str
+    """Of the names and sizes of all files: to read hundreds of thousands whenever they are looked for takes long."""
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Classes, `(N,)` int64."""
+        return np.array([label for _, label in self.keys], np.int64)
+
+    def pictures(self, side: int, folder: int, rows: np.ndarray) -> np.ndarray:
+        """Those of some rows in one of the folders, `(R, 3, side, side)` uint8.
+
+        Raises:
+            ValueError: One is damaged, grey, or of another size.
+        """
+        names = [f"{number}.{label}.png" for number, label in (self.keys[row] for row in rows)]
+        return np.stack([_colours(self.folders[folder] / name, side) for name in names])
+
+
+def index(folders: Sequence[Path]) -> Numbered:
+    """The rows of folders whose files are named `<number>.<class>.png`.
+
+    A row is what has the same number and class in every folder; the order in which a folder lists its files says
+    nothing. Files that are no PNG are left out.
+
+    Raises:
+        ValueError: A PNG has another name, or has no partner in a folder, or there is none.
+    """
+    first, *others = [_sizes(folder) for folder in folders]
+    for folder, sizes in zip(folders[1:], others, strict=True):
+        for (owner, has), (other, lacks) in permutations(((folders[0], first), (folder, sizes))):
+            if alone := sorted(has.keys() - lacks.keys()):
+                raise _unpaired(alone[0], owner, other, lacks)
+    if not first:
+        raise ValueError(f"{folders[0]} must hold files <number>.<class>.png; it holds none")
+    keys = sorted(first)
+    told = [f"{key} {[sizes[key] for sizes in (first, *others)]}" for key in keys]
+    return Numbered(tuple(folders), keys, digest("\n".join(told)))
+
+
+def _colours(path: Path, side: int) -> np.ndarray:
+    picture = read(path)
+    if picture.size != (side, side) or picture.mode != "RGB":
+        raise ValueError(
+            f"{path} must be {side}x{side} pixels of mode RGB; it is {picture.width}x{picture.height} of {picture.mode}"
+        )
+    return np.asarray(picture).transpose(2, 0, 1)
+
+
+def _sizes(folder: Path) -> dict[tuple[int, int], int]:
+    """Bytes of the files of a folder, by number and class."""
+    sizes = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if not entry.name.endswith(".png") or entry.name.startswith("."):
+                continue
+            number, _, label = entry.name.removesuffix(".png").partition(".")
+            if not (_plain(number) and _plain(label) and int(label) < 10):
+                raise ValueError(f"{folder / entry.name} must be called <number>.<class>.png, such as 12.7.png")
+            sizes[int(number), int(label)] = entry.stat().st_size
+    return sizes
+
+
+def _plain(digits: str) -> bool:
+    """Whether it is a number as Python writes it, so that one number has one name."""
+    return digits.isascii() and digits.isdigit() and str(int(digits)) == digits and len(digits) < 16
+
+
+def _unpaired(key: tuple[int, int], owner: Path, other: Path, sizes: Mapping[tuple[int, int], int]) -> ValueError:
+    number, label = key
+    near = [f"{number}.{other_label}.png" for n, other_label in sorted(sizes) if n == number]
+    there = f"there are {', '.join(near)}, of other classes" if near else "there is none of that number"
+    return ValueError(
+        f"{owner / f'{number}.{label}.png'} must have a partner {other / f'{number}.{label}.png'}; {there}; "
+        "get the pictures anew"
+    )

@@ -1,0 +1,268 @@
+"""`polymodal datasets`, and what is said where a data set's files are not there."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from commands import within
+
+import polymodal as pm
+from polymodal.datasets import DATASETS, shards, storage
+from polymodal.datasets.base import Facts
+
+WIDTHS = (60, 80, 140)
+FACTS = Facts(
+    shapes="image 3x64x64, text 18 words [sic]",
+    rows=(1_234, 56, 7),
+    licence="for looking at",
+    size="1.2 GB",
+    origin="Nobody, 2021",
+    layouts=(("birds.txt", "pictures/*.png"), ("birds.csv",)),
+    get="get birds.zip from http://example.org/birds",
+)
+
+
+@FACTS
+def birds(root: str | Path | None = None, *, length: int = 18, download: bool = False):
+    """Photographs of birds, and what
+    people say of them.
+
+    All rows are complete. The pictures are `image`,
+    from the middle.
+
+    - Of each bird
+      there is one.
+    - Of each word there are two.
+
+    Arguments:
+        root: The folder of the files;
+            by default where downloads are.
+        length: Of a text, in tokens.
+
+    Returns:
+        Nothing that is shown.
+    """
+    found = FACTS.require(storage.place("birds", root))
+    schema = pm.Schema({"size": pm.Vector(1)})
+    table = pm.Table({"size": torch.zeros(2, 1)}, schema=schema)
+
+    def make(folder, told):
+        for split in storage.SPLITS:
+            shards.save(table, folder / f"{split}.safetensors")
+
+    return storage.kept("birds", {"root": root, "length": length}, [], make, version=found)
+
+
+def plain(size):
+    raise AssertionError("it is only listed")
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch, tmp_path):
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "1000")
+    monkeypatch.setitem(DATASETS, "birds", birds)
+    monkeypatch.setitem(DATASETS, "plain", plain)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+
+
+@pytest.fixture
+def polymodal(monkeypatch, capsys):
+    return lambda *arguments: within(monkeypatch, capsys, *arguments)
+
+
+def blocks(printed):
+    """What is said of each data set: lines by name, in order, without the space around words."""
+    parts = [part.strip().splitlines() for part in "\n".join(map(str.rstrip, printed.splitlines())).split("\n\n")]
+    return {lines[0].split()[0]: [" ".join(line.split()) for line in lines] for lines in parts}
+
+
+def put(root):
+    (root / "pictures").mkdir(parents=True)
+    (root / "birds.txt").write_text("birds")
+    (root / "pictures" / "1.png").write_text("a bird")
+
+
+def test_what_is_known_is_listed(polymodal):
+    done = polymodal("datasets")
+    assert done.returncode == 0
+    told = blocks(done.stdout)
+    assert [*told] == sorted(DATASETS)
+    assert told["birds"] == [
+        "birds Photographs of birds, and what people say of them.",
+        "values image 3x64x64, text 18 words [sic]",
+        "rows 1,234 training, 56 validation, 7 test",
+        "origin Nobody, 2021",
+        "licence for looking at",
+        "size 1.2 GB",
+        "arguments root=None, length=18, download=False",
+        "there no: `polymodal datasets birds` tells how to have it",
+    ]
+    assert told["plain"] == ["plain Nothing is said of it.", "arguments size"]
+    assert told["polydigits"][-1] == "there always: made from scikit-learn's own pictures"
+
+
+def test_what_polydigits_says_of_itself_is_so(polymodal):
+    data = pm.datasets.load("polydigits")
+    assert pm.datasets.base.facts(DATASETS["polydigits"]).rows == (
+        len(data.train),
+        len(data.validation),
+        len(data.test),
+    )
+    shapes = {name: "x".join(map(str, modality.shape)) for name, modality in data.schema.items()}
+    assert {shapes.pop(f"m{i}") for i in range(5)} == {"3x16x16"}
+    assert "values m0..m4 3x16x16, label 10" in blocks(polymodal("datasets").stdout)["polydigits"]
+    assert data.schema["label"].classes == 10
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_files_that_are_there_are_found(polymodal, tmp_path, layout):
+    root = tmp_path / "cache" / "downloads" / "birds"
+    put(root) if layout == 0 else root.mkdir(parents=True) or (root / "birds.csv").write_text("birds")
+    assert f"there yes, in {root}" in blocks(polymodal("datasets").stdout)["birds"]
+    elsewhere = blocks(polymodal("datasets", "--root", tmp_path / "here").stdout)
+    assert elsewhere["birds"][-1].startswith("there no")
+
+
+def test_a_folder_of_ones_own_is_looked_into(polymodal, tmp_path):
+    put(tmp_path / "mine")
+    assert (
+        f"there yes, in {tmp_path / 'mine'}"
+        in blocks(polymodal("datasets", "--root", tmp_path / "mine").stdout)["birds"]
+    )
+    assert blocks(polymodal("datasets").stdout)["birds"][-1].startswith("there no")
+
+
+def test_half_a_layout_is_not_there(polymodal, tmp_path):
+    put(tmp_path / "mine")
+    (tmp_path / "mine" / "pictures" / "1.png").unlink()
+    assert blocks(polymodal("datasets", "--root", tmp_path / "mine").stdout)["birds"][-1].startswith("there no")
+
+
+def test_files_that_are_another_data_sets_too_are_found_there(polymodal, monkeypatch, tmp_path):
+    def flock():
+        """Birds again."""
+
+    monkeypatch.setitem(DATASETS, "flock", replace(FACTS, shares="birds")(flock))
+    put(tmp_path / "cache" / "downloads" / "birds")
+    there = f"there yes, in {tmp_path / 'cache' / 'downloads' / 'birds'}"
+    assert there in blocks(polymodal("datasets").stdout)["flock"]
+    assert there in [" ".join(line.split()) for line in polymodal("datasets", "flock").stdout.splitlines()]
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", [(), ("birds",), ("polydigits",)])
+def test_it_is_read_in_any_terminal(polymodal, monkeypatch, width, name):
+    monkeypatch.setenv("COLUMNS", str(width))
+    narrow = polymodal("datasets", *name).stdout
+    assert max(map(len, narrow.splitlines())) <= width
+    monkeypatch.setenv("COLUMNS", "1000")
+    assert "".join(narrow.split()) == "".join(polymodal("datasets", *name).stdout.split())
+
+
+def test_one_is_shown_in_full(polymodal, tmp_path):
+    put(tmp_path / "mine")
+    done = polymodal("datasets", "birds", "--root", tmp_path / "mine")
+    assert done.returncode == 0
+    assert [" ".join(line.split()) for line in done.stdout.splitlines()] == [
+        "birds Photographs of birds, and what people say of them.",
+        "",
+        "All rows are complete. The pictures are image, from the middle.",
+        "",
+        "- Of each bird there is one.",
+        "- Of each word there are two.",
+        "",
+        "values image 3x64x64, text 18 words [sic]",
+        "rows 1,234 training, 56 validation, 7 test",
+        "origin Nobody, 2021",
+        "licence for looking at",
+        "size 1.2 GB",
+        "",
+        "root=None The folder of the files; by default where downloads are.",
+        "length=18 Of a text, in tokens.",
+        "download=False",
+        "",
+        f"there yes, in {tmp_path / 'mine'}",
+        "files birds.txt, pictures/*.png",
+        "or birds.csv",
+        "to get Get birds.zip from http://example.org/birds.",
+        "to fetch polymodal train birds --set download=true",
+        f"to train polymodal train birds --set root={tmp_path / 'mine'}",
+        f"cache nothing in {tmp_path / 'cache' / 'datasets'}",
+    ]
+
+
+def test_what_is_cached_is_weighed(polymodal, tmp_path):
+    put(tmp_path / "mine")
+    for length in (3, 4):
+        pm.datasets.load("birds", root=tmp_path / "mine", length=length)
+    other = tmp_path / "cache" / "datasets" / f"birds-of-prey-{'0' * 32}"
+    other.mkdir()
+    (other / "train.safetensors").write_bytes(bytes(10**7))
+    said = [" ".join(line.split()) for line in polymodal("datasets", "birds").stdout.splitlines()][-3:]
+    folders = sorted((tmp_path / "cache" / "datasets").glob("birds-????????*"))
+    mine = [folder for folder in folders if folder != other]
+    assert len(mine) == 2
+    size = sum(file.stat().st_size for folder in mine for file in folder.iterdir())
+    assert said == [f"cache {size / 1000:.1f} kB:", *map(str, mine)]
+
+
+def test_what_needs_no_files_says_nothing_of_a_cache(polymodal):
+    said = polymodal("datasets", "polydigits").stdout.splitlines()
+    assert said[-1].split() == ["there", "always:", "made", "from", "scikit-learn's", "own", "pictures"]
+
+
+def test_a_data_set_without_facts_is_shown(polymodal):
+    done = polymodal("datasets", "plain")
+    assert done.returncode == 0
+    said = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert said == ["plain Nothing is said of it.", "", "size", "", f"cache nothing in {storage.cache() / 'datasets'}"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["datasets", "birs"], "unknown data set 'birs'; known are birds, "),
+        (["datasets", "--root", "nowhere"], "--root must be a folder; got nowhere, which is not there"),
+        (["datasets", "birds", "--root", "a-file"], "--root must be a folder; got a-file, which is a file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(polymodal, tmp_path, arguments, said):
+    (tmp_path / "here" / "a-file").write_text("")
+    done = polymodal(*arguments)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"polymodal: {said}")
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+
+
+FROM_FILES = [name for name, make in DATASETS.items() if getattr(make, "facts", FACTS).layouts] + ["birds"]
+
+
+def home(name, tmp_path):
+    return tmp_path / "cache" / "downloads" / (DATASETS[name].facts.shares or name)
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_without_its_files_a_data_set_says_what_to_do(name, tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        pm.datasets.load(name)
+    said = str(caught.value)
+    assert said.startswith(str(home(name, tmp_path)))
+    assert DATASETS[name].facts.get in said
+    assert "\n" not in said
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", FROM_FILES)
+def test_without_its_files_nothing_is_trained(polymodal, name, tmp_path):
+    done = polymodal("train", name)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"polymodal: {home(name, tmp_path)}")
+    assert DATASETS[name].facts.get in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert not done.stdout
+    assert not [*(tmp_path / "here").iterdir()]
+    assert not (tmp_path / "cache").exists()
