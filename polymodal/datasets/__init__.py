@@ -7,12 +7,20 @@ from collections.abc import Callable
 from typing import Any
 
 from polymodal.datasets.base import Dataset
+from polymodal.datasets.emoji import emoji
+from polymodal.datasets.emoji_attributes import emoji_attributes
+from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.names import check_arguments, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
-DATASETS: dict[str, Callable[..., Dataset]] = {"polydigits": polydigits}
+DATASETS: dict[str, Callable[..., Dataset]] = {
+    "polydigits": polydigits,
+    "pendigits-mhd": pendigits_mhd,
+    "emoji": emoji,
+    "emoji-attributes": emoji_attributes,
+}
 """Data sets by name."""
 
 
