@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -97,14 +97,20 @@ def _chosen(words: list[set[str]], bases: list[str]) -> list[str]:
     """
     size = Counter(bases)
     weight = np.array([1 / size[base] for base in bases])
-    marks = {word: np.array([word in each for each in words]) for word in sorted(set().union(*words) - {*TAKEN})}
-    chosen: list[str] = []
-    for word in sorted(marks, key=lambda word: (-(weight @ marks[word]).round(6), word)):
-        if len(chosen) < ATTRIBUTES and all(_overlap(marks[word], marks[each], weight) <= ALIKE for each in chosen):
-            chosen.append(word)
-    if len(chosen) < ATTRIBUTES:
-        raise ValueError(f"{noto.TEXTS} must have {ATTRIBUTES} keywords that differ; its training rows have {chosen}")
-    return chosen
+    frequency: defaultdict[str, float] = defaultdict(float)
+    for each, one in zip(words, weight.tolist(), strict=True):
+        for word in each.difference(TAKEN):
+            frequency[word] += one
+    chosen: dict[str, np.ndarray] = {}
+    for word in sorted(frequency, key=lambda word: (-round(frequency[word], 6), word)):
+        marks = np.array([word in each for each in words])
+        if all(_overlap(marks, other, weight) <= ALIKE for other in chosen.values()):
+            chosen[word] = marks
+        if len(chosen) == ATTRIBUTES:
+            return list(chosen)
+    raise ValueError(
+        f"{noto.TEXTS} must have {ATTRIBUTES} keywords that differ; its training rows have {len(chosen)}; {noto.GET}"
+    )
 
 
 def _overlap(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:

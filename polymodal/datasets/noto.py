@@ -17,7 +17,7 @@ from polymodal.datasets.npz import read_arrays
 from polymodal.datasets.storage import SPLITS
 from polymodal.modalities import Image
 
-__all__ = ["GROUPS", "PICTURE", "PICTURES", "SIDE", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
+__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "SIDE", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
 
 PICTURES, TEXTS = "emoji/noto_emoji_rgba72.npz", "emoji/emoji_text.csv"
 SIDE = 72
@@ -53,9 +53,9 @@ ALIASES = {
 """Sequences that are one emoji with another: two people of two skin tones are spelt in another way than of one."""
 
 GET = (
-    "they hold, in the form that the docstring of emoji names, the pictures of "
-    "https://github.com/googlefonts/noto-emoji (png/72), the names and groups of emoji-test.txt "
-    "(https://unicode.org/Public/emoji/15.0) and the keywords of https://github.com/unicode-org/cldr-json"
+    "make them, as the docstring of emoji says, from the pictures of https://github.com/googlefonts/noto-emoji "
+    "(png/72), the names and groups of https://unicode.org/Public/emoji/15.0/emoji-test.txt and the keywords of "
+    "https://github.com/unicode-org/cldr-json"
 )
 
 

@@ -40,9 +40,10 @@ def read_arrays(path: Path, kinds: Mapping[str, Kind], get: str) -> dict[str, np
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist, and does not; {get}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if isinstance(archive, np.ndarray):
-                raise ValueError("it is a single array")
+        opened = np.load(path, allow_pickle=False)
+        if isinstance(opened, np.ndarray):
+            raise ValueError("it is a single array")
+        with opened as archive:
             arrays = {name: archive[name] for name in kinds if name in archive.files}
     except DAMAGED as error:
         raise ValueError(f"{path} must be a whole .npz file with {', '.join(kinds)}: {error}; {get}") from error

@@ -64,7 +64,7 @@ FACTS = Facts(
     size="17 MB",
     origin="UCI Pen-Based Recognition of Handwritten Digits (1998) and Free Spoken Digit Dataset",
     layouts=((PENS, SPEECH),),
-    get="they hold, as arrays that the docstring of pendigits_mhd names, the original pen strokes of "
+    get="make them, as the docstring of pendigits_mhd says, from the original pen strokes of "
     "https://archive.ics.uci.edu/dataset/81 and the recordings of "
     "https://github.com/Jakobovski/free-spoken-digit-dataset",
 )
