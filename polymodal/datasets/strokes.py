@@ -54,8 +54,7 @@ def curves(strokes: Strokes, count: int = 100) -> np.ndarray:
     """
     points, starts = strokes.points.astype(np.float64), strokes.starts
     steps = np.hypot(*np.diff(points, axis=0, prepend=points[:1]).T)
-    steps[starts[1:]] = 1.0  # so that no place on the way belongs to two handwritings
-    way = np.cumsum(steps)
+    way = np.cumsum(steps)  # through all handwritings; what lies between two of them is on neither's part
     first, last = way[starts][:, None], way[starts + strokes.lengths - 1][:, None]
     places = np.minimum(first + (last - first) * np.linspace(0, 1, count), last)  # rounding leads to no neighbour
     return _scaled(np.stack([np.interp(places, way, side) for side in points.T], 1))

@@ -108,7 +108,7 @@ def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
     named = {"dataset": None, "model": "mac-wae", "folder": None}
     named |= {name: given[name] for name in TOP if given.get(name) is not None}
     if named["dataset"] is None:
-        raise ValueError(f"a data set must be named, such as `polymodal train {min(DATASETS)}`; got none")
+        raise ValueError(f"a data set must be named, such as `polymodal train {next(iter(DATASETS))}`; got none")
     named["folder"] = named["folder"] or f"runs/{named['dataset']}-{named['model']}"
     for name, value in named.items():
         if not isinstance(value, str):
