@@ -9,7 +9,10 @@ from typing import Any
 from polymodal.datasets.base import Dataset
 from polymodal.datasets.celeba import celeba
 from polymodal.datasets.cub import cub
+from polymodal.datasets.emoji import emoji
+from polymodal.datasets.emoji_attributes import emoji_attributes
 from polymodal.datasets.mhd import mhd
+from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
 from polymodal.names import check_arguments, lookup
@@ -22,6 +25,9 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "mhd": mhd,
     "cub": cub,
     "celeba": celeba,
+    "pendigits-mhd": pendigits_mhd,
+    "emoji": emoji,
+    "emoji-attributes": emoji_attributes,
 }
 """Data sets by name."""
 

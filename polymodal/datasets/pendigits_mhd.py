@@ -1,0 +1,219 @@
+"""Digits as pictures, as motions of the pen and as spoken words: MHD's modalities, all from real recordings.
+
+The shapes are those of the Multimodal Handwritten Digits (Vasco, Yin, Melo and Paiva, 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from polymodal.datasets.base import Dataset, Facts
+from polymodal.datasets.npz import Kind, read_arrays
+from polymodal.datasets.shards import fill
+from polymodal.datasets.speech import cut, spectrograms
+from polymodal.datasets.splits import halves
+from polymodal.datasets.storage import SPLITS, kept, place
+from polymodal.datasets.strokes import Strokes, curves, pictures
+from polymodal.modalities import Audio, Image, Label, Vector
+from polymodal.progress import shown
+from polymodal.schema import Schema
+
+__all__ = ["Pairs", "pairing", "pendigits_mhd"]
+
+PENS, SPEECH = "pendigits/pendigits_strokes.npz", "fsdd/fsdd.npz"
+RATE = 8000
+SAMPLES = 8192
+HELD_OUT_TAKES = 5
+"""Takes 0 to 4 of every speaker and digit are the recordings' official test set."""
+
+SCHEMA = Schema(
+    {
+        "image": Image(1, 28, 28),
+        "trajectory": Vector(200, activation="sigmoid"),
+        "audio": Audio(32, 128),
+        "label": Label(10),
+    }
+)
+PEN_KINDS: dict[str, Kind] = {
+    f"{part}_{name}": kind
+    for part in ("train", "test")
+    for name, kind in {
+        "points": ("int16", (None, 2)),
+        "stroke": ("uint8", (None,)),
+        "lengths": ("int32", (None,)),
+        "label": ("uint8", (None,)),
+    }.items()
+}
+SPEECH_KINDS: dict[str, Kind] = {
+    "samples": ("int16", (None,)),
+    "lengths": ("int32", (None,)),
+    "label": ("uint8", (None,)),
+    "speaker": ("uint8", (None,)),
+    "index": ("uint8", (None,)),
+    "sample_rate": ("int32", ()),
+}
+FACTS = Facts(
+    shapes="image 1x28x28, trajectory 200, audio 1x32x128, label 10",
+    rows=(7494, 1749, 1749),
+    licence="pen strokes CC BY 4.0 (E. Alpaydin, F. Alimoglu), recordings CC BY-SA 4.0 (Z. Jackson and contributors)",
+    size="17 MB",
+    origin="UCI Pen-Based Recognition of Handwritten Digits (1998) and Free Spoken Digit Dataset",
+    layouts=((PENS, SPEECH),),
+    get="make them, as the docstring of pendigits_mhd says, from the original pen strokes of "
+    "https://archive.ics.uci.edu/dataset/81 and the recordings of "
+    "https://github.com/Jakobovski/free-spoken-digit-dataset",
+)
+
+
+class Pairs(NamedTuple):
+    """Which handwriting and which recording a split's rows are made of."""
+
+    part: str
+    """Of the pen strokes: "train" or "test"."""
+    pens: np.ndarray
+    """Numbers of handwritings in that part, `(N,)`."""
+    clips: np.ndarray
+    """Numbers of recordings, `(N,)`."""
+
+
+@FACTS
+def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
+    """Digits as pictures, as motions of the pen and as spoken words, with their labels.
+
+    The modalities are MHD's: image 1x28x28, trajectory 200, audio 1x32x128, label; all rows are complete.
+
+    - trajectory: the pen's path as 100 points, equally far from one another along it, x of all of them and then y.
+      Lifts of the pen are part of the path, as straight lines, for MHD's trajectories are one motion. The middle
+      of the path is the middle of its box, half of whose larger side is 1; then [-1, 1], the smallest and the
+      largest number of the training rows, becomes [0, 1].
+    - image: drawn from the same path without the lifts, upright, in its proportions, in a box of 20x20 pixels,
+      2 pixels wide, light on black.
+    - audio: the first 8,192 samples at 8 kHz (1.024 s), zeros behind shorter recordings; 32 frames of 128 mel
+      bands, in decibels from 80 below the loudest place of the recording to 0, as [0, 1].
+
+    A handwriting stands in one row. The recording beside it is one of its digit, and of the recordings of a digit
+    in a split each is used equally often, give or take one. Training has UCI's training set, of 30 writers, and
+    the recordings' official training set, takes 5 to 49. Validation and test share, in halves, UCI's test set, of 14
+    other writers, and takes 0 to 4; no recording is in both, though writers are. All six speakers are in every split.
+
+    Arguments:
+        root: The folder of the files. `pendigits/pendigits_strokes.npz` holds, for "train" and for "test",
+            `train_points` `(P, 2)` int16, x and y upwards, of all handwritings one behind another; `train_stroke`
+            `(P,)` uint8, which stroke of its handwriting each point is of; `train_lengths` `(N,)` int32, points of
+            each handwriting; `train_label` `(N,)` uint8. `fsdd/fsdd.npz` holds `samples` `(T,)` int16 of all
+            recordings one behind another, and of each recording `lengths` int32, `label`, `speaker` and `index`
+            (the take) uint8; `sample_rate` int32 is 8000.
+        seed: Of the halves, and of which recording goes with which handwriting.
+
+    Returns:
+        The data set, from the cache if it was made before.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, or holds something else.
+    """
+    root = place("pendigits-mhd", root)
+    FACTS.require(root)
+
+    def make(folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+        _make(root, seed, folder, told)
+
+    arguments = {"root": str(root), "seed": seed}
+    return kept("pendigits-mhd", arguments, [root / PENS, root / SPEECH], make)
+
+
+def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs]:
+    """Which handwriting and which recording each row of `pendigits_mhd` is made of, by split.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, or holds something else.
+    """
+    root = place("pendigits-mhd", root)
+    FACTS.require(root)
+    return _pairing(_pens(root / PENS), _speech(root / SPEECH), seed)
+
+
+def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+    pens, speech = _pens(root / PENS), _speech(root / SPEECH)
+    pairs = _pairing(pens, speech, seed)
+    waves = cut(speech["samples"], speech["lengths"], SAMPLES)
+    for split in shown(SPLITS, "making pendigits-mhd", len(SPLITS)):
+        part, rows, clips = pairs[split]
+        strokes = Strokes(*(pens[f"{part}_{name}"] for name in ("points", "stroke", "lengths")))
+        heard, which = np.unique(clips, return_inverse=True)
+        with fill(folder / f"{split}.safetensors", SCHEMA, len(rows), **told(split)) as table:
+            table.values["image"][:] = pictures(strokes)[rows]
+            table.values["trajectory"][:] = torch.from_numpy((1 + curves(strokes)[rows].reshape(len(rows), -1)) / 2)
+            table.values["audio"][:] = spectrograms(waves[heard], RATE)[which]
+            table.values["label"][:] = torch.from_numpy(pens[f"{part}_label"][rows])
+            table.observed[:] = True
+
+
+def _pairing(pens: dict[str, np.ndarray], speech: dict[str, np.ndarray], seed: int) -> dict[str, Pairs]:
+    rng = np.random.default_rng(seed)
+    rows = _split(np.arange(len(pens["train_label"])), np.arange(len(pens["test_label"])), pens["test_label"], seed)
+    official = speech["index"] < HELD_OUT_TAKES
+    voices = 256 * speech["label"].astype(np.int64) + speech["speaker"]  # so that each speaker is in both halves
+    clips = _split(np.flatnonzero(~official), np.flatnonzero(official), voices[official], seed)
+    pairs = {}
+    for split in SPLITS:
+        part = "train" if split == "train" else "test"
+        digits, spoken = pens[f"{part}_label"][rows[split]], speech["label"][clips[split]]
+        pairs[split] = Pairs(part, rows[split], clips[split][_matched(digits, spoken, split, rng)])
+    return pairs
+
+
+def _matched(digits: np.ndarray, spoken: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
+    """For each of `(N,)` digits one of the recordings, `(R,)` digits, all those of a digit equally often, or one more.
+
+    Raises:
+        ValueError: There is no recording of a digit.
+    """
+    chosen = np.empty(len(digits), np.int64)
+    for digit in np.unique(digits):
+        rows, clips = np.flatnonzero(digits == digit), np.flatnonzero(spoken == digit)
+        if not len(clips):
+            raise ValueError(f"{SPEECH} must hold a recording of each digit for {split} rows; it has none of {digit}")
+        rounds = [rng.permutation(clips) for _ in range(-(-len(rows) // len(clips)))]
+        chosen[rows] = rng.permutation(np.concatenate(rounds)[: len(rows)])
+    return chosen
+
+
+def _split(train: np.ndarray, test: np.ndarray, classes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """What is for training, and the two halves of the rest, class by class, by split."""
+    validation, last = (half.numpy() for half in halves(torch.from_numpy(classes), seed))
+    return {"train": train, "validation": test[validation], "test": test[last]}
+
+
+def _pens(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_arrays(path, PEN_KINDS, FACTS.get)
+    for part in ("train", "test"):
+        _check_lengths(path, arrays, f"{part}_lengths", [f"{part}_points", f"{part}_stroke"], [f"{part}_label"])
+    return arrays
+
+
+def _speech(path: Path) -> dict[str, np.ndarray]:
+    arrays = read_arrays(path, SPEECH_KINDS, FACTS.get)
+    if arrays["sample_rate"] != RATE:
+        raise ValueError(f"{path} must hold recordings at {RATE} Hz; got {arrays['sample_rate']}; {FACTS.get}")
+    _check_lengths(path, arrays, "lengths", ["samples"], ["label", "speaker", "index"])
+    return arrays
+
+
+def _check_lengths(path: Path, arrays: dict[str, np.ndarray], lengths: str, flat: list[str], rows: list[str]) -> None:
+    """Refuses arrays that do not fit each other, and labels that are no digits; the first of `rows` are labels."""
+    count, total = len(arrays[lengths]), int(arrays[lengths].sum(dtype=np.int64))
+    if not count or arrays[lengths].min() < 1:
+        raise ValueError(f"{path} must hold at least one row, and {lengths} of 1 or more; {FACTS.get}")
+    for names, size in ((flat, total), (rows, count)):
+        for name in names:
+            if len(arrays[name]) != size:
+                raise ValueError(f"{path} must hold {size} {name}, by {lengths}; got {len(arrays[name])}; {FACTS.get}")
+    if (most := arrays[rows[0]].max()) > 9:
+        raise ValueError(f"{path} must hold digits as {rows[0]}, 0 to 9; got {most}; {FACTS.get}")
