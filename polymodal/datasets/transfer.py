@@ -161,7 +161,7 @@ class Transfer:
             closing(received(self._pieces(response), self.path.name, size, done)) as pieces,
         ):
             for piece in pieces:
-                file.write(piece[: size - done])
+                file.write(piece)
                 done += len(piece)
                 if done > size:
                     break

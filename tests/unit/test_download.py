@@ -369,3 +369,12 @@ def test_the_time_left_is_that_of_the_bytes_that_come(monkeypatch, capsys):
         "it: 70 %, 700 bytes of 1.0 kB, 30 s left",
         "it: 80 %, 800 bytes of 1.0 kB, 20 s left",
     ]
+
+
+def test_a_terminal_shows_a_bar_that_goes_on_where_the_file_does(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert b"".join(progress.received([b"x" * 100], "file.bin", 1000, 600)) == b"x" * 100
+    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "file.bin" in told
+    assert "700/1000 bytes" in told.replace("0.7/1.0 kB", "700/1000 bytes")
