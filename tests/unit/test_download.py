@@ -377,4 +377,4 @@ def test_a_terminal_shows_a_bar_that_goes_on_where_the_file_does(monkeypatch, ca
     assert b"".join(progress.received([b"x" * 100], "file.bin", 1000, 600)) == b"x" * 100
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "file.bin" in told
-    assert "700/1000 bytes" in told.replace("0.7/1.0 kB", "700/1000 bytes")
+    assert "0.7/1.0 kB" in told
