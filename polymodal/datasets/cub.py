@@ -98,7 +98,7 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
             `image_class_labels.txt`, `images` and the captions' `text` or `text_c10`, or the folder with their
             `CUB_200_2011`, and the captions in it, beside it, or in `cvpr2016_cub`; by default the cache.
         length: Of a text, in tokens.
-        download: Fetch and unpack the pictures unless that was done before; the captions must be put there by hand.
+        download: Fetch and unpack the pictures where there are none; the captions must be put there by hand.
 
     Returns:
         The data set: 5,994 training, 2,897 validation and 2,897 test rows.
@@ -113,7 +113,7 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
     """
     check_counts(length=length)
     place = storage.place("cub", root)
-    if download:
+    if download and not any((place / here / "images").is_dir() for here, _ in PLACES):
         fetch(REMOTES, place, FACTS.get)
     here, there = PLACES[FACTS.require(place)]
     folder, captions = place / here, min((place / there).glob("text*"), key=lambda path: (not path.is_dir(), path))

@@ -25,7 +25,7 @@ ALIKE = 0.7
 TAKEN = ("image", "attributes")
 """Names that no attribute may have."""
 
-FACTS = noto.facts("image 3x64x64, 40 keywords 2 each", (2730, 336, 337))
+FACTS = noto.facts("image 3x64x64, 40 attributes of 2", (2730, 336, 337), shares="emoji")
 
 
 @FACTS

@@ -76,7 +76,7 @@ class Emoji(NamedTuple):
     """Unicode's finer groups."""
 
 
-def facts(shapes: str, rows: tuple[int, int, int]) -> Facts:
+def facts(shapes: str, rows: tuple[int, int, int], shares: str = "") -> Facts:
     """What is known of a data set of emoji."""
     return Facts(
         shapes=shapes,
@@ -86,6 +86,7 @@ def facts(shapes: str, rows: tuple[int, int, int]) -> Facts:
         origin="Google, Noto Emoji; Unicode, emoji-test.txt 15.0 and CLDR annotations",
         layouts=((PICTURES, TEXTS),),
         get=GET,
+        shares=shares,
     )
 
 

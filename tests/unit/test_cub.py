@@ -236,12 +236,17 @@ def test_download_fetches_the_pictures(root, cache, monkeypatch):
     monkeypatch.setattr(MODULE, "fetch", lambda *arguments: asked.append(arguments))
     load("cub", root=root, download=True)
     load("cub", root=root)
-    ((remotes, place, by_hand),) = asked
-    assert (remotes, place) == (REMOTES, root)
-    assert "reedscot" in by_hand
+    assert asked == []  # they are there
     shutil.rmtree(root / "CUB_200_2011" / "text")
     with pytest.raises(FileNotFoundError, match=r"text.* must exist.*reedscot"):
         load("cub", root=root, download=True)
+    assert asked == []
+    shutil.rmtree(root / "CUB_200_2011")
+    with pytest.raises(FileNotFoundError, match=r"images.* must exist.*reedscot"):
+        load("cub", root=root, download=True)
+    ((remotes, place, by_hand),) = asked
+    assert (remotes, place) == (REMOTES, root)
+    assert "reedscot" in by_hand
 
 
 def spoil(path, how):
