@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "main", "measure", "table"]
 
 ROWS = 4096
-WIDTH = 120
+WIDTH = 130
 """Of the widest table, in columns."""
 
 MOST = 0.03
