@@ -101,7 +101,7 @@ def _columns(answers: Answers) -> Iterator[Column]:
 def _cell(modality: Modality, value: Tensor | None) -> Cell:
     if value is None:
         return Cell(text="\N{EN DASH}", color=QUIET)
-    seen = modality.show(value.cpu())
+    seen = modality.draw(value.cpu())
     if isinstance(seen, PIL.Image.Image):
         return Cell(_scaled(seen.convert("RGB")))
     text = " ".join(str(seen).split())

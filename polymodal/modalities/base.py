@@ -103,6 +103,10 @@ class Modality(Arguments, ABC):
         """What a person looks at in a report: a PIL picture, or something to print."""
         return self.write(value)
 
+    def draw(self, value: Tensor) -> Any:
+        """As `show`, but a picture where that says more than what would be printed."""
+        return self.show(value)
+
     @abstractmethod
     def encoder(self, features: int) -> nn.Module:
         """A network, `(N, *shape) -> (N, features)`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,16 @@ from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
 
+if TYPE_CHECKING:
+    import PIL.Image
+
 __all__ = ["Vector"]
+
+MOST_PRINTED = 16
+"""Numbers that people can read in a row."""
+
+SIDE, EDGE = 96, 4
+"""Pixels of a curve's picture, and around the curve before it is made half as large."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,10 @@ class Vector(Costed):
         numbers = self.write(value).tolist()
         return ", ".join(f"{number:.3g}" for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
 
+    def draw(self, value: Tensor) -> PIL.Image.Image | str:
+        """The numbers as a curve where there are more than 16, from 0 to 1 or from -3 to 3, or as far as they go."""
+        return self.show(value) if self.size <= MOST_PRINTED else _curve(value, self.activation == "sigmoid")
+
     def encoder(self, features: int) -> nn.Module:
         """Fully connected, `(N, size) -> (N, features)`."""
         return mlp(self.size, self.hidden, features)
@@ -118,3 +131,18 @@ class Vector(Costed):
     @property
     def _scale(self) -> Tensor:
         return torch.tensor(self.scale or [1.0] * self.size, dtype=torch.float64)
+
+
+def _curve(value: Tensor, unit: bool) -> PIL.Image.Image:
+    """A line through `(size,)` numbers, dark on white."""
+    import PIL.Image
+    from PIL.ImageDraw import Draw
+
+    low, high = (0.0, 1.0) if unit else (-3.0, 3.0)
+    value = value.detach().cpu().double()
+    low, high = min(low, float(value.min())), max(high, float(value.max()))
+    across = torch.linspace(EDGE, 2 * SIDE - EDGE, len(value)).tolist()
+    down = (EDGE + (high - value) / (high - low) * (2 * SIDE - 2 * EDGE)).tolist()
+    picture = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # twice as large, for smooth lines
+    Draw(picture).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)
+    return picture.resize((SIDE, SIDE))

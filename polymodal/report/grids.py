@@ -148,7 +148,7 @@ def _cell(modality: Modality, value: Tensor, alt: str) -> Cell:
     import PIL.Image
 
     value = value.cpu()
-    seen = modality.show(value)
+    seen = modality.draw(value)
     if isinstance(seen, PIL.Image.Image):
         return Cell(picture=picture(seen), alt=alt)
     text = " ".join(str(seen).split()) or "(empty)"

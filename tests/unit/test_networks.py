@@ -109,3 +109,13 @@ def test_a_blank_label_is_the_zero_vector_and_not_class_0():
     encoder = Label(3).encoder(4)
     codes = encoder[0](torch.tensor([-1, 0, 2]))
     assert codes.tolist() == [[0, 0, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_a_long_vector_is_drawn_as_a_curve():
+    assert Vector(16).draw(torch.zeros(16)) == Vector(16).show(torch.zeros(16))
+    for vector, ends in ((Vector(40, activation="sigmoid"), (0, 1)), (Vector(40), (-3, 3)), (Vector(40), (-90, 70))):
+        drawn = vector.draw(torch.linspace(*ends, 40))
+        dark = 255 - np.asarray(drawn.convert("L"), dtype=float)
+        rows = (dark * np.arange(len(dark))[:, None]).sum(0)[4:-4] / dark.sum(0)[4:-4]
+        assert (np.diff(rows) < 0).all()  # a rising line, whose rows are counted from above
+        assert rows[0] - rows[-1] > 80
