@@ -12,6 +12,7 @@ from typing import Any
 
 from polymodal import checkpoint
 from polymodal.datasets import shards
+from polymodal.datasets.alone import alone
 from polymodal.datasets.base import Dataset
 
 __all__ = ["SPLITS", "cache", "digest", "kept", "place"]
@@ -56,6 +57,8 @@ def kept(
 ) -> Dataset:
     """A data set that is made once and then mapped into memory from the cache.
 
+    Processes that make data sets in one cache wait for each other. What lacks a split's file is made anew.
+
     Arguments:
         name: Its key in DATASETS.
         arguments: All that it was asked for with; `root` and `download` say only where the files are.
@@ -77,8 +80,18 @@ def kept(
         source = {"dataset": name, "split": split, "arguments": given}
         return {"digest": digest(key, split), "source": source}
 
-    if not folder.exists():
-        with checkpoint.replacing(folder) as fresh:
-            make(fresh, told)
+    if not _whole(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with alone(folder.parent, "makes a data set in") as sure:
+            if sure:
+                checkpoint.sweep(folder.parent)  # of processes that were killed
+            if not _whole(folder):
+                with checkpoint.replacing(folder) as fresh:
+                    make(fresh, told)
     tables = {split: shards.load(folder / f"{split}.safetensors") for split in SPLITS}
     return Dataset(name, **{split: replace(table, source=told(split)["source"]) for split, table in tables.items()})
+
+
+def _whole(folder: Path) -> bool:
+    """Whether no split's file is missing."""
+    return all((folder / f"{split}.safetensors").is_file() for split in SPLITS)

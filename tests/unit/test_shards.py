@@ -4,6 +4,8 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import pytest
@@ -203,6 +205,41 @@ def test_what_breaks_off_leaves_nothing_in_the_cache(cached, error):
     with pytest.raises(error, match="halfway"):
         storage.kept("mine", {}, [], make)
     assert list(cached.iterdir()) == []
+
+
+def test_what_several_ask_for_at_once_is_made_once(small, cached):
+    called = []
+
+    def slow(folder, told):
+        called.append(folder)
+        time.sleep(0.1)
+        for split in storage.SPLITS:
+            shards.save(replace(small, **told(split)), folder / f"{split}.safetensors")
+
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(storage.kept, "mine", {}, [], slow) for _ in range(4)]
+    assert len({each.result().test.fingerprint() for each in made}) == len(called) == 1
+    assert len(list(cached.iterdir())) == 1
+
+
+def test_what_lacks_a_split_is_made_anew(small, cached):
+    called = []
+    keep(small, called=called)
+    (folder,) = cached.iterdir()
+    (folder / "validation.safetensors").unlink()
+    assert torch.equal(keep(small, called=called).validation.values["x"], small.values["x"])
+    assert len(called) == 2
+
+
+def test_what_a_killed_process_left_in_the_cache_goes_when_the_next_data_set_is_made(small, cached):
+    keep(small, seed=0)
+    (folder,) = cached.iterdir()
+    left = cached / f".{folder.name}-0123abcd.partial"
+    left.mkdir()
+    (left / "train.safetensors").write_bytes(b"half of it")
+    keep(small, seed=1)
+    assert not left.exists()
+    assert len(list(cached.iterdir())) == 2
 
 
 def test_what_is_damaged_in_the_cache_says_so(small, cached):
