@@ -22,12 +22,12 @@ SPLITS = ("train", "validation", "test")
 
 def cache() -> Path:
     """The folder of all that can be made or fetched again: `$POLYMODAL_CACHE`, or `~/.cache/polymodal`."""
-    return Path(os.environ.get("POLYMODAL_CACHE") or Path.home() / ".cache" / "polymodal")
+    return Path(os.environ.get("POLYMODAL_CACHE") or "~/.cache/polymodal").expanduser()
 
 
 def place(name: str, root: str | Path | None) -> Path:
     """Where a data set's files are: beneath the root, and without one in the cache, where downloads go."""
-    return cache() / "downloads" / name if root is None else Path(root)
+    return cache() / "downloads" / name if root is None else Path(root).expanduser()
 
 
 def digest(*parts: str | bytes | Path) -> str:
@@ -74,7 +74,9 @@ def kept(
     chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
     key = digest(name, str(version), json.dumps(chosen, sort_keys=True), *files)
     folder = cache() / "datasets" / f"{name}-{key}"
-    given = {key: str(Path(value).resolve()) if key == "root" and value else value for key, value in arguments.items()}
+    given = dict(arguments)
+    if given.get("root") is not None:
+        given["root"] = str(place(name, given["root"]).resolve())
 
     def told(split: str) -> dict[str, Any]:
         source = {"dataset": name, "split": split, "arguments": given}

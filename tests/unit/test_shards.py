@@ -256,3 +256,12 @@ def test_the_cache_is_where_people_say(monkeypatch, tmp_path):
     assert storage.place("mine", "data") == storage.Path("data")
     monkeypatch.delenv("POLYMODAL_CACHE")
     assert storage.cache() == storage.Path("~").expanduser() / ".cache" / "polymodal"
+
+
+def test_a_tilde_is_the_home_of_the_user(small, monkeypatch, tmp_path):
+    """No shell has seen what stands in a file of settings, or behind `--set root=`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("POLYMODAL_CACHE", "~/cache")
+    assert storage.cache() == tmp_path / "cache"
+    assert storage.place("mine", "~/data") == tmp_path / "data"
+    assert keep(small, root="~/data").train.source["arguments"]["root"] == str((tmp_path / "data").resolve())
