@@ -74,7 +74,7 @@ def kept(
     chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
     key = digest(name, str(version), json.dumps(chosen, sort_keys=True), *files)
     folder = cache() / "datasets" / f"{name}-{key}"
-    given = dict(arguments)
+    given = {key: value for key, value in arguments.items() if key != "download"}  # to load rows again fetches nothing
     if given.get("root") is not None:
         given["root"] = str(place(name, given["root"]).resolve())
 

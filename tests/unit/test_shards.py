@@ -265,3 +265,7 @@ def test_a_tilde_is_the_home_of_the_user(small, monkeypatch, tmp_path):
     assert storage.cache() == tmp_path / "cache"
     assert storage.place("mine", "~/data") == tmp_path / "data"
     assert keep(small, root="~/data").train.source["arguments"]["root"] == str((tmp_path / "data").resolve())
+
+
+def test_loading_the_rows_of_a_run_again_fetches_nothing(small, cached):
+    assert keep(small, download=True, seed=1).train.source["arguments"].keys() == {"root", "seed"}
