@@ -191,7 +191,10 @@ def filling(
     try:
         with fresh.open("wb") as file:
             file.write(header)
-            _reserve(file.fileno(), size)
+            try:
+                _reserve(file.fileno(), size)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
         every = torch.from_file(str(fresh), shared=True, size=size, dtype=torch.uint8)[len(header) :]
         yield {name: every[slice(*places[name])].view(dtype).view(*shape) for name, (dtype, shape) in kinds.items()}
         _flush(fresh)

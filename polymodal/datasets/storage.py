@@ -69,6 +69,7 @@ def kept(
         version: Of the recipe; another one makes the data set anew.
 
     Raises:
+        OSError: The cache cannot be written, or is full.
         ValueError: What is in the cache is damaged.
     """
     chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
@@ -83,7 +84,7 @@ def kept(
         return {"digest": digest(key, split), "source": source}
 
     if not _whole(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        _require_writable(folder.parent)
         with alone(folder.parent, "makes a data set in") as sure:
             if sure:
                 checkpoint.sweep(folder.parent)  # of processes that were killed
@@ -97,3 +98,13 @@ def kept(
 def _whole(folder: Path) -> bool:
     """Whether no split's file is missing."""
     return all((folder / f"{split}.safetensors").is_file() for split in SPLITS)
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        checkpoint.check_writable(folder)
+    except OSError as error:
+        raise OSError(
+            f"{folder} must be a folder that can be written, for what is made of a data set is kept there: "
+            f"{error.strerror or error}; give the right to write, or name another cache in $POLYMODAL_CACHE"
+        ) from error
