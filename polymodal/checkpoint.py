@@ -212,14 +212,14 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     probe = _beside(folder / "probe")
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another process may sweep
 
 
 def sweep(folder: Path) -> None:
     """Removes what a killed process may have left half written in a folder: its temporary names."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def to_json(document: Mapping[str, Any]) -> str:

@@ -89,10 +89,21 @@ def kept(
             if sure:
                 checkpoint.sweep(folder.parent)  # of processes that were killed
             if not _whole(folder):
-                with checkpoint.replacing(folder) as fresh:
-                    make(fresh, told)
+                _make(folder, lambda fresh: make(fresh, told))
     tables = {split: shards.load(folder / f"{split}.safetensors") for split in SPLITS}
     return Dataset(name, **{split: replace(table, source=told(split)["source"]) for split, table in tables.items()})
+
+
+def _make(folder: Path, make: Callable[[Path], None]) -> None:
+    """Makes a folder of the cache, unless another process is faster, where there are no locks."""
+    try:
+        with checkpoint.replacing(folder) as fresh:
+            make(fresh)
+            if _whole(folder):
+                raise FileExistsError  # and is in use
+    except OSError:
+        if not _whole(folder):
+            raise
 
 
 def _whole(folder: Path) -> bool:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 import torch
@@ -208,18 +210,23 @@ def test_what_breaks_off_leaves_nothing_in_the_cache(cached, error):
     assert list(cached.iterdir()) == []
 
 
-def test_what_several_ask_for_at_once_is_made_once(small, cached):
-    called = []
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_several_ask_for_at_once_is_made_once_and_serves_all(small, cached, monkeypatch, locks):
+    called, together = [], Barrier(1 if locks else 4)
 
     def slow(folder, told):
         called.append(folder)
-        time.sleep(0.1)
+        together.wait(30)
         for split in storage.SPLITS:
             shards.save(replace(small, **told(split)), folder / f"{split}.safetensors")
+        time.sleep(0.1 * called.index(folder))
 
+    if not locks:
+        monkeypatch.setattr(storage, "alone", lambda folder, does: nullcontext(False))
     with ThreadPoolExecutor(4) as pool:
         made = [pool.submit(storage.kept, "mine", {}, [], slow) for _ in range(4)]
-    assert len({each.result().test.fingerprint() for each in made}) == len(called) == 1
+    assert len({each.result().test.fingerprint() for each in made}) == 1
+    assert len(called) == (1 if locks else 4)
     assert len(list(cached.iterdir())) == 1
 
 
