@@ -95,8 +95,9 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""
-        values = {name: value.to(device, non_blocking=True) for name, value in self.values.items()}
-        return Batch(values, self.observed.to(device, non_blocking=True))
+        behind = torch.device(device).type != "cpu"  # what a GPU copies to the CPU must be there before it is read
+        values = {name: value.to(device, non_blocking=behind) for name, value in self.values.items()}
+        return Batch(values, self.observed.to(device, non_blocking=behind))
 
     def pinned(self) -> Batch:
         """The same rows in memory from which a GPU copies by itself."""

@@ -191,7 +191,10 @@ def filling(
     try:
         with fresh.open("wb") as file:
             file.write(header)
-            _reserve(file.fileno(), size)
+            try:
+                _reserve(file.fileno(), size)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
         every = torch.from_file(str(fresh), shared=True, size=size, dtype=torch.uint8)[len(header) :]
         yield {name: every[slice(*places[name])].view(dtype).view(*shape) for name, (dtype, shape) in kinds.items()}
         _flush(fresh)
@@ -209,14 +212,14 @@ def check_writable(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     probe = _beside(folder / "probe")
     probe.touch()
-    probe.unlink()
+    probe.unlink(missing_ok=True)  # another process may sweep
 
 
 def sweep(folder: Path) -> None:
     """Removes what a killed process may have left half written in a folder: its temporary names."""
     for path in folder.iterdir() if folder.is_dir() else ():
         if TEMPORARY.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def to_json(document: Mapping[str, Any]) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from pathlib import Path
 
+from polymodal.datasets.alone import alone
 from polymodal.datasets.archives import unpack, unpacked
 from polymodal.datasets.transfer import Remote, Transfer, md5_of
-from polymodal.progress import say
 
 __all__ = ["Remote", "fetch"]
 
@@ -33,7 +31,7 @@ def fetch(remotes: Sequence[Remote], root: Path, by_hand: str) -> None:
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)
-    with _alone(root):
+    with alone(root, "fetches into"):
         for remote in remotes:
             path = root / remote.path
             if remote.unpack and unpacked(path, root, remote.md5):
@@ -42,27 +40,6 @@ def fetch(remotes: Sequence[Remote], root: Path, by_hand: str) -> None:
                 Transfer(remote, path, by_hand).run()
             if remote.unpack:
                 unpack(path, root, remote.md5, most=10 * remote.size + 2**30)
-
-
-@contextmanager
-def _alone(root: Path) -> Iterator[None]:
-    """Waits until no other process fetches into a folder, where the system can tell."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        yield
-        return
-    folder = os.open(root, os.O_RDONLY)
-    try:
-        with suppress(OSError):  # some file systems have no locks
-            try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say(f"another process fetches into {root}; waiting for it")
-                fcntl.flock(folder, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(folder)
 
 
 def _right(path: Path, remote: Remote) -> bool:

@@ -171,7 +171,8 @@ def _check(rows: Rows) -> None:
         value = getattr(rows, name)
         kind = "integers" if name == "label" else "floats"
         plain = isinstance(value, Tensor) and value.layout == torch.strided and value.device.type == "cpu"
-        if plain and tuple(value.shape) == (len(rows.label), *shape) and _kind(value) == kind and len(value):
+        fits = plain and value.dim() > 0 and tuple(value.shape) == (len(rows.label), *shape)
+        if fits and _kind(value) == kind and len(value):
             continue
         came = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
         raise ValueError(f"the {name} in {rows.path} must be {kind} {('N', *shape)}; got {came}; {FACTS.get}")

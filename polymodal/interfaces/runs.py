@@ -71,7 +71,7 @@ def open_model(folder: Path, device: str = "auto") -> Model:
 
 
 def open_table(folder: Path, split: str = "test") -> Table:
-    """A split of the data set that a run was on, made anew.
+    """A split of the data set that a run was on, made anew. Nothing is fetched, whatever the run's folder says.
 
     Raises:
         FileNotFoundError: The folder holds no run.
@@ -86,7 +86,7 @@ def open_table(folder: Path, split: str = "test") -> Table:
             "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
             "polymodal.report.write"
         )
-    arguments = source.get("arguments", {})
+    arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
     try:
         check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
         data = load_data(source["dataset"], **arguments)

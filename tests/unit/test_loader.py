@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import EXAMPLES, rows_of
+from torch import Tensor
 
 from polymodal import table as tables
 from polymodal.batch import Batch
@@ -87,6 +88,15 @@ def test_every_piece_is_checked(row, monkeypatch):
     values[row, 1] = torch.nan
     with pytest.raises(ValueError, match="'x': values must be finite"):
         Table({"x": values}, schema=Schema({"x": Vector(2)}))
+
+
+@pytest.mark.parametrize(("device", "behind"), [("cpu", False), (torch.device("cpu"), False), ("meta", True)])
+def test_copies_to_the_cpu_are_waited_for(monkeypatch, device, behind):
+    """A copy from a GPU that is not waited for is read before it is there."""
+    batch, asked, to = Batch({"x": torch.arange(3)}, torch.ones(3, 1, dtype=torch.bool)), [], Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda x, *given, non_blocking=False: asked.append(non_blocking) or to(x, *given))
+    batch.to(device)
+    assert asked == [behind, behind]
 
 
 def test_what_fits_is_placed_on_a_gpu(table, monkeypatch):

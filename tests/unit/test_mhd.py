@@ -124,6 +124,7 @@ def test_numbers_that_cannot_be(root, part, number):
         (lambda parts: tuple(parts[:4]), "it holds 4 things"),
         (lambda parts: {"label": parts[0]}, "it holds dict"),
         (lambda parts: (parts[0].float(), *parts[1:]), "the label"),
+        (lambda parts: (parts[0][0], *parts[1:]), "the label"),
         (lambda parts: (parts[0] + 1, *parts[1:]), "must be in 0..9; got 1..10"),
         (lambda parts: (parts[0], parts[1][:-1], *parts[2:]), "the image"),
         (lambda parts: (*parts[:2], parts[2][:, :150], *parts[3:]), "got torch.float32 (61, 150)"),

@@ -1,6 +1,7 @@
 """PolyMNIST: the recipe held to a plain loop, the pairing to its laws, both layouts, and files that are not right."""
 
 import gzip
+import json
 import shutil
 import struct
 from hashlib import blake2b, md5
@@ -17,6 +18,7 @@ from polymodal.datasets import Dataset, load, shards
 from polymodal.datasets.polymnist import NAMES, REMOTES, pairing
 from polymodal.datasets.splits import halves
 from polymodal.datasets.storage import cache
+from polymodal.interfaces import runs
 from polymodal.table import Table
 
 PINNED = {
@@ -405,3 +407,19 @@ def test_the_checksums_are_those_of_the_real_files(shared_data):
             continue  # compressed anew there
         assert len(content) == remote.size
         assert md5(content, usedforsecurity=False).hexdigest() == remote.md5
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_run_from_anybody_makes_no_download(root, tmp_path, monkeypatch, there):
+    monkeypatch.setattr(import_module("polymodal.datasets.polymnist"), "fetch", lambda *given: pytest.fail("fetched"))
+    arguments = {"root": str(root if there else tmp_path / "nowhere"), "download": True}
+    run = tmp_path / "run"
+    run.mkdir()
+    run.joinpath("experiment.json").write_text(
+        json.dumps({"data": {"dataset": "polymnist", "split": "train", "arguments": arguments}})
+    )
+    if there:
+        assert len(runs.open_table(run)) == len(load("polymnist", root=root).test)
+    else:
+        with pytest.raises(FileNotFoundError, match="nowhere"):
+            runs.open_table(run)

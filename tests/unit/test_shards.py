@@ -4,7 +4,11 @@ import resource
 import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
+from threading import Barrier
 
 import pytest
 import torch
@@ -125,11 +129,12 @@ try:
     with shards.fill({str(tmp_path / "a.safetensors")!r}, Schema({{"x": Vector(100)}}), 1000, digest="a"):
         print("filled")
 except OSError as error:
-    print(type(error).__name__)
+    print(error)
 """
     assert {signal.SIGXFSZ, resource.RLIMIT_FSIZE}  # both exist here
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "OSError\n"
+    assert "bytes are needed" in done.stdout
+    assert str(tmp_path / "a.safetensors") in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 
@@ -205,11 +210,58 @@ def test_what_breaks_off_leaves_nothing_in_the_cache(cached, error):
     assert list(cached.iterdir()) == []
 
 
+@pytest.mark.parametrize("locks", [True, False])
+def test_what_several_ask_for_at_once_is_made_once_and_serves_all(small, cached, monkeypatch, locks):
+    called, together = [], Barrier(1 if locks else 4)
+
+    def slow(folder, told):
+        called.append(folder)
+        together.wait(30)
+        for split in storage.SPLITS:
+            shards.save(replace(small, **told(split)), folder / f"{split}.safetensors")
+        time.sleep(0.1 * called.index(folder))
+
+    if not locks:
+        monkeypatch.setattr(storage, "alone", lambda folder, does: nullcontext(False))
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(storage.kept, "mine", {}, [], slow) for _ in range(4)]
+    assert len({each.result().test.fingerprint() for each in made}) == 1
+    assert len(called) == (1 if locks else 4)
+    assert len(list(cached.iterdir())) == 1
+
+
+def test_what_lacks_a_split_is_made_anew(small, cached):
+    called = []
+    keep(small, called=called)
+    (folder,) = cached.iterdir()
+    (folder / "validation.safetensors").unlink()
+    assert torch.equal(keep(small, called=called).validation.values["x"], small.values["x"])
+    assert len(called) == 2
+
+
+def test_what_a_killed_process_left_in_the_cache_goes_when_the_next_data_set_is_made(small, cached):
+    keep(small, seed=0)
+    (folder,) = cached.iterdir()
+    left = cached / f".{folder.name}-0123abcd.partial"
+    left.mkdir()
+    (left / "train.safetensors").write_bytes(b"half of it")
+    keep(small, seed=1)
+    assert not left.exists()
+    assert len(list(cached.iterdir())) == 2
+
+
 def test_what_is_damaged_in_the_cache_says_so(small, cached):
     keep(small)
     (folder,) = cached.iterdir()
     (folder / "validation.safetensors").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"validation\.safetensors must"):
+        keep(small)
+
+
+def test_a_cache_that_cannot_be_written_is_named(small, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(OSError, match=rf"{tmp_path}/file/datasets must be .* another cache in \$POLYMODAL_CACHE"):
         keep(small)
 
 
@@ -219,3 +271,16 @@ def test_the_cache_is_where_people_say(monkeypatch, tmp_path):
     assert storage.place("mine", "data") == storage.Path("data")
     monkeypatch.delenv("POLYMODAL_CACHE")
     assert storage.cache() == storage.Path("~").expanduser() / ".cache" / "polymodal"
+
+
+def test_a_tilde_is_the_home_of_the_user(small, monkeypatch, tmp_path):
+    """No shell has seen what stands in a file of settings, or behind `--set root=`."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("POLYMODAL_CACHE", "~/cache")
+    assert storage.cache() == tmp_path / "cache"
+    assert storage.place("mine", "~/data") == tmp_path / "data"
+    assert keep(small, root="~/data").train.source["arguments"]["root"] == str((tmp_path / "data").resolve())
+
+
+def test_loading_the_rows_of_a_run_again_fetches_nothing(small, cached):
+    assert keep(small, download=True, seed=1).train.source["arguments"].keys() == {"root", "seed"}
