@@ -48,14 +48,14 @@ def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) ->
     """
     if length < 1:
         raise ValueError(f"length must be at least 1; got {length}")
-    root = place("emoji", root)
-    FACTS.require(root)
+    folder = place("emoji", root)
+    FACTS.require(folder)
 
-    def make(folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(root, length, seed, folder, told)
+    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
+        _make(folder, length, seed, fresh, told)
 
-    arguments = {"root": str(root), "length": length, "seed": seed}
-    return kept("emoji", arguments, [root / noto.PICTURES, root / noto.TEXTS], make)
+    arguments = {"root": root, "length": length, "seed": seed}
+    return kept("emoji", arguments, [folder / noto.PICTURES, folder / noto.TEXTS], make)
 
 
 def _make(root: Path, length: int, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:

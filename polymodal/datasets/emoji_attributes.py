@@ -51,14 +51,14 @@ def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Datase
         FileNotFoundError: A file is missing.
         ValueError: A file is damaged, or holds something else.
     """
-    root = place("emoji", root)
-    FACTS.require(root)
+    folder = place("emoji", root)
+    FACTS.require(folder)
 
-    def make(folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(root, seed, folder, told)
+    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
+        _make(folder, seed, fresh, told)
 
-    arguments = {"root": str(root), "seed": seed}
-    return kept("emoji-attributes", arguments, [root / noto.PICTURES, root / noto.TEXTS], make)
+    arguments = {"root": root, "seed": seed}
+    return kept("emoji-attributes", arguments, [folder / noto.PICTURES, folder / noto.TEXTS], make)
 
 
 def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:

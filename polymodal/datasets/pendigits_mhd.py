@@ -117,14 +117,14 @@ def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
         FileNotFoundError: A file is missing.
         ValueError: A file is damaged, or holds something else.
     """
-    root = place("pendigits-mhd", root)
-    FACTS.require(root)
+    folder = place("pendigits-mhd", root)
+    FACTS.require(folder)
 
-    def make(folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(root, seed, folder, told)
+    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
+        _make(folder, seed, fresh, told)
 
-    arguments = {"root": str(root), "seed": seed}
-    return kept("pendigits-mhd", arguments, [root / PENS, root / SPEECH], make)
+    arguments = {"root": root, "seed": seed}
+    return kept("pendigits-mhd", arguments, [folder / PENS, folder / SPEECH], make)
 
 
 def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs]:

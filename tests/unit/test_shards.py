@@ -8,6 +8,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib import import_module
 from threading import Barrier
 
 import pytest
@@ -284,3 +285,18 @@ def test_a_tilde_is_the_home_of_the_user(small, monkeypatch, tmp_path):
 
 def test_loading_the_rows_of_a_run_again_fetches_nothing(small, cached):
     assert keep(small, download=True, seed=1).train.source["arguments"].keys() == {"root", "seed"}
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("emoji", "emoji"), ("emoji_attributes", "emoji"), ("pendigits_mhd", "pendigits-mhd")]
+)
+def test_a_run_whose_files_are_in_the_cache_finds_them_when_it_has_moved(cached, monkeypatch, name, folder):
+    home, module = storage.place(folder, None), import_module(f"polymodal.datasets.{name}")
+    for file in module.FACTS.layouts[0]:
+        (home / file).parent.mkdir(parents=True, exist_ok=True)
+        (home / file).touch()
+    noted = []
+    monkeypatch.setattr(module, "kept", lambda name, arguments, files, make: noted.append((arguments["root"], files)))
+    getattr(module, name)()
+    getattr(module, name)(str(home))
+    assert noted == [(root, [home / file for file in module.FACTS.layouts[0]]) for root in (None, str(home))]
