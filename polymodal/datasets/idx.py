@@ -18,7 +18,7 @@ MOST = 2**30
 """Bytes that a file may claim to hold: a few of gzip's can stand for any number."""
 
 
-def find(folder: Path, name: str) -> Path:
+def find(folder: Path, name: str, get: str) -> Path:
     """A file, or the same one gzipped.
 
     Raises:
@@ -27,15 +27,16 @@ def find(folder: Path, name: str) -> Path:
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             return path
-    raise FileNotFoundError(f"{folder / name} must exist, gzipped or not, and does not")
+    raise FileNotFoundError(f"{folder / name} must exist, gzipped or not, and does not; {get}")
 
 
-def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def read(path: Path, shape: tuple[int, ...], get: str) -> np.ndarray:
     """The bytes of a file, gzipped or not, `(N, *shape)` uint8.
 
     Arguments:
         path: The file.
         shape: Of one row.
+        get: What to do to have the right one, for the error.
 
     Raises:
         ValueError: It is damaged, cut short, or holds something else.
@@ -50,8 +51,8 @@ def read(path: Path, shape: tuple[int, ...]) -> np.ndarray:
                 raise ValueError(f"its head must tell of unsigned bytes {told}; it begins with {head[:16].hex(' ')}")
             content = file.read(prod(sizes) + 1)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} must be a whole IDX file: {brief(error)}; get it anew") from error
+        raise ValueError(f"{path} must be a whole IDX file: {brief(error)}; {get}") from error
     if len(content) != prod(sizes):
         held = f"more than {prod(sizes)}" if len(content) > prod(sizes) else str(len(content))
-        raise ValueError(f"{path} must hold {prod(sizes)} bytes after its head; it holds {held}; get it anew")
+        raise ValueError(f"{path} must hold {prod(sizes)} bytes after its head; it holds {held}; {get}")
     return np.frombuffer(content, np.uint8).reshape(sizes)

@@ -196,8 +196,8 @@ def _drawn(files: numbered.Numbered) -> Rows:
 
 def _composed(parts: Parts, seed: int, split: str) -> Rows:
     """The recipe's rows."""
-    ink = np.uint8(255) * (idx.read(parts.images, (SIDE, SIDE)) > THRESHOLD)
-    labels = idx.read(parts.labels, ()).astype(np.int64)
+    ink = np.uint8(255) * (idx.read(parts.images, (SIDE, SIDE), FACTS.get) > THRESHOLD)
+    labels = idx.read(parts.labels, (), FACTS.get).astype(np.int64)
     if len(labels) != len(ink) or labels.max() > 9:
         raise ValueError(
             f"{parts.labels} must hold {len(ink)} classes in 0..9, one for each picture of {parts.images}; "
@@ -227,7 +227,9 @@ def _stream(seed: int, split: str, modality: int, what: int) -> np.random.Genera
 
 
 def _parts(root: Path, name: str) -> Parts:
-    images, labels = (idx.find(root / "mnist", f"{name}-{kind}-ubyte") for kind in ("images-idx3", "labels-idx1"))
+    images, labels = (
+        idx.find(root / "mnist", f"{name}-{kind}-ubyte", FACTS.get) for kind in ("images-idx3", "labels-idx1")
+    )
     return Parts(images, labels, tuple(_only(root / "backgrounds", name) for name in NAMES))
 
 

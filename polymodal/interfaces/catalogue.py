@@ -108,7 +108,8 @@ def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path 
 
 def _made(name: str, quick: bool) -> dict[str, str]:
     """What of a data set is in the cache."""
-    folders = [path for path in (cache() / "datasets").glob(f"{name}-*") if KEY.fullmatch(path.name[len(name) + 1 :])]
+    named = (cache() / "datasets").glob(f"{name}-*")
+    folders = [path for path in named if KEY.fullmatch(path.name[len(name) + 1 :]) and path.is_dir()]
     if not folders:
         return {} if quick else {"cache": f"nothing in {cache() / 'datasets'}"}
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
