@@ -63,8 +63,8 @@ FACTS = Facts(
     "Akata, Lee and Schiele (2016)",
     layouts=tuple((f"{here}images.txt", f"{here}images", f"{there}text*") for here, there in PLACES),
     get="unpack CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 (download=True does that where "
-    "there is no folder of pictures), and beside it, by hand, the captions: the folder text_c10 of the archive cvpr2016_cub, whose address "
-    "https://github.com/reedscot/cvpr2016 gives",
+    "there is no folder of pictures), and beside it, by hand, the captions: the folder text_c10 of the "
+    "archive cvpr2016_cub, whose address https://github.com/reedscot/cvpr2016 gives",
 )
 
 
