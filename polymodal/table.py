@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import InitVar, dataclass, field, replace
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -32,7 +32,8 @@ class Table:
         alternatives: By name, `(N, A, *shape)`: several values of which one is drawn per row and epoch (the
             captions of a picture); without a seed it is the first.
         source: Where the rows come from, for the files of a run: JSON's types.
-        digest: The fingerprint of rows that were written and checked before; by default it is made when asked for.
+        digest: The fingerprint of rows that were written and checked before; by default it is made when asked for. What
+            `dataclasses.replace` makes of the table has none, unless it is given.
         labels: `(N,)` int64, the class of each row where it is known, whether or not it is a modality. It is there
             to judge by (coherence, a classifier, a probe): no model sees it, and no fingerprint holds it.
 
@@ -53,10 +54,12 @@ class Table:
     schema: Schema = None  # pyright: ignore[reportAssignmentType]
     alternatives: Mapping[str, Tensor] = field(default_factory=dict)
     source: Mapping[str, Any] = field(default_factory=dict)
-    digest: str | None = None
+    digest: InitVar[str | None] = None
     labels: Tensor | None = None
+    _digest: ClassVar[str | None] = None
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, digest: str | None) -> None:
+        object.__setattr__(self, "_digest", digest)
         if self.schema is None:
             raise ValueError("a table must have a schema; pass schema=Schema({...})")
         values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
@@ -148,8 +151,8 @@ class Table:
 
     def fingerprint(self) -> str:
         """A hash of what the rows have, and of their schema; not of what lies under False."""
-        if self.digest is not None:
-            return self.digest
+        if self._digest is not None:
+            return self._digest
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
         for name, has in zip(self.schema, self.observed.unbind(1), strict=True):
             for part in (self.values.get(name), self.alternatives.get(name)):
@@ -202,7 +205,7 @@ class Table:
                     f"alternatives of {name!r} must be (N, A, *shape), {len(self)} rows of values of shape "
                     f"{self.schema[name].shape}; got {tuple(choices.shape)}"
                 )
-            if self.digest is not None and self.schema[name].levels is None:
+            if self._digest is not None and self.schema[name].levels is None:
                 continue  # these numbers were checked when they were written, and may be more than memory holds
             try:
                 for piece in _pieces(choices, has):

@@ -91,7 +91,7 @@ def kept(
             if not _whole(folder):
                 _make(folder, lambda fresh: make(fresh, told))
     tables = {split: shards.load(folder / f"{split}.safetensors") for split in SPLITS}
-    return Dataset(name, **{split: replace(table, source=told(split)["source"]) for split, table in tables.items()})
+    return Dataset(name, **{split: replace(table, **told(split)) for split, table in tables.items()})
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:

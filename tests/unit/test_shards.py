@@ -109,6 +109,15 @@ def test_a_mapped_table_can_be_changed_and_the_file_is_not(small, tmp_path):
     assert torch.equal(table.values["x"], small.values["x"])
 
 
+def test_what_is_made_of_a_mapped_table_is_another_one(small, tmp_path):
+    table = shards.load(shards.save(small, tmp_path / "a.safetensors"))
+    assert replace(table, source={"from": "there"}).fingerprint() == table.fingerprint()
+    values = {**table.values, "x": table.values["x"] + 1}
+    assert replace(table, values=values).fingerprint() != table.fingerprint()
+    with pytest.raises(ValueError, match="'x': values must be finite"):
+        replace(table, values={**table.values, "x": table.values["x"] * torch.nan})
+
+
 def test_an_error_leaves_the_old_file(small, tmp_path):
     path = shards.save(small, tmp_path / "a.safetensors")
     before = path.read_bytes()
