@@ -15,7 +15,7 @@ from polymodal.datasets.mhd import mhd
 from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
-from polymodal.names import check_arguments, lookup
+from polymodal.names import check_arguments, check_types, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 
@@ -43,7 +43,7 @@ def load(name: str, **arguments: Any) -> Dataset:
         The data set: `.schema`, `.train`, `.validation`, `.test`.
 
     Raises:
-        ValueError: The name or an argument is unknown.
+        ValueError: The name or an argument is unknown, or an argument is of another type than asked for.
 
     Example:
         >>> load("polydigits", rows=100, held_out_rows=50).schema["m0"].shape
@@ -51,4 +51,5 @@ def load(name: str, **arguments: Any) -> Dataset:
     """
     make = lookup(DATASETS, name, "data set")
     check_arguments(arguments, inspect.signature(make).parameters, name)
-    return make(**arguments)
+    check_types(arguments, make, name)
+    return make(**{key: value.item() if hasattr(value, "item") else value for key, value in arguments.items()})

@@ -1,8 +1,10 @@
 """What `import polymodal as pm` gives, and what it costs."""
 
+import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import polymodal as pm
@@ -41,3 +43,14 @@ def test_models_and_tables_cost_no_more_than_torch():
     assert not {"pandas", "sklearn", "matplotlib", "torchmetrics", "accelerate", "tokenizers"} & set(
         done.stdout.split()
     )
+
+
+@pytest.mark.parametrize("arguments", [{"seed": 1.5}, {"rows": "many"}, {"seed": None}])
+def test_a_data_set_refuses_arguments_of_another_type(arguments):
+    with pytest.raises(ValueError, match=f"{next(iter(arguments))} .*must be int"):
+        pm.datasets.load("polydigits", **arguments)
+
+
+def test_numbers_of_numpy_are_python_s_in_a_data_set_s_source():
+    data = pm.datasets.load("polydigits", rows=np.int64(20), held_out_rows=10)
+    assert json.loads(json.dumps(data.test.source))["arguments"] == {"rows": 20, "held_out_rows": 10, "seed": 0}
