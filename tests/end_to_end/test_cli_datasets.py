@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from commands import within
+from unit import test_celeba, test_cub, test_mhd
 
 import polymodal as pm
 from polymodal.datasets import DATASETS, shards, storage
@@ -272,3 +273,28 @@ def test_without_its_files_nothing_is_trained(polymodal, name, tmp_path):
     assert not done.stdout
     assert not [*(tmp_path / "here").iterdir()]
     assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("name", ["mhd", "cub", "celeba"])
+def test_what_its_authors_publish_is_trained_on_scored_and_reported(name, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    root, folder = tmp_path / "root", tmp_path / "run"
+    root.mkdir()
+    if name == "mhd":
+        for split, rows in {"train": 200, "test": 40}.items():
+            torch.save(tuple(test_mhd.published(rows)), root / f"mhd_{split}.pt")
+    else:
+        {"cub": test_cub, "celeba": test_celeba}[name].write(root)
+    small = ["latent_dim=8", "draws=2", "widths=4,8"] + ["layers=1", "feedforward=16"] * (name == "cub")
+    settings = [part for setting in (f"root={root}", *small) for part in ("--set", setting)]
+    for command in (
+        ["train", name, "--folder", folder, "--epochs", 2, "--batch-size", 16, *settings],
+        ["evaluate", folder],
+        ["report", folder],
+    ):
+        done = within(monkeypatch, capsys, *command)
+        assert done.returncode == 0, done.stderr
+    assert f"mac-wae on {name}" in (folder / "report.html").read_text(encoding="utf-8")
+    losses = [line.split(",") for line in (folder / "history.csv").read_text().splitlines()]
+    place = losses[0].index("train/total")
+    assert float(losses[2][place]) < float(losses[1][place])
