@@ -8,7 +8,7 @@ import pytest
 from commands import within
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md")
+PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md", "docs/models.md")
 
 
 def steps(page):
