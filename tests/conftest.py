@@ -74,3 +74,10 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs real data in {folder}; name their folder in POLYMODAL_DATA")
     return folder
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of data sets of the test's own."""
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"

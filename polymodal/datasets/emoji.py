@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +52,9 @@ def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) ->
     folder = place("emoji", root)
     FACTS.require(folder)
 
-    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(folder, length, seed, fresh, told)
-
     arguments = {"root": root, "length": length, "seed": seed}
-    return kept("emoji", arguments, [folder / noto.PICTURES, folder / noto.TEXTS], make)
+    files = [folder / noto.PICTURES, folder / noto.TEXTS]
+    return kept("emoji", arguments, files, partial(_make, folder, length, seed))
 
 
 def _make(root: Path, length: int, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,8 @@ def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Datase
     folder = place("emoji", root)
     FACTS.require(folder)
 
-    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(folder, seed, fresh, told)
-
-    arguments = {"root": root, "seed": seed}
-    return kept("emoji-attributes", arguments, [folder / noto.PICTURES, folder / noto.TEXTS], make)
+    files = [folder / noto.PICTURES, folder / noto.TEXTS]
+    return kept("emoji-attributes", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
 def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:

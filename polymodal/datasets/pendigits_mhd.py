@@ -6,6 +6,7 @@ The shapes are those of the Multimodal Handwritten Digits (Vasco, Yin, Melo and 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -120,11 +121,8 @@ def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
     folder = place("pendigits-mhd", root)
     FACTS.require(folder)
 
-    def make(fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
-        _make(folder, seed, fresh, told)
-
-    arguments = {"root": root, "seed": seed}
-    return kept("pendigits-mhd", arguments, [folder / PENS, folder / SPEECH], make)
+    files = [folder / PENS, folder / SPEECH]
+    return kept("pendigits-mhd", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
 def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs]:

@@ -49,12 +49,6 @@ def published(tmp_path_factory):
 
 
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
-    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
 def root(published, tmp_path, cache):
     """A copy of the miniature to spoil."""
     return shutil.copytree(published, tmp_path / "celeba")
