@@ -21,10 +21,13 @@ from polymodal.networks import evaluating
 if TYPE_CHECKING:
     from polymodal.schema import Schema
 
-__all__ = ["Given", "Loss", "Model", "Weights", "answering", "evaluating"]
+__all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "evaluating"]
 
 Given = list[str] | Tensor | None
 """What a model is given: all that is observed, names, or bool `(*, B, M)`, `(*, 1, M)`."""
+
+Plan = tuple[Tensor, ...]
+"""A model's random choices for one step, see `Model.plan`."""
 
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
 """What the modalities' reconstruction terms weigh."""
@@ -143,7 +146,7 @@ class Model(nn.Module, ABC):
         return torch.stack([self._cost(name, p, x[name], observed) for name, p in self.emit(z).items()])
 
     @abstractmethod
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """What a training step minimises on a batch.
 
         Arguments:
@@ -151,9 +154,20 @@ class Model(nn.Module, ABC):
             progress: How far the penalty's warm-up has come, in [0, 1].
         """
 
-    def forward(self, batch: Batch, progress: float = 1.0) -> Loss:
+    def plan(self, observed: Tensor) -> Plan:
+        """The random choices on which the shape of a step's work depends; most models have none.
+
+        `loss` makes them, unless it is told them: whoever runs the step can make them on the CPU for a GPU, or once
+        for several processes.
+
+        Arguments:
+            observed: What the step's rows have, `(B, M)` bool.
+        """
+        return ()
+
+    def forward(self, batch: Batch, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """`loss`, under the name that wrappers for several devices call."""
-        return self.loss(batch, progress=progress)
+        return self.loss(batch, progress=progress, **({"plan": plan} if plan else {}))
 
     def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
         """The decoders' parameters of p(x_m | z), `(*, B, ...)` by name.

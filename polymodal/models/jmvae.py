@@ -60,7 +60,7 @@ class JMVAE(VAE):
         self.joint_encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
         self.joint = mlp(len(schema) * latent_dim, hidden, 2 * latent_dim)
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Eq. 5 on a batch of complete rows, see `Model.loss`.
 
         Raises:

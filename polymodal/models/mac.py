@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
 from polymodal.modalities import Modality
-from polymodal.models.base import Given, Loss, Model, Weights
+from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.names import lookup
 from polymodal.networks import Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
@@ -111,14 +111,22 @@ class MAC(Model):
         b = self.condition(batch.observed, given)
         return self._posterior(self.schema.hide(batch, self.weight.dtype), b, b.flatten(0, -2).any(0).tolist())
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def plan(self, observed: Tensor) -> Plan:
+        """The conditioning indices, see `Model.plan`.
+
+        Returns:
+            Those that differ, `(U, B, M)` bool (all K where codes are drawn); which of them each pass has, `(K,)`
+            int64; and what share of the loss each pass has, `(K,)`.
+        """
+        b, share = self._draw(observed)
+        once, again = _distinct(b) if self.deterministic else (b, torch.arange(len(b), device=b.device))
+        return once, again, share
+
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """Eq. 9 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        b, share = self._draw(batch.observed)  # (K, B, M), (K,)
-        once, again, shares = b, slice(None), share
-        if self.deterministic:
-            once, again = _distinct(b)
-            shares = share.new_zeros(len(once)).index_add(0, again, share)
+        once, again, share = plan or self.plan(batch.observed)
+        shares = share.new_zeros(len(once)).index_add(0, again, share)
         posterior = self._posterior(x, once, [True] * len(self.schema))
         z = posterior.rsample()
         costs = self.costs(x, z, batch.observed).mean(-1) @ shares  # (M,)

@@ -55,7 +55,7 @@ class MMVAE(MixtureVAE):
         """p(z), on the model's device and in its dtype."""
         return located(self.weight.new_zeros(self.latent_dim), self.prior_logits, self.family)
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """The bounds on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw = self._experts(x)

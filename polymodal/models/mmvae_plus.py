@@ -72,7 +72,7 @@ class MMVAEPlus(MixtureVAE):
         """p(z) p(u_1) .. p(u_M)."""
         return Concatenated([self._standard(self.latent_dim)] + [self._standard(self.private_dim)] * len(self.schema))
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """The bounds on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw, own, own_raw = self._parts(x)

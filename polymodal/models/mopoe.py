@@ -70,7 +70,7 @@ class MoPoE(VAE):
     members: Tensor
     """The subsets, `(S, M)` bool."""
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Eq. 6 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, log_variance = self._experts(x)

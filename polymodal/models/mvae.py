@@ -57,7 +57,7 @@ class MVAE(VAE):
                 f"draws must be at most the number of sets of 2 to {m - 1} modalities, {most}; got {draws}"
             )
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """The sum of the bounds on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         sets = self._sets()  # (T, M)

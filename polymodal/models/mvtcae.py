@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.models.base import Loss, Weights
@@ -45,7 +46,7 @@ class MVTCAE(VAE):
         self._check_shares(alpha=alpha)
         self._check_factors(beta=beta)
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Eq. 8 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, log_variance = self._experts(x)

@@ -83,7 +83,7 @@ class Nexus(VAE):
         none = torch.zeros(len(self.schema), dtype=torch.bool, device=self.weight.device)
         return Hierarchical(self._standard(self.latent_dim), own, none, self._below)
 
-    def loss(self, batch: Batch, *, progress: float = 1.0) -> Loss:
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Both levels on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         has = batch.observed
