@@ -66,7 +66,12 @@ class MixtureVAE(VAE):
         return Mixture(experts, b, b.int().argmax(-1) if chosen is None else chosen)
 
     def _bounds(
-        self, costs: Tensor, penalties: Mapping[str, Tensor], scale: float, codes: list[Tensor], observed: Tensor
+        self,
+        costs: Tensor,
+        penalties: Mapping[str, Tensor],
+        scale: float | Tensor,
+        codes: list[Tensor],
+        observed: Tensor,
     ) -> Loss:
         """The negative mean, over the experts that a row has and over the rows, of their bounds.
 
