@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Batch", "Index", "Rows", "rows"]
+__all__ = ["Batch", "Index", "Part", "Rows", "rows"]
 
 
 class Rows(Protocol):
@@ -89,6 +89,16 @@ class Batch:
     def __len__(self) -> int:
         return self.observed.shape[0]
 
+    @property
+    def whole(self) -> Tensor:
+        """What the rows have of the batch that these are a part of, `(n, M)` bool: these are all, but for a `Part`."""
+        return self.observed
+
+    @property
+    def counted(self) -> float:
+        """For how many rows these stand in a mean over that batch."""
+        return len(self)
+
     def __getitem__(self, index: Index) -> Batch:
         chosen = rows(index, len(self))
         return Batch({name: value[chosen] for name, value in self.values.items()}, self.observed[chosen])
@@ -102,3 +112,42 @@ class Batch:
     def pinned(self) -> Batch:
         """The same rows in memory from which a GPU copies by itself."""
         return Batch({name: value.pin_memory() for name, value in self.values.items()}, self.observed.pin_memory())
+
+
+@dataclass(frozen=True, eq=False)
+class Part(Batch):
+    """The rows of a batch that one of several processes has.
+
+    Arguments:
+        values: Of these rows.
+        observed: Of these rows.
+        everyone: What all rows of the batch have, `(n, M)` bool.
+        start: The number of the first of these rows in the batch.
+        share: For how many rows of the batch they stand: for themselves, or, where all processes have all rows, each
+            for an equal part.
+    """
+
+    everyone: Tensor
+    start: int
+    share: float
+
+    @property
+    def whole(self) -> Tensor:
+        """See `Batch.whole`."""
+        return self.everyone
+
+    @property
+    def counted(self) -> float:
+        """See `Batch.counted`."""
+        return self.share
+
+    def to(self, device: torch.device | str) -> Part:
+        """The same rows on `device`."""
+        rows = super().to(device)
+        everyone = self.everyone.to(device, non_blocking=torch.device(device).type != "cpu")
+        return Part(rows.values, rows.observed, everyone, self.start, self.share)
+
+    def pinned(self) -> Part:
+        """The same rows in memory from which a GPU copies by itself."""
+        rows = super().pinned()
+        return Part(rows.values, rows.observed, self.everyone.pin_memory(), self.start, self.share)

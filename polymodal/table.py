@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Batch, Index
+from polymodal import parallel
+from polymodal.batch import Batch, Index, Part
 from polymodal.loader import ahead
 from polymodal.schema import Schema
+from polymodal.streams import number
 
 __all__ = ["Table", "steps"]
 
@@ -82,6 +83,8 @@ class Table:
         seed: int | None = None,
         epoch: int = 0,
         start: int = 0,
+        stride: int = 1,
+        share: tuple[int, int] | None = None,
         device: torch.device | str | None = None,
     ) -> Iterator[Batch]:
         """The rows in batches. Their order is a pure function of (seed, epoch).
@@ -93,6 +96,9 @@ class Table:
             seed: Of the order; None keeps the table's.
             epoch: Number of the epoch.
             start: How many batches to leave out at the beginning.
+            stride: Makes every so-manieth batch, from `start` on: several processes have whole batches in turn.
+            share: A process's number, and how many there are: they have a part of each batch each, see `parallel.part`.
+                What is then made are `Part`s.
             device: Where the batches are to be.
 
         Returns:
@@ -103,14 +109,18 @@ class Table:
         order = torch.arange(len(self))
         choices: dict[str, Tensor] = {}
         if seed is not None:
-            generator = torch.Generator().manual_seed(_stream(seed, epoch))
+            generator = torch.Generator().manual_seed(number(seed, epoch))
             order = torch.randperm(len(self), generator=generator)
             for name, options in self.alternatives.items():
                 choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
         parts = list(order.split(batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
-        yield from ahead(lambda rows: self._gathered(rows, choices), parts[start:], device)
+
+        def make(rows: Tensor) -> Batch:
+            return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
+
+        yield from ahead(make, parts[start::stride], device)
 
     @property
     def nbytes(self) -> int:
@@ -167,6 +177,14 @@ class Table:
         batch = self[here]
         drawn = {name: self.alternatives[name][here, choice[rows].to(here)] for name, choice in choices.items()}
         return Batch({**batch.values, **drawn}, batch.observed)
+
+    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Part:
+        """A process's part of these rows."""
+        own = parallel.part(len(rows), rank, world)
+        batch = self._gathered(rows[own], choices)
+        share = len(batch) if len(batch) < len(rows) else len(rows) / world
+        everyone = self.observed[rows.to(self.observed.device)]
+        return Part(batch.values, batch.observed, everyone, own.start, share)
 
     def _check(self) -> None:
         for name, value in self.values.items():
@@ -231,7 +249,3 @@ def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
     for start in range(0, len(value), step):
         part, here = value[start : start + step], has[start : start + step]
         yield part if here.all() else part[here]
-
-
-def _stream(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

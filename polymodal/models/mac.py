@@ -122,6 +122,11 @@ class MAC(Model):
         once, again = _distinct(b) if self.deterministic else (b, torch.arange(len(b), device=b.device))
         return once, again, share
 
+    def part(self, plan: Plan, rows: slice) -> Plan:
+        """See `Model.part`."""
+        once, again, share = plan
+        return once[:, rows], again, share
+
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """Eq. 9 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)

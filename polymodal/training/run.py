@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
+from torch.nn import Module
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from polymodal.models.base import Model, evaluating
+from polymodal import parallel
+from polymodal.batch import Batch, Part
+from polymodal.models.base import Loss, Model, evaluating
 from polymodal.names import brief
+from polymodal.streams import number, restore_streams, seeded, streams
 from polymodal.table import steps
 from polymodal.training.means import Means
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
 from polymodal.training.stopping import Stop, Stopped
-from polymodal.training.streams import restore_streams, seeded, streams
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -79,6 +82,7 @@ class Run:
         self.schedule = Schedule(optimizer, settings["schedule"], warmup, self.epochs * updates)
         self.adam = optimizer
         self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
 
     @property
     def over(self) -> bool:
@@ -129,7 +133,7 @@ class Run:
             "step": self.step,
             "update": self.update,
             "seconds": self.seconds,
-            "terms": list(self.means.sums),
+            "terms": list(self.means.own),
             "rows": self.means.rows,
             "history": self.history,
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -143,8 +147,9 @@ class Run:
         """
         self.records.begin()
         state, self.records.state = self.records.state, None
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("polymodal", None if state else self.settings)
+        with parallel.together():
+            if self.accelerator.log_with:
+                self.accelerator.init_trackers("polymodal", None if state else self.settings)
         if state is None:
             return
         start = self.best.weights
@@ -174,6 +179,19 @@ class Run:
         where = f"training stopped {'at its end' if self.over else where}, and its state is written"
         raise Stopped(where, self.records.folder, stop.asked or 0)
 
+    def stopping(self, stop: Stop, means: Means | None = None) -> bool:
+        """Whether to stop, as any process was asked to; to be asked in all of them.
+
+        Raises:
+            FloatingPointError: The loss of one of them is not finite.
+        """
+        signal, trouble = parallel.agreed(stop.asked or 0, bool(means and means.trouble))
+        if means and trouble:
+            with parallel.together():
+                means.check()
+        stop.asked = signal or stop.asked
+        return bool(signal)
+
     def release(self) -> None:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
@@ -194,26 +212,39 @@ class Run:
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
         rows = 0  # of the update under way
         batches = self.rows.batches(
-            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device
+            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device, **self.place
         )
         for batch in batches:
-            loss = self.model(batch, progress=anneal)
-            self.means.add(loss, len(batch))
-            share = 1.0 if self.accumulate == 1 else len(batch) / self.batch_size
-            self.accelerator.backward(loss.total * share)
-            rows += len(batch)
+            loss = self._loss(self.model, batch, anneal, self.epoch, self.step)
+            self.means.add(loss, batch)
+            share = 1.0 if self.accumulate == 1 else len(batch.whole) / self.batch_size
+            weight = parallel.world() * batch.counted / len(batch.whole)  # the processes' gradients are averaged
+            self.accelerator.backward(loss.total * (share * weight))
+            rows += len(batch.whole)
             self.step += 1
             shown.step()
             if self.step % self.accumulate == 0:
+                stopping = self.stopping(stop, self.means)
                 self._update(rows)
                 rows = 0
                 self.seconds = time.perf_counter() - began
-                if stop.asked:
+                if stopping:
                     return
                 if self.save_every and self.update % self.save_every == 0:
                     self.records.save(*self.state())
         if rows:
+            self.stopping(stop, self.means)
             self._update(rows)
+
+    def _loss(self, model: Module, batch: Batch, progress: float, epoch: int, step: int) -> Loss:
+        """On a batch, or on the part of it that this process has: its own, but for a plan that is made for all."""
+        if not isinstance(batch, Part):
+            return model(batch, progress=progress)
+        rows = slice(batch.start, batch.start + len(batch))
+        plan = self.own.part(self.own.plan(batch.whole), rows)
+        noise = number(self.seed, epoch, step, parallel.rank())
+        with parallel.working(rows.start, rows.stop, len(batch.whole), self.device, noise):
+            return model(batch, progress=progress, plan=plan)
 
     def _update(self, rows: int) -> None:
         """One step of the optimiser on the gradients of so many rows."""
@@ -229,15 +260,18 @@ class Run:
         self.update += 1
         if self.average is not None:
             self.average.update_parameters(self.own)
+        parallel.align_streams(self.device)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
         means = Means("validation", self.epoch)
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
-            for batch in self.held_out.batches(self.batch_size, device=self.device):
-                if stop.asked:
+            batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
+            for step, batch in enumerate(batches):
+                if self.stopping(stop, means):
                     return None
-                means.add(self.judged(batch), len(batch))
+                means.add(self._loss(self.judged, batch, 1.0, 0, step), batch)
+        self.stopping(stop, means)
         return means.compute()
 
     def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -259,7 +293,8 @@ class Run:
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
         self.means = Means("train", self.epoch, document["rows"], self.step)
-        self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
+        whole = parallel.rank() == 0  # the processes' sums add up
+        self.means.own = {name: parts["means"][name].to(self.device) * whole for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:
         groups = self.adam.state_dict()["param_groups"]
