@@ -8,6 +8,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from hashlib import blake2b
+from typing import cast
 
 import torch
 import torch.distributed as dist
@@ -66,7 +67,7 @@ def join() -> None:
     """Opens what the processes agree through, once the launcher's group is there; to be called in all of them."""
     if world() > 1 and _Line.of is not dist.group.WORLD:
         _Line.of = dist.group.WORLD
-        _Line.group = None if dist.get_backend() == "gloo" else dist.new_group(backend="gloo", timeout=PATIENCE)
+        _Line.group = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
 
 
 def agreed(*numbers: int) -> list[int]:
@@ -127,16 +128,11 @@ def together() -> Iterator[None]:
         yield
     except Exception as own:
         error = own
-    if world() == 1:
-        length = 0
-    else:
-        text = b"" if error is None else f"{type(error).__name__}: {error}".encode()
-        (length,) = agreed(len(text))
-    if length:
-        told = _told(text, length)
+    text = "" if error is None else f"{type(error).__name__}: {error}"
+    told = "" if world() == 1 else _told(text)
     if error is not None:
         raise error
-    if length:
+    if told:
         kind, _, message = told.partition(": ")
         raise ERRORS.get(kind, RuntimeError)(message)
 
@@ -273,14 +269,17 @@ def working(start: int, stop: int, rows: int, device: torch.device, noise: int) 
         restore_streams(common, device)
 
 
-def _told(text: bytes, length: int) -> str:
-    """The first text of all processes, none of which is longer than `length`."""
+def _told(text: str) -> str:
+    """The first text of all processes that is not empty, if there is one."""
+    said = text.encode()
+    (length,) = agreed(len(said))
     own = torch.zeros(length, dtype=torch.uint8)
-    own[: len(text)] = torch.frombuffer(bytearray(text), dtype=torch.uint8) if text else own[:0]
+    own[: len(said)] = torch.tensor([*said], dtype=torch.uint8)
     every = [torch.empty_like(own) for _ in range(world())]
-    dist.all_gather(every, own, group=_Line.group)
-    texts = [bytes(held.tolist()).rstrip(b"\0").decode(errors="replace") for held in every]
-    return next(text for text in texts if text)
+    if length:
+        dist.all_gather(every, own, group=_Line.group)
+    texts = (bytes(held.tolist()).rstrip(b"\0").decode(errors="replace") for held in every)
+    return next(filter(None, texts), "")
 
 
 def _reduced(held: Tensor, operation: dist.ReduceOp.RedOpType) -> None:

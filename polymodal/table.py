@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from polymodal import parallel
-from polymodal.batch import Batch, Index, Part
-from polymodal.loader import ahead
+from polymodal.batch import Batch, Index, Whole
+from polymodal.loader import ahead, sent
 from polymodal.schema import Schema
 from polymodal.streams import number
 
@@ -58,6 +58,8 @@ class Table:
     digest: InitVar[str | None] = None
     labels: Tensor | None = None
     _digest: ClassVar[str | None] = None
+    _host: ClassVar[Tensor | None] = None
+    """`observed` in the CPU's memory, where that is elsewhere."""
 
     def __post_init__(self, digest: str | None) -> None:
         object.__setattr__(self, "_digest", digest)
@@ -98,7 +100,6 @@ class Table:
             start: How many batches to leave out at the beginning.
             stride: Makes every so-manieth batch, from `start` on: several processes have whole batches in turn.
             share: A process's number, and how many there are: they have a part of each batch each, see `parallel.part`.
-                What is then made are `Part`s.
             device: Where the batches are to be.
 
         Returns:
@@ -133,7 +134,7 @@ class Table:
         values, choices = (
             {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
         )
-        return replace(
+        there = replace(
             self,
             values=values,
             observed=self.observed.to(device),
@@ -141,6 +142,8 @@ class Table:
             digest=self.fingerprint(),
             labels=None if self.labels is None else self.labels.to(device),
         )
+        object.__setattr__(there, "_host", self.observed.cpu() if self._host is None else self._host)
+        return there
 
     def complete(self) -> Table:
         """The rows that have every modality.
@@ -173,18 +176,20 @@ class Table:
 
     def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
         """Some rows, with the chosen ones of the alternatives."""
-        here = rows.to(self.observed.device)
-        batch = self[here]
-        drawn = {name: self.alternatives[name][here, choice[rows].to(here)] for name, choice in choices.items()}
-        return Batch({**batch.values, **drawn}, batch.observed)
+        there = self.observed.device
+        index = sent(rows, there)
+        values = dict(self[index].values)
+        for name, choice in choices.items():
+            values[name] = self.alternatives[name][index, sent(choice[rows], there)]
+        return Batch(values, self.observed[index], None if self._host is None else self._host[rows])
 
-    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Part:
+    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
         """A process's part of these rows."""
         own = parallel.part(len(rows), rank, world)
         batch = self._gathered(rows[own], choices)
-        share = len(batch) if len(batch) < len(rows) else len(rows) / world
-        everyone = self.observed[rows.to(self.observed.device)]
-        return Part(batch.values, batch.observed, everyone, own.start, share)
+        counted = len(batch) if len(batch) < len(rows) else len(rows) / world
+        known = (self.observed if self._host is None else self._host)[rows]
+        return replace(batch, whole=Whole(known, own.start, counted))
 
     def _check(self) -> None:
         for name, value in self.values.items():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -9,61 +12,90 @@ from polymodal import parallel
 from polymodal.batch import Batch
 from polymodal.models.base import Loss
 
-__all__ = ["Means"]
+__all__ = ["Means", "Terms"]
+
+
+class Terms(NamedTuple):
+    """What a loss came to: its terms and, last, its total, without gradients."""
+
+    names: tuple[str, ...]
+    values: Tensor
+    """`(T,)`."""
+
+    @classmethod
+    def of(cls, loss: Loss) -> Terms:
+        """Those of a loss."""
+        terms = {**loss.terms, "total": loss.total}
+        return cls(tuple(terms), torch.stack([term.detach() for term in terms.values()]))
 
 
 class Means:
     """Means over rows of every term of the loss, which must stay finite.
 
-    Several processes add the parts of the batches that they have, and have the means of all.
+    Several processes add the parts of the batches that they have, and make the means together.
 
     Arguments:
         split: "train" or "validation".
         epoch: For messages.
         rows: How many rows are added already, by all processes.
         steps: How many steps.
+        every: After how many steps the sums are looked at, for which a GPU must be waited for; 1 looks at each step.
     """
 
-    def __init__(self, split: str, epoch: int, rows: int = 0, steps: int = 0) -> None:
-        self.split, self.epoch, self.rows, self.steps = split, epoch, rows, steps
-        self.own: dict[str, Tensor] = {}
+    def __init__(self, split: str, epoch: int, rows: int = 0, steps: int = 0, *, every: int = 1) -> None:
+        self.split, self.epoch, self.rows, self.steps, self.every = split, epoch, rows, steps, every
+        self.names: tuple[str, ...] = ()
         self.trouble = ""
+        self._sums: Tensor | None = None  # of this process
 
     @property
     def sums(self) -> dict[str, Tensor]:
-        """Of every term over all rows; several processes make them together."""
-        if parallel.world() == 1 or not self.own:
-            return self.own
-        total = parallel.sums(torch.stack([*self.own.values()]))
-        return {name: number.to(own) for (name, own), number in zip(self.own.items(), total, strict=True)}
+        """Over the rows of all processes, by name; to be asked for in all of them."""
+        totals = [] if self._sums is None else parallel.sums(self._sums).unbind()
+        return {name: total.clone() for name, total in zip(self.names, totals, strict=True)}
 
-    def add(self, loss: Loss, batch: Batch) -> None:
-        """Adds the loss on a batch; `trouble` says where it is not finite."""
+    @sums.setter
+    def sums(self, sums: Mapping[str, Tensor]) -> None:
+        own = parallel.rank() == 0  # so that the processes' sums add up to these
+        self.names, self._sums = tuple(sums), torch.stack([*sums.values()]) * own if sums else None
+
+    def add(self, terms: Terms, batch: Batch) -> None:
+        """Adds the terms of the loss on a batch, or on the part of it that this process has."""
         self.steps += 1
-        terms = {name: term.detach() for name, term in {**loss.terms, "total": loss.total}.items()}
-        if not self.trouble and not terms["total"].isfinite():
-            self.trouble = self._trouble(terms)
-        self.rows += len(batch.whole)
-        for name, term in terms.items():
-            self.own[name] = self.own.get(name, 0) + term * batch.counted
+        self.rows += batch.total
+        added = terms.values * batch.counted
+        self.names, self._sums = terms.names, added if self._sums is None else self._sums + added
+        if self.every == 1:
+            self._look(terms.values, f"step {self.steps}")
+        elif self.steps % self.every == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Looks at the sums, in which a number that is not finite stays, and notes it as `trouble`."""
+        if self._sums is not None:
+            first = (self.steps - 1) // self.every * self.every + 1
+            self._look(self._sums, f"steps {first} to {self.steps}" if first < self.steps else f"step {first}")
+
+    def check(self) -> None:
+        """Refuses to go on where a number was not finite.
+
+        Raises:
+            FloatingPointError: Names the term and the step, or the last steps.
+        """
+        if self.trouble:
+            raise FloatingPointError(self.trouble)
 
     def compute(self) -> dict[str, float]:
         """The means by name, such as "train/total"."""
         return {f"{self.split}/{name}": float(total) / self.rows for name, total in self.sums.items()}
 
-    def check(self) -> None:
-        """Refuses to go on with a loss that is not finite.
-
-        Raises:
-            FloatingPointError: Names the term and the step.
-        """
-        if self.trouble:
-            raise FloatingPointError(self.trouble)
-
-    def _trouble(self, terms: dict[str, Tensor]) -> str:
-        wrong = ", ".join(f"{name} is {float(term)}" for name, term in terms.items() if not term.isfinite())
-        return (
-            f"the {self.split} loss must stay finite; in epoch {self.epoch}, step {self.steps}, {wrong}; "
+    def _look(self, values: Tensor, where: str) -> None:
+        if self.trouble or values[-1].isfinite():
+            return
+        numbers = zip(self.names, values.tolist(), values.isfinite().tolist(), strict=True)
+        wrong = ", ".join(f"{name} is {number}" for name, number, finite in numbers if not finite)
+        self.trouble = (
+            f"the {self.split} loss must stay finite; in epoch {self.epoch}, {where}, {wrong}; "
             "the model keeps its best weights until then; lower learning_rate or set clip, and look at the values "
             "of what is named here"
         )

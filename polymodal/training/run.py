@@ -5,23 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.nn import Module
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from polymodal import parallel
-from polymodal.batch import Batch, Part
-from polymodal.models.base import Loss, Model, evaluating
+from polymodal.batch import Batch
+from polymodal.models.base import Model, evaluating
 from polymodal.names import brief
 from polymodal.streams import number, restore_streams, seeded, streams
 from polymodal.table import steps
-from polymodal.training.means import Means
+from polymodal.training.graphs import Recorder
+from polymodal.training.means import Means, Terms
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
+from polymodal.training.step import Step, planned
 from polymodal.training.stopping import Stop, Stopped
 
 if TYPE_CHECKING:
@@ -61,28 +62,20 @@ class Run:
         self.rows, self.held_out = train, validation
         self.batch_size, self.seed, self.epochs = (settings[name] for name in ("batch_size", "seed", "epochs"))
         self.warmup, self.patience = settings["warmup"], settings["patience"]
-        self.accumulate, self.clip, self.save_every = (settings[name] for name in ("accumulate", "clip", "save_every"))
+        self.accumulate, self.save_every = settings["accumulate"], settings["save_every"]
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
+        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
         self.means = Means("train", 1)
         self.own = self.judged = model
-        self.average = None
-        if decay := settings["ema"]:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.one_step = Step(model, accelerator, settings, Recorder.of(accelerator))
+        self.model, self.adam, self.average = self.one_step.model, self.one_step.adam, self.one_step.average
+        if self.average is not None:
             self.judged = cast("Model", self.average.module)
-        optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            fused=self.device.type in ("cpu", "cuda"),
-        )
         updates = -(-steps(len(train), self.batch_size) // self.accumulate)  # per epoch
         warmup = settings["learning_rate_warmup"] * updates
-        self.schedule = Schedule(optimizer, settings["schedule"], warmup, self.epochs * updates)
-        self.adam = optimizer
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
-        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
+        self.schedule = Schedule(self.adam, settings["schedule"], warmup, self.epochs * updates)
 
     @property
     def over(self) -> bool:
@@ -133,7 +126,7 @@ class Run:
             "step": self.step,
             "update": self.update,
             "seconds": self.seconds,
-            "terms": list(self.means.own),
+            "terms": list(self.means.names),
             "rows": self.means.rows,
             "history": self.history,
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -215,52 +208,37 @@ class Run:
             self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device, **self.place
         )
         for batch in batches:
-            loss = self._loss(self.model, batch, anneal, self.epoch, self.step)
-            self.means.add(loss, batch)
-            share = 1.0 if self.accumulate == 1 else len(batch.whole) / self.batch_size
-            weight = parallel.world() * batch.counted / len(batch.whole)  # the processes' gradients are averaged
-            self.accelerator.backward(loss.total * (share * weight))
-            rows += len(batch.whole)
+            rows += batch.total
+            due = (self.step + 1) % self.accumulate == 0
+            if due:
+                self.schedule.before(self.update)
+            with self._at_work(batch, self.epoch, self.step):
+                terms = self.one_step(batch, anneal, rows if due else 0)
+            self.means.add(terms, batch)
             self.step += 1
             shown.step()
-            if self.step % self.accumulate == 0:
-                stopping = self.stopping(stop, self.means)
-                self._update(rows)
+            if due:
+                self.update += 1
                 rows = 0
                 self.seconds = time.perf_counter() - began
-                if stopping:
+                parallel.align_streams(self.device)
+                if self.stopping(stop, self.means):
                     return
                 if self.save_every and self.update % self.save_every == 0:
                     self.records.save(*self.state())
         if rows:
-            self.stopping(stop, self.means)
-            self._update(rows)
+            self.schedule.before(self.update)
+            self.one_step.update(rows)
+            self.update += 1
+        self.means.look()
+        self.stopping(stop, self.means)
 
-    def _loss(self, model: Module, batch: Batch, progress: float, epoch: int, step: int) -> Loss:
-        """On a batch, or on the part of it that this process has: its own, but for a plan that is made for all."""
-        if not isinstance(batch, Part):
-            return model(batch, progress=progress)
-        rows = slice(batch.start, batch.start + len(batch))
-        plan = self.own.part(self.own.plan(batch.whole), rows)
-        noise = number(self.seed, epoch, step, parallel.rank())
-        with parallel.working(rows.start, rows.stop, len(batch.whole), self.device, noise):
-            return model(batch, progress=progress, plan=plan)
-
-    def _update(self, rows: int) -> None:
-        """One step of the optimiser on the gradients of so many rows."""
-        if self.accumulate > 1:  # to the mean over rows
-            for p in self.own.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(self.batch_size / rows)
-        if self.clip is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.schedule.before(self.update)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.update += 1
-        if self.average is not None:
-            self.average.update_parameters(self.own)
-        parallel.align_streams(self.device)
+    def _at_work(self, batch: Batch, epoch: int, step: int) -> AbstractContextManager[None]:
+        """Within, a model works on a batch, of which other processes may have the rest."""
+        if batch.whole is None:
+            return nullcontext()
+        start, noise = batch.whole.start, number(self.seed, epoch, step, parallel.rank())
+        return parallel.working(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
@@ -270,7 +248,10 @@ class Run:
             for step, batch in enumerate(batches):
                 if self.stopping(stop, means):
                     return None
-                means.add(self._loss(self.judged, batch, 1.0, 0, step), batch)
+                with self._at_work(batch, 0, step):
+                    terms = Terms.of(self.judged(batch, plan=planned(self.judged, batch)))
+                means.add(terms, batch)
+        means.look()
         self.stopping(stop, means)
         return means.compute()
 
@@ -293,8 +274,7 @@ class Run:
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
         self.means = Means("train", self.epoch, document["rows"], self.step)
-        whole = parallel.rank() == 0  # the processes' sums add up
-        self.means.own = {name: parts["means"][name].to(self.device) * whole for name in document["terms"]}
+        self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:
         groups = self.adam.state_dict()["param_groups"]

@@ -140,7 +140,7 @@ def make_accelerator(
         log_with=list(trackers) or None,
         project_config=None if folder is None else ProjectConfiguration(str(folder), logging_dir=str(folder / "logs")),
         kwargs_handlers=[
-            DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True),
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
             InitProcessGroupKwargs(timeout=parallel.PATIENCE),
         ],
     )
