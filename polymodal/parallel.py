@@ -31,6 +31,7 @@ __all__ = [
     "require_same",
     "sums",
     "together",
+    "totals",
     "working",
     "world",
 ]
@@ -90,6 +91,16 @@ def sums(held: Tensor) -> Tensor:
     if world() > 1:
         _reduced(held, dist.ReduceOp.SUM)
     return held
+
+
+def totals(*numbers: float) -> list[float]:
+    """The sum of each number over all processes.
+
+    Example:
+        >>> totals(1, 2.5)
+        [1.0, 2.5]
+    """
+    return sums(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
 
 def align_streams(device: torch.device) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal import parallel
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import codes
 from polymodal.models.base import Model, answering
@@ -46,6 +47,8 @@ def evaluate(
     single other one; its score is the mean of these. Rows that lack the target, or all that is given, are left
     out. Each modality is encoded once per row, for all tasks together.
 
+    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
+
     Arguments:
         model: To score.
         table: The rows.
@@ -78,12 +81,16 @@ def evaluate(
     model.schema.require(table.schema, "the table")
     given, questions = _questions(model.schema, tasks)
     given = given.to(model.weight.device)
-    batches = table.batches(batch_size, device=given.device)
-    if progress:
-        batches = shown(batches, "evaluating", steps(len(table), batch_size))
-    with answering(model):
+    turn, turns = parallel.rank(), parallel.world()
+    place = {"start": turn, "stride": turns} if turns > 1 else {}
+    batches = table.batches(batch_size, device=given.device, **place)
+    if progress and turn == 0:
+        batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
+    with answering(model), parallel.noticing(lambda: "start all of them again"):
         for batch in batches:
             _score(model, batch, given, questions)
+        for metric in (metric for question in questions for metric in question.metrics.values()):
+            metric.merge()
     return _frame(model.schema, questions)
 
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "check_shared", "make_accelerator", "placed", "trainable"]
+__all__ = [
+    "check_device",
+    "check_ranges",
+    "check_rows",
+    "check_shared",
+    "join",
+    "make_accelerator",
+    "placed",
+    "trainable",
+]
 
 
 MOST = 2**63
@@ -151,6 +160,19 @@ def make_accelerator(
         )
     parallel.join()
     return accelerator
+
+
+def join(device: str) -> None:
+    """Lets processes that a launcher has started know of each other, as `fit` does.
+
+    Arguments:
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        ValueError: The device is not at hand.
+    """
+    check_device(device)
+    make_accelerator(device, None)
 
 
 def _on_cpu(device: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polymodal import parallel
 from polymodal.evaluation.metrics.base import Metric
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ class Accuracy(Metric):
         """Takes N rows, see `Metric`."""
         self.right += int((distribution.mode == target).sum())
         self.rows += len(target)
+
+    def merge(self) -> None:
+        """See `Metric`."""
+        self.right, self.rows = map(int, parallel.totals(self.right, self.rows))
 
     def compute(self) -> float:
         """In [0, 100]."""

@@ -33,6 +33,10 @@ class Metric(ABC):
     def compute(self) -> float:
         """The score over all rows so far; NaN if there were none."""
 
+    @abstractmethod
+    def merge(self) -> None:
+        """Takes in what the other processes have seen; to be called in all of them."""
+
     @property
     def note(self) -> str:
         """What a reader of the score must know, if anything."""

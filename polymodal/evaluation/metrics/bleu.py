@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from polymodal import parallel
 from polymodal.evaluation.metrics.base import Metric
 from polymodal.modalities.text import END, PADDING
 
@@ -43,6 +44,14 @@ class BLEU3(Metric):
         if len(target):
             self.score.update(_words(distribution.mode), [[reference] for reference in _words(target)])
         self.rows += len(target)
+
+    def merge(self) -> None:
+        """See `Metric`."""
+        score = self.score
+        for name in ("numerator", "denominator", "preds_len", "target_len"):
+            setattr(score, name, parallel.sums(getattr(score, name)).float())
+        (rows,) = parallel.totals(self.rows)
+        self.rows = int(rows)
 
     def compute(self) -> float:
         """In [0, 100]."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
+from polymodal import parallel
 from polymodal.evaluation.metrics.base import Metric
 
 if TYPE_CHECKING:
@@ -37,6 +38,11 @@ class RMSE(Metric):
         self.total += float((distribution.mean - target).double().square().sum())
         self.elements += target.numel()
         self.rows += len(target)
+
+    def merge(self) -> None:
+        """See `Metric`."""
+        self.total, elements, rows = parallel.totals(self.total, self.elements, self.rows)
+        self.elements, self.rows = int(elements), int(rows)
 
     def compute(self) -> float:
         """At least 0."""

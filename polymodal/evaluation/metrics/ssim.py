@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from polymodal import parallel
 from polymodal.evaluation.metrics.base import Metric
 
 if TYPE_CHECKING:
@@ -48,6 +49,11 @@ class SSIM(Metric):
         scores = similarity(distribution.mean, target, window, self.constants, sample=self.sample)
         self.total += float(scores.sum())
         self.rows += len(target)
+
+    def merge(self) -> None:
+        """See `Metric`."""
+        self.total, rows = parallel.totals(self.total, self.rows)
+        self.rows, self.used = int(rows), -parallel.agreed(-self.used)[0]  # the full window, where it saw nothing
 
     def compute(self) -> float:
         """At most 1."""
