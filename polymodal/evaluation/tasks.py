@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -82,7 +82,7 @@ def evaluate(
     given, questions = _questions(model.schema, tasks)
     given = given.to(model.weight.device)
     turn, turns = parallel.rank(), parallel.world()
-    place = {"start": turn, "stride": turns} if turns > 1 else {}
+    place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
     batches = table.batches(batch_size, device=given.device, **place)
     if progress and turn == 0:
         batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))

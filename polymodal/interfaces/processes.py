@@ -36,7 +36,7 @@ def refuse(command: str | None) -> None:
     """
     if count() > 1 and command not in SHARED:
         raise ValueError(
-            f"polymodal {command or ''} must be started in one process, without torchrun or accelerate launch, which "
+            f"{command} must be started in one process, without torchrun or accelerate launch, which "
             f"started {count()}; several work together at {' and '.join(SHARED)}"
         )
 
@@ -61,11 +61,13 @@ def told_first(text: str) -> bool:
     from datetime import timedelta
     from hashlib import blake2b
 
-    from torch.distributed import TCPStore
+    from torch import distributed
 
     with suppress(RuntimeError, KeyError, ValueError):
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=SECONDS), wait_for_workers=False)
+        store = distributed.TCPStore(
+            *place, is_master=False, timeout=timedelta(seconds=SECONDS), wait_for_workers=False
+        )
         return store.add(f"polymodal/{blake2b(text.encode(), digest_size=8).hexdigest()}", 1) == 1
     return True
 
