@@ -61,7 +61,7 @@ def told_first(text: str) -> bool:
     from datetime import timedelta
     from hashlib import blake2b
 
-    from torch import distributed
+    from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
     with suppress(RuntimeError, KeyError, ValueError):
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import torch
+from safetensors.torch import save_file
 
 import polymodal as pm
 from polymodal import parallel
@@ -12,15 +13,13 @@ from polymodal.table import Table
 ROWS, BATCH = 47, 10
 FITS = {
     "plain": {},
-    "exact": {"indices": "exhaustive"},
-    "wae": {"name": "m-wae"},
+    "exhaustive": {"indices": "exhaustive"},
+    "unconditioned": {"name": "m-wae", "batch_size": 47},
+    "small": {"batch_size": 4},
     "update": {"accumulate": 2, "clip": 0.5, "ema": 0.8, "schedule": "plateau", "warmup": 2},
-    "sample": {"indices": "per-sample", "weights": "sum"},
-    "bits": {"double": True},
-    "noise": {"dropout": 0.3},
-    "vae": {"name": "mac-vae"},
+    "per-sample": {"indices": "per-sample", "weights": "sum"},
 }
-"""Fits by name: settings of the model and of `fit`."""
+"""Fits by name: settings of the model and of `fit`. With 4 rows a batch each of 3 processes takes all of them."""
 
 
 def table(rows=ROWS, seed=0, dropout=0.0):
@@ -35,39 +34,54 @@ def table(rows=ROWS, seed=0, dropout=0.0):
     return Table(values, observed, schema, alternatives={"text": captions})
 
 
-def fitted(name, folder=None, **more):
-    """A model that was fitted so, and the history."""
-    settings = {**FITS[name], **more}
-    train = table(dropout=settings.pop("dropout", 0.0))
-    kind, double = settings.pop("name", "mac-wae"), settings.pop("double", False)
-    built = {key: settings.pop(key) for key in ("indices", "weights") if key in settings}
-    if kind == "mac-wae":
-        built["p0"] = 0.6
-    model = pm.build(kind, train.schema, latent_dim=4, draws=3, hidden=(16,), beta=5.0, **built)
-    if double:
-        model.double()
+def fitted(name="mac-wae", *, folder=None, dropout=0.0, indices="per-batch", weights="balanced", **settings):
+    """A model that was fitted so, in float64, and the history."""
+    train = table(dropout=dropout)
+    own = {} if name == "m-wae" else {"p0": 0.6}
+    model = pm.build(
+        name, train.schema, latent_dim=4, draws=3, hidden=(16,), beta=5.0, indices=indices, weights=weights, **own
+    ).double()
     settings = {"epochs": 3, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
-    done = pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)
-    return model, done
+    return model, pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)
+
+
+def state(model, done):
+    """Weights and history."""
+    return {
+        **{f"weight/{key}": value for key, value in model.state_dict().items()},
+        "history": torch.tensor(done.history.drop(columns="seconds").to_numpy()),
+        "best": torch.tensor(done.best_epoch),
+    }
 
 
 def outcome(name, **more):
     """Weights, history and scores of a fit."""
-    model, done = fitted(name, **more)
+    model, done = fitted(**FITS[name], **more)
     scores = pm.evaluate(model, table(21, seed=4), batch_size=4)
-    history = torch.tensor(done.history.drop(columns="seconds").to_numpy())
-    return {
-        **{f"weight/{key}": value for key, value in model.state_dict().items()},
-        "history": history,
-        "best": torch.tensor(done.best_epoch),
-        "scores": torch.tensor(scores[["value", "rows"]].to_numpy()),
-    }
+    return {**state(model, done), "scores": torch.tensor(scores[["value", "rows"]].to_numpy())}
+
+
+def noisy(folder):
+    """A fit with dropout, and what dropout first did in it to ones."""
+    masks, drop = [], torch.nn.functional.dropout
+
+    def noted(x, p=0.5, training=True, inplace=False):
+        if training and not masks:
+            masks.append(drop(torch.ones(64), p))
+        return drop(x, p, training, inplace)
+
+    torch.nn.functional.dropout = noted
+    try:
+        return {**state(*fitted(dropout=0.3, folder=folder)), "mask": masks[0]}
+    finally:
+        torch.nn.functional.dropout = drop
 
 
 def main(folder):
-    for name in FITS:
-        held = outcome(name, folder=folder / name)
-        torch.save(held, folder / f"{name}-{parallel.rank()}.pt")
+    cases = {name: lambda name=name: outcome(name, folder=folder / name) for name in FITS}
+    cases["noise"] = lambda: noisy(folder / "noise")
+    for name, case in cases.items():
+        save_file(case(), folder / f"{name}-{parallel.rank()}.safetensors")
 
 
 if __name__ == "__main__":
