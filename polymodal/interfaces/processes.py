@@ -65,9 +65,7 @@ def told_first(text: str) -> bool:
 
     with suppress(RuntimeError, KeyError, ValueError):
         place = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = distributed.TCPStore(
-            *place, is_master=False, timeout=timedelta(seconds=SECONDS), wait_for_workers=False
-        )
+        store = TCPStore(*place, is_master=False, timeout=timedelta(seconds=SECONDS), wait_for_workers=False)
         return store.add(f"polymodal/{blake2b(text.encode(), digest_size=8).hexdigest()}", 1) == 1
     return True
 

@@ -41,7 +41,7 @@ def fitted(name="mac-wae", *, folder=None, dropout=0.0, indices="per-batch", wei
     model = pm.build(
         name, train.schema, latent_dim=4, draws=3, hidden=(16,), beta=5.0, indices=indices, weights=weights, **own
     ).double()
-    settings = {"epochs": 3, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
+    settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
     return model, pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)
 
 
@@ -49,7 +49,7 @@ def state(model, done):
     """Weights and history."""
     return {
         **{f"weight/{key}": value for key, value in model.state_dict().items()},
-        "history": torch.tensor(done.history.drop(columns="seconds").to_numpy()),
+        "history": torch.tensor(done.history.drop(columns="seconds").to_numpy()).contiguous(),
         "best": torch.tensor(done.best_epoch),
     }
 
@@ -58,7 +58,7 @@ def outcome(name, **more):
     """Weights, history and scores of a fit."""
     model, done = fitted(**FITS[name], **more)
     scores = pm.evaluate(model, table(21, seed=4), batch_size=4)
-    return {**state(model, done), "scores": torch.tensor(scores[["value", "rows"]].to_numpy())}
+    return {**state(model, done), "scores": torch.tensor(scores[["value", "rows"]].to_numpy()).contiguous()}
 
 
 def noisy(folder):
