@@ -144,7 +144,7 @@ class MAC(Model):
             share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
             return torch.where(b.any(-1, keepdim=True), b, observed), share
         b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, self.weight.new_full((self.draws,), 1 / self.draws)
+        return b, torch.full((self.draws,), 1 / self.draws, dtype=self.weight.dtype, device=observed.device)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
@@ -164,7 +164,7 @@ class MAC(Model):
 
     def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
         """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""
-        blank = modality.prepare(modality.blank.to(self.weight.device), self.weight.dtype)
+        blank = modality.blank_on(self.weight.device, self.weight.dtype)
         with evaluating(encoder):
             return encoder(blank[None])
 

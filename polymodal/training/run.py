@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
+READ_BACK = 50
+"""Steps after which a GPU is asked whether the loss is still finite."""
+
+
 class Run:
     """The loop, and where it stands: epoch, step within it, weights, optimiser, random streams, history.
 
@@ -63,7 +67,7 @@ class Run:
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
-        self.means = Means("train", 1)
+        self.means = self._means("train")
         self.own = self.judged = model
         self.one_step = Step(model, accelerator, settings, Recorder.of(accelerator))
         self.model, self.adam, self.average = self.one_step.model, self.one_step.adam, self.one_step.average
@@ -99,13 +103,19 @@ class Run:
         self.history.append(row)
         self.schedule.after_epochs([row["validation/total"]])
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=self.epoch)
-        self.epoch, self.step, self.seconds, self.means = self.epoch + 1, 0, 0.0, Means("train", self.epoch + 1)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.means = self._means("train")
         self.records.save(*self.state())
         self.records.publish(self.history, self.best.weights if better else None)
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
 
     def state(self) -> State:
-        """All that resuming needs. To be asked for between two updates."""
+        """All that resuming needs. To be asked for between two updates.
+
+        Raises:
+            FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
+        """
+        self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.own.state_dict(),
@@ -182,6 +192,9 @@ class Run:
             f", for the best was epoch {self.best.epoch} and patience is {self.patience}; more patience makes it go on"
         )
 
+    def _means(self, split: str, rows: int = 0, steps: int = 0) -> Means:
+        return Means(split, self.epoch, rows, steps, every=1 if self.device.type == "cpu" else READ_BACK)
+
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
@@ -213,7 +226,7 @@ class Run:
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
-        means = Means("validation", self.epoch)
+        means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
             for batch in self.held_out.batches(self.batch_size, device=self.device):
                 if stop.asked:
@@ -239,7 +252,7 @@ class Run:
         self.history, self.seconds = history, document["seconds"]
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
-        self.means = Means("train", self.epoch, document["rows"], self.step)
+        self.means = self._means("train", document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:

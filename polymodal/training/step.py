@@ -129,7 +129,12 @@ class Step:
 
 
 def planned(model: Model, batch: Batch) -> Plan:
-    """A model's random choices for a batch, from the CPU's random stream whatever the device."""
+    """A model's random choices for a batch, from the CPU's random stream whatever the device.
+
+    Raises:
+        ValueError: The model cannot be trained on a row.
+    """
+    model.require_trainable(batch.known)
     return tuple(sent(tensor, batch.observed.device) for tensor in model.plan(batch.known))
 
 
