@@ -181,7 +181,7 @@ class Run:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        self.one_step.release()
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
 

@@ -28,7 +28,7 @@ class Step:
     Arguments:
         model: To train.
         accelerator: Accelerate's view of the machine.
-        settings: Of `fit`: `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip` and `ema`.
+        settings: Of `fit`: `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip`, `ema` and `compile`.
         recorder: That captures steps as graphs; None runs them as they are.
     """
 
@@ -46,6 +46,9 @@ class Step:
         self.average = None
         if decay := settings["ema"]:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        if settings["compile"]:
+            for network in _networks(model):
+                network.compile()
         self.model, self.optimizer = accelerator.prepare(model, self.adam)
         self.graphs = None
         if recorder is not None:
@@ -76,6 +79,12 @@ class Step:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=not self._keeps)
         self._update_average()
+
+    def release(self) -> None:
+        """Undoes what mixed precision and compilation have done to the model."""
+        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        for network in _networks(self.own):
+            vars(network).pop("_compiled_call_impl", None)
 
     @property
     def _keeps(self) -> bool:
@@ -136,6 +145,11 @@ def planned(model: Model, batch: Batch) -> Plan:
     """
     model.require_trainable(batch.known)
     return tuple(sent(tensor, batch.observed.device) for tensor in model.plan(batch.known))
+
+
+def _networks(model: Model) -> list[nn.Module]:
+    """What is worth compiling: where nearly all of a step's time goes, and nothing but tensors goes in and out."""
+    return [*getattr(model, "encoders", ()), *model.decoders]
 
 
 @torch.no_grad()
