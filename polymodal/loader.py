@@ -52,7 +52,7 @@ def ahead(
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
     """A tensor on a device, which need not be waited for."""
-    if tensor.device == device or device.type != "cuda":
+    if tensor.is_cuda or device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -178,10 +178,11 @@ class Table:
         """Some rows, with the chosen ones of the alternatives."""
         there = self.observed.device
         index = sent(rows, there)
-        values = dict(self[index].values)
+        batch = self[index]
+        values = dict(batch.values)
         for name, choice in choices.items():
             values[name] = self.alternatives[name][index, sent(choice[rows], there)]
-        return Batch(values, self.observed[index], None if self._host is None else self._host[rows])
+        return Batch(values, batch.observed, None if self._host is None else self._host[rows])
 
     def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
         """A process's part of these rows."""

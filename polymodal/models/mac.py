@@ -148,7 +148,7 @@ class MAC(Model):
             share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
             return torch.where(b.any(-1, keepdim=True), b, observed), share
         b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, self.weight.new_full((self.draws,), 1 / self.draws)
+        return b, torch.full((self.draws,), 1 / self.draws, dtype=self.weight.dtype, device=observed.device)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
@@ -164,7 +164,7 @@ class MAC(Model):
     def _blanks(self) -> Tensor:
         """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
         device, dtype = self.weight.device, self.weight.dtype
-        blanks = {name: one.prepare(one.blank.to(device), dtype)[None] for name, one in self.schema.items()}
+        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
         with evaluating(self.encoders):
             features = self._encoded(self.encoders, blanks)
         return torch.cat([*features.values()])

@@ -60,7 +60,7 @@ class Inputs:
         device = self.batch.observed.device
         values = {name: value.clone() for name, value in self.batch.values.items()}
         return Inputs(
-            Batch(values, self.batch.observed.clone()),
+            Batch(values, self.batch.observed.clone(), self.batch.host),
             tuple(tensor.clone() for tensor in self.plan),
             torch.zeros((), dtype=dtype, device=device),
             torch.zeros((), dtype=torch.float32, device=device),

@@ -18,7 +18,16 @@ from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
 from polymodal.training.run import Run
 from polymodal.training.schedule import Kind
-from polymodal.training.settings import check_ranges, check_rows, check_shared, make_accelerator, placed, trainable
+from polymodal.training.settings import (
+    arithmetic,
+    check_compiler,
+    check_ranges,
+    check_rows,
+    check_shared,
+    make_accelerator,
+    placed,
+    trainable,
+)
 from polymodal.training.stopping import Stop
 
 if TYPE_CHECKING:
@@ -58,7 +67,8 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     device: str = "auto",
-    precision: Literal["bf16", "fp16"] | None = None,
+    precision: Literal["bf16", "fp16", "tf32"] | None = None,
+    compile: bool = False,
     folder: str | Path | None = None,
     resume: bool = False,
     save_every: int | None = None,
@@ -77,6 +87,9 @@ def fit(
     Where torchrun or `accelerate launch` has started several processes, call it in all of them with the same
     arguments: each works on its part of every batch, and they end with the same weights and history, those of one
     process but for what is drawn within a model (see docs/several_devices.md). The main process writes and prints.
+
+    On a single GPU a step runs as one CUDA graph wherever the model allows it: the first three steps of every shape
+    run as they are, and whether the loss is still finite is asked every 50 steps.
 
     Arguments:
         model: To train; it is moved to the device.
@@ -97,12 +110,15 @@ def fit(
         patience: Stop after so many epochs without a better one; None never stops early.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
         device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
-        precision: "bf16" or "fp16" where the device has it; by default 32 bits.
+        precision: "bf16" or "fp16" where the device has it; "tf32" on a GPU, which keeps 32 bits everywhere but
+            within products; by default 32 bits, in convolutions too, where PyTorch's own default is "tf32".
+        compile: Whether the networks are compiled by `torch.compile` first, which takes up to minutes and needs a
+            compiler.
         folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`, `state/`. None writes
             nothing.
         resume: Go on with the run in the folder, from its last state, if it holds one. All arguments must be
-            those of that run, but for `device`, `patience`, `save_every`, `trackers`, and, without the cosine
-            schedule, `epochs`.
+            those of that run, but for `device`, `compile`, `patience`, `save_every`, `trackers`, and, without the
+            cosine schedule, `epochs`.
         save_every: Updates after which the state is written within an epoch too; None writes it after epochs.
         trackers: Names of Accelerate's trackers, such as "tensorboard" (in `logs/` of the folder), which get
             each row of the history under its names.
@@ -148,6 +164,7 @@ def fit(
         "seed": seed,
         "device": device,
         "precision": precision,
+        "compile": compile,
         "save_every": save_every,
         "trackers": trackers,
     }
@@ -159,6 +176,8 @@ def fit(
     with Stop(caught=folder is not None) as stop:
         accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
         with parallel.together():
+            if compile:
+                check_compiler(accelerator.device)
             records = Records(folder, model, train, validation, settings, resume=resume)
         with parallel.noticing(lambda: _advice(records)):
             if parallel.world() > 1:
@@ -174,7 +193,7 @@ def fit(
             main = not parallel.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
             try:
-                with seeded(run.seed, accelerator.device), shown:
+                with seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
                     if len(train) < every:
                         shown.say(f"training on the {len(train):,} complete rows of {every:,}")
                     run.begin(shown)

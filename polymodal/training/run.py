@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 __all__ = ["Run"]
 
 
+READ_BACK = 50
+"""Steps after which a GPU is asked whether the loss is still finite."""
+
+
 class Run:
     """The loop, and where it stands: epoch, step within it, weights, optimiser, random streams, history.
 
@@ -67,7 +71,7 @@ class Run:
         self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
-        self.means = Means("train", 1)
+        self.means = self._means("train")
         self.own = self.judged = model
         self.one_step = Step(model, accelerator, settings, Recorder.of(accelerator))
         self.model, self.adam, self.average = self.one_step.model, self.one_step.adam, self.one_step.average
@@ -103,13 +107,21 @@ class Run:
         self.history.append(row)
         self.schedule.after_epochs([row["validation/total"]])
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=self.epoch)
-        self.epoch, self.step, self.seconds, self.means = self.epoch + 1, 0, 0.0, Means("train", self.epoch + 1)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.means = self._means("train")
         self.records.save(*self.state())
         self.records.publish(self.history, self.best.weights if better else None)
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
 
     def state(self) -> State:
-        """All that resuming needs. To be asked for between two updates."""
+        """All that resuming needs. To be asked for between two updates.
+
+        Raises:
+            FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
+        """
+        self.means.look()
+        with parallel.together():
+            self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.own.state_dict(),
@@ -189,7 +201,7 @@ class Run:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        self.one_step.release()
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
 
@@ -199,6 +211,9 @@ class Run:
         return (
             f", for the best was epoch {self.best.epoch} and patience is {self.patience}; more patience makes it go on"
         )
+
+    def _means(self, split: str, rows: int = 0, steps: int = 0) -> Means:
+        return Means(split, self.epoch, rows, steps, every=1 if self.device.type == "cpu" else READ_BACK)
 
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()
@@ -242,7 +257,7 @@ class Run:
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
-        means = Means("validation", self.epoch)
+        means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
             batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
             for step, batch in enumerate(batches):
@@ -273,7 +288,7 @@ class Run:
         self.history, self.seconds = history, document["seconds"]
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
-        self.means = Means("train", self.epoch, document["rows"], self.step)
+        self.means = self._means("train", document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:

@@ -29,7 +29,7 @@ class Step:
     Arguments:
         model: To train.
         accelerator: Accelerate's view of the machine.
-        settings: Of `fit`: `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip` and `ema`.
+        settings: Of `fit`: `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip`, `ema` and `compile`.
         recorder: That captures steps as graphs; None runs them as they are.
     """
 
@@ -47,6 +47,9 @@ class Step:
         self.average = None
         if decay := settings["ema"]:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        if settings["compile"]:
+            for network in _networks(model):
+                network.compile()
         self.model, self.optimizer = accelerator.prepare(model, self.adam)
         self.graphs = None
         if recorder is not None:
@@ -77,6 +80,12 @@ class Step:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=not self._keeps)
         self._update_average()
+
+    def release(self) -> None:
+        """Undoes what mixed precision and compilation have done to the model."""
+        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        for network in _networks(self.own):
+            vars(network).pop("_compiled_call_impl", None)
 
     @property
     def _keeps(self) -> bool:
@@ -135,13 +144,22 @@ def planned(model: Model, batch: Batch) -> Plan:
     """A model's random choices for a batch, from the CPU's random stream whatever the device.
 
     Several processes make the same for the whole batch, and each keeps what concerns its rows.
+
+    Raises:
+        ValueError: The model cannot be trained on a row.
     """
+    model.require_trainable(batch.known)
     if batch.whole is None:
         plan = model.plan(batch.known)
     else:
         with parallel.here(len(batch)).draws():
             plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
     return tuple(sent(tensor, batch.observed.device) for tensor in plan)
+
+
+def _networks(model: Model) -> list[nn.Module]:
+    """What is worth compiling: where nearly all of a step's time goes, and nothing but tensors goes in and out."""
+    return [*getattr(model, "encoders", ()), *model.decoders]
 
 
 @torch.no_grad()
