@@ -9,6 +9,7 @@ from torch import Tensor
 
 from polymodal.loader import ahead
 from polymodal.models.base import Model, answering
+from polymodal.repeats import contents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
     from polymodal.batch import Batch
-    from polymodal.schema import Schema
     from polymodal.table import Table
 
 __all__ = ["answered", "codes", "distinct", "embed", "translate"]
@@ -79,7 +79,7 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
     """
     batch = batch.to(model.weight.device)
     seen, enough = _seen(batch, given)
-    which = _kinds(model.schema, batch, seen)
+    which = contents(model.schema, batch, seen)
     count = int(which.max()) + 1
     places = torch.arange(which.numel(), device=which.device)
     first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
@@ -247,32 +247,6 @@ def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     with answering(model):
         means = [model.encode(batch[i : i + step], seen[:, i : i + step]).mean for i in parts]
     return torch.cat(means, dim=1) if len(means) > 1 else means[0]
-
-
-def _kinds(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
-    """A number for what each row sees under each conditioning, `(S, B)` int64 from 0: the same for the same content.
-
-    Classes are compared; rows that see anything else are taken to differ, unless they are the same row.
-    """
-    key, size = seen.new_zeros(seen.shape[:2], dtype=torch.int64), 1
-    other = torch.zeros_like(key, dtype=torch.bool)
-    for column, (name, modality) in enumerate(schema.items()):
-        here, levels = seen[..., column], 1
-        if modality.levels is not None and not modality.shape and name in batch.values:
-            part, levels = torch.where(here, batch.values[name] + 1, 0), modality.levels
-        else:
-            part, other = here.long(), other | here
-        key, size = _joined(key, size, part, levels + 1)
-    rows = torch.arange(1, len(batch) + 1, device=seen.device)
-    key, _ = _joined(key, size, torch.where(other, rows, 0), len(batch) + 1)
-    return key.unique(return_inverse=True)[1]
-
-
-def _joined(key: Tensor, size: int, part: Tensor, levels: int) -> tuple[Tensor, int]:
-    """A number below `size` and one below `levels` as one, and what it is below: int64 must hold it."""
-    if size * levels >= 2**63:
-        key, size = key.unique(return_inverse=True)[1], key.numel()
-    return key * levels + part, size * levels
 
 
 def _emitted(model: Model, name: str, z: Tensor) -> Tensor:
