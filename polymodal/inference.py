@@ -80,7 +80,7 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
     batch = batch.to(model.weight.device)
     seen, enough = _seen(batch, given)
     which = contents(model.schema, batch, seen)
-    count = int(which.max()) + 1
+    count = int(which.max()) + 1 if which.numel() else 0
     places = torch.arange(which.numel(), device=which.device)
     first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
     z = _encoded(model, batch, seen).flatten(0, 1)
@@ -102,11 +102,11 @@ def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tupl
     """
     used, numbers = which[which >= 0].unique(return_inverse=True)
     local = which.masked_scatter(which >= 0, numbers)
-    at_once, start = _codes_at_once(model, name, MOST), 0
-    for part in z[used].split(at_once):
+    at_once = _codes_at_once(model, name, MOST)
+    for start in range(0, len(used), at_once):
+        part = z[used[start : start + at_once]]
         here = (local >= start) & (local < start + len(part))
         yield model.schema[name].distribution(_emitted(model, name, part)), torch.where(here, local - start, -1)
-        start += len(part)
 
 
 def embed(
@@ -226,7 +226,8 @@ def _batches(
     """Numbers of rows and the rows, on the model's device."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-    parts = (torch.arange(len(table)) if rows is None else torch.as_tensor(rows)).split(batch_size)
+    numbers = torch.arange(len(table)) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
+    parts = numbers.split(batch_size)
     made = ahead(lambda part: table[part.to(table.observed.device)], parts, model.weight.device)
     yield from zip(parts, made, strict=True)
 
