@@ -226,10 +226,16 @@ def _batches(
     """Numbers of rows and the rows, on the model's device."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-    numbers = torch.arange(len(table)) if rows is None else torch.as_tensor(rows, dtype=torch.int64)
-    parts = numbers.split(batch_size)
-    made = ahead(lambda part: table[part.to(table.observed.device)], parts, model.weight.device)
-    yield from zip(parts, made, strict=True)
+    numbers = None if rows is None else torch.as_tensor(rows, dtype=torch.int64)
+    count = len(table) if numbers is None else len(numbers)
+    starts = range(0, count, batch_size)
+
+    def part(start: int) -> Tensor:
+        stop = min(start + batch_size, count)
+        return torch.arange(start, stop) if numbers is None else numbers[start:stop]
+
+    made = ahead(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
+    yield from zip(map(part, starts), made, strict=True)
 
 
 def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:

@@ -80,7 +80,7 @@ def stream(
     out: Path,
     given: Sequence[str] = (),
     to: Sequence[str] = (),
-    rows: str = ":",
+    rows: str | None = None,
     split: str = "test",
     device: str = "auto",
     batch_size: int = PASS,
@@ -92,7 +92,7 @@ def stream(
         out: The file; an existing one is replaced if it is Parquet.
         given: Names of what to start from; by default all that each row has.
         to: Names of what to make; by default every modality.
-        rows: Numbers and ranges, such as "0:8" or "3,5,9".
+        rows: Numbers and ranges, such as "0:8" or "3,5,9"; by default all.
         split: Of the run's data set.
         device: As in `fit`.
         batch_size: Rows per pass.
@@ -109,16 +109,17 @@ def stream(
     parquet.check(out, "translations.parquet")
     model, table = open_model(folder, device), open_table(folder, split)
     schema, starts, ends = table.schema, selected(given, table.schema), selected(to, table.schema)
-    chosen = numbered(rows, len(table))
+    chosen = None if rows is None else numbered(rows, len(table))
+    count = len(table) if chosen is None else len(chosen)
     kinds = parquet.columns(schema, ends, {"row": pa.int64()})
     parts = inference.translate(model, table, starts, ends, batch_size, rows=chosen)
     written = 0
     with parquet.writing(out, kinds) as write:
-        for numbers, values in shown(parts, "translating", -(-len(chosen) // batch_size)):
+        for numbers, values in shown(parts, "translating", -(-count // batch_size)):
             made = {name: parquet.cells(schema[name], value) for name, value in values.items()}
             write({"row": numbers.numpy(), **made})
             written += len(numbers)
-    return written, len(chosen) - written
+    return written, count - written
 
 
 def sample(

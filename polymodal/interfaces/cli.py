@@ -255,7 +255,7 @@ def translate(
         return
     if samples is not None:
         raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
-    _wrote("Answers for", answers.stream(folder, rows=rows or ":", out=out, batch_size=batch_size, **asked), out)
+    _wrote("Answers for", answers.stream(folder, rows=rows, out=out, batch_size=batch_size, **asked), out)
 
 
 @app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
