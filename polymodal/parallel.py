@@ -31,7 +31,6 @@ __all__ = [
     "require_same",
     "sums",
     "together",
-    "totals",
     "working",
     "world",
 ]
@@ -91,16 +90,6 @@ def sums(held: Tensor) -> Tensor:
     if world() > 1:
         _reduced(held, dist.ReduceOp.SUM)
     return held
-
-
-def totals(*numbers: float) -> list[float]:
-    """The sum of each number over all processes.
-
-    Example:
-        >>> totals(1, 2.5)
-        [1.0, 2.5]
-    """
-    return sums(torch.tensor(numbers, dtype=torch.float64)).tolist()
 
 
 def align_streams(device: torch.device) -> None:

@@ -51,7 +51,9 @@ class Means:
     @property
     def sums(self) -> dict[str, Tensor]:
         """Over the rows of all processes, by name; to be asked for in all of them."""
-        totals = [] if self._sums is None else parallel.sums(self._sums).unbind()
+        if self._sums is None:
+            return {}
+        totals = self._sums if parallel.world() == 1 else parallel.sums(self._sums).to(self._sums)
         return {name: total.clone() for name, total in zip(self.names, totals, strict=True)}
 
     @sums.setter
