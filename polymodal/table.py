@@ -107,11 +107,12 @@ class Table:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        order = torch.arange(len(self))
+        numbers = torch.int32 if len(self) < 2**31 else torch.int64  # the order of 10^9 rows takes 4 GB
+        order = torch.arange(len(self), dtype=numbers)
         choices: dict[str, Tensor] = {}
         if seed is not None:
             generator = torch.Generator().manual_seed(number(seed, epoch))
-            order = torch.randperm(len(self), generator=generator)
+            order = torch.randperm(len(self), generator=generator, dtype=numbers)
             for name, options in self.alternatives.items():
                 choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
         parts = list(order.split(batch_size))
@@ -119,6 +120,7 @@ class Table:
             parts[-2:] = [torch.cat(parts[-2:])]
 
         def make(rows: Tensor) -> Batch:
+            rows = rows.long()
             return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
 
         yield from ahead(make, parts[start::stride], device)
