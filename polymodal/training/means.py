@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from polymodal import parallel
-from polymodal.batch import Batch
 from polymodal.models.base import Loss
 
 __all__ = ["Means", "Terms"]
@@ -61,11 +60,17 @@ class Means:
         own = parallel.rank() == 0  # so that the processes' sums add up to these
         self.names, self._sums = tuple(sums), torch.stack([*sums.values()]) * own if sums else None
 
-    def add(self, terms: Terms, batch: Batch) -> None:
-        """Adds the terms of the loss on a batch, or on the part of it that this process has."""
+    def add(self, terms: Terms, rows: int, counted: float | None = None) -> None:
+        """Adds the terms of the loss on a batch; `trouble` says where it was looked at and is not finite.
+
+        Arguments:
+            terms: Of the loss.
+            rows: Of the batch.
+            counted: For how many of them the terms stand; by default for all.
+        """
         self.steps += 1
-        self.rows += batch.total
-        added = terms.values * batch.counted
+        self.rows += rows
+        added = terms.values * (rows if counted is None else counted)
         self.names, self._sums = terms.names, added if self._sums is None else self._sums + added
         if self.every == 1:
             self._look(terms.values, f"step {self.steps}")
@@ -79,16 +84,22 @@ class Means:
             self._look(self._sums, f"steps {first} to {self.steps}" if first < self.steps else f"step {first}")
 
     def check(self) -> None:
-        """Refuses to go on where a number was not finite.
+        """Looks at the sums, and refuses to go on where a number is not finite.
 
         Raises:
             FloatingPointError: Names the term and the step, or the last steps.
         """
+        self.look()
         if self.trouble:
             raise FloatingPointError(self.trouble)
 
     def compute(self) -> dict[str, float]:
-        """The means by name, such as "train/total"."""
+        """The means by name, such as "train/total".
+
+        Raises:
+            FloatingPointError: As in `check`.
+        """
+        self.check()
         return {f"{self.split}/{name}": float(total) / self.rows for name, total in self.sums.items()}
 
     def _look(self, values: Tensor, where: str) -> None:

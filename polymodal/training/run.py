@@ -119,7 +119,6 @@ class Run:
         Raises:
             FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
         """
-        self.means.look()
         with parallel.together():
             self.means.check()
         adam = self.adam.state_dict()["state"]
@@ -229,7 +228,7 @@ class Run:
                 self.schedule.before(self.update)
             with self._at_work(batch, self.epoch, self.step):
                 terms = self.one_step(batch, anneal, rows if due else 0)
-            self.means.add(terms, batch)
+            self.means.add(terms, batch.total, batch.counted)
             self.step += 1
             shown.step()
             if due:
@@ -265,7 +264,7 @@ class Run:
                     return None
                 with self._at_work(batch, 0, step):
                     terms = Terms.of(self.judged(batch, plan=planned(self.judged, batch)))
-                means.add(terms, batch)
+                means.add(terms, batch.total, batch.counted)
         means.look()
         self.stopping(stop, means)
         return means.compute()
