@@ -1,5 +1,6 @@
 """Several processes, started as people start them, against one: weights, history, scores, stops, deaths."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import together
 import torch
 from commands import within
 from safetensors.torch import load_file
+
+from polymodal.models import MODELS
 
 SCRIPT = Path(__file__).with_name("together.py")
 TRAIN = "train polydigits --folder run --epochs 6 --batch-size 25 --latent-dim 4 --set widths=4,8 --set rows=120 "
@@ -35,10 +38,12 @@ def processes(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     done = finished(torchrun(request.param, SCRIPT, folder))
     assert done.returncode == 0, done.stderr
-    return {
-        name: [load_file(folder / f"{name}-{number}.safetensors") for number in range(request.param)]
-        for name in (*together.FITS, "noise")
+    numbers = range(request.param)
+    held = {
+        name: [load_file(folder / f"{name}-{number}.safetensors") for number in numbers]
+        for name in (*together.FITS, "noise", "models")
     }
+    return held | {"refusals": [json.loads((folder / f"refusals-{number}.json").read_text()) for number in numbers]}
 
 
 @pytest.mark.parametrize("name", together.FITS)
@@ -58,6 +63,24 @@ def test_noise_differs_between_them_and_nothing_else_does(processes):
         assert other.keys() == first.keys()
         for key, value in first.items():
             assert torch.equal(other[key], value) == (key != "mask"), key
+
+
+def test_every_model_ends_with_the_same_weights_and_history_in_all(processes):
+    first, *others = processes["models"]
+    assert {key.partition("/")[0] for key in first} == {*MODELS}
+    for other in others:
+        assert other.keys() == first.keys()
+        for key, value in first.items():
+            assert value.isfinite().all(), key
+            assert torch.equal(other[key], value), key
+
+
+def test_what_is_wrong_in_one_is_an_error_of_all(processes):
+    first, *others = processes["refusals"]
+    assert all(other == first for other in others)
+    assert first["settings"].startswith("ValueError: all processes must have the same model, data and settings")
+    assert first["loss"].startswith("FloatingPointError: the train loss must stay finite; in epoch 1, step 1, cost/")
+    assert first["folder"].startswith("OSError: /dev/null/run must be writable: Not a directory")
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """What several processes do together; `torchrun together.py FOLDER` leaves what each came to, by its number."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from polymodal import parallel
 from polymodal.table import Table
 
 ROWS, BATCH = 47, 10
+MAC = {"draws": 3, "hidden": (16,), "beta": 5.0}
 FITS = {
     "plain": {},
     "exhaustive": {"indices": "exhaustive"},
@@ -34,13 +36,13 @@ def table(rows=ROWS, seed=0, dropout=0.0):
     return Table(values, observed, schema, alternatives={"text": captions})
 
 
-def fitted(name="mac-wae", *, folder=None, dropout=0.0, indices="per-batch", weights="balanced", **settings):
-    """A model that was fitted so, in float64, and the history."""
+def fitted(name="mac-wae", *, folder=None, dropout=0.0, scale=1.0, **settings):
+    """A model that was fitted so, in float64, and the history; in one process the numbers can be of another scale."""
     train = table(dropout=dropout)
-    own = {} if name == "m-wae" else {"p0": 0.6}
-    model = pm.build(
-        name, train.schema, latent_dim=4, draws=3, hidden=(16,), beta=5.0, indices=indices, weights=weights, **own
-    ).double()
+    train.values["size"].mul_(scale)
+    own = {"mac-wae": {**MAC, "p0": 0.6}, "m-wae": MAC}.get(name, {})
+    own = own | {key: settings.pop(key) for key in ("indices", "weights", "rows") if key in settings}
+    model = pm.build(name, train.schema, latent_dim=4, **own).double()
     settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
     return model, pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)
 
@@ -77,11 +79,37 @@ def noisy(folder):
         torch.nn.functional.dropout = drop
 
 
+def every_model():
+    """The weights of each model after an epoch, by its name."""
+    held = {}
+    for name in pm.MODELS:
+        model, done = fitted(name, **({"rows": "complete"} if name == "jmvae" else {}), epochs=1)
+        held |= {f"{name}/{key}": value for key, value in state(model, done).items()}
+    return held
+
+
+def refusals(folder):
+    """What each process says to what is wrong in one of them alone."""
+    alone, said = parallel.rank() == 1, {}
+    attempts = {
+        "settings": {"learning_rate": 1e-2 if alone else 1e-3},
+        "loss": {"scale": float("inf") if alone else 1.0},
+        "folder": {"folder": folder / "settled" if alone else Path("/dev/null/run")},
+    }
+    for name, wrong in attempts.items():
+        try:
+            fitted(**wrong)
+        except (ValueError, OSError, FloatingPointError) as error:
+            said[name] = f"{type(error).__name__}: {error}"
+    return said
+
+
 def main(folder):
     cases = {name: lambda name=name: outcome(name, folder=folder / name) for name in FITS}
-    cases["noise"] = lambda: noisy(folder / "noise")
+    cases |= {"noise": lambda: noisy(folder / "noise"), "models": every_model}
     for name, case in cases.items():
         save_file(case(), folder / f"{name}-{parallel.rank()}.safetensors")
+    (folder / f"refusals-{parallel.rank()}.json").write_text(json.dumps(refusals(folder)))
 
 
 if __name__ == "__main__":
