@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmarks import machine
+from benchmarks import machine, reference
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
 from polymodal.checkpoint import to_json, write_text
@@ -166,8 +165,11 @@ def beside(
     budget: float,
     told: Shown,
 ) -> list[tuple[float, float]]:
-    """Seconds of training steps in turn: the model's own, and on a copy those of another loss with a stock Adam."""
-    plain = deepcopy(model)
+    """Seconds of training steps in turn: the model's own, and those of another loss on a copy of stock layers.
+
+    The copy has a stock Adam too.
+    """
+    plain = reference.stock(model)
     adam = fused(model, learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=learning_rate)
     return interleave(
