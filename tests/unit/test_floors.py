@@ -21,6 +21,7 @@ FLOORS = {
     "modalities": 3,
     "objectives": 3,
     "schema": 4,
+    "repeats": 5,
     "table": 5,
     "models": 5,
     "datasets": 6,
