@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -61,6 +61,7 @@ class Batch:
     Arguments:
         values: By modality's name, `(B, *shape)` each; pictures uint8, labels and tokens int64, the rest float.
         observed: `(B, M)` bool; column m is the schema's m-th modality.
+        host: `observed` in the CPU's memory, where the rows are on a GPU and it is at hand.
 
     Raises:
         ValueError: The values and `observed` do not have the same number of rows.
@@ -73,6 +74,7 @@ class Batch:
 
     values: Mapping[str, Tensor]
     observed: Tensor
+    host: Tensor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.observed.dtype != torch.bool or self.observed.dim() != 2:
@@ -93,11 +95,17 @@ class Batch:
         chosen = rows(index, len(self))
         return Batch({name: value[chosen] for name, value in self.values.items()}, self.observed[chosen])
 
+    @property
+    def known(self) -> Tensor:
+        """`observed` in the CPU's memory; only where no copy of it is at hand must a GPU be waited for."""
+        return self.observed.cpu() if self.host is None else self.host
+
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""
         behind = torch.device(device).type != "cpu"  # what a GPU copies to the CPU must be there before it is read
         values = {name: value.to(device, non_blocking=behind) for name, value in self.values.items()}
-        return Batch(values, self.observed.to(device, non_blocking=behind))
+        host = self.observed if behind and self.observed.device.type == "cpu" else self.host
+        return Batch(values, self.observed.to(device, non_blocking=behind), host)
 
     def pinned(self) -> Batch:
         """The same rows in memory from which a GPU copies by itself."""

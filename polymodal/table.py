@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch, Index
-from polymodal.loader import ahead
+from polymodal.loader import ahead, sent
 from polymodal.schema import Schema
 
 __all__ = ["Table", "steps"]
@@ -57,6 +57,8 @@ class Table:
     digest: InitVar[str | None] = None
     labels: Tensor | None = None
     _digest: ClassVar[str | None] = None
+    _host: ClassVar[Tensor | None] = None
+    """`observed` in the CPU's memory, where that is elsewhere."""
 
     def __post_init__(self, digest: str | None) -> None:
         object.__setattr__(self, "_digest", digest)
@@ -123,7 +125,7 @@ class Table:
         values, choices = (
             {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
         )
-        return replace(
+        there = replace(
             self,
             values=values,
             observed=self.observed.to(device),
@@ -131,6 +133,8 @@ class Table:
             digest=self.fingerprint(),
             labels=None if self.labels is None else self.labels.to(device),
         )
+        object.__setattr__(there, "_host", self.observed.cpu() if self._host is None else self._host)
+        return there
 
     def complete(self) -> Table:
         """The rows that have every modality.
@@ -163,10 +167,13 @@ class Table:
 
     def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
         """Some rows, with the chosen ones of the alternatives."""
-        here = rows.to(self.observed.device)
-        batch = self[here]
-        drawn = {name: self.alternatives[name][here, choice[rows].to(here)] for name, choice in choices.items()}
-        return Batch({**batch.values, **drawn}, batch.observed)
+        there = self.observed.device
+        index = sent(rows, there)
+        batch = self[index]
+        values = dict(batch.values)
+        for name, choice in choices.items():
+            values[name] = self.alternatives[name][index, sent(choice[rows], there)]
+        return Batch(values, batch.observed, None if self._host is None else self._host[rows])
 
     def _check(self) -> None:
         for name, value in self.values.items():

@@ -150,7 +150,7 @@ class MAC(Model):
             share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
             return torch.where(b.any(-1, keepdim=True), b, observed), share
         b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, self.weight.new_full((self.draws,), 1 / self.draws)
+        return b, torch.full((self.draws,), 1 / self.draws, dtype=self.weight.dtype, device=observed.device)
 
     def _reconstruction(
         self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
@@ -194,6 +194,13 @@ class MAC(Model):
             return Dirac(z)
         return DiagNormal.of(*z.chunk(2, dim=-1))
 
+<<<<<<< HEAD
+    def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
+        """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""
+        blank = modality.blank_on(self.weight.device, self.weight.dtype)
+        with evaluating(encoder):
+            return encoder(blank[None])
+=======
     def _blanks(self) -> Tensor:
         """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
         device, dtype = self.weight.device, self.weight.dtype
@@ -201,6 +208,7 @@ class MAC(Model):
         with evaluating(self.encoders):
             features = self._encoded(self.encoders, blanks)
         return torch.cat([*features.values()])
+>>>>>>> main
 
     def _check(self) -> None:
         if not 0 <= self.p0 < 1:

@@ -20,7 +20,7 @@ __all__ = ["FREE", "Records", "State", "holds_run"]
 
 STATE = Path("state", "state.safetensors")
 FORMAT = 1
-FREE = ("epochs", "patience", "device", "save_every", "trackers")
+FREE = ("epochs", "patience", "device", "compile", "save_every", "trackers")
 """Settings of `fit` that may be others when a run is resumed: where it ends, where it runs, what it tells."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]

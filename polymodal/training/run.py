@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from polymodal.models.base import Model, evaluating
 from polymodal.names import brief
 from polymodal.table import steps
-from polymodal.training.means import Means
+from polymodal.training.graphs import Recorder
+from polymodal.training.means import Means, Terms
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
+from polymodal.training.step import Step, planned
 from polymodal.training.stopping import Stop, Stopped
 from polymodal.training.streams import restore_streams, seeded, streams
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from polymodal.training.progress import TrainingProgress
 
 __all__ = ["Run"]
+
+
+READ_BACK = 50
+"""Steps after which a GPU is asked whether the loss is still finite."""
 
 
 class Run:
@@ -58,27 +63,19 @@ class Run:
         self.rows, self.held_out = train, validation
         self.batch_size, self.seed, self.epochs = (settings[name] for name in ("batch_size", "seed", "epochs"))
         self.warmup, self.patience = settings["warmup"], settings["patience"]
-        self.accumulate, self.clip, self.save_every = (settings[name] for name in ("accumulate", "clip", "save_every"))
+        self.accumulate, self.save_every = settings["accumulate"], settings["save_every"]
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
-        self.means = Means("train", 1)
+        self.means = self._means("train")
         self.own = self.judged = model
-        self.average = None
-        if decay := settings["ema"]:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.one_step = Step(model, accelerator, settings, Recorder.of(accelerator))
+        self.model, self.adam, self.average = self.one_step.model, self.one_step.adam, self.one_step.average
+        if self.average is not None:
             self.judged = cast("Model", self.average.module)
-        optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            fused=self.device.type in ("cpu", "cuda"),
-        )
         updates = -(-steps(len(train), self.batch_size) // self.accumulate)  # per epoch
         warmup = settings["learning_rate_warmup"] * updates
-        self.schedule = Schedule(optimizer, settings["schedule"], warmup, self.epochs * updates)
-        self.adam = optimizer
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.schedule = Schedule(self.adam, settings["schedule"], warmup, self.epochs * updates)
 
     @property
     def over(self) -> bool:
@@ -106,13 +103,19 @@ class Run:
         self.history.append(row)
         self.schedule.after_epochs([row["validation/total"]])
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=self.epoch)
-        self.epoch, self.step, self.seconds, self.means = self.epoch + 1, 0, 0.0, Means("train", self.epoch + 1)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.means = self._means("train")
         self.records.save(*self.state())
         self.records.publish(self.history, self.best.weights if better else None)
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
 
     def state(self) -> State:
-        """All that resuming needs. To be asked for between two updates."""
+        """All that resuming needs. To be asked for between two updates.
+
+        Raises:
+            FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
+        """
+        self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.own.state_dict(),
@@ -178,7 +181,7 @@ class Run:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        self.one_step.release()
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
 
@@ -189,6 +192,9 @@ class Run:
             f", for the best was epoch {self.best.epoch} and patience is {self.patience}; more patience makes it go on"
         )
 
+    def _means(self, split: str, rows: int = 0, steps: int = 0) -> Means:
+        return Means(split, self.epoch, rows, steps, every=1 if self.device.type == "cpu" else READ_BACK)
+
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
@@ -197,15 +203,16 @@ class Run:
             self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device
         )
         for batch in batches:
-            loss = self.model(batch, progress=anneal)
-            self.means.add(loss, len(batch))
-            share = 1.0 if self.accumulate == 1 else len(batch) / self.batch_size
-            self.accelerator.backward(loss.total * share)
             rows += len(batch)
+            due = (self.step + 1) % self.accumulate == 0
+            if due:
+                self.schedule.before(self.update)
+            terms = self.one_step(batch, anneal, rows if due else 0)
+            self.means.add(terms, len(batch))
             self.step += 1
             shown.step()
-            if self.step % self.accumulate == 0:
-                self._update(rows)
+            if due:
+                self.update += 1
                 rows = 0
                 self.seconds = time.perf_counter() - began
                 if stop.asked:
@@ -213,31 +220,18 @@ class Run:
                 if self.save_every and self.update % self.save_every == 0:
                     self.records.save(*self.state())
         if rows:
-            self._update(rows)
-
-    def _update(self, rows: int) -> None:
-        """One step of the optimiser on the gradients of so many rows."""
-        if self.accumulate > 1:  # to the mean over rows
-            for p in self.own.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(self.batch_size / rows)
-        if self.clip is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.schedule.before(self.update)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.update += 1
-        if self.average is not None:
-            self.average.update_parameters(self.own)
+            self.schedule.before(self.update)
+            self.one_step.update(rows)
+            self.update += 1
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
-        means = Means("validation", self.epoch)
+        means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
             for batch in self.held_out.batches(self.batch_size, device=self.device):
                 if stop.asked:
                     return None
-                means.add(self.judged(batch), len(batch))
+                means.add(Terms.of(self.judged(batch, plan=planned(self.judged, batch))), len(batch))
         return means.compute()
 
     def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -258,7 +252,7 @@ class Run:
         self.history, self.seconds = history, document["seconds"]
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
-        self.means = Means("train", self.epoch, document["rows"], self.step)
+        self.means = self._means("train", document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from polymodal.names import unknown
+from polymodal.names import brief, unknown
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -17,7 +18,16 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "placed", "trainable"]
+__all__ = [
+    "arithmetic",
+    "check_compiler",
+    "check_device",
+    "check_ranges",
+    "check_rows",
+    "make_accelerator",
+    "placed",
+    "trainable",
+]
 
 
 MOST = 2**63
@@ -113,10 +123,44 @@ def make_accelerator(
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(
         cpu=_on_cpu(device),
-        mixed_precision=precision or "no",
+        mixed_precision="no" if precision in (None, "tf32") else precision,
         log_with=list(trackers) or None,
         project_config=None if folder is None else ProjectConfiguration(str(folder), logging_dir=str(folder / "logs")),
     )
+
+
+@contextmanager
+def arithmetic(precision: str | None, device: torch.device) -> Iterator[None]:
+    """Within, a GPU's products and convolutions of 32-bit numbers are of 32 bits, under "tf32" of TensorFloat-32.
+
+    PyTorch's own default differs: TensorFloat-32 in convolutions, and not in products.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
+def check_compiler(device: torch.device) -> None:
+    """Tries `torch.compile` on next to nothing.
+
+    Raises:
+        ValueError: It does not work here.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:  # whatever is missing: a compiler, headers, Triton
+        raise ValueError(
+            "compile needs a working torch.compile: a C++ compiler on a CPU, Triton and a C compiler on a GPU; "
+            f"got {brief(str(error))}; install what is missing, or leave out compile"
+        ) from error
 
 
 def _on_cpu(device: str) -> bool:
@@ -125,8 +169,8 @@ def _on_cpu(device: str) -> bool:
 
 def _check_precision(device: str, precision: str | None) -> None:
     check_device(device)
-    if precision == "fp16" and _on_cpu(device):
-        raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
+    if precision in ("fp16", "tf32") and _on_cpu(device):
+        raise ValueError(f"precision {precision!r} needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
 
 
 def _check_folder(folder: str | Path | None, settings: dict[str, Any]) -> None:

@@ -154,7 +154,7 @@ def test_what_is_held_for_the_backward_pass_grows_with_k_but_not_in_pieces():
                 model.loss(batch).total.backward()
             most.append(Held.most)
         growth[at_once] = most[1] - most[0]
-    assert growth[None] > 20 * growth[ROWS]
+    assert growth[None] > 5 * growth[ROWS]  # what is left are the codes, and what makes them
 
 
 def test_modalities_whose_costs_differ_are_not_computed_together():
