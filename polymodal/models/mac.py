@@ -128,6 +128,11 @@ class MAC(Model):
         once, again = _distinct(b) if self.deterministic else (b, torch.arange(len(b), device=b.device))
         return once, again, share
 
+    def part(self, plan: Plan, rows: slice) -> Plan:
+        """See `Model.part`."""
+        once, again, share = plan
+        return once[:, rows], again, share
+
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """Eq. 9 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
@@ -194,21 +199,13 @@ class MAC(Model):
             return Dirac(z)
         return DiagNormal.of(*z.chunk(2, dim=-1))
 
-<<<<<<< HEAD
-    def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
-        """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""
-        blank = modality.blank_on(self.weight.device, self.weight.dtype)
-        with evaluating(encoder):
-            return encoder(blank[None])
-=======
     def _blanks(self) -> Tensor:
         """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
         device, dtype = self.weight.device, self.weight.dtype
-        blanks = {name: one.prepare(one.blank.to(device), dtype)[None] for name, one in self.schema.items()}
+        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
         with evaluating(self.encoders):
             features = self._encoded(self.encoders, blanks)
         return torch.cat([*features.values()])
->>>>>>> main
 
     def _check(self) -> None:
         if not 0 <= self.p0 < 1:
