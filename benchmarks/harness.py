@@ -183,7 +183,7 @@ def table(
         header_style="bold",
     )
     for heading in left:
-        made.add_column(heading)
+        made.add_column(heading, no_wrap=True)
     for heading in right:
         made.add_column(heading, justify="right", no_wrap=True)
     return made

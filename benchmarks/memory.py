@@ -122,7 +122,7 @@ def peak(shape: str, draws: int, variant: str) -> int:
 def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines of the table of `make bench`: the paper's shapes at the paper's K."""
     return [
-        row("memory of a step", f"{case['shape']}, K = {case['draws']}", "plain loop", case, unit="MB")
+        row("memory", f"{case['shape']}, K = {case['draws']}", "plain loop", case, unit="MB")
         for case in cases
         if case["shape"] in SHAPES and case["draws"] == SHAPES[case["shape"]].draws
     ]

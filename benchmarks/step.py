@@ -25,8 +25,6 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from benchmarks import harness, machine, reference
 from benchmarks.arithmetic import operations
 from benchmarks.harness import listed, settings, shown
@@ -38,10 +36,8 @@ from benchmarks.timing import ratios, spread
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from polymodal.batch import Batch
-    from polymodal.models import MAC
 
-__all__ = ["against", "floors", "main", "measure", "rows", "table"]
+__all__ = ["against", "floors", "is_papers", "main", "measure", "rows", "table"]
 
 DRAWS = "1,2,5,10,20"
 WIDTH = 120
@@ -112,10 +108,10 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         row(
             "step",
-            f"{case['shape']}, K = {case['draws']}, of which {case['distinct']:.1f} differ",
+            f"{case['shape']}, K = {case['draws']}, {case['distinct']:.1f} differ",
             "plain loop",
             case,
-            at_least=PUBLISHED[case["shape"]].at_least if _papers(case) else None,
+            at_least=PUBLISHED[case["shape"]].at_least if is_papers(case) else None,
         )
         for case in cases
     ]
@@ -133,7 +129,7 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
     )
     headings += ("floor, K codes, s", "floor, distinct, s", "ours / floor")
     made = harness.table(document, ["shape"], headings, title)
-    for case in filter(_papers, cases):
+    for case in filter(is_papers, cases):
         numbers = against(case)
         made.add_row(
             case["shape"],
@@ -176,7 +172,8 @@ def _work(case: dict[str, Any], codes: float) -> float:
     return case["operations"]["encode"] + codes * case["operations"]["decode"]
 
 
-def _papers(case: dict[str, Any]) -> bool:
+def is_papers(case: dict[str, Any]) -> bool:
+    """Whether a case is one of the paper's: its shape and its K."""
     return case["shape"] in PUBLISHED and case["draws"] == SHAPES[case["shape"]].draws
 
 
