@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 __all__ = ["WIDTH", "row", "table"]
 
-WIDTH = 150
+WIDTH = 160
 """Of the table, in columns."""
 
-DIGITS = {"s": ".3g", "MB": ",.0f"}
-"""How numbers of a unit are shown."""
+UNITS = {"s": (1.0, ".3g"), "ms": (1000.0, ".3g"), "MB": (1.0, ",.0f")}
+"""What numbers of a unit are multiplied by where they are shown, and their digits."""
 
 TITLE = "Ours beside what is plain, in turn: median (quartiles). The ratio is the other's over ours, round by round"
 
@@ -39,7 +39,7 @@ def row(
         beside: What stands beside it.
         measured: Of which `keys` name three spreads: ours, the other's, and the other's over ours.
         keys: As just said.
-        unit: A key of DIGITS.
+        unit: "s" or "MB".
         at_least: What the ratio's median must be.
     """
     ours, other, ratio = (measured[key] for key in keys)
@@ -62,16 +62,23 @@ def table(document: dict[str, Any]) -> Table:
     made = harness.table(document, ["", "", "beside"], ("ours", "the other", "ratio", "at least", "reached"), TITLE)
     part = ""
     for line in document["rows"]:
-        digits, required = DIGITS[line["unit"]], line["at_least"]
+        required = line["at_least"]
         made.add_row(
             line["part"] if line["part"] != part else "",
             line["case"],
             line["beside"],
-            f"{shown(line['ours'], digits)} {line['unit']}",
-            f"{shown(line['other'], digits)} {line['unit']}",
+            _shown(line["ours"], line["unit"]),
+            _shown(line["other"], line["unit"]),
             shown(line["ratio"], ".2f" if line["ratio"]["median"] < 100 else ".0f"),
             "" if required is None else f"{required:.2f}",
             {None: "", True: "yes", False: "NO"}[line["reached"]],
         )
         part = line["part"]
     return made
+
+
+def _shown(numbers: dict[str, Any], unit: str) -> str:
+    """With the unit, milliseconds for short times."""
+    unit = "ms" if unit == "s" and numbers["median"] < 0.1 else unit
+    factor, digits = UNITS[unit]
+    return f"{shown({key: factor * numbers[key] for key in ('median', 'lower', 'upper')}, digits)} {unit}"
