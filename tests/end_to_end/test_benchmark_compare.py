@@ -4,11 +4,13 @@ import json
 import subprocess
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchmarks import checkout, compare, machine
+from benchmarks.shapes import SHAPES
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +35,8 @@ def alone(tmp_path, monkeypatch):
     assert str(place) not in git("worktree", "list").stdout
 
 
-def test_a_commit_beside_itself(tmp_path, capsys):
+def test_a_commit_beside_itself(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(SHAPES, "mhd", replace(SHAPES["mhd"], draws=1))
     out = tmp_path / "compare.json"
     options = ["--shapes", "mhd", "--budget", "0.1", "--threads", "1", "--out", str(out)]
     assert compare.main(["HEAD~0", *options]) == 0
@@ -49,6 +52,7 @@ def test_a_commit_beside_itself(tmp_path, capsys):
         assert 0 < case[side]["lower"] <= case[side]["median"] <= case[side]["upper"]
     pairs = zip(case["old"]["all"], case["new"]["all"], strict=True)
     assert case["ratio"]["all"] == [old / new for old, new in pairs]
+    assert case["draws"] == 1
     assert case["weights"]["old"] > 0
 
 
