@@ -1,8 +1,8 @@
 """All that is measured beside something plain, in one table: `python -m benchmarks`, which is `make bench`.
 
-Each part is a command of its own, too, with more to choose: `benchmarks.step`, `benchmarks.loader`,
-`benchmarks.memory`, `benchmarks.startup` and `benchmarks.curves`. `benchmarks.models`, every model on every shape, is
-no part of this one, for it takes as long again.
+Each part is a command of its own, too, with more to choose: `benchmarks.step`, `benchmarks.evaluation`,
+`benchmarks.loader`, `benchmarks.memory`, `benchmarks.startup` and `benchmarks.curves`. `benchmarks.models`, every
+model on every shape, is no part of this one, for it takes as long again.
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 from benchmarks import curves, harness, loader, memory, startup, step
 from benchmarks.figures import draw_memory, draw_times
 from benchmarks.harness import Case, listed
 from benchmarks.peak import VARIANTS
-from benchmarks.rows import WIDTH, table
+from benchmarks.rows import WIDTH, row, table
 from benchmarks.shapes import SHAPES
+from benchmarks.timing import ratios
 from polymodal.names import lookup
 
 __all__ = ["PARTS", "Part", "main"]
@@ -51,6 +54,32 @@ def _steps(shapes: list[str], quick: bool) -> list[Timed]:
     ]
 
 
+def _evaluations(shapes: list[str], quick: bool) -> list[Timed]:
+    part = import_module("benchmarks.evaluation")
+    wanted = [name for name in shapes if name == "celeba"]
+    return [(f"{name}, {part.ROWS} rows", partial(part.measure, name, part.ROWS), 120.0) for name in wanted]
+
+
+def _evaluated(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    part = import_module("benchmarks.evaluation")
+    made = []
+    for case in cases:
+        name = f"{case['shape']}, {case['rows']} rows, 3 tasks"
+        alone = {**case, "room": ratios(case["networks"]["all"], case["prediction"]["all"])}
+        made += [
+            row("evaluation", name, "a pass for each question", case, at_least=part.FEWEST),
+            row(
+                "evaluation",
+                "the same without metrics",
+                "its networks alone",
+                alone,
+                keys=("prediction", "networks", "room"),
+                at_least=1 / part.MOST,
+            ),
+        ]
+    return made
+
+
 def _loaders(shapes: list[str], quick: bool) -> list[Timed]:
     return [(name, partial(loader.measure, name), 10.0) for name in shapes]
 
@@ -71,6 +100,7 @@ def _curves(shapes: list[str], quick: bool) -> list[Timed]:
 
 PARTS = {
     "step": Part(_steps, harness.faster, step.rows),
+    **({"evaluation": Part(_evaluations, harness.faster, _evaluated)} if find_spec("benchmarks.evaluation") else {}),
     "loader": Part(_loaders, loader.said, loader.rows),
     "memory": Part(_memories, memory.said, memory.rows),
     "start-up": Part(_starts, startup.said, startup.rows),
@@ -111,7 +141,7 @@ def _run(chosen: Namespace) -> None:
     }
     measured = iter(list(harness.measured([case for each in cases.values() for case in each])))
     document["parts"] = {name: [next(measured) for _ in each] for name, each in cases.items()}
-    document["rows"] = [row for name, part in parts.items() for row in part.rows(document["parts"][name])]
+    document["rows"] = [line for name, part in parts.items() for line in part.rows(document["parts"][name])]
     _finish(document, chosen)
 
 
@@ -125,8 +155,8 @@ def _finish(document: dict[str, Any], chosen: Namespace) -> None:
 
 
 def _reached(rows: list[dict[str, Any]]) -> str:
-    required = [row for row in rows if row["reached"] is not None]
-    missed = [f"{row['part']}, {row['case']}" for row in required if not row["reached"]]
+    required = [line for line in rows if line["reached"] is not None]
+    missed = [f"{line['part']}, {line['case']}" for line in required if not line["reached"]]
     said = f"Reached: {len(required) - len(missed)} of {len(required)} that are required"
     return f"{said}; missed: {'; '.join(missed)}" if missed else said
 

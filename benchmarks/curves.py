@@ -18,7 +18,6 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from statistics import correlation, linear_regression
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,7 +25,7 @@ import torch
 from benchmarks import arithmetic, harness, reference
 from benchmarks.harness import Shown, fused, shown, train
 from benchmarks.shapes import SHAPES, Shape, alike, model_of, rows_of
-from benchmarks.timing import interleave, ratios, spread
+from benchmarks.timing import interleave, line, ratios, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -202,7 +201,7 @@ class _Side:
 def _sides(point: Point) -> list[_Side]:
     model = model_of(point.shape, point.draws, **point.arguments)
     batch = rows_of(model.schema, point.shape.batch_size)
-    plain, alone, x = deepcopy(model), deepcopy(model), arithmetic.seen(model, batch)
+    plain, alone, x = reference.stock(model), deepcopy(model), arithmetic.seen(model, batch)
     adam = fused(model, point.shape.learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=point.shape.learning_rate)
 
@@ -225,7 +224,7 @@ def _lines(curve: Curve, sides: list[_Side]) -> list[tuple[float, float]]:
     lines = []
     for i in range(len(sides[0].seconds)):
         x = [_place(curve, side, i) for side in sides]
-        lines.append(_line(x, [side.seconds[i] for side in sides]))
+        lines.append(line(x, [side.seconds[i] for side in sides]))
     return lines
 
 
@@ -233,16 +232,6 @@ def _place(curve: Curve, side: _Side, i: int) -> int:
     if curve.axis != "K":
         return side.point.at
     return side.point.draws if side.name == "reference" else side.codes(i + 1)
-
-
-def _line(x: list[int], y: list[float]) -> tuple[float, float]:
-    """The slope of the line of least squares, and its coefficient of determination.
-
-    Example:
-        >>> _line([1, 2, 4], [3.0, 5.0, 9.0])
-        (2.0, 1.0)
-    """
-    return linear_regression(x, y).slope, correlation(x, y) ** 2
 
 
 def _numbers(point: Point, sides: list[_Side], rounds: int) -> dict[str, Any]:

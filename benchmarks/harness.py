@@ -7,7 +7,6 @@ import os
 import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
-from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from benchmarks import machine
+from benchmarks import machine, reference
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
 from polymodal.checkpoint import to_json, write_text
@@ -198,7 +197,9 @@ def beside(
     told: Shown,
     *further: Callable[[int], object],
 ) -> list[tuple[float, ...]]:
-    """Seconds of training steps in turn: the model's own, on a copy those of another loss with a stock Adam, and more.
+    """Seconds of training steps in turn: the model's own, those of another loss on a copy of stock layers, and more.
+
+    The copy has a stock Adam too.
 
     Arguments:
         model: What is trained.
@@ -209,7 +210,7 @@ def beside(
         told: Told which share of the work is done, in [0, 1].
         further: What else is timed in each round; see `timing.interleave`.
     """
-    plain = deepcopy(model)
+    plain = reference.stock(model)
     adam = fused(model, learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=learning_rate)
     return interleave(

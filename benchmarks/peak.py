@@ -34,13 +34,15 @@ class Variant:
     Arguments:
         loss: Of the model and a batch.
         arguments: Of the model, beside the shape's.
+        layers: What is made of the model before it is trained.
     """
 
     loss: Callable[[Any, Any], Tensor] = lambda model, batch: model.loss(batch).total
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    layers: Callable[[Any], Any] = lambda model: model
 
 
-VARIANTS = {"ours": Variant(), "reference": Variant(reference.loss)}
+VARIANTS = {"ours": Variant(), "reference": Variant(reference.loss, layers=reference.stock)}
 """By name. To add one: an entry here."""
 
 
@@ -57,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def take(shape: Shape, draws: int, variant: Variant) -> None:
     """Makes a model and rows, and takes the steps."""
-    model = model_of(shape, draws, **variant.arguments)
+    model = variant.layers(model_of(shape, draws, **variant.arguments))
     batch = rows_of(model.schema, shape.batch_size)
     adam = fused(model, shape.learning_rate)
     for step in range(STEPS):

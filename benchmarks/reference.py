@@ -7,18 +7,20 @@ the K passes, so the work grows with K, and an index that was drawn twice is wor
 
 from __future__ import annotations
 
+from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from polymodal.networks.deconvolution import Deconvolution
 from polymodal.objectives import conditioning
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
-    from polymodal.models import MAC
+    from polymodal.models import MAC, Model
 
-__all__ = ["distinct", "indices", "loss"]
+__all__ = ["distinct", "indices", "loss", "stock"]
 
 
 def loss(model: MAC, batch: Batch) -> Tensor:
@@ -38,6 +40,15 @@ def loss(model: MAC, batch: Batch) -> Tensor:
     prior = model.prior.sample(torch.Size([len(b), len(batch)]))  # (K, B, D)
     passes = [one_pass(model, x, batch.observed, b[k], prior[k]) for k in range(len(b))]
     return torch.stack(passes).sum() / len(b)
+
+
+def stock(model: Model) -> Model:
+    """A copy of a model that is made of PyTorch's own layers only, with the same weights."""
+    plain = deepcopy(model)
+    for layer in plain.modules():
+        if isinstance(layer, Deconvolution):
+            layer.__class__ = nn.ConvTranspose2d
+    return plain
 
 
 def indices(model: MAC, batch: Batch) -> Tensor:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from statistics import correlation, linear_regression
 from typing import Any
 
 import torch
 
-__all__ = ["interleave", "ratios", "spread"]
+__all__ = ["interleave", "line", "ratios", "spread"]
 
 
 def interleave(
@@ -63,3 +64,13 @@ def spread(numbers: Sequence[float]) -> dict[str, Any]:
     points = torch.tensor([0.5, 0.25, 0.75], dtype=torch.float64)
     median, lower, upper = torch.tensor(numbers, dtype=torch.float64).quantile(points).tolist()
     return {"median": median, "lower": lower, "upper": upper, "all": list(numbers)}
+
+
+def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """The slope of the line of least squares, and which share of the variance of y it explains.
+
+    Example:
+        >>> line([1, 2, 4], [3.0, 5.0, 9.0])
+        (2.0, 1.0)
+    """
+    return linear_regression(x, y).slope, correlation(x, y) ** 2

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from polymodal.networks.deconvolution import Deconvolution
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -60,7 +62,7 @@ def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequen
     for (a, b), target in zip(pairwise([*reversed(widths), channels]), reversed(sizes[:-1]), strict=True):
         # A transposed convolution (kernel 3, stride 2, padding 1) makes 2n - 1 of n, and 2n with padding.
         padding = (1 - target[0] % 2, 1 - target[1] % 2)
-        layers += [nn.ConvTranspose2d(a, b, 3, stride=2, padding=1, output_padding=padding), nn.ReLU()]
+        layers += [Deconvolution(a, b, 3, stride=2, padding=1, output_padding=padding), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
@@ -90,10 +92,10 @@ def spectrogram_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Se
     for (a, b), target in zip(pairwise(reversed(used)), reversed(lengths[:-1]), strict=True):
         # A transposed convolution (kernel 4, stride 2, padding 1) makes 2n of n, and 2n + 1 with padding.
         layers += [
-            nn.ConvTranspose2d(a, b, (4, 1), stride=(2, 1), padding=(1, 0), output_padding=(target % 2, 0)),
+            Deconvolution(a, b, (4, 1), stride=(2, 1), padding=(1, 0), output_padding=(target % 2, 0)),
             nn.ReLU(),
         ]
-    return nn.Sequential(*layers, nn.ConvTranspose2d(used[0], channels, (1, mels)))
+    return nn.Sequential(*layers, Deconvolution(used[0], channels, (1, mels)))
 
 
 def _halvings(size: Sequence[int], times: int) -> list[tuple[int, ...]]:

@@ -1,8 +1,10 @@
 """`make bench`: one table of all parts, the numbers beside it, and the curves; on steps that take milliseconds."""
 
 import json
+import sys
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -55,7 +57,7 @@ def test_all_parts_are_in_one_table_and_one_file(tmp_path, capsys, monkeypatch):
 
     document = json.loads(out.read_text())
     assert document.keys() == {"benchmark", "date", "versions", "machine", "budget", "parts", "rows"}
-    assert document["parts"].keys() == {"step", "loader", "memory", "start-up", "curves"}
+    assert document["parts"].keys() - {"evaluation"} == {"step", "loader", "memory", "start-up", "curves"}
     assert [line["part"] for line in document["rows"]] == ["step", "loader", "loader", "memory", "start-up"]
     for line in document["rows"]:
         assert line.keys() == {"part", "case", "beside", "unit", "ours", "other", "ratio", "at_least", "reached"}
@@ -133,8 +135,13 @@ def test_a_line_is_fitted_to_the_codes_that_are_decoded():
     assert 0 <= case["straight"]["median"] <= 1
 
 
-def test_the_line_of_least_squares():
-    assert curves._line([1, 2, 4], [3.0, 5.0, 9.0]) == (2.0, 1.0)
+def test_an_evaluation_is_held_to_what_is_required(monkeypatch):
+    monkeypatch.setitem(sys.modules, "benchmarks.evaluation", SimpleNamespace(ROWS=8, FEWEST=30.0, MOST=1.5))
+    times = {"ours": [1.0], "reference": [29.0], "ratio": [29.0], "prediction": [0.9], "networks": [0.6]}
+    case = {"shape": "celeba", "rows": 8, **{key: spread(numbers) for key, numbers in times.items()}}
+    both = bench._evaluated([case])
+    assert [line["reached"] for line in both] == [False, True]
+    assert (both[1]["ratio"]["median"], both[1]["at_least"]) == (0.6 / 0.9, 1 / 1.5)
 
 
 def test_the_peak_of_a_fresh_process_grows_with_what_it_holds(capsys):
