@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -11,14 +11,14 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 
-__all__ = ["ahead"]
+__all__ = ["ahead", "sent"]
 
 WORKERS, DEPTH = 2, 4
 """Threads, and batches that they are ahead."""
 
 
 def ahead(
-    make: Callable[[Tensor], Batch], parts: Sequence[Tensor], device: torch.device | str | None = None
+    make: Callable[[Tensor], Batch], parts: Iterable[Tensor], device: torch.device | str | None = None
 ) -> Iterator[Batch]:
     """Makes a batch of each part, in order; where there is a device, in threads, some batches ahead of it.
 
@@ -48,6 +48,13 @@ def ahead(
             yield waiting.popleft().result().to(device)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, which need not be waited for."""
+    if tensor.is_cuda or device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _made(make: Callable[[Tensor], Batch], part: Tensor, *, pinned: bool) -> Batch:
