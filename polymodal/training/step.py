@@ -48,13 +48,12 @@ class Step:
         if decay := settings["ema"]:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
         if settings["compile"]:
-            for network in _networks(model):
-                network.compile()
+            _compile(_networks(model))
         self.model, self.optimizer = accelerator.prepare(model, self.adam)
         self.graphs = None
         if recorder is not None:
             self.graphs = Graphs(self._run, recorder, model.weight.dtype, self._forget)
-        self._first: bool | None = None
+        self._first = True
 
     def __call__(self, batch: Batch, progress: float, rows: int = 0) -> Terms:
         """Forward and backward; then, where rows are given, the update.
@@ -85,7 +84,7 @@ class Step:
         """Undoes what mixed precision and compilation have done to the model."""
         vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
         for network in _networks(self.own):
-            vars(network).pop("_compiled_call_impl", None)
+            vars(network).pop("forward", None)
 
     @property
     def _keeps(self) -> bool:
@@ -122,9 +121,7 @@ class Step:
         """As the average's `update_parameters`, which reads its count back from the device for every parameter."""
         if self.average is None:
             return
-        if self._first is None:
-            self._first = not self.average.n_averaged
-        if self._first:
+        if self._first:  # it copies, unless the average is that of a run that goes on
             self.average.update_parameters(self.own)
             self._first = False
             return
@@ -160,6 +157,14 @@ def planned(model: Model, batch: Batch) -> Plan:
 def _networks(model: Model) -> list[nn.Module]:
     """What is worth compiling: where nearly all of a step's time goes, and nothing but tensors goes in and out."""
     return [*getattr(model, "encoders", ()), *model.decoders]
+
+
+def _compile(networks: list[nn.Module]) -> None:
+    """Compiles what each network does; not the network itself, whose weights would get other names."""
+    limit = torch._dynamo.config.recompile_limit  # of versions, for other shapes, of all networks together
+    torch._dynamo.config.recompile_limit = max(limit, limit * len(networks))
+    for network in networks:
+        vars(network)["forward"] = torch.compile(network.forward)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ FLOORS = {
     "names": 0,
     "files": 1,
     "progress": 1,
+    "memory": 1,
     "streams": 1,
     "distributions": 1,
     "batch": 2,
