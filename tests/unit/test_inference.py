@@ -94,7 +94,7 @@ def test_networks_run_once_on_what_differs_and_no_others_do(schema):
     }
 
 
-@pytest.mark.parametrize("classes", [2, 9])
+@pytest.mark.parametrize("classes", [2, 7])  # 7: with the blank 3 bits each, more than an int64 has
 def test_content_is_the_same_where_all_that_is_seen_is(classes):
     schema = Schema({f"a{m}": Label(classes) for m in range(30)} | {"b": Vector(2)})
     generator = torch.Generator().manual_seed(0)

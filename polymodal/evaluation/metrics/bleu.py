@@ -45,7 +45,7 @@ class BLEU3(Metric):
 
         def compared(answer: Tensor, row: Tensor) -> Tensor:
             lengths = made_length[answer], true_length[row]
-            matched, counts = _matched(made[answer], true[row], *lengths)
+            matched, counts = _matched(made[answer], true[row], lengths[0])
             return torch.cat([matched, counts, torch.stack(lengths, dim=1)], dim=1)
 
         return compared
@@ -66,20 +66,20 @@ def _words(tokens: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(kept, tokens, -1).gather(1, front), kept.sum(1)
 
 
-def _matched(made: Tensor, true: Tensor, made_length: Tensor, true_length: Tensor) -> tuple[Tensor, Tensor]:
+def _matched(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """For n = 1, 2, 3 how many n-grams of P texts `(P, L)` are in their references, and how many they have, `(P, 3)`.
 
-    The k-th n-gram of a kind matches where the reference has at least k of it.
+    The k-th n-gram of a kind matches where the reference has at least k of it. What stands behind the reference's words
+    matches nothing, and of the texts themselves only the first `(P,)` words are looked at.
     """
     places = torch.arange(made.shape[1], device=made.device)
     same_own, same = made[:, :, None] == made[:, None], made[:, :, None] == true[:, None]  # words, (P, L, L)
     own, theirs = same_own, same  # n-grams, from their first words on
     matched, counts = [], []
     for n in range(1, ORDER + 1):
-        here = places < (made_length - n + 1)[:, None]  # (P, L)
-        there = places < (true_length - n + 1)[:, None]
+        here = places < (length - n + 1)[:, None]  # (P, L)
         times = (own & (places <= places[:, None])).sum(2)  # that of the same kind up to here
-        matched.append((here & (times <= (theirs & there[:, None]).sum(2))).sum(1))
+        matched.append((here & (times <= theirs.sum(2))).sum(1))
         counts.append(here.sum(1))
         own, theirs = _preceded(same_own, own), _preceded(same, theirs)
     return torch.stack(matched, dim=1), torch.stack(counts, dim=1)
