@@ -70,6 +70,11 @@ class Modality(Arguments, ABC):
         return None
 
     @property
+    def core(self) -> Modality:
+        """What networks and costs depend on: modalities of equal cores can be computed together."""
+        return self
+
+    @property
     def blank(self) -> Tensor:
         """What stands in for a hidden value, `(*shape)`."""
         return torch.zeros(self.shape, dtype=self.dtype)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from math import log, pi
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import torch
 import torch.nn.functional as F
@@ -208,7 +208,8 @@ class OneHotL2(Discrete):
     __slots__ = ()
 
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
-        return total(parameters.square().sum(-1) - 2 * pick(parameters, x) + 1, x)
+        index = x.clamp(min=0).expand(parameters.shape[:-1])
+        return total(SquaredError.apply(parameters, index), x)  # pyright: ignore[reportArgumentType]
 
     def distribution(self, parameters: Tensor) -> Distribution:
         return Categorical(probs=parameters.clamp(min=1e-6), validate_args=False)
@@ -222,6 +223,25 @@ class OneHotL2(Discrete):
 
     def nll_constant(self, mean: Tensor, square: Tensor) -> Tensor:
         return -torch.xlogy(mean, mean).sum()
+
+
+class SquaredError(torch.autograd.Function):
+    """Of scores `(*, C)` against the one-hot codes of classes `(*)` int64: `(*)`.
+
+    It is `|s|^2 - 2 s_x + 1`. Nothing of the scores' size is made but their gradient, and that in one pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, scores: Tensor, x: Tensor) -> Tensor:
+        """The norm reads the scores once."""
+        ctx.save_for_backward(scores, x[..., None])
+        return torch.linalg.vector_norm(scores, dim=-1).square() - 2 * scores.gather(-1, x[..., None])[..., 0] + 1
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`2 g (s - onehot(x))`."""
+        (scores, x), g = ctx.saved_tensors, 2 * grad_outputs[0][..., None]
+        return (scores * g).scatter_add_(-1, x, -g), None
 
 
 NUMERIC: dict[str, Cost] = {

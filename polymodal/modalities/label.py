@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
-from polymodal.networks import mlp
+from polymodal.networks import OneHot, mlp
 
 __all__ = ["Label"]
 
@@ -64,6 +63,11 @@ class Label(Costed):
         return self.classes
 
     @property
+    def core(self) -> Label:
+        """Without names."""
+        return replace(self, names=None)
+
+    @property
     def blank(self) -> Tensor:
         """-1, no class."""
         return torch.tensor(-1)
@@ -93,19 +97,3 @@ class Label(Costed):
         """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
         network = mlp(latent_dim, self.hidden, self.classes)
         return network.append(nn.Sigmoid()) if self.cost == "l2" else network
-
-
-class OneHot(nn.Module):
-    """Indices `(N,)` to one-hot codes `(N, classes)`, -1 to zeros, in the dtype of the network behind it."""
-
-    like: Tensor
-
-    def __init__(self, classes: int) -> None:
-        super().__init__()
-        self.classes = classes
-        self.register_buffer("like", torch.zeros(()), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`(N,)` int64 to `(N, classes)`."""
-        code = F.one_hot(x + 1, self.classes + 1)[..., 1:]
-        return code.to(self.like.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 import torch
@@ -70,6 +70,11 @@ class Vector(Costed):
             raise ValueError(f"activation must be 'linear' or 'sigmoid'; got {self.activation!r}")
         if self.scale is not None and min(self.scale) <= 0:
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
+
+    @property
+    def core(self) -> Vector:
+        """Without units."""
+        return replace(self, center=None, scale=None)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
-from polymodal.networks import evaluating
+from polymodal.networks import architecture, evaluating, together
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -80,6 +80,7 @@ class Model(nn.Module, ABC):
             raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
         if weights not in ("balanced", "sum") and not isinstance(weights, Mapping):
             raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
+        self._cores = [repr(modality.core) for modality in schema.values()]
         self.register_buffer("weight", torch.ones(len(schema)))
         self.register_buffer("weighed", torch.tensor(weights != "balanced"))
         if isinstance(weights, Mapping):
@@ -143,7 +144,7 @@ class Model(nn.Module, ABC):
             z: Codes, `(*, B, code_dim)`.
             observed: `(B, M)` bool.
         """
-        return torch.stack([self._cost(name, p, x[name], observed) for name, p in self.emit(z).items()])
+        return self._costs(x, {name: self._read(name, z) for name in self.schema}, observed)
 
     @abstractmethod
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
@@ -176,7 +177,11 @@ class Model(nn.Module, ABC):
             z: Codes, `(*, B, code_dim)`.
             only: Names; by default all.
         """
-        return {name: self._decoded(name, self._read(name, z)) for name in self._names(only)}
+        codes = {name: self._read(name, z) for name in self._names(only)}
+        outputs: dict[str, Tensor] = {}
+        for names in self._alike(self.decoders, codes):
+            outputs |= zip(names, self._decoded(names, codes), strict=True)
+        return {name: outputs[name] for name in codes}
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """p(x_m | z) by name, batch shape `(*, B)`, of codes `(*, B, code_dim)`."""
@@ -297,15 +302,54 @@ class Model(nn.Module, ABC):
         """What of a code `(*, code_dim)` a modality's decoder reads: all of it, unless a model says otherwise."""
         return z
 
-    def _decoded(self, name: str, z: Tensor) -> Tensor:
-        """A decoder's parameters `(*, ...)` of what it reads, `(*, D)`."""
-        return self.decoders[self.schema.index(name)](z.flatten(0, -2)).unflatten(0, z.shape[:-1])
+    def _alike(self, networks: nn.ModuleList, names: Iterable[str]) -> list[list[str]]:
+        """The names, those together whose networks are computed together."""
+        groups: dict[Any, list[str]] = {}
+        for name in names:
+            column = self.schema.index(name)
+            known = architecture(networks[column])
+            groups.setdefault(name if known is None else (self._cores[column], known), []).append(name)
+        return list(groups.values())
 
-    def _cost(self, name: str, parameters: Tensor, x: Tensor, observed: Tensor) -> Tensor:
-        """Of one modality, `(*, B)`. Mixed precision ends here."""
-        modality = self.schema[name]
+    def _encoded(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Features `(B, F)` by name of prepared values `(B, *shape)` by name."""
+        features: dict[str, Tensor] = {}
+        for names in self._alike(encoders, x):
+            networks = [encoders[self.schema.index(name)] for name in names]
+            values = [x[name] for name in names]
+            outputs = together(networks, torch.stack(values)) if len(names) > 1 else [networks[0](values[0])]
+            features |= zip(names, outputs, strict=True)
+        return {name: features[name] for name in x}
+
+    def _decoded(self, names: list[str], codes: Mapping[str, Tensor]) -> Tensor:
+        """The parameters `(G, *, B, ...)` of alike decoders, of what each reads, `(*, B, D)` by name."""
+        networks = [self.decoders[self.schema.index(name)] for name in names]
+        flat = [codes[name].flatten(0, -2) for name in names]
+        if len(names) == 1:
+            outputs = networks[0](flat[0])[None]
+        else:
+            one = all(codes[name] is codes[names[0]] for name in names)
+            outputs = together(networks, flat[0].expand(len(names), -1, -1) if one else torch.stack(flat))
+        return outputs.unflatten(1, codes[names[0]].shape[:-1])
+
+    def _costs(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor], observed: Tensor) -> Tensor:
+        """What reconstructing modalities costs from what their decoders read, `(*, B, D)` by name: `(M, *, B)`."""
+        costs: dict[str, Tensor] = {}
+        for names in self._alike(self.decoders, codes):
+            rows = codes[names[0]].dim() - 2  # the axis of B without that of G
+            parameters = self._decoded(names, codes).movedim(0, rows + 1).flatten(rows, rows + 1)  # (*, B G, ...)
+            cost = self._cost(names, parameters, x).unflatten(-1, (len(observed), len(names)))  # (*, B, G)
+            # One by one: a GPU would be waited for until it has a list of columns.
+            has = torch.stack([observed[:, self.schema.index(name)] for name in names], dim=1)
+            costs |= zip(names, (cost * has).unbind(-1), strict=True)
+        return torch.stack([costs[name] for name in codes])
+
+    def _cost(self, names: list[str], parameters: Tensor, x: Mapping[str, Tensor]) -> Tensor:
+        """Of G alike modalities, `(*, B G)`, under parameters `(*, B G, ...)`. Mixed precision ends here."""
+        modality = self.schema[names[0]]
         cost = modality.nll if self.likelihood else modality.cost
-        return cost(parameters.to(self.weight.dtype), x) * observed[:, self.schema.index(name)]
+        values = x[names[0]] if len(names) == 1 else torch.stack([x[name] for name in names], dim=1).flatten(0, 1)
+        return cost(parameters.to(self.weight.dtype), values)
 
     def _choice(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
         """For each row one of the modalities that it is given, `(*, B)` int64: uniform over rows that differ.

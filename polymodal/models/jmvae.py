@@ -85,5 +85,5 @@ class JMVAE(VAE):
 
     def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
         """q(z | x) of complete rows, `(B, *shape)` by name."""
-        features = [encoder(x[name]) for name, encoder in zip(self.schema, self.joint_encoders, strict=True)]
+        features = [*self._encoded(self.joint_encoders, x).values()]
         return DiagNormal.of(*self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1))

@@ -12,7 +12,6 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
-from polymodal.modalities import Modality
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.names import lookup
 from polymodal.networks import Conditioner, Fusion, evaluating
@@ -148,25 +147,22 @@ class MAC(Model):
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
-        blanks = zip(self.schema.values(), self.encoders, strict=True)
-        blank = torch.cat([self._blank(modality, encoder) for modality, encoder in blanks])  # (M, F)
-        known = torch.stack(
-            [
-                self.encoders[m](x[name]) if seen[m] else blank[m].expand(b.shape[-2], -1)
-                for m, name in enumerate(self.schema)
-            ],
-            dim=1,
-        )  # (B, M, F)
+        blank = self._blanks()
+        features = self._encoded(self.encoders, {name: x[name] for m, name in enumerate(self.schema) if seen[m]})
+        hidden = blank.expand(b.shape[-2], -1, -1).unbind(1)
+        known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
         z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype)))
         if self.deterministic:
             return Dirac(z)
         return DiagNormal.of(*z.chunk(2, dim=-1))
 
-    def _blank(self, modality: Modality, encoder: nn.Module) -> Tensor:
-        """Features of a hidden modality, `(1, F)`; without dropout, which would be one draw for all rows."""
-        blank = modality.blank_on(self.weight.device, self.weight.dtype)
-        with evaluating(encoder):
-            return encoder(blank[None])
+    def _blanks(self) -> Tensor:
+        """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
+        device, dtype = self.weight.device, self.weight.dtype
+        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
+        with evaluating(self.encoders):
+            features = self._encoded(self.encoders, blanks)
+        return torch.cat([*features.values()])
 
     def _check(self) -> None:
         if not 0 <= self.p0 < 1:

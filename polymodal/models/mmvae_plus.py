@@ -92,13 +92,8 @@ class MMVAEPlus(MixtureVAE):
         auxiliary = located(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
         v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
         mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
-        codes = [torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n in range(len(self.schema))]
-        return torch.stack(
-            [
-                self._cost(name, self._decoded(name, code), x[name], observed)
-                for name, code in zip(self.schema, codes, strict=True)
-            ]
-        )
+        codes = {name: torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n, name in enumerate(self.schema)}
+        return self._costs(x, codes, observed)
 
     def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
         mean, raw, own, own_raw = self._parts(x)

@@ -48,7 +48,7 @@ class VAE(Model):
 
     def _experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Means and log-variances of every q_m, `(B, M, D)` each; of what a row lacks they stand for nothing."""
-        outputs = [encoder(x[name]) for name, encoder in zip(self.schema, self.encoders, strict=True)]
+        outputs = [*self._encoded(self.encoders, x).values()]
         mean, log_variance = torch.stack(outputs, dim=1).to(self.weight.dtype).chunk(2, dim=-1)
         return mean, log_variance
 

@@ -11,12 +11,16 @@ from polymodal.networks.conv import (
 from polymodal.networks.evaluating import evaluating
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.mlp import mlp
+from polymodal.networks.one_hot import OneHot
+from polymodal.networks.together import architecture, together
 from polymodal.networks.transformer import TokenEncoder
 
 __all__ = [
     "Conditioner",
     "Fusion",
+    "OneHot",
     "TokenEncoder",
+    "architecture",
     "evaluating",
     "mlp",
     "picture_decoder",
@@ -24,4 +28,5 @@ __all__ = [
     "picture_widths",
     "spectrogram_decoder",
     "spectrogram_encoder",
+    "together",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import product
 from math import prod
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ NARROW = 8
 PIECE = 2**20
 """Numbers that a matrix product makes in one go: what a processor's cache holds."""
 
-Sizes = tuple[int, ...]
+Sizes = Sequence[int]
 
 
 class Deconvolution(nn.ConvTranspose2d):
@@ -38,12 +38,12 @@ class Deconvolution(nn.ConvTranspose2d):
         torch.Size([5, 2, 13, 13])
     """
 
-    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """`(N, in_channels, h, w)` to `(N, out_channels, H, W)`."""
-        if not self._plain(x, output_size):
-            return super().forward(x, output_size)
+        if not self._plain(input, output_size):
+            return super().forward(input, output_size)
         assert self.bias is not None
-        x = x.contiguous(memory_format=torch.channels_last)
+        x = input.contiguous(memory_format=torch.channels_last)
         if x.shape[3] == 1 and self._size(x)[1] == self.kernel_size[1] and self.padding[1] == 0:
             return self._sequence(x, self.bias)
         if self.out_channels < NARROW:
@@ -63,11 +63,12 @@ class Deconvolution(nn.ConvTranspose2d):
         columns, length = self.kernel_size[1], self._size(x)[0]
         weight = self.weight.permute(2, 1, 3, 0).flatten(1, 2)  # (k, out * columns, C)
         rows = x.squeeze(3).mT  # (N, h, C)
-        y = Sequence.apply(rows, weight, bias.repeat_interleave(columns), self.stride[0], self.padding[0], length)
+        y = OverTime.apply(rows, weight, bias.repeat_interleave(columns), self.stride[0], self.padding[0], length)
         return y.view(len(x), length, self.out_channels, columns).transpose(1, 2)
 
-    def _size(self, x: Tensor) -> Sizes:
-        return _grown(tuple(x.shape[2:]), self.kernel_size, self.stride, self.padding, self.output_padding)
+    def _size(self, x: Tensor) -> tuple[int, ...]:
+        padding = cast("tuple[int, ...]", self.padding)
+        return _grown(x.shape[2:], self.kernel_size, self.stride, padding, self.output_padding)
 
 
 class Narrow(torch.autograd.Function):
@@ -92,16 +93,16 @@ class Narrow(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Of the bias apart from the others, which are quicker without."""
         (x, weight), (stride, padding, more) = ctx.saved_tensors, ctx.options
-        g = gradients[0].contiguous(memory_format=torch.channels_last)
+        g = grad_outputs[0].contiguous(memory_format=torch.channels_last)
         arguments = (None, stride, padding, [1, 1], True, more, 1, [True, True, False])
         of_x, of_weight, _ = torch.ops.aten.convolution_backward(g, x, weight, *arguments)
         return of_x, of_weight, g.sum((0, 2, 3)), None, None, None
 
 
-class Sequence(torch.autograd.Function):
+class OverTime(torch.autograd.Function):
     """A transposed convolution of sequences by matrix products, forwards and backwards."""
 
     @staticmethod
@@ -119,9 +120,9 @@ class Sequence(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> Any:
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same taken apart again."""
-        (x, weight), (g,) = ctx.saved_tensors, gradients
+        (x, weight), (g,) = ctx.saved_tensors, grad_outputs
         of_x, of_weight = torch.empty_like(x), torch.zeros_like(weight).flatten(0, 1)
         for piece in _pieces(len(x), weight[..., 0].numel() * x.shape[1]):
             taps = x.new_zeros(*x[piece].shape[:2], *weight.shape[:2])
@@ -133,7 +134,7 @@ class Sequence(torch.autograd.Function):
         return of_x, of_weight.view_as(weight), g.sum((0, 1)), None, None, None
 
 
-def _grown(inside: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, more: Sizes) -> Sizes:
+def _grown(inside: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, more: Sizes) -> tuple[int, ...]:
     """The size of the result."""
     axes = zip(inside, kernel, stride, padding, more, strict=True)
     return tuple((n - 1) * s - 2 * p + k + extra for n, k, s, p, extra in axes)

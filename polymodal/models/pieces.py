@@ -1,0 +1,89 @@
+"""Sums whose gradients are taken piece by piece, so that the memory they need does not grow with their length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import product
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+__all__ = ["cut", "summed"]
+
+Piece = tuple[slice, slice]
+
+
+def summed(
+    function: Callable[[Tensor, Piece], Tensor], z: Tensor, parameters: Iterable[Tensor], pieces: Sequence[Piece]
+) -> Tensor:
+    """`function(z)` as the sum of its pieces, with the gradients of one backward pass through all of it.
+
+    Each piece's gradients are taken as soon as it is computed, and what its backward pass needs is then let go.
+
+    Arguments:
+        function: Of a piece of z and where it lies, a scalar; it reads no other tensor that needs a gradient.
+        z: Codes `(K, B, D)`.
+        parameters: All that the function reads.
+        pieces: Slices of K and of B.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> w = torch.ones(3, requires_grad=True)
+        >>> z = torch.arange(24.0).view(4, 2, 3).requires_grad_()
+        >>> summed(lambda part, piece: (part * w).sum(), z, [w], cut(4, 2, 3)).backward()
+        >>> w.grad, z.grad.sum()
+        (tensor([ 84.,  92., 100.]), tensor(24.))
+    """
+    parameters = [p for p in parameters if p.requires_grad]
+    if not torch.is_grad_enabled():
+        return torch.stack([function(z[piece], piece) for piece in pieces]).sum()
+    return Summed.apply(function, pieces, z, *parameters)  # pyright: ignore[reportReturnType]
+
+
+def cut(draws: int, rows: int, most: int) -> list[Piece]:
+    """Pieces of K codes of B rows each, of at most so many codes: several whole passes, or parts of one.
+
+    Example:
+        >>> cut(3, 10, 25), cut(1, 10, 6)
+        ([(slice(0, 2, None), slice(0, 10, None)), (slice(2, 3, None), slice(0, 10, None))],
+         [(slice(0, 1, None), slice(0, 6, None)), (slice(0, 1, None), slice(6, 10, None))])
+    """
+    passes = _slices(draws, max(1, most // rows))
+    return list(product(passes, list(_slices(rows, max(1, min(most, rows))))))
+
+
+class Summed(torch.autograd.Function):
+    """See `summed`."""
+
+    @staticmethod
+    def forward(ctx: Any, function: Callable[..., Tensor], pieces: Sequence[Piece], *tensors: Tensor) -> Tensor:
+        """The sum; its gradients are kept."""
+        z, *parameters = tensors
+        total = z.new_zeros(())
+        gradients = [torch.zeros_like(z), *map(torch.zeros_like, parameters)]
+        for piece in pieces:
+            with torch.enable_grad():
+                part = z[piece].detach().requires_grad_()
+                value = function(part, piece)
+            total += value.detach()
+            of_part, *rest = torch.autograd.grad(value, [part, *parameters], allow_unused=True)
+            gradients[0][piece] += of_part
+            for kept, new in zip(gradients[1:], rest, strict=True):
+                if new is not None:
+                    kept += new
+        ctx.save_for_backward(*gradients)
+        return total
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The gradients that were kept, times what is asked."""
+        return None, None, *(kept * grad_outputs[0] for kept in ctx.saved_tensors)
+
+
+def _slices(length: int, step: int) -> Iterator[slice]:
+    return (slice(start, min(start + step, length)) for start in range(0, length, step))

@@ -1,0 +1,37 @@
+"""Classes as one-hot codes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = ["OneHot"]
+
+
+class OneHot(nn.Module):
+    """Indices `(*)` to one-hot codes `(*, classes)`, -1 to zeros, in the dtype of the network behind it.
+
+    Arguments:
+        classes: Their number.
+
+    Example:
+        >>> OneHot(3)(torch.tensor([2, -1]))
+        tensor([[0., 0., 1.],
+                [0., 0., 0.]])
+    """
+
+    like: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+        self.register_buffer("like", torch.zeros(()), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(*)` int64 to `(*, classes)`."""
+        return F.one_hot(x + 1, self.classes + 1)[..., 1:].to(self.like.dtype)
+
+    def extra_repr(self) -> str:
+        """What tells it from others."""
+        return str(self.classes)
