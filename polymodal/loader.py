@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
@@ -18,7 +18,7 @@ WORKERS, DEPTH = 2, 4
 
 
 def ahead(
-    make: Callable[[Tensor], Batch], parts: Sequence[Tensor], device: torch.device | str | None = None
+    make: Callable[[Tensor], Batch], parts: Iterable[Tensor], device: torch.device | str | None = None
 ) -> Iterator[Batch]:
     """Makes a batch of each part, in order; where there is a device, in threads, some batches ahead of it.
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from polymodal import parallel
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
-from polymodal.inference import codes
+from polymodal.inference import answered, distinct
 from polymodal.models.base import Model, answering
 from polymodal.names import lookup, unknown
 from polymodal.progress import shown
@@ -28,12 +30,19 @@ TASKS = ("reconstruction", "many-to-one", "one-to-one")
 
 
 class Question(NamedTuple):
-    """One target, what it is made from, and its scores."""
+    """One target, and what it is made from."""
 
     task: str
     target: str
     given: str
     position: int  # of the conditioning in the stack
+    stream: int  # among the questions about the target
+
+
+class Target(NamedTuple):
+    """Where all questions about one modality are scored, a stream of each metric per question."""
+
+    positions: list[int]
     metrics: dict[str, Metric]
 
 
@@ -44,7 +53,10 @@ def evaluate(
 
     Reconstruction: each modality from all. Many-to-one: each from all the others. One-to-one: each from each
     single other one; its score is the mean of these. Rows that lack the target, or all that is given, are left
-    out. Each modality is encoded once per row, for all tasks together.
+    out. Each modality is encoded once per row, for all tasks together, and codes of the same content are decoded
+    once: from one label there are as many answers as classes. Codes are decoded in pieces of a few megabytes.
+
+    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
 
     Arguments:
         model: To score.
@@ -77,14 +89,20 @@ def evaluate(
             raise unknown(task, TASKS, "task")
     model.schema.require(table.schema, "the table")
     given, questions = _questions(model.schema, tasks)
+    targets = _targets(model.schema, questions)
     given = given.to(model.weight.device)
-    batches = table.batches(batch_size, device=given.device)
-    if progress:
-        batches = shown(batches, "evaluating", steps(len(table), batch_size))
-    with answering(model):
+    turn, turns = parallel.rank(), parallel.world()
+    place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
+    batches = table.batches(batch_size, device=given.device, **place)
+    if progress and turn == 0:
+        batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
+    with answering(model), parallel.noticing(lambda: "start all of them again"):
         for batch in batches:
-            _score(model, batch, given, questions)
-    return _frame(model.schema, questions)
+            _score(model, batch, given, targets)
+        for target in targets.values():
+            for metric in target.metrics.values():
+                metric.merge()
+    return _frame(model.schema, questions, targets)
 
 
 def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]]:
@@ -99,35 +117,40 @@ def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]
         asked += [("one-to-one", target, source, 1 + len(schema) + e) for e, source in enumerate(schema) if e != m]
     asked = [question for task in TASKS for question in asked if question[0] == task and task in tasks]
     used = sorted({index for *_, index in asked})
-    questions = [
-        Question(task, target, name, used.index(index), _metrics(schema, target)) for task, target, name, index in asked
-    ]
+    count = Counter()
+    questions = []
+    for task, target, name, index in asked:
+        questions.append(Question(task, target, name, used.index(index), count[target]))
+        count[target] += 1
     return given[used], questions
 
 
-def _metrics(schema: Schema, target: str) -> dict[str, Metric]:
+def _targets(schema: Schema, questions: list[Question]) -> dict[str, Target]:
+    targets = {}
+    for target in schema:
+        if positions := [question.position for question in questions if question.target == target]:
+            targets[target] = Target(positions, _metrics(schema, target, len(positions)))
+    return targets
+
+
+def _metrics(schema: Schema, target: str, streams: int) -> dict[str, Metric]:
     metric = schema[target].metric
     lookup(METRICS, metric, f"metric of {target!r}")
-    return {name: METRICS[name]() for name in [metric, *COMPANIONS.get(metric, [])]}
+    return {name: METRICS[name](streams) for name in [metric, *COMPANIONS.get(metric, [])]}
 
 
-def _score(model: Model, batch: Batch, given: Tensor, questions: list[Question]) -> None:
-    z, enough = codes(model, batch, given)
+def _score(model: Model, batch: Batch, given: Tensor, targets: dict[str, Target]) -> None:
+    z, which = distinct(model, batch, given)
     truth = model.schema.hide(batch, model.weight.dtype)
-    for column, target in enumerate(model.schema):
-        about = [question for question in questions if question.target == target]
-        if not about:
-            continue
-        indices = [question.position for question in about]
-        counted = enough[indices] & batch.observed[:, column]  # (Q, B)
-        parameters = model.emit(z[indices], [target])[target]
-        for question, outputs, rows in zip(about, parameters, counted, strict=True):
-            distribution = model.schema[target].distribution(outputs[rows])
-            for metric in question.metrics.values():
-                metric.update(distribution, truth[target][rows])
+    for name, target in targets.items():
+        has = batch.observed[:, model.schema.index(name)]
+        asked = torch.where(has, which[target.positions], -1)  # (Q, B)
+        for distribution, answers in answered(model, name, z, asked):
+            for metric in target.metrics.values():
+                metric.update(distribution, truth[name], answers)
 
 
-def _frame(schema: Schema, questions: list[Question]) -> pd.DataFrame:
+def _frame(schema: Schema, questions: list[Question], targets: dict[str, Target]) -> pd.DataFrame:
     import pandas as pd
 
     frame = pd.DataFrame(
@@ -138,12 +161,12 @@ def _frame(schema: Schema, questions: list[Question]) -> pd.DataFrame:
                 "given": question.given,
                 "metric": name,
                 "better": metric.better,
-                "value": metric.compute(),
-                "rows": metric.rows,
+                "value": metric.compute(question.stream),
+                "rows": int(metric.rows[question.stream]),
                 "note": metric.note,
             }
             for question in questions
-            for name, metric in question.metrics.items()
+            for name, metric in targets[question.target].metrics.items()
         ]
     )
     return frame if not schema.groups else _grouped(frame, schema)

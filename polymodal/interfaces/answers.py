@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import torch
 
-from polymodal.inference import embed as codes
-from polymodal.interfaces import gallery
-from polymodal.interfaces.runs import open_model, open_table, refuse_unwritable
+from polymodal import inference
+from polymodal.interfaces import gallery, parquet
+from polymodal.interfaces.runs import open_model, open_table
 from polymodal.progress import shown
-from polymodal.table import steps
-from polymodal.training.streams import seeded
+from polymodal.streams import seeded
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from torch import Tensor
 
     from polymodal.batch import Batch
     from polymodal.models import Model
     from polymodal.schema import Schema
-    from polymodal.table import Table
 
-__all__ = ["embed", "numbered", "sample", "selected", "translate"]
+__all__ = ["embed", "numbered", "sample", "selected", "stream", "translate"]
 
-PARQUET = b"PAR1"
-"""How its files begin."""
 PASS = 256
 """Rows that are translated at once."""
 
@@ -79,6 +72,54 @@ def translate(
     answers = gallery.Answers(table.schema, chosen, made, batch, seen)
     asked = {"run": str(folder), "split": split, "given": starts, "to": ends, "rows": chosen}
     return gallery.write(out, answers, {"command": "translate", **asked, "samples": samples, "seed": seed}), answers
+
+
+def stream(
+    folder: Path,
+    *,
+    out: Path,
+    given: Sequence[str] = (),
+    to: Sequence[str] = (),
+    rows: str | None = None,
+    split: str = "test",
+    device: str = "auto",
+    batch_size: int = PASS,
+) -> tuple[int, int]:
+    """As `translate`, into one Parquet file, as the answers come: `row`, and a column per modality.
+
+    Arguments:
+        folder: Of the run.
+        out: The file; an existing one is replaced if it is Parquet.
+        given: Names of what to start from; by default all that each row has.
+        to: Names of what to make; by default every modality.
+        rows: Numbers and ranges, such as "0:8" or "3,5,9"; by default all.
+        split: Of the run's data set.
+        device: As in `fit`.
+        batch_size: Rows per pass.
+
+    Returns:
+        How many rows were written, and how many were left out, for they have nothing of what is given.
+
+    Raises:
+        OSError: The file cannot be written there.
+        ValueError: A name or a row does not exist, or the file is a folder or something else than Parquet.
+    """
+    import pyarrow as pa
+
+    parquet.check(out, "translations.parquet")
+    model, table = open_model(folder, device), open_table(folder, split)
+    schema, starts, ends = table.schema, selected(given, table.schema), selected(to, table.schema)
+    chosen = None if rows is None else numbered(rows, len(table))
+    count = len(table) if chosen is None else len(chosen)
+    kinds = parquet.columns(schema, ends, {"row": pa.int64()})
+    parts = inference.translate(model, table, starts, ends, batch_size, rows=chosen)
+    written = 0
+    with parquet.writing(out, kinds) as write:
+        for numbers, values in shown(parts, "translating", -(-count // batch_size)):
+            made = {name: parquet.cells(schema[name], value) for name, value in values.items()}
+            write({"row": numbers.numpy(), **made})
+            written += len(numbers)
+    return written, count - written
 
 
 def sample(
@@ -135,25 +176,22 @@ def embed(
         OSError: The file cannot be written there.
         ValueError: A name does not exist, or the file is a folder or something else than Parquet.
     """
-    import pyarrow.parquet as pq
+    import pyarrow as pa
 
-    _check_out(out)
+    parquet.check(out, "codes.parquet")
     model, table = open_model(folder, device), open_table(folder, split)
-    names = selected(given, table.schema)
-    labels = [name for name, modality in table.schema.items() if modality.levels is not None and not modality.shape]
-    columns = _columns(model.code_dim, table.schema, labels)
-    fresh = out.with_name(f".{out.name}-{uuid4().hex[:8]}")
+    schema, names = table.schema, selected(given, table.schema)
+    labels = [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
+    axes = [f"z{axis}" for axis in range(model.code_dim)]
+    kinds = parquet.columns(schema, labels, {"row": pa.int64(), **dict.fromkeys(axes, pa.float32())})
+    parts = inference.embed(model, table, names, batch_size)
     written = 0
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with pq.ParquetWriter(fresh, columns) as writer:
-            parts = codes(model, table, names, batch_size)
-            for rows, z in shown(parts, "embedding", steps(len(table), batch_size)):
-                writer.write_table(_arrow(columns, table, labels, rows, z))
-                written += len(rows)
-        fresh.replace(out)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with parquet.writing(out, kinds) as write:
+        for rows, z in shown(parts, "embedding", -(-len(table) // batch_size)):
+            batch = table[rows]
+            known = {name: _known(schema, name, batch) for name in labels}
+            write({"row": rows.numpy(), **dict(zip(axes, z.float().numpy().T, strict=True)), **known})
+            written += len(rows)
     return written, len(table) - written
 
 
@@ -213,44 +251,7 @@ def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tenso
         )
 
 
-def _check_out(out: Path) -> None:
-    """Refuses what may not be replaced by a Parquet file, or not be written."""
-    if out.is_dir():
-        inside = shlex.quote(str(out / "codes.parquet"))
-        raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")
-    if out.exists() and not (out.is_file() and _begins(out, PARQUET)):
-        raise ValueError(
-            f"{out} must be a Parquet file, for it is replaced, and is something else; choose another --out"
-        )
-    refuse_unwritable(out.parent, "--out")
-
-
-def _begins(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start
-
-
-def _columns(code_dim: int, schema: Schema, labels: list[str]) -> pa.Schema:
-    import pyarrow as pa
-
-    numbers = [("row", pa.int64()), *((f"z{axis}", pa.float32()) for axis in range(code_dim))]
-    if twice := sorted({name for name, _ in numbers} & {*labels}):
-        raise ValueError(f"a label must not be called like a column of the file; {twice[0]!r} is; rename the modality")
-    kinds = {name: pa.int64() if isinstance(_label(schema, name, 0), int) else pa.string() for name in labels}
-    return pa.schema([*numbers, *kinds.items()])
-
-
-def _arrow(columns: pa.Schema, table: Table, labels: list[str], rows: Tensor, z: Tensor) -> pa.Table:
-    import pyarrow as pa
-
-    batch = table[rows]
-    values: list[Any] = [rows.numpy(), *z.float().cpu().numpy().T]
-    for name in labels:
-        has = batch.observed[:, table.schema.index(name)].tolist()
-        classes = batch.values[name].tolist() if name in batch.values else has
-        values.append([_label(table.schema, name, c) if here else None for c, here in zip(classes, has, strict=True)])
-    return pa.table(values, schema=columns)
-
-
-def _label(schema: Schema, name: str, number: int) -> Any:
-    return schema[name].write(torch.tensor(number))
+def _known(schema: Schema, name: str, batch: Batch) -> list[str | int | None]:
+    """A label of rows as a file holds it; None where a row has none."""
+    has = batch.observed[:, schema.index(name)]
+    return parquet.cells(schema[name], batch.values.get(name, has), has.tolist())

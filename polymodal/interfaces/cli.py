@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from polymodal.interfaces import processes
+
 if TYPE_CHECKING:
     from polymodal.interfaces.gallery import Answers
 
@@ -35,7 +37,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            print("polymodal: stopped", file=sys.stderr)
+            _say("polymodal: stopped")
             raise typer.Exit(_code(stop)) from None
 
 
@@ -65,15 +67,16 @@ def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        with _terminable():
+        with _terminable(), processes.main_prints():
             sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort) as stop:
-        print("polymodal: stopped", file=sys.stderr)
+        _say("polymodal: stopped")
         sys.exit(_code(stop))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        print(f"polymodal: {_said(error)}", file=sys.stderr)
+        if processes.told_first(said := f"polymodal: {_said(error)}"):
+            print(said, file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
 
 
@@ -105,8 +108,20 @@ def _said(error: Exception) -> str:
     if isinstance(error, UsageError):
         message = error.format_message().rstrip(".")  # pyright: ignore[reportAttributeAccessIssue]
         return " ".join(f"{message[:1].lower()}{message[1:]}; --help shows what there is".split())
-    known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError)
+    known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError) or _gone(error)
     return " ".join((str(error) if known else f"{type(error).__name__}: {error}; --debug shows where").split())
+
+
+def _gone(error: Exception) -> bool:
+    """Whether another process has ended. Only one that knows of others has imported what says so."""
+    parallel = sys.modules.get("polymodal.parallel")
+    return parallel is not None and isinstance(error, parallel.GoneError)
+
+
+def _say(line: str) -> None:
+    """Prints a line on stderr, in the main process."""
+    if processes.number() == 0:
+        print(line, file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -124,6 +139,7 @@ def options(
     if context.invoked_subcommand is None:
         context.get_help()  # which prints it
         raise typer.Exit(2)
+    processes.refuse(context.invoked_subcommand)
 
 
 @app.command(epilog="Example: polymodal demo --folder runs/demo --epochs 80")
@@ -222,33 +238,40 @@ def evaluate(
     print(f"Scores: {path}")
 
 
-@app.command(epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9")
+@app.command(
+    epilog="Examples: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9; "
+    "polymodal translate runs/demo --given m0 --to label --out labels.parquet"
+)
 def translate(
     folder: Run,
     given: Given = None,
     to: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="What to make, likewise.")] = None,
-    rows: Annotated[str, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9.")] = "0:8",
+    rows: Annotated[
+        str | None, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9; by default 0:8, into a file all.")
+    ] = None,
     split: Split = "test",
     samples: Annotated[int | None, typer.Option(min=1, help="Draws per row; by default one answer.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/translations.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder to write, by default FOLDER/translations; or a file, FILE.parquet.")
+    ] = None,
     device: Device = "auto",
+    batch_size: BatchSize = 256,
 ) -> None:
-    """Make modalities of a split's rows from others: pictures, a table, and a grid to look at."""
+    """Make modalities of a split's rows from others: pictures, a table, and a grid to look at; or one Parquet file.
+
+    A Parquet file is written as the answers come, so a split of any size will do. Rows that have nothing of what is
+    given are left out of it.
+    """
     from polymodal.interfaces import answers
 
-    made = answers.translate(
-        folder,
-        given=given or (),
-        to=to or (),
-        rows=rows,
-        split=split,
-        samples=samples,
-        seed=seed,
-        out=out,
-        device=device,
-    )
-    _present(*made)
+    asked = {"given": given or (), "to": to or (), "split": split, "device": device}
+    if out is None or out.suffix != ".parquet":
+        _present(*answers.translate(folder, rows=rows or "0:8", samples=samples, seed=seed, out=out, **asked))
+        return
+    if samples is not None:
+        raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
+    _wrote("Answers for", answers.stream(folder, rows=rows, out=out, batch_size=batch_size, **asked), out)
 
 
 @app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
@@ -263,11 +286,8 @@ def embed(
     """Write the codes of a split's rows as Parquet: row, z0, z1, ..., and the labels."""
     from polymodal.interfaces import answers
 
-    written, left_out = answers.embed(
-        folder, out=out, given=given or (), split=split, device=device, batch_size=batch_size
-    )
-    without = f"; {left_out:,} left out, for they have nothing of what is given" if left_out else ""
-    print(f"Codes of {written:,} rows: {out}{without}")
+    counts = answers.embed(folder, out=out, given=given or (), split=split, device=device, batch_size=batch_size)
+    _wrote("Codes of", counts, out)
 
 
 @app.command(epilog="Example: polymodal sample runs/demo --number 16 --seed 1")
@@ -303,8 +323,15 @@ def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[No
         where = getattr(stop, "where", "stopped" if always else None)
         if folder is None or where is None or not Path(folder, SETTINGS).exists():
             raise
-        print(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}", file=sys.stderr)
+        _say(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}")
         raise typer.Exit(_code(stop)) from None
+
+
+def _wrote(what: str, counts: tuple[int, int], out: Path) -> None:
+    """Prints how many rows a file has, and how many were left out of it."""
+    written, left_out = counts
+    without = f"; {left_out:,} left out, for they have nothing of what is given" if left_out else ""
+    print(f"{what} {written:,} rows: {out}{without}")
 
 
 def _present(folder: Path, made: Answers) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
+from polymodal import parallel
+from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.names import brief
+from polymodal.streams import number, restore_streams, seeded, streams
 from polymodal.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms
@@ -20,7 +24,6 @@ from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
 from polymodal.training.step import Step, planned
 from polymodal.training.stopping import Stop, Stopped
-from polymodal.training.streams import restore_streams, seeded, streams
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -65,6 +68,7 @@ class Run:
         self.warmup, self.patience = settings["warmup"], settings["patience"]
         self.accumulate, self.save_every = settings["accumulate"], settings["save_every"]
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
+        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
         self.means = self._means("train")
@@ -115,7 +119,8 @@ class Run:
         Raises:
             FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
         """
-        self.means.check()
+        with parallel.together():
+            self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.own.state_dict(),
@@ -132,7 +137,7 @@ class Run:
             "step": self.step,
             "update": self.update,
             "seconds": self.seconds,
-            "terms": list(self.means.sums),
+            "terms": list(self.means.names),
             "rows": self.means.rows,
             "history": self.history,
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -146,8 +151,9 @@ class Run:
         """
         self.records.begin()
         state, self.records.state = self.records.state, None
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("polymodal", None if state else self.settings)
+        with parallel.together():
+            if self.accelerator.log_with:
+                self.accelerator.init_trackers("polymodal", None if state else self.settings)
         if state is None:
             return
         start = self.best.weights
@@ -177,6 +183,19 @@ class Run:
         where = f"training stopped {'at its end' if self.over else where}, and its state is written"
         raise Stopped(where, self.records.folder, stop.asked or 0)
 
+    def stopping(self, stop: Stop, means: Means | None = None) -> bool:
+        """Whether to stop, as any process was asked to; to be asked in all of them.
+
+        Raises:
+            FloatingPointError: The loss of one of them is not finite.
+        """
+        signal, trouble = parallel.agreed(stop.asked or 0, bool(means and means.trouble))
+        if means and trouble:
+            with parallel.together():
+                means.check()
+        stop.asked = signal or stop.asked
+        return bool(signal)
+
     def release(self) -> None:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
@@ -200,22 +219,24 @@ class Run:
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
         rows = 0  # of the update under way
         batches = self.rows.batches(
-            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device
+            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device, **self.place
         )
         for batch in batches:
-            rows += len(batch)
+            rows += batch.total
             due = (self.step + 1) % self.accumulate == 0
             if due:
                 self.schedule.before(self.update)
-            terms = self.one_step(batch, anneal, rows if due else 0)
-            self.means.add(terms, len(batch))
+            with self._at_work(batch, self.epoch, self.step):
+                terms = self.one_step(batch, anneal, rows if due else 0)
+            self.means.add(terms, batch.total, batch.counted)
             self.step += 1
             shown.step()
             if due:
                 self.update += 1
                 rows = 0
                 self.seconds = time.perf_counter() - began
-                if stop.asked:
+                parallel.align_streams(self.device)
+                if self.stopping(stop, self.means):
                     return
                 if self.save_every and self.update % self.save_every == 0:
                     self.records.save(*self.state())
@@ -223,15 +244,29 @@ class Run:
             self.schedule.before(self.update)
             self.one_step.update(rows)
             self.update += 1
+        self.means.look()
+        self.stopping(stop, self.means)
+
+    def _at_work(self, batch: Batch, epoch: int, step: int) -> AbstractContextManager[None]:
+        """Within, a model works on a batch, of which other processes may have the rest."""
+        if batch.whole is None:
+            return nullcontext()
+        start, noise = batch.whole.start, number(self.seed, epoch, step, parallel.rank())
+        return parallel.working(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
         means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
-            for batch in self.held_out.batches(self.batch_size, device=self.device):
-                if stop.asked:
+            batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
+            for step, batch in enumerate(batches):
+                if self.stopping(stop, means):
                     return None
-                means.add(Terms.of(self.judged(batch, plan=planned(self.judged, batch))), len(batch))
+                with self._at_work(batch, 0, step):
+                    terms = Terms.of(self.judged(batch, plan=planned(self.judged, batch)))
+                means.add(terms, batch.total, batch.counted)
+        means.look()
+        self.stopping(stop, means)
         return means.compute()
 
     def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from polymodal import parallel
 from polymodal.names import brief, unknown
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ __all__ = [
     "check_device",
     "check_ranges",
     "check_rows",
+    "check_shared",
+    "join",
     "make_accelerator",
     "placed",
     "trainable",
@@ -90,6 +94,21 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
         schema.require(rows.schema, name)
 
 
+def check_shared(name: str, rows: Any) -> None:
+    """Refuses rows that cannot be shared by several processes.
+
+    Raises:
+        TypeError: They are of a class of one's own, whose `batches` does not take a share.
+    """
+    taken = signature(rows.batches).parameters
+    if "share" not in taken and not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
+        raise TypeError(
+            f"{name}.batches must take share=(process, processes) and stride, as polymodal.Table.batches does, where "
+            f"{parallel.world()} processes train together; {type(rows).__name__}.batches does not; add them, or train "
+            "in one process"
+        )
+
+
 def trainable(model: Model, rows: Table) -> Table:
     """Those of the rows that a model can be trained on, all of them unless it was told to leave some out.
 
@@ -115,18 +134,48 @@ def placed(rows: Table, device: torch.device) -> Table:
 def make_accelerator(
     device: str, precision: str | None, trackers: Sequence[str] = (), folder: Path | None = None
 ) -> Accelerator:
-    """Accelerate's view of the machine; earlier choices of the process do not stay."""
+    """Accelerate's view of the machine; earlier choices of the process do not stay.
+
+    A process that a launcher started joins the others.
+
+    Raises:
+        ValueError: There are others, and no launcher has said which one this is.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, ProjectConfiguration
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=_on_cpu(device),
         mixed_precision="no" if precision in (None, "tf32") else precision,
         log_with=list(trackers) or None,
         project_config=None if folder is None else ProjectConfiguration(str(folder), logging_dir=str(folder / "logs")),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=parallel.PATIENCE),
+        ],
     )
+    if accelerator.num_processes != parallel.world():
+        raise ValueError(
+            f"the {parallel.world()} processes must be started by torchrun or accelerate launch, which tell each its "
+            "number (RANK, LOCAL_RANK, WORLD_SIZE); this one was not told"
+        )
+    parallel.join()
+    return accelerator
+
+
+def join(device: str) -> None:
+    """Lets processes that a launcher has started know of each other, as `fit` does.
+
+    Arguments:
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        ValueError: The device is not at hand.
+    """
+    check_device(device)
+    make_accelerator(device, None)
 
 
 @contextmanager

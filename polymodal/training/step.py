@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from polymodal import parallel
 from polymodal.batch import Batch
 from polymodal.loader import sent
 from polymodal.models.base import Model, Plan
@@ -92,8 +93,10 @@ class Step:
 
     def _run(self, inputs: Inputs, rows: int) -> Terms:
         loss = self.model(inputs.batch, progress=inputs.progress, plan=inputs.plan)
-        share = 1.0 if self.accumulate == 1 else len(inputs.batch) / self.batch_size
-        self.accelerator.backward(loss.total * share)
+        batch = inputs.batch
+        share = 1.0 if self.accumulate == 1 else batch.total / self.batch_size
+        weight = parallel.world() * batch.counted / batch.total  # for the mean over processes is taken
+        self.accelerator.backward(loss.total * (share * weight))
         if rows:
             with self._rated(inputs.rate):
                 self.update(rows)
@@ -137,11 +140,18 @@ class Step:
 def planned(model: Model, batch: Batch) -> Plan:
     """A model's random choices for a batch, from the CPU's random stream whatever the device.
 
+    Several processes make the same for the whole batch, and each keeps what concerns its rows.
+
     Raises:
         ValueError: The model cannot be trained on a row.
     """
     model.require_trainable(batch.known)
-    return tuple(sent(tensor, batch.observed.device) for tensor in model.plan(batch.known))
+    if batch.whole is None:
+        plan = model.plan(batch.known)
+    else:
+        with parallel.here(len(batch)).draws():
+            plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
+    return tuple(sent(tensor, batch.observed.device) for tensor in plan)
 
 
 def _networks(model: Model) -> list[nn.Module]:

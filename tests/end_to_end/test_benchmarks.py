@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gpu, loader, machine
+from benchmarks import evaluation, gpu, loader, machine
+from benchmarks.shapes import SHAPES, Shape
 from benchmarks.step import main
+from polymodal.modalities import Image, Label, Text, Vector
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,3 +123,30 @@ def test_the_benchmark_of_a_gpu_runs_on_a_cpu_too(tmp_path, capsys, monkeypatch)
 def test_what_a_device_cannot_do_is_one_line(arguments, said, capsys):
     assert gpu.main(["--device", "cpu", *arguments]) == 2
     assert capsys.readouterr().err.startswith(f"benchmarks: {said}")
+
+
+def test_an_evaluation_is_timed_beside_a_plain_one_and_scores_the_same(tmp_path, capsys, monkeypatch):
+    for rate in ("product_rate", "copy_rate"):
+        monkeypatch.setattr(machine, rate, lambda: 1e9)
+    words = ("one", "two", "three", "four")
+    text = Text(6, words, width=8, layers=1, heads=2, feedforward=8, hidden=(8,))
+    tiny = {"image": Image(3, 13, 12, widths=(4,)), "text": text, "kind": Label(2), "size": Vector(2, hidden=(4,))}
+    monkeypatch.setitem(SHAPES, "tiny", Shape(tiny, 8, 6, 0.4, 1e-3))
+    out = tmp_path / "evaluation.json"
+    arguments = ["--shapes", "tiny", "--rows", "9", "--budget", "0.1", "--threads", "1", "--out", str(out)]
+    assert evaluation.main(arguments) == 0
+    done = capsys.readouterr()
+    assert done.err.startswith("1/1 tiny: ours is ")
+    assert done.out.splitlines()[-1] == f"Numbers: {out}"
+    (case,) = json.loads(out.read_text())["cases"]
+    assert [case[key] for key in ("shape", "modalities", "rows", "asked", "pairs", "at_least", "at_most")] == [
+        "tiny", 4, 9, 180, 1, 30.0, 1.5,
+    ]  # fmt: skip
+    # From the kind there are two answers in place of nine, for each of the three other modalities.
+    assert case["codes"] == 180 - 3 * 7
+    assert 0 <= case["difference"] < 1e-5
+    for side in ("ours", "reference", "passes", "prediction", "networks", "ratio", "prediction_ratio"):
+        assert 0 < case[side]["lower"] <= case[side]["median"] <= case[side]["upper"]
+    assert case["ratio"]["all"] == [case["reference"]["median"] / case["ours"]["median"]]
+    assert evaluation.main(["--rows", "7"]) == 2
+    assert capsys.readouterr().err == "benchmarks: rows must be at least 8; got 7\n"

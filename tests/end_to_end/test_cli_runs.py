@@ -265,6 +265,18 @@ def test_embed_writes_the_codes_of_every_row(folder, root, model, test_rows):
     torch.testing.assert_close(z, model.embed(test_rows, ["m0"]), rtol=1e-5, atol=1e-5)
 
 
+def test_translate_writes_parquet_as_the_answers_come(root, model, test_rows):
+    arguments = ["--given", "m0", "--to", "m3,label", "--out", "made.parquet", "--batch-size", "7"]
+    done = process("translate", "runs/small", *arguments, cwd=root)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Answers for 50 rows: made.parquet\n"
+    assert done.stderr.splitlines()[-1] == "translating: 100 %"
+    frame = pd.read_parquet(root / "made.parquet")
+    assert frame.columns.tolist() == ["row", "m3", "label"]
+    assert frame["label"].tolist() == model.translate(test_rows[:], ["m0"], ["label"])["label"].tolist()
+    assert all(picture.startswith(b"\x89PNG") for picture in frame["m3"])
+
+
 def test_samples_are_those_of_their_seed(folder, root, command):
     assert process("sample", "runs/small", "--number", "3", "--seed", "1", cwd=root).returncode == 0
     first = {path: path.read_bytes() for path in (folder / "samples").rglob("*.png")}
@@ -313,6 +325,8 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["translate", "{run}", "--rows", "50"], "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'"),
         (["translate", "{run}", "--rows", "a:b"], "rows must be among 0..49"),
         (["translate", "{run}", "--samples", "2"], "this model's encoder is deterministic"),
+        (["translate", "{run}", "--samples", "2", "--out", "x.parquet"], "a Parquet file holds one answer per row"),
+        (["translate", "{run}", "--out", "{run}/x.parquet", "--to", "m7"], "unknown modality 'm7'"),
         (["translate", "{run}", "--out", "."], "must be a folder of its own, for it is replaced"),
         (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),
         (["embed", "{run}", "--out", "x.parquet", "--given", "m7"], "unknown modality 'm7'"),

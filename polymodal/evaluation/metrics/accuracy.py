@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Metric
+from polymodal.evaluation.metrics.base import Compared, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,14 +29,11 @@ class Accuracy(Metric):
 
     better = "higher"
 
-    def __init__(self) -> None:
-        self.right, self.rows = 0, 0
+    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+        """Whether they are the same, see `Metric`."""
+        mode = distribution.mode
+        return lambda answer, row: (mode[answer] == target[row])[:, None]
 
-    def update(self, distribution: Distribution, target: Tensor) -> None:
-        """Takes N rows, see `Metric`."""
-        self.right += int((distribution.mode == target).sum())
-        self.rows += len(target)
-
-    def compute(self) -> float:
+    def score(self, sums: list[float], rows: int) -> float:
         """In [0, 100]."""
-        return 100 * self.right / self.rows if self.rows else float("nan")
+        return 100 * sums[0] / rows

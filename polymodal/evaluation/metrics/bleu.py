@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from math import exp, log
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Metric
+import torch
+from torch import Tensor
+
+from polymodal.evaluation.metrics.base import Compared, Metric
 from polymodal.modalities.text import END, PADDING
 
 if TYPE_CHECKING:
-    from torch import Tensor
     from torch.distributions import Distribution
 
 __all__ = ["BLEU3"]
+
+ORDER = 3
 
 
 class BLEU3(Metric):
@@ -31,23 +36,55 @@ class BLEU3(Metric):
     """
 
     better = "higher"
+    width = 2 * ORDER + 2
 
-    def __init__(self) -> None:
-        from torchmetrics.text import BLEUScore
+    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+        """For n = 1, 2, 3 how many n-grams of the answer match, and how many it has; both lengths; see `Metric`."""
+        made, made_length = _words(distribution.mode)
+        true, true_length = _words(target)
 
-        self.score = BLEUScore(n_gram=3, smooth=False)
-        self.rows = 0
+        def compared(answer: Tensor, row: Tensor) -> Tensor:
+            lengths = made_length[answer], true_length[row]
+            matched, counts = _matched(made[answer], true[row], *lengths)
+            return torch.cat([matched, counts, torch.stack(lengths, dim=1)], dim=1)
 
-    def update(self, distribution: Distribution, target: Tensor) -> None:
-        """Takes N texts, see `Metric`."""
-        if len(target):
-            self.score.update(_words(distribution.mode), [[reference] for reference in _words(target)])
-        self.rows += len(target)
+        return compared
 
-    def compute(self) -> float:
+    def score(self, sums: list[float], rows: int) -> float:
         """In [0, 100]."""
-        return 100 * float(self.score.compute()) if self.rows else float("nan")
+        matched, counts, (made, true) = sums[:ORDER], sums[ORDER:-2], sums[-2:]
+        if min(matched) == 0:
+            return 0.0
+        precision = exp(sum(log(hits / count) for hits, count in zip(matched, counts, strict=True)) / ORDER)
+        return 100 * precision * exp(min(0.0, 1 - true / made))
 
 
-def _words(tokens: Tensor) -> list[str]:
-    return [" ".join(str(token) for token in row if token not in (END, PADDING)) for row in tokens.tolist()]
+def _words(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """Texts `(N, L)` with their words in front, -1 behind them, and how many words there are, `(N,)`."""
+    kept = (tokens != END) & (tokens != PADDING)
+    front = (~kept).int().argsort(dim=1, stable=True)
+    return torch.where(kept, tokens, -1).gather(1, front), kept.sum(1)
+
+
+def _matched(made: Tensor, true: Tensor, made_length: Tensor, true_length: Tensor) -> tuple[Tensor, Tensor]:
+    """For n = 1, 2, 3 how many n-grams of P texts `(P, L)` are in their references, and how many they have, `(P, 3)`.
+
+    The k-th n-gram of a kind matches where the reference has at least k of it.
+    """
+    places = torch.arange(made.shape[1], device=made.device)
+    same_own, same = made[:, :, None] == made[:, None], made[:, :, None] == true[:, None]  # words, (P, L, L)
+    own, theirs = same_own, same  # n-grams, from their first words on
+    matched, counts = [], []
+    for n in range(1, ORDER + 1):
+        here = places < (made_length - n + 1)[:, None]  # (P, L)
+        there = places < (true_length - n + 1)[:, None]
+        times = (own & (places <= places[:, None])).sum(2)  # that of the same kind up to here
+        matched.append((here & (times <= (theirs & there[:, None]).sum(2))).sum(1))
+        counts.append(here.sum(1))
+        own, theirs = _preceded(same_own, own), _preceded(same, theirs)
+    return torch.stack(matched, dim=1), torch.stack(counts, dim=1)
+
+
+def _preceded(words: Tensor, ngrams: Tensor) -> Tensor:
+    """Where words `(P, L, L)` are the same, and the n-grams that follow them too: that of (n + 1)-grams."""
+    return words & torch.nn.functional.pad(ngrams[:, 1:, 1:], (0, 1, 0, 1))

@@ -5,7 +5,9 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Metric
+import torch
+
+from polymodal.evaluation.metrics.base import Compared, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,16 +30,19 @@ class RMSE(Metric):
     """
 
     better = "lower"
+    width = 2
 
-    def __init__(self) -> None:
-        self.total, self.elements, self.rows = 0.0, 0, 0
+    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+        """The squared error and the number of elements, see `Metric`."""
+        mean, size = distribution.mean, target[0].numel()
 
-    def update(self, distribution: Distribution, target: Tensor) -> None:
-        """Takes N rows, see `Metric`."""
-        self.total += float((distribution.mean - target).double().square().sum())
-        self.elements += target.numel()
-        self.rows += len(target)
+        def compared(answer: Tensor, row: Tensor) -> Tensor:
+            errors = (mean[answer] - target[row]).double().flatten(1).square().sum(1)
+            return torch.stack([errors, torch.full_like(errors, size)], dim=1)
 
-    def compute(self) -> float:
+        return compared
+
+    def score(self, sums: list[float], rows: int) -> float:
         """At least 0."""
-        return sqrt(self.total / self.elements) if self.elements else float("nan")
+        total, elements = sums
+        return sqrt(total / elements)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.evaluation.metrics.base import Metric
+from polymodal import parallel
+from polymodal.evaluation.metrics.base import PIECE, Compared, Metric
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
 
-__all__ = ["SSIM", "PaperSSIM", "similarity"]
+__all__ = ["SSIM", "PaperSSIM"]
 
 
 class SSIM(Metric):
@@ -21,37 +21,63 @@ class SSIM(Metric):
 
     The mean is over the pixels whose window fits, the channels and the pictures, as in scikit-image (torchmetrics
     takes reflected borders in, and so scores otherwise). A picture smaller than the window is compared under
-    the largest odd window that fits, and `note` says so.
+    the largest odd window that fits, and `note` says so. It is worked out in the pictures' precision, float32 at
+    least: a picture's score in float32 is that in float64 to about 1e-6.
 
     Example:
         >>> ssim, picture = SSIM(), torch.rand(2, 3, 16, 16)
         >>> ssim.update(torch.distributions.Normal(picture, 1.0), picture)
-        >>> round(ssim.compute(), 6), ssim.note
+        >>> round(ssim.compute(), 5), ssim.note
         (1.0, '')
 
-    Source: Wang et al. (2004).
+    Source: Wang et al. (2004), Eq. 13.
     """
 
     better = "higher"
     size: ClassVar[int] = 11
     constants: ClassVar[tuple[float, float]] = (0.01**2, 0.03**2)
     sample: ClassVar[bool] = False
+    """Covariances over n - 1 in place of n, for a uniform window."""
 
-    def __init__(self) -> None:
-        self.total, self.rows, self.used = 0.0, 0, self.size
+    def __init__(self, streams: int = 1) -> None:
+        super().__init__(streams)
+        self.used = self.size
 
-    def update(self, distribution: Distribution, target: Tensor) -> None:
-        """Takes N pictures, see `Metric`."""
-        shortest = min(target.shape[-2:])
-        self.used = min(self.size, shortest - 1 + shortest % 2)
-        window = self.window(self.used).to(target.device)
-        scores = similarity(distribution.mean, target, window, self.constants, sample=self.sample)
-        self.total += float(scores.sum())
-        self.rows += len(target)
+    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+        """The similarity of pictures `(C, H, W)`, see `Metric`."""
+        height, width = target.shape[-2:]
+        self.used = min(self.size, min(height, width) - 1 + min(height, width) % 2)
+        weights, n = self.window(self.used), self.used**2
+        scale = n / max(n - 1, 1) if self.sample else 1.0
+        dtype = torch.promote_types(distribution.mean.dtype, torch.float32)
+        down, across = (banded(weights, side).to(target.device, dtype) for side in (height, width))
+        smooth, smooth_both = Smooth(down, across), Smooth(2 * scale * down, across)
+        x, y = (Moments.of(pictures.to(dtype), smooth, scale) for pictures in (distribution.mean, target))
+        c1, c2 = (torch.tensor(c, dtype=dtype, device=target.device) for c in self.constants)
+        luminance, contrast, mean, shift = x.square + c1, x.variance + c2, 2 * x.mean, c2 / (2 * scale)
+        centred_mean = 2 * scale * x.centred_mean
 
-    def compute(self) -> float:
+        def compared(answer: Tensor, row: Tensor) -> Tensor:
+            def both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+                return a.index_select(0, one), b.index_select(0, row)
+
+            one = answer[:1] if answer[0] == answer[-1] else answer  # they ascend, so all are the same
+            scores = smooth_both(torch.addcmul(shift, *both(x.centred, y.centred)))  # the mean passes the shift on
+            scores.addcmul_(*both(centred_mean, y.centred_mean), value=-1)
+            scores.mul_(torch.addcmul(c1, *both(mean, y.mean)))
+            scores.div_(torch.add(*both(luminance, y.square)).mul_(torch.add(*both(contrast, y.variance))))
+            return scores.flatten(1).mean(1, keepdim=True)
+
+        return compared
+
+    def merge(self) -> None:
+        """See `Metric`. Where a process has seen no picture, its window is the full one."""
+        super().merge()
+        self.used = -parallel.agreed(-self.used)[0]
+
+    def score(self, sums: list[float], rows: int) -> float:
         """At most 1."""
-        return self.total / self.rows if self.rows else float("nan")
+        return sums[0] / rows
 
     @property
     def note(self) -> str:
@@ -84,29 +110,51 @@ class PaperSSIM(SSIM):
         return torch.full((size,), 1 / size, dtype=torch.float64)
 
 
-def similarity(a: Tensor, b: Tensor, window: Tensor, constants: tuple[float, float], *, sample: bool = False) -> Tensor:
-    """The mean structural similarity of pictures.
+class Smooth(NamedTuple):
+    """The weighted mean in the window around each pixel for which it fits, as two products with matrices."""
 
-    Arguments:
-        a: `(N, C, H, W)`.
-        b: The same shape.
-        window: Weights of a window's side, `(size,)`, of sum 1; the window is their outer product.
-        constants: C1 and C2.
-        sample: Covariances over n - 1 in place of n, for a uniform window.
+    down: Tensor
+    """`(H', H)`."""
+    across: Tensor
+    """`(W', W)`."""
 
-    Returns:
-        `(N,)` float64, means over channels and over the pixels whose window fits.
+    def __call__(self, pictures: Tensor) -> Tensor:
+        """`(*, H, W)` to `(*, H', W')`."""
+        return self.down @ (pictures @ self.across.mT)
 
-    Source: Wang et al. (2004), Eq. 13.
+
+def banded(weights: Tensor, side: int) -> Tensor:
+    """The matrix that takes the weighted mean of each run of a side's pixels, `(side - size + 1, side)`.
+
+    Example:
+        >>> banded(torch.tensor([1.0, 2.0]), 3)
+        tensor([[1., 2., 0.],
+                [0., 1., 2.]])
     """
-    n = len(window) ** 2
-    x, y = a.double().flatten(0, 1)[:, None], b.double().flatten(0, 1)[:, None]
-    moments = torch.cat([x, y, x * x, y * y, x * y], dim=1)
-    kernel = window.expand(5, 1, -1)
-    moments = F.conv2d(F.conv2d(moments, kernel[..., None], groups=5), kernel[:, :, None], groups=5)
-    mx, my, xx, yy, xy = moments.unbind(1)
-    scale = n / max(n - 1, 1) if sample else 1.0
-    vx, vy, vxy = (scale * v for v in (xx - mx * mx, yy - my * my, xy - mx * my))
-    c1, c2 = constants
-    scores = (2 * mx * my + c1) * (2 * vxy + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return scores.mean((-2, -1)).unflatten(0, a.shape[:2]).mean(-1)
+    matrix = weights.new_zeros(side - len(weights) + 1, side)
+    for i, row in enumerate(matrix):
+        row[i : i + len(weights)] = weights
+    return matrix
+
+
+class Moments(NamedTuple):
+    """What the windows of N pictures hold, `(N, C, H', W')` each."""
+
+    centred: Tensor
+    """The pictures less their mean, `(N, C, H, W)`: the smaller the numbers, the more exact their covariances."""
+    centred_mean: Tensor
+    mean: Tensor
+    square: Tensor
+    """Of the mean."""
+    variance: Tensor
+
+    @classmethod
+    def of(cls, pictures: Tensor, smooth: Smooth, scale: float) -> Moments:
+        """Those of pictures `(N, C, H, W)`."""
+        step = max(1, PIECE // (pictures[0].numel() * pictures.element_size()))
+        middle = pictures.mean((-2, -1), keepdim=True)
+        centred = pictures - middle
+        centred_mean = torch.cat([smooth(part) for part in centred.split(step)])
+        squares = torch.cat([smooth(part.square()) for part in centred.split(step)])
+        mean = centred_mean + middle
+        return cls(centred, centred_mean, mean, mean.square(), squares.sub_(centred_mean.square()).mul_(scale))

@@ -1,0 +1,118 @@
+"""Parquet files that are written as rows come, so that they need not fit in memory."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import PIL.Image
+
+from polymodal.interfaces.runs import refuse_unwritable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from torch import Tensor
+
+    from polymodal.modalities import Modality
+    from polymodal.schema import Schema
+
+__all__ = ["cells", "check", "columns", "writing"]
+
+PARQUET = b"PAR1"
+"""How its files begin."""
+
+
+def check(out: Path, name: str) -> None:
+    """Refuses what may not be replaced by a Parquet file, or not be written.
+
+    Arguments:
+        out: The file to be.
+        name: To propose for it where it is a folder.
+
+    Raises:
+        OSError: The file cannot be written there.
+        ValueError: It is a folder, or something else than Parquet.
+    """
+    if out.is_dir():
+        inside = shlex.quote(str(out / name))
+        raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")
+    if out.exists() and not (out.is_file() and _begins(out, PARQUET)):
+        raise ValueError(
+            f"{out} must be a Parquet file, for it is replaced, and is something else; choose another --out"
+        )
+    refuse_unwritable(out.parent, "--out")
+
+
+@contextmanager
+def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """Writes a file under a temporary name, which it takes at the end; where there is an error it is gone.
+
+    Arguments:
+        out: The file; what was there is replaced.
+        kinds: Names and types of its columns.
+
+    Yields:
+        What writes some rows, as a row group: values by the columns' names.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    fresh = out.with_name(f".{out.name}-{uuid4().hex[:8]}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with pq.ParquetWriter(fresh, kinds) as writer:
+            yield lambda values: writer.write_table(pa.table(dict(values), schema=kinds))
+        fresh.replace(out)
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]) -> pa.Schema:
+    """Columns of a file's own, and then one of each modality.
+
+    Raises:
+        ValueError: A modality is called like one of the file's own.
+    """
+    import pyarrow as pa
+
+    if twice := sorted({*own} & {*names}):
+        raise ValueError(
+            f"a modality must not be called like a column of the file; {twice[0]!r} is; rename the modality"
+        )
+    return pa.schema([*own.items(), *((name, _kind(schema[name])) for name in names)])
+
+
+def cells(modality: Modality, values: Tensor, has: Sequence[bool] | None = None) -> list[Any]:
+    """Values `(N, *shape)` as a file holds them; None where a row has none.
+
+    They are those of `Schema.write`: numbers, lists of numbers where there are several, names of classes, texts;
+    pictures as the bytes of a PNG.
+    """
+    values = values.cpu()
+    return [_cell(modality, value) if has is None or has[place] else None for place, value in enumerate(values)]
+
+
+def _kind(modality: Modality) -> pa.DataType:
+    """The type of a modality's column, which is that of any of its values."""
+    import pyarrow as pa
+
+    return pa.array([_cell(modality, modality.blank.clamp(min=0))]).type
+
+
+def _cell(modality: Modality, value: Tensor) -> Any:
+    raw = modality.write(value)
+    if isinstance(raw, PIL.Image.Image):
+        raw.save(file := io.BytesIO(), "PNG")
+        return file.getvalue()
+    raw = raw.tolist() if hasattr(raw, "tolist") else raw
+    return raw[0] if isinstance(raw, list) and len(raw) == 1 and not isinstance(raw[0], list) else raw
+
+
+def _begins(path: Path, start: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(start)) == start
