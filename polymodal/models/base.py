@@ -343,7 +343,8 @@ class Model(nn.Module, ABC):
             rows = codes[names[0]].dim() - 2  # the axis of B without that of G
             parameters = self._decoded(names, codes).movedim(0, rows + 1).flatten(rows, rows + 1)  # (*, B G, ...)
             cost = self._cost(names, parameters, x).unflatten(-1, (len(observed), len(names)))  # (*, B, G)
-            has = observed[:, [self.schema.index(name) for name in names]]
+            # One by one: a GPU would be waited for until it has a list of columns.
+            has = torch.stack([observed[:, self.schema.index(name)] for name in names], dim=1)
             costs |= zip(names, (cost * has).unbind(-1), strict=True)
         return torch.stack([costs[name] for name in codes])
 
