@@ -5,10 +5,10 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench check format
+.PHONY: help demo test bench bench-compare check format
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "polymodal needs Python 3.11 or later; $(PYTHON) is older. Name another one: make PYTHON=python3.12"; exit 1; }
@@ -23,10 +23,11 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-bench: .venv/.installed  ## time training steps and the loader beside plain ones, about half an hour
-	$(BIN)/python -m benchmarks.step
-	$(BIN)/python -m benchmarks.models --budget 3
-	$(BIN)/python -m benchmarks.loader
+bench: .venv/.installed  ## time steps, loader, memory and start-up beside plain ones, in about 25 minutes
+	$(BIN)/python -m benchmarks
+
+bench-compare: .venv/.installed  ## time steps beside those of another commit: make bench-compare BASE=main
+	$(BIN)/python -m benchmarks.compare "$(BASE)"
 
 check: .venv/.installed  ## lint, format and types, without changing anything
 	$(BIN)/ruff check .

@@ -8,13 +8,12 @@ import sys
 from argparse import ArgumentDefaultsHelpFormatter, ArgumentParser, Namespace
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
 from benchmarks import machine, reference
@@ -30,10 +29,12 @@ if TYPE_CHECKING:
     from polymodal.models import Model
 
 __all__ = [
+    "Case",
     "Parser",
     "begin",
     "beside",
     "command",
+    "faster",
     "finish",
     "fused",
     "listed",
@@ -48,11 +49,29 @@ Shown = Callable[[float], object]
 """Told which share of a case is done, in [0, 1]."""
 
 
+class Case(NamedTuple):
+    """What is measured.
+
+    Arguments:
+        name: For the bar.
+        measure: What does it.
+        weight: How long it takes, in any unit that all cases share.
+        said: What a line says of what was measured; by default its `ratio` and `pairs`.
+    """
+
+    name: str
+    measure: Callable[[Shown], dict[str, Any]]
+    weight: float = 1.0
+    said: Callable[[dict[str, Any]], str] | None = None
+
+
 class Parser(ArgumentParser):
     """Knows the options of all benchmarks, and reports a mistake in one line, without the usage."""
 
-    def __init__(self, name: str, description: str, example: str, *, budget: float, per: str) -> None:
-        module = f"python -m benchmarks.{name}"
+    def __init__(
+        self, name: str, description: str, example: str, *, budget: float, per: str, shapes: bool = True
+    ) -> None:
+        module = "python -m benchmarks" + (f".{name}" if name != "bench" else "")
         super().__init__(
             prog=module,
             description=description,
@@ -60,8 +79,9 @@ class Parser(ArgumentParser):
             formatter_class=ArgumentDefaultsHelpFormatter,
         )
         add = self.add_argument
-        add("--shapes", default=",".join(SHAPES), help="data sets' shapes, separated by commas")
-        add("--budget", default=budget, type=float, help=f"seconds per {per}; at least 3 pairs of steps are taken")
+        if shapes:
+            add("--shapes", default=",".join(SHAPES), help="data sets' shapes, separated by commas")
+        add("--budget", default=budget, type=float, help=f"seconds per {per}; at least 3 rounds are taken")
         add("--threads", default=2, type=int, help="of PyTorch, on the CPU")
         out = Path(f"benchmarks/results/{name}.json")
         add("--out", default=out, type=Path, help="file of the numbers, as JSON")
@@ -81,7 +101,8 @@ def command(parser: Parser, run: Callable[[Namespace], object], arguments: Seque
     """
     try:
         chosen = parser.parse_args(arguments)
-        chosen.shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
+        if "shapes" in chosen:
+            chosen.shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
         run(chosen)
     except KeyboardInterrupt:
         print("benchmarks: stopped, nothing was written", file=sys.stderr)
@@ -106,31 +127,41 @@ def begin(name: str, chosen: Namespace) -> dict[str, Any]:
 
 
 def measured(
-    cases: Sequence[tuple[str, Callable[[Shown], dict[str, Any]]]], said: Callable[[dict[str, Any]], str] | None = None
+    cases: Sequence[Case | tuple[str, Callable[[Shown], dict[str, Any]]]],
+    said: Callable[[dict[str, Any]], str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
 
     Arguments:
-        cases: A name, and what measures it.
-        said: What the line says of what was measured; by default its `ratio` and `pairs`.
+        cases: In order.
+        said: What the line says where the case does not say it.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=len(cases))
-        for i, (name, measure) in enumerate(cases):
-            bar.update(task, description=name, completed=i)
-            case = measure(partial(_advance, bar, task, i))
-            console.print(f"{i + 1}/{len(cases)} {name}: {(said or _faster)(case)}", soft_wrap=True, highlight=False)
+        weighed = [Case(*case) for case in cases]
+        task, done = bar.add_task("", total=sum(case.weight for case in weighed)), 0.0
+        for i, (name, measure, weight, own) in enumerate(weighed):
+            bar.update(task, description=name, completed=done)
+            case = measure(
+                lambda share, before=done, weight=weight: bar.update(task, completed=before + share * weight)
+            )
+            done += weight
+            line = f"{i + 1}/{len(weighed)} {name}: {(own or said or faster)(case)}"
+            console.print(line, soft_wrap=True, highlight=False)
             yield case
 
 
-def finish(document: dict[str, Any], made: Table, out: Path, *, width: int, lines: Sequence[str] = ()) -> None:
-    """Writes the numbers, and prints the table, further lines, and where the numbers are."""
+def finish(
+    document: dict[str, Any], made: Table | Sequence[Table], out: Path, *, width: int, lines: Sequence[str] = ()
+) -> None:
+    """Writes the numbers, and prints the tables that have rows, further lines, and where the numbers are."""
     write_text(out, to_json(document))
     # Rich would cut rows short where a terminal is narrow, and takes 80 columns where there is none.
     console = Console(width=max(Console().width, width))
-    console.print(made)
+    for each in [made] if isinstance(made, Table) else made:
+        if each.row_count:
+            console.print(each)
     for line in [*lines, f"Numbers: {out}"]:
         console.print(line, highlight=False, soft_wrap=True)
 
@@ -151,7 +182,7 @@ def table(
         header_style="bold",
     )
     for heading in left:
-        made.add_column(heading)
+        made.add_column(heading, no_wrap=True)
     for heading in right:
         made.add_column(heading, justify="right", no_wrap=True)
     return made
@@ -164,10 +195,20 @@ def beside(
     learning_rate: float,
     budget: float,
     told: Shown,
-) -> list[tuple[float, float]]:
-    """Seconds of training steps in turn: the model's own, and those of another loss on a copy of stock layers.
+    *further: Callable[[int], object],
+) -> list[tuple[float, ...]]:
+    """Seconds of training steps in turn: the model's own, those of another loss on a copy of stock layers, and more.
 
     The copy has a stock Adam too.
+
+    Arguments:
+        model: What is trained.
+        other: A loss of the model and the batch.
+        batch: The rows of every step.
+        learning_rate: Of both optimisers.
+        budget: Seconds, warming up among them.
+        told: Told which share of the work is done, in [0, 1].
+        further: What else is timed in each round; see `timing.interleave`.
     """
     plain = reference.stock(model)
     adam = fused(model, learning_rate)
@@ -175,6 +216,7 @@ def beside(
     return interleave(
         lambda _: train(model.loss(batch).total, adam),
         lambda _: train(other(plain, batch), stock),
+        *further,
         budget=budget,
         shown=told,
     )
@@ -212,12 +254,9 @@ def listed(text: str) -> list[str]:
     return list(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
-def _faster(case: dict[str, Any]) -> str:
+def faster(case: dict[str, Any]) -> str:
+    """What a line says of a case with a `ratio`."""
     return f"ours is {shown(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
-
-
-def _advance(bar: Progress, task: TaskID, before: int, done: float) -> None:
-    bar.update(task, completed=before + done)
 
 
 def _check(name: str, budget: float, threads: int, out: Path) -> None:

@@ -21,8 +21,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import harness
 from benchmarks.harness import Shown, fused, settings, shown, train
+from benchmarks.rows import row
 from benchmarks.shapes import SHAPES, model_of, rows_of
-from benchmarks.timing import spread
+from benchmarks.timing import ratios, spread
 from polymodal.table import Table
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from polymodal.batch import Batch
 
-__all__ = ["MOST", "main", "measure", "table"]
+__all__ = ["MOST", "main", "measure", "rows", "said", "table"]
 
 ROWS = 4096
 WIDTH = 130
@@ -55,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     document = harness.begin("loader", chosen)
     cases = [(name, partial(measure, name, chosen.budget)) for name in chosen.shapes]
-    document["cases"] = list(harness.measured(cases, said=_said))
+    document["cases"] = list(harness.measured(cases, said=said))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
@@ -68,8 +69,9 @@ def measure(shape: str, budget: float, told: Shown) -> dict[str, Any]:
         told: Told which share of the work is done, in [0, 1].
 
     Returns:
-        For JSON. `step`, `loader` and `plain` are seconds per batch, `share` the loader's over the step's, `ratio` the
-        plain loader's over ours, round by round.
+        For JSON. `step`, `loader` and `plain` are seconds per batch, `share` the loader's over the step's, `ratio`
+        the plain loader's over ours, round by round; `allowed` are the seconds of the share of a step that the loader
+        may take, and `room` those over the loader's.
     """
     facts = SHAPES[shape]
     model = model_of(facts, facts.draws)
@@ -85,20 +87,35 @@ def measure(shape: str, budget: float, told: Shown) -> dict[str, Any]:
         step = time.perf_counter() - start
         rounds.append((step, loader, _timed(plain)[0]))
         told(min(1.0, (time.perf_counter() - began) / budget))
-    rounds = rounds[1:]  # the first one warms up
+    steps, loaders, plains = map(list, zip(*rounds[1:], strict=True))  # the first one warms up
     return {
         "shape": shape,
         **settings(facts),
         "draws": facts.draws,
         "rows": ROWS,
-        "pairs": len(rounds),
-        "step": spread([step for step, _, _ in rounds]),
-        "loader": spread([loader for _, loader, _ in rounds]),
-        "plain": spread([other for _, _, other in rounds]),
-        "share": spread([loader / step for step, loader, _ in rounds]),
-        "ratio": spread([other / loader for _, loader, other in rounds]),
+        "pairs": len(steps),
+        "step": spread(steps),
+        "loader": spread(loaders),
+        "plain": spread(plains),
+        "share": ratios(loaders, steps),
+        "allowed": spread([MOST * seconds for seconds in steps]),
+        "room": ratios([MOST * seconds for seconds in steps], loaders),
+        "ratio": ratios(plains, loaders),
         "at_most": MOST,
     }
+
+
+def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of the table of `make bench`."""
+    sides = (
+        ("plain DataLoader", ("loader", "plain", "ratio"), None),
+        (f"{100 * MOST:.0f} % of a step", ("loader", "allowed", "room"), 1.0),
+    )
+    return [
+        row("loader", f"{case['shape']}, a batch", beside, case, keys=keys, at_least=at_least)
+        for case in cases
+        for beside, keys, at_least in sides
+    ]
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
@@ -119,7 +136,8 @@ def table(document: dict[str, Any]) -> rich_table.Table:
     return made
 
 
-def _said(case: dict[str, Any]) -> str:
+def said(case: dict[str, Any]) -> str:
+    """What a line says when a case is done."""
     return f"the loader takes {100 * case['share']['median']:.2f} % of a step, {case['pairs']} rounds"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["describe", "versions"]
+__all__ = ["describe", "product", "versions"]
 
 
 def versions() -> dict[str, str]:
@@ -46,8 +46,14 @@ def processor() -> str | None:
 
 def product_rate(side: int = 2048) -> float:
     """Operations per second in a product of two square matrices; a multiplication and an addition are two."""
+    multiply, operations = product(side)
+    return operations / _fastest(multiply)
+
+
+def product(side: int = 2048) -> tuple[Callable[[], object], int]:
+    """A function that multiplies two square matrices, and how many operations that is."""
     a, b = torch.rand(2, side, side)
-    return 2 * side**3 / _fastest(lambda: a @ b)
+    return lambda: a @ b, 2 * side**3
 
 
 def copy_rate(numbers: int = 2**26) -> float:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks import harness, naive
 from benchmarks.harness import Shown, fused, listed, settings, shown, train
 from benchmarks.shapes import SHAPES, Shape, rows_of
-from benchmarks.timing import interleave, spread
+from benchmarks.timing import interleave, ratios, spread
 from polymodal.models import MODELS, Model, build
 from polymodal.names import lookup
 from polymodal.schema import Schema
@@ -123,7 +123,7 @@ def measure(name: str, shape: str, budget: float, told: Shown) -> dict[str, Any]
         "pairs": len(pairs),
         "ours": spread([ours for ours, _ in pairs]),
         "naive": spread([theirs for _, theirs in pairs]),
-        "ratio": spread([theirs / ours for ours, theirs in pairs]),
+        "ratio": ratios([theirs for _, theirs in pairs], [ours for ours, _ in pairs]),
     }
 
 
@@ -151,7 +151,7 @@ def compare(shape: str, budget: float) -> dict[str, Any]:
         "pairs": len(pairs),
         "mopoe": spread([one for one, _ in pairs]),
         "mvtcae": spread([other for _, other in pairs]),
-        "ratio": spread([one / other for one, other in pairs]),
+        "ratio": ratios([one for one, _ in pairs], [other for _, other in pairs]),
     }
 
 

@@ -73,7 +73,7 @@ def mopoe(model: Any, batch: Batch) -> Tensor:
 def mvae(model: Any, batch: Batch) -> Tensor:
     """Wu and Goodman (2018), Eq. 5, one pass per set, which decodes its own modalities."""
     x = model.schema.hide(batch, model.weight.dtype)
-    sets = model._sets().tolist()  # random ones among them: the first thing that either side draws
+    sets = model.plan(batch.observed)[0].tolist()  # random ones among them: the first thing that either side draws
     noise = normal(model.weight, (len(sets), len(batch), model.latent_dim))
     total = model.weight.new_zeros(())
     for t, members in enumerate(sets):

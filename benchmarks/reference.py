@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.models import MAC, Model
 
-__all__ = ["indices", "loss", "stock"]
+__all__ = ["distinct", "indices", "loss", "stock"]
 
 
 def loss(model: MAC, batch: Batch) -> Tensor:
@@ -54,6 +54,12 @@ def stock(model: Model) -> Model:
 def indices(model: MAC, batch: Batch) -> Tensor:
     """The conditioning indices of a step, `(K, B, M)` bool: the first thing that either side draws."""
     return conditioning.sample(batch.observed, model.draws, model.p0, per_sample=model.indices == "per-sample")
+
+
+def distinct(model: MAC, batch: Batch, seed: int) -> int:
+    """How many different indices a step draws, of the K, after the random stream was seeded so."""
+    torch.manual_seed(seed)
+    return len(indices(model, batch).unique(dim=0))
 
 
 def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prior: Tensor) -> Tensor:

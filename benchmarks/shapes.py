@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.models import MAC, build
 from polymodal.schema import Schema
 
-__all__ = ["SHAPES", "Shape", "model_of", "rows_of"]
+__all__ = ["KINDS", "SHAPES", "Shape", "alike", "model_of", "named", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,28 @@ SHAPES: dict[str, Shape] = {
 """By name. To add one: an entry here."""
 
 
-def model_of(shape: Shape, draws: int) -> MAC:
-    """MAC-WAE with the paper's costs and weights, in training mode, with K = `draws`."""
+KINDS: dict[str, Modality] = {"labels": Label(2), "pictures": Image(3, 16, 16)}
+"""What shapes of any number of modalities are made of, by name."""
+
+
+def alike(kind: str, count: int) -> Shape:
+    """So many modalities of one kind, to see what one more of them costs."""
+    return Shape({f"m{i}": KINDS[kind] for i in range(count)}, 64, 64, 0.4, 5e-4)
+
+
+def named(name: str) -> Shape:
+    """One of SHAPES, or of `alike`.
+
+    Example:
+        >>> named("mhd").latent_dim, len(named("16 pictures").modalities)
+        (128, 16)
+    """
+    count, _, kind = name.partition(" ")
+    return alike(kind, int(count)) if kind else SHAPES[name]
+
+
+def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:
+    """MAC-WAE with the paper's costs and weights, in training mode, with K = `draws` and further arguments."""
     model = build(
         "mac-wae",
         Schema(shape.modalities).replace(cost="l2"),
@@ -86,6 +107,7 @@ def model_of(shape: Shape, draws: int) -> MAC:
         p0=shape.p0,
         draws=draws,
         weights="sum",
+        **arguments,
     )
     assert isinstance(model, MAC)
     return model.train()

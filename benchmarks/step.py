@@ -10,6 +10,10 @@ defaults, which do not decay weights: it is spared a little work. It runs every 
 encoder and every decoder once per index, the equal ones too.
 
 Both take the same random rows and, in each pair of steps, the same indices; both train, dropout included.
+
+At the paper's K a second table holds the reference to the authors' published loop, whose seconds were taken on a
+machine of another speed: they are scaled by the rate of a matrix product. It also says the floor: what the operations
+of encoders once and decoders K times take at that rate.
 """
 
 from __future__ import annotations
@@ -21,23 +25,22 @@ from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import torch
-
-from benchmarks import harness, reference
+from benchmarks import harness, machine, reference
+from benchmarks.arithmetic import operations
 from benchmarks.harness import listed, settings, shown
-from benchmarks.shapes import Shape, model_of, rows_of
-from benchmarks.timing import spread
+from benchmarks.published import PUBLISHED, RATE, WITHIN
+from benchmarks.rows import row
+from benchmarks.shapes import SHAPES, Shape, model_of, rows_of
+from benchmarks.timing import ratios, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from polymodal.batch import Batch
-    from polymodal.models import MAC
 
-__all__ = ["main", "measure", "table"]
+__all__ = ["against", "floors", "is_papers", "main", "measure", "rows", "table"]
 
 DRAWS = "1,2,5,10,20"
-WIDTH = 100
+WIDTH = 120
 """Of the widest table, in columns."""
 
 
@@ -62,7 +65,7 @@ def _run(chosen: Namespace) -> None:
         for (name, shape), k in product(chosen.shapes.items(), draws)
     ]
     document["cases"] = list(harness.measured(cases))
-    harness.finish(document, table(document), chosen.out, width=WIDTH)
+    harness.finish(document, [table(document), floors(document, document["cases"])], chosen.out, width=WIDTH)
 
 
 def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[float], object]) -> dict[str, Any]:
@@ -77,21 +80,107 @@ def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[
 
     Returns:
         For JSON. `ours` and `reference` are seconds per step, `ratio` the reference's over ours, pair by pair;
-        `distinct` is the mean number of different indices among the K.
+        `distinct` is the mean number of different indices among the K, and `operations` what
+        `arithmetic.operations` counts; `rate` is that of a matrix product in the same rounds, operations per second.
     """
     model = model_of(shape, draws)
     batch = rows_of(model.schema, shape.batch_size)
-    pairs = harness.beside(model, reference.loss, batch, shape.learning_rate, budget, told)
+    counted = operations(model, batch)
+    multiply, work = machine.product()
+    rounds = harness.beside(model, reference.loss, batch, shape.learning_rate, budget, told, lambda _: multiply())
+    ours, theirs, products = map(list, zip(*rounds, strict=True))
     return {
         "shape": name,
         "draws": draws,
         **settings(shape),
-        "pairs": len(pairs),
-        "distinct": sum(_distinct(model, batch, i + 1) for i in range(len(pairs))) / len(pairs),
-        "ours": spread([ours for ours, _ in pairs]),
-        "reference": spread([theirs for _, theirs in pairs]),
-        "ratio": spread([theirs / ours for ours, theirs in pairs]),
+        "pairs": len(rounds),
+        "operations": counted,
+        "distinct": sum(reference.distinct(model, batch, i + 1) for i in range(len(rounds))) / len(rounds),
+        "ours": spread(ours),
+        "reference": spread(theirs),
+        "ratio": ratios(theirs, ours),
+        "rate": spread([work / seconds for seconds in products]),
     }
+
+
+def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of the table of `make bench`, with what is required at the paper's K."""
+    return [
+        row(
+            "step",
+            f"{case['shape']}, K = {case['draws']}, {case['distinct']:.1f} differ",
+            "plain loop",
+            case,
+            at_least=PUBLISHED[case["shape"]].at_least if is_papers(case) else None,
+        )
+        for case in cases
+    ]
+
+
+def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
+    """What people read of the cases at the paper's K: the reference beside the published loop, ours beside floors."""
+    title = "The reference beside the authors' loop, scaled by the rate of a product; ours beside its arithmetic"
+    headings = (
+        "GFLOP/s",
+        "reference, s",
+        f"at {RATE / 1e9:.0f} GFLOP/s",
+        "authors' loop",
+        f"apart, within {WITHIN:.0%}",
+        "unscaled",
+        "floor, K codes, s",
+        "floor, distinct, s",
+        "ours / floor",
+    )
+    made = harness.table(document, ["shape"], headings, title)
+    for case in filter(is_papers, cases):
+        numbers = against(case)
+        made.add_row(
+            case["shape"],
+            f"{case['rate']['median'] / 1e9:.0f}",
+            shown(case["reference"], ".3g"),
+            shown(numbers["scaled"], ".3g"),
+            f"{numbers['published']:.3g}",
+            f"{numbers['apart']:+.0%}{'' if numbers['within'] else ', NO'}",
+            f"{numbers['apart_here']:+.0%}",
+            f"{numbers['floor']:.3g}",
+            f"{numbers['floor_distinct']:.3g}",
+            f"{case['ours']['median'] / numbers['floor']:.1f}",
+        )
+    return made
+
+
+def against(case: dict[str, Any]) -> dict[str, Any]:
+    """What `floors` shows of a case at the paper's K.
+
+    Returns:
+        For JSON. `scaled` are the reference's seconds were the product's rate the published machine's, round by
+        round; `apart` is its median over the published loop's seconds, less 1, and `apart_here` that of the seconds as
+        they are, for convolutions need not be as much faster as products are; `floor` and `floor_distinct` are the
+        seconds of the operations at the rate measured, of all K codes and of those that differ.
+    """
+    published, rate = PUBLISHED[case["shape"]].loop, case["rate"]["median"]
+    pairs = zip(case["reference"]["all"], case["rate"]["all"], strict=True)
+    scaled = spread([seconds * each / RATE for seconds, each in pairs])
+    apart = scaled["median"] / published - 1
+    return {
+        "scaled": scaled,
+        "published": published,
+        "apart": apart,
+        "within": abs(apart) <= WITHIN,
+        "apart_here": case["reference"]["median"] / published - 1,
+        "floor": _work(case, case["draws"]) / rate,
+        "floor_distinct": _work(case, case["distinct"]) / rate,
+    }
+
+
+def _work(case: dict[str, Any], codes: float) -> float:
+    """Operations of encoders once and of decoders on so many codes."""
+    return case["operations"]["encode"] + codes * case["operations"]["decode"]
+
+
+def is_papers(case: dict[str, Any]) -> bool:
+    """Whether a case is one of the paper's: its shape and its K."""
+    return case["shape"] in PUBLISHED and case["draws"] == SHAPES[case["shape"]].draws
 
 
 def table(document: dict[str, Any]) -> Table:
@@ -109,12 +198,6 @@ def table(document: dict[str, Any]) -> Table:
             str(case["pairs"]),
         )
     return made
-
-
-def _distinct(model: MAC, batch: Batch, pair: int) -> int:
-    """How many different indices there were among those of a pair of steps."""
-    torch.manual_seed(pair)
-    return len(reference.indices(model, batch).unique(dim=0))
 
 
 def _whole(text: str) -> int:

@@ -1,51 +1,45 @@
-"""Two things timed in turn, so that a slow spell of the machine meets both."""
+"""Several things timed in turn, so that a slow spell of the machine meets them all."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from statistics import correlation, linear_regression
 from typing import Any
 
 import torch
 
-__all__ = ["interleave", "spread"]
+__all__ = ["interleave", "line", "ratios", "spread"]
 
 
 def interleave(
-    first: Callable[[int], object],
-    second: Callable[[int], object],
-    *,
+    *functions: Callable[[int], object],
     budget: float,
     fewest: int = 3,
     shown: Callable[[float], object] = lambda done: None,
-) -> list[tuple[float, float]]:
-    """Seconds of two functions called in turn: first, second, first, second, ...
+) -> list[tuple[float, ...]]:
+    """Seconds of functions called in turn: of two, first, second, first, second, ...
 
-    A pair that is not counted warms both up. Both functions of pair i are called with the number i, after PyTorch's
+    A round that is not counted warms all up. All functions of round i are called with the number i, after PyTorch's
     random stream was seeded with it, so that they draw the same.
 
     Arguments:
-        first: Called with the number of the pair, from 1; the pair that warms up is 0.
-        second: Likewise.
-        budget: Seconds, the warming up among them; a pair that would not fit is not begun.
-        fewest: Pairs that are taken whatever the budget.
-        shown: Told after each pair which share of the work is done, in [0, 1].
+        functions: Each called with the number of the round, from 1; the round that warms up is 0.
+        budget: Seconds, the warming up among them; a round that would not fit is not begun.
+        fewest: Rounds that are taken whatever the budget.
+        shown: Told after each round which share of the work is done, in [0, 1].
 
     Returns:
-        One tuple per pair.
+        One tuple per round, with the seconds of each function.
     """
     began = time.perf_counter()
-    pairs: list[tuple[float, float]] = []
-    last = _pair(first, second, 0)
-    while len(pairs) < fewest or time.perf_counter() - began + sum(last) <= budget:
-        last = _pair(first, second, len(pairs) + 1)
-        pairs.append(last)
-        shown(min(len(pairs) / fewest, (time.perf_counter() - began) / budget, 1.0))
-    return pairs
-
-
-def _pair(first: Callable[[int], object], second: Callable[[int], object], i: int) -> tuple[float, float]:
-    return _seconds(first, i), _seconds(second, i)
+    rounds: list[tuple[float, ...]] = []
+    last = tuple(_seconds(function, 0) for function in functions)
+    while len(rounds) < fewest or time.perf_counter() - began + sum(last) <= budget:
+        last = tuple(_seconds(function, len(rounds) + 1) for function in functions)
+        rounds.append(last)
+        shown(min(len(rounds) / fewest, (time.perf_counter() - began) / budget, 1.0))
+    return rounds
 
 
 def _seconds(function: Callable[[int], object], i: int) -> float:
@@ -53,6 +47,11 @@ def _seconds(function: Callable[[int], object], i: int) -> float:
     began = time.perf_counter()
     function(i)
     return time.perf_counter() - began
+
+
+def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
+    """The spread of quotients, round by round."""
+    return spread([one / other for one, other in zip(over, under, strict=True)])
 
 
 def spread(numbers: Sequence[float]) -> dict[str, Any]:
@@ -65,3 +64,13 @@ def spread(numbers: Sequence[float]) -> dict[str, Any]:
     points = torch.tensor([0.5, 0.25, 0.75], dtype=torch.float64)
     median, lower, upper = torch.tensor(numbers, dtype=torch.float64).quantile(points).tolist()
     return {"median": median, "lower": lower, "upper": upper, "all": list(numbers)}
+
+
+def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
+    """The slope of the line of least squares, and which share of the variance of y it explains.
+
+    Example:
+        >>> line([1, 2, 4], [3.0, 5.0, 9.0])
+        (2.0, 1.0)
+    """
+    return linear_regression(x, y).slope, correlation(x, y) ** 2

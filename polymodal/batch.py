@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Batch", "Index", "Rows", "rows"]
+__all__ = ["Batch", "Index", "Rows", "Whole", "rows"]
 
 
 class Rows(Protocol):
@@ -52,6 +52,22 @@ def rows(index: Index, length: int) -> slice | Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Whole:
+    """A batch of which each of several processes has some rows.
+
+    Arguments:
+        known: What all its rows have, `(n, M)` bool, in the CPU's memory.
+        start: The number in it of the first row that this process has.
+        counted: For how many of its rows those stand in a mean: for themselves, or, where all processes have all rows,
+            for an equal part.
+    """
+
+    known: Tensor
+    start: int
+    counted: float
+
+
+@dataclass(frozen=True, eq=False)
 class Batch:
     """B rows: a tensor per modality, and which of them each row has.
 
@@ -61,6 +77,8 @@ class Batch:
     Arguments:
         values: By modality's name, `(B, *shape)` each; pictures uint8, labels and tokens int64, the rest float.
         observed: `(B, M)` bool; column m is the schema's m-th modality.
+        host: `observed` in the CPU's memory, where the rows are on a GPU and it is at hand.
+        whole: The batch that these rows are a part of, where other processes have the others.
 
     Raises:
         ValueError: The values and `observed` do not have the same number of rows.
@@ -73,6 +91,8 @@ class Batch:
 
     values: Mapping[str, Tensor]
     observed: Tensor
+    host: Tensor | None = field(default=None, repr=False)
+    whole: Whole | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.observed.dtype != torch.bool or self.observed.dim() != 2:
@@ -89,16 +109,33 @@ class Batch:
     def __len__(self) -> int:
         return self.observed.shape[0]
 
+    @property
+    def total(self) -> int:
+        """Rows of the whole batch, those of other processes among them."""
+        return len(self) if self.whole is None else len(self.whole.known)
+
+    @property
+    def counted(self) -> float:
+        """For how many of these the batch's own rows stand in a mean."""
+        return len(self) if self.whole is None else self.whole.counted
+
     def __getitem__(self, index: Index) -> Batch:
         chosen = rows(index, len(self))
         return Batch({name: value[chosen] for name, value in self.values.items()}, self.observed[chosen])
+
+    @property
+    def known(self) -> Tensor:
+        """`observed` in the CPU's memory; only where no copy of it is at hand must a GPU be waited for."""
+        return self.observed.cpu() if self.host is None else self.host
 
     def to(self, device: torch.device | str) -> Batch:
         """The same rows on `device`."""
         behind = torch.device(device).type != "cpu"  # what a GPU copies to the CPU must be there before it is read
         values = {name: value.to(device, non_blocking=behind) for name, value in self.values.items()}
-        return Batch(values, self.observed.to(device, non_blocking=behind))
+        host = self.observed if behind and self.observed.device.type == "cpu" else self.host
+        return Batch(values, self.observed.to(device, non_blocking=behind), host, self.whole)
 
     def pinned(self) -> Batch:
         """The same rows in memory from which a GPU copies by itself."""
-        return Batch({name: value.pin_memory() for name, value in self.values.items()}, self.observed.pin_memory())
+        values = {name: value.pin_memory() for name, value in self.values.items()}
+        return Batch(values, self.observed.pin_memory(), self.host, self.whole)

@@ -94,6 +94,11 @@ class DiagNormal(Independent):
         """From what networks put out, `(*, B, D)` each."""
         return cls(mean, (log_variance / 2).exp())
 
+    def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`(*sample_shape, *, B, D)`, without gradients; `Normal`'s own looks at the scales, which a GPU waits for."""
+        with torch.no_grad():
+            return self.rsample(torch.Size(sample_shape))
+
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagNormal:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)

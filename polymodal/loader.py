@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 
-__all__ = ["ahead"]
+__all__ = ["ahead", "sent"]
 
 WORKERS, DEPTH = 2, 4
 """Threads, and batches that they are ahead."""
@@ -48,6 +48,13 @@ def ahead(
             yield waiting.popleft().result().to(device)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, which need not be waited for."""
+    if tensor.is_cuda or device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _made(make: Callable[[Tensor], Batch], part: Tensor, *, pinned: bool) -> Batch:

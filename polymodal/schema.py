@@ -154,10 +154,10 @@ class Schema(Mapping[str, Modality]):
 
     def _hide(self, name: str, batch: Rows, dtype: torch.dtype, column: int) -> Tensor:
         modality, observed = self[name], batch.observed[:, column]
-        blank = modality.prepare(modality.blank.to(observed.device), dtype)
+        blank = modality.blank_on(observed.device, dtype)
         value = batch.values.get(name)
         if value is None:
-            if observed.any():
+            if getattr(batch, "known", batch.observed)[:, column].any():
                 raise ValueError(f"{name!r} is marked as observed, but the batch has no values of it")
             return blank.expand(len(batch.observed), *modality.shape)
         if tuple(value.shape[1:]) != modality.shape:

@@ -7,13 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.batch import Batch, Index
-from polymodal.loader import ahead
+from polymodal import parallel
+from polymodal.batch import Batch, Index, Whole
+from polymodal.loader import ahead, sent
 from polymodal.schema import Schema
+from polymodal.streams import number
 
 __all__ = ["Table", "steps"]
 
@@ -57,6 +58,8 @@ class Table:
     digest: InitVar[str | None] = None
     labels: Tensor | None = None
     _digest: ClassVar[str | None] = None
+    _host: ClassVar[Tensor | None] = None
+    """`observed` in the CPU's memory, where that is elsewhere."""
 
     def __post_init__(self, digest: str | None) -> None:
         object.__setattr__(self, "_digest", digest)
@@ -82,6 +85,8 @@ class Table:
         seed: int | None = None,
         epoch: int = 0,
         start: int = 0,
+        stride: int = 1,
+        share: tuple[int, int] | None = None,
         device: torch.device | str | None = None,
     ) -> Iterator[Batch]:
         """The rows in batches. Their order is a pure function of (seed, epoch).
@@ -93,6 +98,8 @@ class Table:
             seed: Of the order; None keeps the table's.
             epoch: Number of the epoch.
             start: How many batches to leave out at the beginning.
+            stride: Makes every so-manieth batch, from `start` on: several processes have whole batches in turn.
+            share: A process's number, and how many there are: they have a part of each batch each, see `parallel.part`.
             device: Where the batches are to be.
 
         Returns:
@@ -100,17 +107,23 @@ class Table:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1; got {batch_size}")
-        order = torch.arange(len(self))
+        numbers = torch.int32 if len(self) < 2**31 else torch.int64  # the order of 10^9 rows takes 4 GB
+        order = torch.arange(len(self), dtype=numbers)
         choices: dict[str, Tensor] = {}
         if seed is not None:
-            generator = torch.Generator().manual_seed(_stream(seed, epoch))
-            order = torch.randperm(len(self), generator=generator)
+            generator = torch.Generator().manual_seed(number(seed, epoch))
+            order = torch.randperm(len(self), generator=generator, dtype=numbers)
             for name, options in self.alternatives.items():
                 choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
         parts = list(order.split(batch_size))
         if len(parts) > 1 and len(parts[-1]) == 1:
             parts[-2:] = [torch.cat(parts[-2:])]
-        yield from ahead(lambda rows: self._gathered(rows, choices), parts[start:], device)
+
+        def make(rows: Tensor) -> Batch:
+            rows = rows.long()
+            return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
+
+        yield from ahead(make, parts[start::stride], device)
 
     @property
     def nbytes(self) -> int:
@@ -123,7 +136,7 @@ class Table:
         values, choices = (
             {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
         )
-        return replace(
+        there = replace(
             self,
             values=values,
             observed=self.observed.to(device),
@@ -131,6 +144,8 @@ class Table:
             digest=self.fingerprint(),
             labels=None if self.labels is None else self.labels.to(device),
         )
+        object.__setattr__(there, "_host", self.observed.cpu() if self._host is None else self._host)
+        return there
 
     def complete(self) -> Table:
         """The rows that have every modality.
@@ -163,10 +178,21 @@ class Table:
 
     def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
         """Some rows, with the chosen ones of the alternatives."""
-        here = rows.to(self.observed.device)
-        batch = self[here]
-        drawn = {name: self.alternatives[name][here, choice[rows].to(here)] for name, choice in choices.items()}
-        return Batch({**batch.values, **drawn}, batch.observed)
+        there = self.observed.device
+        index = sent(rows, there)
+        batch = self[index]
+        values = dict(batch.values)
+        for name, choice in choices.items():
+            values[name] = self.alternatives[name][index, sent(choice[rows], there)]
+        return Batch(values, batch.observed, None if self._host is None else self._host[rows])
+
+    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
+        """A process's part of these rows."""
+        own = parallel.part(len(rows), rank, world)
+        batch = self._gathered(rows[own], choices)
+        counted = len(batch) if len(batch) < len(rows) else len(rows) / world
+        known = (self.observed if self._host is None else self._host)[rows]
+        return replace(batch, whole=Whole(known, own.start, counted))
 
     def _check(self) -> None:
         for name, value in self.values.items():
@@ -231,7 +257,3 @@ def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
     for start in range(0, len(value), step):
         part, here = value[start : start + step], has[start : start + step]
         yield part if here.all() else part[here]
-
-
-def _stream(seed: int, epoch: int) -> int:
-    return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> 1)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from polymodal import parallel
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import answered, distinct
 from polymodal.models.base import Model, answering
@@ -55,6 +56,8 @@ def evaluate(
     out. Each modality is encoded once per row, for all tasks together, and codes of the same content are decoded
     once: from one label there are as many answers as classes. Codes are decoded in pieces of a few megabytes.
 
+    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
+
     Arguments:
         model: To score.
         table: The rows.
@@ -88,12 +91,17 @@ def evaluate(
     given, questions = _questions(model.schema, tasks)
     targets = _targets(model.schema, questions)
     given = given.to(model.weight.device)
-    batches = table.batches(batch_size, device=given.device)
-    if progress:
-        batches = shown(batches, "evaluating", steps(len(table), batch_size))
-    with answering(model):
+    turn, turns = parallel.rank(), parallel.world()
+    place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
+    batches = table.batches(batch_size, device=given.device, **place)
+    if progress and turn == 0:
+        batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
+    with answering(model), parallel.noticing(lambda: "start all of them again"):
         for batch in batches:
             _score(model, batch, given, targets)
+        for target in targets.values():
+            for metric in target.metrics.values():
+                metric.merge()
     return _frame(model.schema, questions, targets)
 
 

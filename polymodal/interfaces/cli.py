@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from polymodal.interfaces import processes
+
 if TYPE_CHECKING:
     from polymodal.interfaces.gallery import Answers
 
@@ -35,7 +37,7 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
-            print("polymodal: stopped", file=sys.stderr)
+            _say("polymodal: stopped")
             raise typer.Exit(_code(stop)) from None
 
 
@@ -65,15 +67,16 @@ def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     try:
-        with _terminable():
+        with _terminable(), processes.main_prints():
             sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort) as stop:
-        print("polymodal: stopped", file=sys.stderr)
+        _say("polymodal: stopped")
         sys.exit(_code(stop))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             raise
-        print(f"polymodal: {_said(error)}", file=sys.stderr)
+        if processes.told_first(said := f"polymodal: {_said(error)}"):
+            print(said, file=sys.stderr, flush=True)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
 
 
@@ -105,8 +108,20 @@ def _said(error: Exception) -> str:
     if isinstance(error, UsageError):
         message = error.format_message().rstrip(".")  # pyright: ignore[reportAttributeAccessIssue]
         return " ".join(f"{message[:1].lower()}{message[1:]}; --help shows what there is".split())
-    known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError)
+    known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError) or _gone(error)
     return " ".join((str(error) if known else f"{type(error).__name__}: {error}; --debug shows where").split())
+
+
+def _gone(error: Exception) -> bool:
+    """Whether another process has ended. Only one that knows of others has imported what says so."""
+    parallel = sys.modules.get("polymodal.parallel")
+    return parallel is not None and isinstance(error, parallel.GoneError)
+
+
+def _say(line: str) -> None:
+    """Prints a line on stderr, in the main process."""
+    if processes.number() == 0:
+        print(line, file=sys.stderr)
 
 
 @app.callback(invoke_without_command=True)
@@ -124,6 +139,7 @@ def options(
     if context.invoked_subcommand is None:
         context.get_help()  # which prints it
         raise typer.Exit(2)
+    processes.refuse(context.invoked_subcommand)
 
 
 @app.command(epilog="Example: polymodal demo --folder runs/demo --epochs 80")
@@ -307,7 +323,7 @@ def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[No
         where = getattr(stop, "where", "stopped" if always else None)
         if folder is None or where is None or not Path(folder, SETTINGS).exists():
             raise
-        print(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}", file=sys.stderr)
+        _say(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}")
         raise typer.Exit(_code(stop)) from None
 
 

@@ -15,10 +15,11 @@ from polymodal.datasets import DATASETS
 from polymodal.datasets import load as load_data
 from polymodal.evaluation import TASKS
 from polymodal.evaluation import evaluate as score
+from polymodal.interfaces.processes import count, number
 from polymodal.models import load as load_model
 from polymodal.names import brief, check_types, lookup, unknown
 from polymodal.report import write
-from polymodal.training import check_device
+from polymodal.training import check_device, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +111,8 @@ def evaluate(
     for task in tasks:
         if task not in TASKS:
             raise unknown(task, TASKS, "task")
+    if count() > 1:
+        join(device)
     table, model = open_table(folder, split), open_model(folder, device)
     scores = score(model, table, tasks=tasks, batch_size=batch_size, progress=True)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
@@ -137,8 +140,8 @@ def report(folder: Path, device: str = "auto") -> Path:
 
 
 def write_scores(path: Path, scores: pd.DataFrame) -> Path:
-    """Writes what `polymodal.evaluate` returned."""
-    return checkpoint.write_text(path, scores.to_csv(index=False))
+    """Writes what `polymodal.evaluate` returned, in the main process."""
+    return path if number() else checkpoint.write_text(path, scores.to_csv(index=False))
 
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:

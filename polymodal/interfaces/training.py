@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import checkpoint, training
 from polymodal.datasets import load as load_data
 from polymodal.interfaces.documents import assignments, dump, read
+from polymodal.interfaces.processes import number
 from polymodal.interfaces.runs import chosen_device, no_run, refuse_unwritable
 from polymodal.interfaces.settings import Settings, resolve, schema_settings
 from polymodal.models import build
@@ -77,7 +78,8 @@ def check(settings: Settings, *, new: bool = True) -> None:
             f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
             f"`polymodal train --resume {shlex.quote(str(folder))}`, or remove it"
         )
-    refuse_unwritable(folder, "--folder")
+    if number() == 0:
+        refuse_unwritable(folder, "--folder")
 
 
 def make(settings: Settings) -> tuple[Dataset, Model]:
@@ -99,6 +101,8 @@ def make(settings: Settings) -> tuple[Dataset, Model]:
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
     """Trains a model in the settings' folder, and writes the settings there.
 
+    Of several processes all train, and the main one writes.
+
     Raises:
         OSError: The folder cannot be written.
         ValueError: The run in the folder cannot go on with these settings. Like every error before training begins,
@@ -107,10 +111,13 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
     folder = Path(settings.folder)
     path = folder / SETTINGS
     before, mark = _held(path), _mark(folder)
-    _write(path, text(settings))
+    if main := number() == 0:
+        _write(path, text(settings))
     try:
         return training.fit(model, data.train, data.validation, folder=settings.folder, resume=resume, **settings.fit)
     except Exception as error:
+        if not main:
+            raise
         if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
             with suppress(OSError):  # the error itself says more
                 _put_back(path, before)

@@ -79,6 +79,14 @@ class Modality(Arguments, ABC):
         """What stands in for a hidden value, `(*shape)`."""
         return torch.zeros(self.shape, dtype=self.dtype)
 
+    def blank_on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
+        """`blank` prepared on a device, `(*shape)`: copied there once, for a GPU is waited for at every such copy."""
+        kept = vars(self).setdefault("_blanks", {})
+        if (device, dtype) not in kept:
+            with torch.inference_mode(False):  # a tensor of that mode could not be trained with later
+                kept[device, dtype] = self.prepare(self.blank.to(device), dtype)
+        return kept[device, dtype].clone()
+
     def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
         """A table's values as networks and costs take them: floats in `dtype`, indices as they are."""
         return x.to(dtype if self.dtype.is_floating_point else self.dtype)

@@ -166,6 +166,10 @@ class Model(nn.Module, ABC):
         """
         return ()
 
+    def part(self, plan: Plan, rows: slice) -> Plan:
+        """What of a plan concerns some of its rows, for a process that has no others."""
+        return plan
+
     def forward(self, batch: Batch, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """`loss`, under the name that wrappers for several devices call."""
         return self.loss(batch, progress=progress, **({"plan": plan} if plan else {}))

@@ -66,7 +66,7 @@ class JMVAE(VAE):
         Raises:
             ValueError: A row lacks a modality.
         """
-        self.require_trainable(batch.observed)
+        self.require_trainable(batch.known)
         x = self.schema.hide(batch, self.weight.dtype)
         q = self._together(x)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)

@@ -12,7 +12,9 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
+from polymodal.memory import free, kept
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
+from polymodal.models.pieces import Piece, cut, summed
 from polymodal.names import lookup
 from polymodal.networks import Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
@@ -46,6 +48,9 @@ class MAC(Model):
         regularizer: A name in REGULARIZERS.
         bandwidth: Of the regulariser's kernel; by default its own, 1.
         hidden: Sizes of the hidden layers of the joint encoder.
+        at_once: Codes that go through the decoders at once. All K B of them do by default, unless what their backward
+            pass needs would take more than half of the memory that is left. With fewer, gradients are taken piece by
+            piece: they are the same, and the memory does not grow with K. Decoders must treat rows independently.
         reconstruction: What is minimised: "cost", each modality's cost, or "likelihood", -log p(x | z). The
             two differ for `l2` only.
         weights: See `Model`.
@@ -74,6 +79,7 @@ class MAC(Model):
         regularizer: str = "mmd",
         bandwidth: float | None = None,
         hidden: Sequence[int] = (512,),
+        at_once: int | None = None,
         reconstruction: Literal["cost", "likelihood"] = "cost",
         weights: Weights = "balanced",
     ) -> None:
@@ -81,6 +87,7 @@ class MAC(Model):
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
         self.stochastic, self.conditioned, self.hidden = stochastic, conditioned, tuple(hidden)
         self.regularizer, self.bandwidth, self.reconstruction = regularizer, bandwidth, reconstruction
+        self.at_once, self._fitting = at_once, 0
         self._check()
         penalty = lookup(REGULARIZERS, regularizer, "regularizer")
         self.penalty = penalty() if bandwidth is None else penalty(bandwidth)  # pyright: ignore[reportCallIssue]
@@ -121,6 +128,11 @@ class MAC(Model):
         once, again = _distinct(b) if self.deterministic else (b, torch.arange(len(b), device=b.device))
         return once, again, share
 
+    def part(self, plan: Plan, rows: slice) -> Plan:
+        """See `Model.part`."""
+        once, again, share = plan
+        return once[:, rows], again, share
+
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """Eq. 9 on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
@@ -128,11 +140,11 @@ class MAC(Model):
         shares = share.new_zeros(len(once)).index_add(0, again, share)
         posterior = self._posterior(x, once, [True] * len(self.schema))
         z = posterior.rsample()
-        costs = self.costs(x, z, batch.observed).mean(-1) @ shares  # (M,)
+        total, costs = self._reconstruction(x, z, batch.observed, shares)
         penalty = self.penalty(posterior, z[again], self.prior)
         penalty = penalty.to(share.dtype) @ share
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
-        total = self.weight @ costs + self.beta * progress * penalty
+        total = total + self.beta * progress * penalty
         return Loss(total, {**terms, f"penalty/{self.regularizer}": penalty})
 
     def _draw(self, observed: Tensor) -> tuple[Tensor, Tensor]:
@@ -143,7 +155,38 @@ class MAC(Model):
             share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
             return torch.where(b.any(-1, keepdim=True), b, observed), share
         b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, self.weight.new_full((self.draws,), 1 / self.draws)
+        return b, torch.full((self.draws,), 1 / self.draws, dtype=self.weight.dtype, device=observed.device)
+
+    def _reconstruction(
+        self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What it costs to reconstruct from codes `(U, B, D)`, weighted, and what each modality costs, `(M,)`."""
+        most = self._most(z)
+        if most >= z.shape[0] * z.shape[1]:
+            costs = self.costs(x, z, observed).mean(-1) @ shares
+            return self.weight @ costs, costs
+        costs = self.weight.new_zeros(len(self.schema))
+
+        def weighted(part: Tensor, piece: Piece) -> Tensor:
+            passes, rows = piece
+            here = {name: value[rows] for name, value in x.items()}
+            some = self.costs(here, part, observed[rows]).sum(-1) @ shares[passes] / len(observed)
+            costs.add_(some.detach())
+            return self.weight @ some
+
+        return summed(weighted, z, self.decoders.parameters(), cut(z.shape[0], z.shape[1], most)), costs
+
+    def _most(self, z: Tensor) -> int:
+        """How many codes go through the decoders at once: all of them, unless they would not fit in memory."""
+        codes = z.shape[0] * z.shape[1]
+        if self.at_once is not None or codes <= self._fitting:
+            return self.at_once or codes
+        probe = z.detach().new_zeros(4, self.code_dim)
+        with torch.enable_grad(), evaluating(self.decoders):
+            few, more = (kept(partial(self.emit, probe[:n])) for n in (2, 4))
+        most = int(free(z.device) / 2 // max(1, (more - few) / 2))
+        self._fitting = codes if codes <= most else self._fitting
+        return max(1, most)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
@@ -159,7 +202,7 @@ class MAC(Model):
     def _blanks(self) -> Tensor:
         """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
         device, dtype = self.weight.device, self.weight.dtype
-        blanks = {name: one.prepare(one.blank.to(device), dtype)[None] for name, one in self.schema.items()}
+        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
         with evaluating(self.encoders):
             features = self._encoded(self.encoders, blanks)
         return torch.cat([*features.values()])
@@ -169,6 +212,8 @@ class MAC(Model):
             raise ValueError(f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed")
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once must be at least 1, or None; got {self.at_once}")
         self._check_factors(beta=self.beta)
         for name, choices in {
             "indices": ("per-batch", "per-sample", "exhaustive"),

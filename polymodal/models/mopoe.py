@@ -98,7 +98,9 @@ class MoPoE(VAE):
         """A code per row, `(B, D)`, of those of all subsets."""
         if self.draw == "full":
             return z[-1]
-        index = stratify(allowed[:-1]) if allowed[:-1].any(0).all() else stratify(allowed)
+        # All subsets have one for every row; of those that were chosen that must be read back from the device.
+        some = self.subsets is None or allowed[:-1].any(0).all()
+        index = stratify(allowed[:-1] if some else allowed)
         return z[index, torch.arange(len(observed), device=z.device)]
 
     def _named(self, subsets: Sequence[Sequence[str]]) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polymodal.batch import Batch
-from polymodal.models.base import Loss, Weights
+from polymodal.models.base import Loss, Plan, Weights
 from polymodal.models.vae import VAE, divergence
 from polymodal.objectives.aggregation import product
 from polymodal.schema import Schema
@@ -57,16 +57,21 @@ class MVAE(VAE):
                 f"draws must be at most the number of sets of 2 to {m - 1} modalities, {most}; got {draws}"
             )
 
-    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
+    def plan(self, observed: Tensor) -> Plan:
+        """The sets of modalities whose bounds are summed, `(T, M)` bool, and those that each modality is in, int64."""
+        sets = self._sets(observed.device)
+        return sets, *(taking.nonzero()[:, 0] for taking in sets.unbind(1))
+
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """The sum of the bounds on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        sets = self._sets()  # (T, M)
+        sets, *taken = plan or self.plan(batch.observed)
         members = sets[:, None] & batch.observed  # (T, B, M)
         q = product(*self._experts(x), members, prior=True)
         z = q.rsample()
         kl = torch.where(members.any(-1), divergence(q, self.prior), 0.0).sum(0).mean()
         costs = []
-        for name, taking in zip(self.schema, sets.unbind(1), strict=True):
+        for name, taking in zip(self.schema, taken, strict=True):
             costs.append(self._costs(x, {name: z[taking]}, batch.observed)[0].sum(0).mean())
         total = self.weight @ torch.stack(costs) + self.beta * progress * kl
         return self._loss(torch.stack(costs), {"kl": kl}, total)
@@ -74,9 +79,9 @@ class MVAE(VAE):
     def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
         return product(*self._experts(x), b, prior=True)
 
-    def _sets(self) -> Tensor:
-        """The sets of modalities whose bounds are summed, `(T, M)` bool."""
-        m, device = len(self.schema), self.weight.device
+    def _sets(self, device: torch.device) -> Tensor:
+        """The full set, the single modalities, and random ones in training, `(T, M)` bool."""
+        m = len(self.schema)
         sets = [torch.ones(1, m, dtype=torch.bool, device=device), torch.eye(m, dtype=torch.bool, device=device)]
         if self.training and self.draws:
             sets.append(random_sets(m, self.draws, device))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["cut", "summed"]
+__all__ = ["Piece", "cut", "summed"]
 
 Piece = tuple[slice, slice]
 

@@ -3,7 +3,7 @@
 from polymodal.training.balance import balance, balanced_weights, constant_costs
 from polymodal.training.loop import Fit, check_settings, fit
 from polymodal.training.records import FREE, holds_run
-from polymodal.training.settings import check_device
+from polymodal.training.settings import check_device, join
 from polymodal.training.stopping import Stopped
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "constant_costs",
     "fit",
     "holds_run",
+    "join",
 ]

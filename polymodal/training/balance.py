@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polymodal import parallel
+from polymodal.table import steps
+
 if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.schema import Schema
@@ -55,7 +58,7 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
 
     Arguments:
         schema: The modalities.
-        rows: A table, or anything with its `batches`; gone through once.
+        rows: A table, or anything with its `batches`; gone through once, by several processes in turn.
         likelihood: Of -log p(x | z) in place of the cost.
         batch_size: Rows at a time.
 
@@ -67,13 +70,18 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
     """
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
-    for batch in rows.batches(batch_size):
+    turns = parallel.world() if steps(len(rows), batch_size) >= parallel.world() else 1
+    turn: dict[str, Any] = {"start": parallel.rank(), "stride": turns} if turns > 1 else {}
+    for batch in rows.batches(batch_size, **turn):
         values = schema.hide(batch, torch.float64)
         counts += batch.observed.sum(0).cpu()
         for (name, modality), has in zip(schema.items(), batch.observed.unbind(1), strict=True):
             first, second = (moment.cpu().double() for moment in modality.moments(values[name][has]))
             a, b = sums.get(name, (0.0, 0.0))
             sums[name] = a + first, b + second
+    if turns > 1:
+        counts = parallel.sums(counts)
+        sums = {name: (parallel.sums(a), parallel.sums(b)) for name, (a, b) in sums.items()}
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:

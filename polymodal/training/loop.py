@@ -5,19 +5,30 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
+from polymodal import parallel
 from polymodal.models.base import Model
 from polymodal.names import check_types
+from polymodal.streams import seeded
 from polymodal.table import Table, steps
 from polymodal.training.balance import balance
 from polymodal.training.progress import TrainingProgress
 from polymodal.training.records import Records
 from polymodal.training.run import Run
 from polymodal.training.schedule import Kind
-from polymodal.training.settings import check_ranges, check_rows, make_accelerator, placed, trainable
+from polymodal.training.settings import (
+    arithmetic,
+    check_compiler,
+    check_ranges,
+    check_rows,
+    check_shared,
+    make_accelerator,
+    placed,
+    trainable,
+)
 from polymodal.training.stopping import Stop
-from polymodal.training.streams import seeded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +67,8 @@ def fit(
     patience: int | None = None,
     seed: int = 0,
     device: str = "auto",
-    precision: Literal["bf16", "fp16"] | None = None,
+    precision: Literal["bf16", "fp16", "tf32"] | None = None,
+    compile: bool = False,
     folder: str | Path | None = None,
     resume: bool = False,
     save_every: int | None = None,
@@ -72,12 +84,19 @@ def fit(
     step under way and write it too; a second one breaks off at once. On a CPU with the same number of threads a
     run that was resumed, however it was interrupted, ends with the same bits as one that was not.
 
+    Where torchrun or `accelerate launch` has started several processes, call it in all of them with the same
+    arguments: each works on its part of every batch, and they end with the same weights and history, those of one
+    process but for what is drawn within a model (see docs/several_devices.md). The main process writes and prints.
+
+    On a single GPU a step runs as one CUDA graph wherever the model allows it: the first three steps of every shape
+    run as they are, and whether the loss is still finite is asked every 50 steps.
+
     Arguments:
         model: To train; it is moved to the device.
         train: A table, or anything with its `len` and `batches`.
         validation: Likewise.
         epochs: Passes over the training rows, at least `warmup`.
-        batch_size: Rows per step.
+        batch_size: Rows per step, of all processes together.
         learning_rate: Adam's.
         schedule: "constant"; "cosine" falls to 0 over all updates; "plateau" halves the rate whenever the
             validation loss has not fallen for more than 5 epochs. See `Schedule`.
@@ -91,12 +110,15 @@ def fit(
         patience: Stop after so many epochs without a better one; None never stops early.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
         device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
-        precision: "bf16" or "fp16" where the device has it; by default 32 bits.
+        precision: "bf16" or "fp16" where the device has it; "tf32" on a GPU, which keeps 32 bits everywhere but
+            within products; by default 32 bits, in convolutions too, where PyTorch's own default is "tf32".
+        compile: Whether the networks are compiled by `torch.compile` first, which takes up to minutes and needs a
+            compiler.
         folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`, `state/`. None writes
             nothing.
         resume: Go on with the run in the folder, from its last state, if it holds one. All arguments must be
-            those of that run, but for `device`, `patience`, `save_every`, `trackers`, and, without the cosine
-            schedule, `epochs`.
+            those of that run, but for `device`, `compile`, `patience`, `save_every`, `trackers`, and, without the
+            cosine schedule, `epochs`.
         save_every: Updates after which the state is written within an epoch too; None writes it after epochs.
         trackers: Names of Accelerate's trackers, such as "tensorboard" (in `logs/` of the folder), which get
             each row of the history under its names.
@@ -113,6 +135,7 @@ def fit(
         FloatingPointError: The loss became infinite or NaN; names the modality and the step. The model keeps
             the weights of the best epoch until then.
         Stopped: Ctrl-C or SIGTERM came (a `KeyboardInterrupt`), and the run can be resumed.
+        GoneError: Another process of the run has ended; the message says from where it can be resumed.
 
     Example:
         >>> from polymodal.datasets import load
@@ -141,6 +164,7 @@ def fit(
         "seed": seed,
         "device": device,
         "precision": precision,
+        "compile": compile,
         "save_every": save_every,
         "trackers": trackers,
     }
@@ -150,25 +174,35 @@ def fit(
         check_rows(name, rows, model.schema)
     every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
     with Stop(caught=folder is not None) as stop:
-        records = Records(folder, model, train, validation, settings, resume=resume)
-        accelerator = make_accelerator(device, precision, trackers, records.folder)
-        model.to(accelerator.device)
-        train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
-        if records.state is None:
-            balance(model, train)
-        run = Run(model, accelerator, train, validation, records, settings)
-        shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress)
-        try:
-            with seeded(run.seed, accelerator.device), shown:
-                if len(train) < every:
-                    shown.say(f"training on the {len(train):,} complete rows of {every:,}")
-                run.begin(shown)
-                while not (run.over or stop.asked):
-                    run.one_epoch(stop, shown)
-                if stop.asked:
-                    run.leave(stop)
-        finally:
-            run.release()
+        accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
+        with parallel.together():
+            if compile:
+                check_compiler(accelerator.device)
+            records = Records(folder, model, train, validation, settings, resume=resume)
+        with parallel.noticing(lambda: _advice(records)):
+            if parallel.world() > 1:
+                described = _described(model, train, validation, settings)
+                parallel.require_same(repr([described, records.identity]), "model, data and settings")
+                for name, rows in {"train": train, "validation": validation}.items():
+                    check_shared(name, rows)
+            model.to(accelerator.device)
+            train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
+            if records.state is None:
+                balance(model, train)
+            run = Run(model, accelerator, train, validation, records, settings)
+            main = not parallel.rank()
+            shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
+            try:
+                with seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
+                    if len(train) < every:
+                        shown.say(f"training on the {len(train):,} complete rows of {every:,}")
+                    run.begin(shown)
+                    while not (run.over or run.stopping(stop)):
+                        run.one_epoch(stop, shown)
+                    if stop.asked:
+                        run.leave(stop)
+            finally:
+                run.release()
     return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder)
 
 
@@ -189,3 +223,22 @@ def check_settings(**settings: Any) -> None:
     """
     check_types(settings, fit, "fit")
     check_ranges(**settings)
+
+
+def _described(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:
+    """What must be the same in all processes."""
+    told = {name: value for name, value in settings.items() if name != "device"}
+    return model, sorted(told.items()), len(train), len(validation)
+
+
+def _advice(records: Records) -> str:
+    """What to do when another process is gone."""
+    if records.folder is None:
+        return "start all of them again; with folder=... they would go on where they were"
+    if records.written is None:
+        return f"no state was written to {records.folder} yet; start all of them again"
+    epoch, step = records.written
+    return (
+        f"the state of epoch {epoch}, after {step} of its steps, is in {records.folder}; start all of them again with "
+        f"resume=True (polymodal train --resume {quote(str(records.folder))})"
+    )

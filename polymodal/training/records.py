@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from polymodal import checkpoint
+from polymodal import checkpoint, parallel
 
 if TYPE_CHECKING:
     from polymodal.models import Model
@@ -20,7 +21,7 @@ __all__ = ["FREE", "Records", "State", "holds_run"]
 
 STATE = Path("state", "state.safetensors")
 FORMAT = 1
-FREE = ("epochs", "patience", "device", "save_every", "trackers")
+FREE = ("epochs", "patience", "device", "compile", "save_every", "trackers")
 """Settings of `fit` that may be others when a run is resumed: where it ends, where it runs, what it tells."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
@@ -31,7 +32,8 @@ class Records:
     """A run's folder: `state/`, `model/`, `history.csv`, `experiment.json`.
 
     The state is written first, in one step, and all else can be made from it; so a process may be killed at any
-    moment, and the run goes on from the last state.
+    moment, and the run goes on from the last state. Of several processes all read it, and the main one writes; what
+    it cannot write is an error of all.
 
     Arguments:
         folder: None writes nothing.
@@ -58,6 +60,8 @@ class Records:
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.state: State | None = None
+        self.identity: dict[str, Any] = {}
+        self.written: tuple[int, int] | None = None  # epoch and step of the last state
         if self.folder is None:
             return
         self.model = model.document
@@ -91,11 +95,9 @@ class Records:
             OSError: It could not be written; the earlier state is untouched.
         """
         if self.folder is not None:
-            document = {"format": FORMAT, "experiment": self.identity, **document}
-            try:
-                checkpoint.write_state(self.path, tensors, document)
-            except OSError as error:
-                raise self._unwritten(error) from error
+            written = {"format": FORMAT, "experiment": self.identity, **document}
+            self._write(lambda: checkpoint.write_state(self.path, tensors, written))
+            self.written = document["epoch"], document["step"]
 
     def begin(self) -> None:
         """Notes what is going to be trained, in `experiment.json`.
@@ -103,11 +105,8 @@ class Records:
         Raises:
             OSError: It could not be written.
         """
-        if self.folder is not None:
-            try:
-                checkpoint.write_text(self.folder / "experiment.json", checkpoint.to_json(self.experiment))
-            except OSError as error:
-                raise self._unwritten(error) from error
+        if (folder := self.folder) is not None:
+            self._write(lambda: checkpoint.write_text(folder / "experiment.json", checkpoint.to_json(self.experiment)))
 
     def publish(self, history: list[dict[str, float]], weights: dict[str, Tensor] | None) -> None:
         """Writes what people read: `history.csv`, and the best weights where there are new ones.
@@ -117,16 +116,14 @@ class Records:
         """
         import pandas as pd
 
-        if self.folder is None:
+        if (folder := self.folder) is None:
             return
-        try:
-            if history:
-                checkpoint.write_text(self.folder / "history.csv", pd.DataFrame(history).to_csv(index=False))
-            if weights is not None:
-                files = {"model.json": self.model, "weights.safetensors": weights}
-                checkpoint.write(self.folder / "model", files)
-        except OSError as error:
-            raise self._unwritten(error) from error
+        if history:
+            text = pd.DataFrame(history).to_csv(index=False)
+            self._write(lambda: checkpoint.write_text(folder / "history.csv", text))
+        if weights is not None:
+            files = {"model.json": self.model, "weights.safetensors": weights}
+            self._write(lambda: checkpoint.write(folder / "model", files))
 
     def _open(self, folder: Path, *, resume: bool) -> None:
         if holds_run(folder) and not resume:
@@ -138,8 +135,11 @@ class Records:
             self.state = checkpoint.read_state(folder / STATE)
             self._check(folder, self.state[1])
             self._keep_source(folder)
+            self.written = self.state[1].get("epoch", 0), self.state[1].get("step", 0)
         elif holds_run(folder):
             raise ValueError(f"{folder} must hold {STATE} to be resumed, and does not; choose another folder")
+        if parallel.rank():
+            return
         try:
             checkpoint.check_writable(folder)
         except OSError as error:
@@ -165,6 +165,16 @@ class Records:
                 f"{folder} holds another experiment: {name} is {there} there, and {here} here; "
                 "resume with the same data, model and settings, or choose another folder"
             )
+
+    def _write(self, write: Callable[[], object]) -> None:
+        """Writes something in the main process."""
+        with parallel.together():
+            if parallel.rank():
+                return
+            try:
+                write()
+            except OSError as error:
+                raise self._unwritten(error) from error
 
     def _unwritten(self, error: OSError) -> OSError:
         return OSError(

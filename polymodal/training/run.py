@@ -5,21 +5,25 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from polymodal import parallel
+from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.names import brief
+from polymodal.streams import number, restore_streams, seeded, streams
 from polymodal.table import steps
-from polymodal.training.means import Means
+from polymodal.training.graphs import Recorder
+from polymodal.training.means import Means, Terms
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
+from polymodal.training.step import Step, planned
 from polymodal.training.stopping import Stop, Stopped
-from polymodal.training.streams import restore_streams, seeded, streams
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -28,6 +32,10 @@ if TYPE_CHECKING:
     from polymodal.training.progress import TrainingProgress
 
 __all__ = ["Run"]
+
+
+READ_BACK = 50
+"""Steps after which a GPU is asked whether the loss is still finite."""
 
 
 class Run:
@@ -58,27 +66,20 @@ class Run:
         self.rows, self.held_out = train, validation
         self.batch_size, self.seed, self.epochs = (settings[name] for name in ("batch_size", "seed", "epochs"))
         self.warmup, self.patience = settings["warmup"], settings["patience"]
-        self.accumulate, self.clip, self.save_every = (settings[name] for name in ("accumulate", "clip", "save_every"))
+        self.accumulate, self.save_every = settings["accumulate"], settings["save_every"]
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
+        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
         self.best = Best(model)
-        self.means = Means("train", 1)
+        self.means = self._means("train")
         self.own = self.judged = model
-        self.average = None
-        if decay := settings["ema"]:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
+        self.one_step = Step(model, accelerator, settings, Recorder.of(accelerator))
+        self.model, self.adam, self.average = self.one_step.model, self.one_step.adam, self.one_step.average
+        if self.average is not None:
             self.judged = cast("Model", self.average.module)
-        optimizer = torch.optim.Adam(
-            model.parameters(),
-            lr=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
-            fused=self.device.type in ("cpu", "cuda"),
-        )
         updates = -(-steps(len(train), self.batch_size) // self.accumulate)  # per epoch
         warmup = settings["learning_rate_warmup"] * updates
-        self.schedule = Schedule(optimizer, settings["schedule"], warmup, self.epochs * updates)
-        self.adam = optimizer
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.schedule = Schedule(self.adam, settings["schedule"], warmup, self.epochs * updates)
 
     @property
     def over(self) -> bool:
@@ -106,13 +107,20 @@ class Run:
         self.history.append(row)
         self.schedule.after_epochs([row["validation/total"]])
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=self.epoch)
-        self.epoch, self.step, self.seconds, self.means = self.epoch + 1, 0, 0.0, Means("train", self.epoch + 1)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.means = self._means("train")
         self.records.save(*self.state())
         self.records.publish(self.history, self.best.weights if better else None)
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
 
     def state(self) -> State:
-        """All that resuming needs. To be asked for between two updates."""
+        """All that resuming needs. To be asked for between two updates.
+
+        Raises:
+            FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
+        """
+        with parallel.together():
+            self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": self.own.state_dict(),
@@ -129,7 +137,7 @@ class Run:
             "step": self.step,
             "update": self.update,
             "seconds": self.seconds,
-            "terms": list(self.means.sums),
+            "terms": list(self.means.names),
             "rows": self.means.rows,
             "history": self.history,
             "scaler": None if scaler is None else scaler.state_dict(),
@@ -143,8 +151,9 @@ class Run:
         """
         self.records.begin()
         state, self.records.state = self.records.state, None
-        if self.accelerator.log_with:
-            self.accelerator.init_trackers("polymodal", None if state else self.settings)
+        with parallel.together():
+            if self.accelerator.log_with:
+                self.accelerator.init_trackers("polymodal", None if state else self.settings)
         if state is None:
             return
         start = self.best.weights
@@ -174,11 +183,24 @@ class Run:
         where = f"training stopped {'at its end' if self.over else where}, and its state is written"
         raise Stopped(where, self.records.folder, stop.asked or 0)
 
+    def stopping(self, stop: Stop, means: Means | None = None) -> bool:
+        """Whether to stop, as any process was asked to; to be asked in all of them.
+
+        Raises:
+            FloatingPointError: The loss of one of them is not finite.
+        """
+        signal, trouble = parallel.agreed(stop.asked or 0, bool(means and means.trouble))
+        if means and trouble:
+            with parallel.together():
+                means.check()
+        stop.asked = signal or stop.asked
+        return bool(signal)
+
     def release(self) -> None:
         """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
+        self.one_step.release()
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
 
@@ -189,55 +211,62 @@ class Run:
             f", for the best was epoch {self.best.epoch} and patience is {self.patience}; more patience makes it go on"
         )
 
+    def _means(self, split: str, rows: int = 0, steps: int = 0) -> Means:
+        return Means(split, self.epoch, rows, steps, every=1 if self.device.type == "cpu" else READ_BACK)
+
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
         rows = 0  # of the update under way
         batches = self.rows.batches(
-            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device
+            self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device, **self.place
         )
         for batch in batches:
-            loss = self.model(batch, progress=anneal)
-            self.means.add(loss, len(batch))
-            share = 1.0 if self.accumulate == 1 else len(batch) / self.batch_size
-            self.accelerator.backward(loss.total * share)
-            rows += len(batch)
+            rows += batch.total
+            due = (self.step + 1) % self.accumulate == 0
+            if due:
+                self.schedule.before(self.update)
+            with self._at_work(batch, self.epoch, self.step):
+                terms = self.one_step(batch, anneal, rows if due else 0)
+            self.means.add(terms, batch.total, batch.counted)
             self.step += 1
             shown.step()
-            if self.step % self.accumulate == 0:
-                self._update(rows)
+            if due:
+                self.update += 1
                 rows = 0
                 self.seconds = time.perf_counter() - began
-                if stop.asked:
+                parallel.align_streams(self.device)
+                if self.stopping(stop, self.means):
                     return
                 if self.save_every and self.update % self.save_every == 0:
                     self.records.save(*self.state())
         if rows:
-            self._update(rows)
+            self.schedule.before(self.update)
+            self.one_step.update(rows)
+            self.update += 1
+        self.means.look()
+        self.stopping(stop, self.means)
 
-    def _update(self, rows: int) -> None:
-        """One step of the optimiser on the gradients of so many rows."""
-        if self.accumulate > 1:  # to the mean over rows
-            for p in self.own.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(self.batch_size / rows)
-        if self.clip is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.schedule.before(self.update)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.update += 1
-        if self.average is not None:
-            self.average.update_parameters(self.own)
+    def _at_work(self, batch: Batch, epoch: int, step: int) -> AbstractContextManager[None]:
+        """Within, a model works on a batch, of which other processes may have the rest."""
+        if batch.whole is None:
+            return nullcontext()
+        start, noise = batch.whole.start, number(self.seed, epoch, step, parallel.rank())
+        return parallel.working(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
-        means = Means("validation", self.epoch)
+        means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
-            for batch in self.held_out.batches(self.batch_size, device=self.device):
-                if stop.asked:
+            batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
+            for step, batch in enumerate(batches):
+                if self.stopping(stop, means):
                     return None
-                means.add(self.judged(batch), len(batch))
+                with self._at_work(batch, 0, step):
+                    terms = Terms.of(self.judged(batch, plan=planned(self.judged, batch)))
+                means.add(terms, batch.total, batch.counted)
+        means.look()
+        self.stopping(stop, means)
         return means.compute()
 
     def _restore(self, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -258,7 +287,7 @@ class Run:
         self.history, self.seconds = history, document["seconds"]
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
         self.schedule.before(max(self.update - 1, 0))
-        self.means = Means("train", self.epoch, document["rows"], self.step)
+        self.means = self._means("train", document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 
     def _restore_optimizer(self, values: Mapping[str, Tensor]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from inspect import Parameter, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from polymodal.names import unknown
+from polymodal import parallel
+from polymodal.names import brief, unknown
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -17,7 +20,18 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["check_device", "check_ranges", "check_rows", "make_accelerator", "placed", "trainable"]
+__all__ = [
+    "arithmetic",
+    "check_compiler",
+    "check_device",
+    "check_ranges",
+    "check_rows",
+    "check_shared",
+    "join",
+    "make_accelerator",
+    "placed",
+    "trainable",
+]
 
 
 MOST = 2**63
@@ -80,6 +94,21 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
         schema.require(rows.schema, name)
 
 
+def check_shared(name: str, rows: Any) -> None:
+    """Refuses rows that cannot be shared by several processes.
+
+    Raises:
+        TypeError: They are of a class of one's own, whose `batches` does not take a share.
+    """
+    taken = signature(rows.batches).parameters
+    if "share" not in taken and not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
+        raise TypeError(
+            f"{name}.batches must take share=(process, processes) and stride, as polymodal.Table.batches does, where "
+            f"{parallel.world()} processes train together; {type(rows).__name__}.batches does not; add them, or train "
+            "in one process"
+        )
+
+
 def trainable(model: Model, rows: Table) -> Table:
     """Those of the rows that a model can be trained on, all of them unless it was told to leave some out.
 
@@ -105,18 +134,82 @@ def placed(rows: Table, device: torch.device) -> Table:
 def make_accelerator(
     device: str, precision: str | None, trackers: Sequence[str] = (), folder: Path | None = None
 ) -> Accelerator:
-    """Accelerate's view of the machine; earlier choices of the process do not stay."""
+    """Accelerate's view of the machine; earlier choices of the process do not stay.
+
+    A process that a launcher started joins the others.
+
+    Raises:
+        ValueError: There are others, and no launcher has said which one this is.
+    """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import ProjectConfiguration
+    from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs, ProjectConfiguration
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=_on_cpu(device),
-        mixed_precision=precision or "no",
+        mixed_precision="no" if precision in (None, "tf32") else precision,
         log_with=list(trackers) or None,
         project_config=None if folder is None else ProjectConfiguration(str(folder), logging_dir=str(folder / "logs")),
+        kwargs_handlers=[
+            DistributedDataParallelKwargs(gradient_as_bucket_view=True),
+            InitProcessGroupKwargs(timeout=parallel.PATIENCE),
+        ],
     )
+    if accelerator.num_processes != parallel.world():
+        raise ValueError(
+            f"the {parallel.world()} processes must be started by torchrun or accelerate launch, which tell each its "
+            "number (RANK, LOCAL_RANK, WORLD_SIZE); this one was not told"
+        )
+    parallel.join()
+    return accelerator
+
+
+def join(device: str) -> None:
+    """Lets processes that a launcher has started know of each other, as `fit` does.
+
+    Arguments:
+        device: "cpu", "cuda" or "auto".
+
+    Raises:
+        ValueError: The device is not at hand.
+    """
+    check_device(device)
+    make_accelerator(device, None)
+
+
+@contextmanager
+def arithmetic(precision: str | None, device: torch.device) -> Iterator[None]:
+    """Within, a GPU's products and convolutions of 32-bit numbers are of 32 bits, under "tf32" of TensorFloat-32.
+
+    PyTorch's own default differs: TensorFloat-32 in convolutions, and not in products.
+    """
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+    torch.backends.cudnn.allow_tf32 = precision == "tf32"
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before[0]
+        torch.set_float32_matmul_precision(before[1])
+
+
+def check_compiler(device: torch.device) -> None:
+    """Tries `torch.compile` on next to nothing.
+
+    Raises:
+        ValueError: It does not work here.
+    """
+    try:
+        torch.compile(torch.sin)(torch.zeros(2, device=device))
+    except Exception as error:  # whatever is missing: a compiler, headers, Triton
+        raise ValueError(
+            "compile needs a working torch.compile: a C++ compiler on a CPU, Triton and a C compiler on a GPU; "
+            f"got {brief(str(error))}; install what is missing, or leave out compile"
+        ) from error
 
 
 def _on_cpu(device: str) -> bool:
@@ -125,8 +218,8 @@ def _on_cpu(device: str) -> bool:
 
 def _check_precision(device: str, precision: str | None) -> None:
     check_device(device)
-    if precision == "fp16" and _on_cpu(device):
-        raise ValueError("precision 'fp16' needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
+    if precision in ("fp16", "tf32") and _on_cpu(device):
+        raise ValueError(f"precision {precision!r} needs a CUDA GPU, and the device is the CPU; use 'bf16' or None")
 
 
 def _check_folder(folder: str | Path | None, settings: dict[str, Any]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import evaluation, loader, machine
+from benchmarks import evaluation, gpu, loader, machine
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.step import main
 from polymodal.modalities import Image, Label, Text, Vector
@@ -89,6 +89,40 @@ def test_the_loader_is_timed_beside_a_step_and_a_plain_loader(tmp_path, capsys, 
     ]  # fmt: skip
     shares = [one / step for one, step in zip(case["loader"]["all"], case["step"]["all"], strict=True)]
     assert case["share"]["all"] == shares
+
+
+def test_the_benchmark_of_a_gpu_runs_on_a_cpu_too(tmp_path, capsys, monkeypatch):
+    for rate in ("product_rate", "copy_rate"):
+        monkeypatch.setattr(machine, rate, lambda: 1e9)
+    out = tmp_path / "gpu.json"
+    few = ["--budget", "0.1", "--threads", "1", "--rows", "12", "--epochs", "1"]
+    assert gpu.main(["--device", "cpu", "--shapes", "mhd", "--ways", "eager", *few, "--out", str(out)]) == 0
+    done = capsys.readouterr()
+    assert done.err.startswith("1/1 mhd, eager: ")
+    assert "PolyMNIST (random pictures), eager: 1 epochs of 12 rows, K = 10, d = 128, in " in done.out
+    document = json.loads(out.read_text())
+    assert document["device"]["rates"].keys() == {"fp32", "tf32", "bf16", "copy"}
+    (case,) = document["cases"]
+    assert [case[key] for key in ("shape", "way", "draws", "batch_size", "graphs")] == ["mhd", "eager", 10, 64, 0]
+    assert case["samples_per_second"] == 64 / case["step"]["median"]
+    for floor in ("arithmetic", "bandwidth"):
+        assert 0 < case[f"{floor}_share"] == case[floor] / case["step"]["median"]
+    run = document["paper"]
+    assert [run[key] for key in ("rows", "validation_rows", "epochs", "latent_dim")] == [12, 2, 1, 128]
+    assert 0 < run["epoch"]["median"] < run["seconds"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--ways", "graph"], "unknown way 'graph'; known are eager, eager bf16, eager compiled"),
+        (["--epochs", "-1"], "epochs must be at least 0; got -1"),
+        (["--device", "tpu"], "device must be one of those at hand, auto, cpu"),
+    ],
+)
+def test_what_a_device_cannot_do_is_one_line(arguments, said, capsys):
+    assert gpu.main(["--device", "cpu", *arguments]) == 2
+    assert capsys.readouterr().err.startswith(f"benchmarks: {said}")
 
 
 def test_an_evaluation_is_timed_beside_a_plain_one_and_scores_the_same(tmp_path, capsys, monkeypatch):

@@ -12,10 +12,13 @@ FLOORS = {
     "names": 0,
     "files": 1,
     "progress": 1,
+    "memory": 1,
+    "streams": 1,
     "distributions": 1,
     "batch": 2,
     "networks": 2,
     "checkpoint": 2,
+    "parallel": 2,
     "loader": 3,
     "modalities": 3,
     "objectives": 3,
@@ -30,6 +33,7 @@ FLOORS = {
     "studies": 8,
     "report": 8,
     "interfaces": 9,
+    "__main__": 10,
 }
 NEVER = [
     ({"table", "datasets"}, {"models"}),

@@ -362,7 +362,7 @@ def test_what_may_change_when_a_run_goes_on(tmp_path, name):
     ],
 )
 def test_nothing_else_changes_when_a_run_goes_on(tmp_path, given, assigned, config):
-    with pytest.raises(ValueError, match="--resume goes with epochs, patience, device, save_every, trackers alone"):
+    with pytest.raises(ValueError, match=r"--resume goes with epochs, patience, .*, trackers alone"):
         training.settle(given, assigned, config, tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""How two functions are timed in turn."""
+"""How functions are timed in turn."""
 
 import torch
 
@@ -30,3 +30,4 @@ def test_a_pair_that_would_not_fit_is_not_begun(monkeypatch):
 
     assert interleave(lasting(1.0), lasting(3.0), budget=25.0) == [(1.0, 3.0)] * 5
     assert interleave(lasting(1.0), lasting(3.0), budget=2.0) == [(1.0, 3.0)] * 3
+    assert interleave(lasting(1.0), lasting(2.0), lasting(3.0), budget=31.0) == [(1.0, 2.0, 3.0)] * 4

@@ -14,6 +14,8 @@ from polymodal.models import build, load
 from polymodal.schema import Schema
 from polymodal.table import Table
 from polymodal.training import balanced_weights, constant_costs, fit
+from polymodal.training.means import Means, Terms
+from polymodal.training.settings import arithmetic
 
 
 def table(schema, rows=24, *, complete=False, seed=0):
@@ -190,7 +192,7 @@ class TestArguments:
             ({"clip": -1.0}, "clip must be positive"),
             ({"learning_rate": -1.0}, "learning_rate must be positive"),
             ({"device": "gpu"}, "device must be one of those at hand, auto, cpu"),
-            ({"precision": "fp8"}, "precision of fit must be 'bf16', 'fp16' or None; got 'fp8'"),
+            ({"precision": "fp8"}, "precision of fit must be 'bf16', 'fp16', 'tf32' or None; got 'fp8'"),
         ],
     )
     def test_out_of_range(self, schema, arguments, message):
@@ -198,9 +200,86 @@ class TestArguments:
             quick(schema, **arguments)
 
     @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, which can do it")
-    def test_fp16_needs_a_gpu(self, schema):
-        with pytest.raises(ValueError, match="needs a CUDA GPU"):
-            quick(schema, precision="fp16")
+    @pytest.mark.parametrize("precision", ["fp16", "tf32"])
+    def test_some_precisions_need_a_gpu(self, schema, precision):
+        with pytest.raises(ValueError, match=f"precision '{precision}' needs a CUDA GPU"):
+            quick(schema, precision=precision)
+
+    def test_compile_is_refused_where_nothing_can_be_compiled(self, schema, monkeypatch):
+        def broken(function):
+            raise RuntimeError("no compiler here")
+
+        monkeypatch.setattr(torch, "compile", broken)
+        with pytest.raises(ValueError, match=r"compile needs a working torch.compile: .*; got no compiler here;"):
+            quick(schema, compile=True)
+
+
+def test_compile_compiles_the_networks_for_the_run_alone(schema, monkeypatch):
+    compiled = []
+
+    def compile(function, **_):
+        def call(*inputs):
+            compiled.append(getattr(function, "__self__", None))
+            return function(*inputs)
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", compile)
+    model, _ = quick(schema, compile=True)
+    assert {*model.encoders, *model.decoders} <= {*compiled}
+    assert not any("forward" in vars(module) for module in model.modules())
+    assert torch.equal(weights(model), weights(quick(schema)[0]))
+
+
+def test_tf32_is_on_within_a_run_on_a_gpu_only_if_it_is_asked_for():
+    def now():
+        return torch.backends.cudnn.allow_tf32, torch.get_float32_matmul_precision()
+
+    before = now()
+    for precision, within in {None: (False, "highest"), "bf16": (False, "highest"), "tf32": (True, "high")}.items():
+        with arithmetic(precision, torch.device("cuda")):
+            assert now() == within
+        assert now() == before
+    with arithmetic(None, torch.device("cpu")):
+        assert now() == before
+
+
+class TestMeans:
+    def add(self, means, *totals):
+        for total in totals:
+            means.add(Terms(("cost/a", "total"), torch.tensor([1.0, total])), 2)
+
+    def test_they_are_means_over_rows(self):
+        means = Means("train", 1, every=50)
+        means.add(Terms(("cost/a", "total"), torch.tensor([1.0, 3.0])), 2)
+        means.add(Terms(("cost/a", "total"), torch.tensor([4.0, 6.0])), 1)
+        assert means.compute() == {"train/cost/a": 2.0, "train/total": 4.0}
+
+    def test_what_is_not_finite_is_found_at_once_or_every_so_many_steps(self):
+        means = Means("train", 4)
+        self.add(means, 1.0, math.nan)
+        assert "in epoch 4, step 2, total is nan;" in means.trouble
+        means = Means("train", 4, every=3)
+        self.add(means, 1.0, 1.0, 1.0, 1.0, math.inf)
+        assert not means.trouble
+        self.add(means, 1.0)
+        with pytest.raises(FloatingPointError, match="in epoch 4, steps 4 to 6, total is inf;"):
+            means.check()
+
+    def test_nothing_that_is_not_finite_is_kept_or_told(self):
+        for ask in (Means.check, Means.compute):
+            means = Means("train", 4, every=50)
+            self.add(means, 1.0, math.nan, 1.0)
+            with pytest.raises(FloatingPointError, match="steps 1 to 3, total is nan"):
+                ask(means)
+
+    def test_they_go_on_from_their_sums(self):
+        means, again = Means("train", 1), Means("train", 1, rows=4, steps=2)
+        self.add(means, 1.0, 2.0)
+        again.sums = means.sums
+        for each in (means, again):
+            self.add(each, 6.0)
+        assert means.compute() == again.compute() == {"train/cost/a": 1.0, "train/total": 3.0}
 
 
 @pytest.mark.parametrize("cost", ["natural", "l2"])

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
+from polymodal import parallel
+
 if TYPE_CHECKING:
     from torch.distributions import Distribution
 
@@ -67,6 +69,10 @@ class Metric(ABC):
         compared = self.compare(distribution, target)
         numbers = [compared(*pair) for pair in zip(answer.split(sizes), rows[order].split(sizes), strict=True)]
         self.sums.index_add_(0, streams[order].cpu(), torch.cat(numbers).double().cpu())
+
+    def merge(self) -> None:
+        """Takes in what the other processes have seen; to be called in all of them."""
+        self.sums, self.rows = parallel.sums(self.sums), parallel.sums(self.rows).long()
 
     def compute(self, stream: int = 0) -> float:
         """The score of a stream over all rows so far; NaN if there were none."""

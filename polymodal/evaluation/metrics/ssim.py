@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal import parallel
 from polymodal.evaluation.metrics.base import PIECE, Compared, Metric
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class SSIM(Metric):
             return scores.flatten(1).mean(1, keepdim=True)
 
         return compared
+
+    def merge(self) -> None:
+        """See `Metric`. Where a process has seen no picture, its window is the full one."""
+        super().merge()
+        self.used = -parallel.agreed(-self.used)[0]
 
     def score(self, sums: list[float], rows: int) -> float:
         """At most 1."""

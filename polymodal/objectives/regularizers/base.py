@@ -26,6 +26,10 @@ class Regularizer(ABC):
             z: Its draws, `(*, B, D)`.
             prior: p(z), event shape `(D,)`.
 
+        Where several processes have a part of a batch each, `z` has this one's rows, and the result is weighted with
+        their number and added up. A penalty that is no mean over rows must look at those of the others too, see
+        `polymodal.parallel.here`.
+
         Returns:
             `(*)`: a model weights and adds the conditionings, under `exhaustive` by p(b).
         """

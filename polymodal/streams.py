@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["restore_streams", "seeded", "streams"]
+__all__ = ["number", "restore_streams", "seeded", "streams"]
 
 
 @contextmanager
@@ -17,6 +18,16 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def number(*parts: int) -> int:
+    """A seed that belongs to these numbers and to no others.
+
+    Example:
+        >>> number(0, 1) == number(0, 1), number(0, 1) == number(1, 0)
+        (True, False)
+    """
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
 def streams(device: torch.device) -> dict[str, Tensor]:

@@ -1,0 +1,66 @@
+"""What a training step must compute whatever its code: operations counted, and what else costs nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks import reference
+
+if TYPE_CHECKING:
+    from polymodal.batch import Batch
+    from polymodal.models import MAC
+
+__all__ = ["bare", "coded", "decoded", "operations", "seen"]
+
+
+def operations(model: MAC, batch: Batch) -> dict[str, float]:
+    """Operations of B rows, forward and backward: `encode`, of all encoders, `decode`, of all decoders on one code.
+
+    Those of products and convolutions; a multiplication and an addition are two. Elementwise work, attention and the
+    optimiser are not counted, so that what these operations take at the rate of a matrix product is a floor.
+    """
+    model = reference.stock(model)  # whose layers the counter knows
+    z = torch.zeros(len(batch), model.latent_dim)
+    with FlopCounterMode(display=False) as counter:
+        coded(model, seen(model, batch))
+    encode = counter.get_total_flops()
+    with FlopCounterMode(display=False) as counter:
+        decoded(model, z)
+    return {"encode": float(encode), "decode": float(counter.get_total_flops())}
+
+
+def bare(model: MAC, x: dict[str, Tensor], codes: int) -> None:
+    """Encoders once on B rows and decoders on `codes` codes of each, forward and backward, one network after another.
+
+    Nothing else of a step: no joint encoder, no costs, no penalty, no optimiser. The slope of its seconds against
+    the number of codes is that of decoding alone; against the number of modalities, an encoder once and a decoder
+    as often as there are codes.
+    """
+    model.zero_grad()
+    coded(model, x)
+    rows = len(next(iter(x.values())))
+    decoded(model, torch.randn(codes * rows, model.latent_dim))
+
+
+def seen(model: MAC, batch: Batch) -> dict[str, Tensor]:
+    """Values as the encoders take them."""
+    return model.schema.hide(batch, model.weight.dtype)
+
+
+def coded(model: MAC, x: dict[str, Tensor]) -> None:
+    """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
+    _there_and_back([encoder(x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
+
+
+def decoded(model: MAC, z: Tensor) -> None:
+    """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
+    z = z.requires_grad_()
+    _there_and_back([decoder(z) for decoder in model.decoders])
+
+
+def _there_and_back(outputs: list[Tensor]) -> None:
+    torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])

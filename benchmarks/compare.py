@@ -1,0 +1,200 @@
+"""Training steps of the working tree beside those of an earlier commit, in two processes that take turns.
+
+The commit is checked out into a folder of its own, which is gone afterwards. Each side is one process that makes the
+models, rows and optimiser of its own code and waits while the other takes a step, so single steps alternate. Both take
+the same shapes, K, random rows and seeds, on the same machine with the same threads. The table says by how much the
+losses of the first step differ: by nothing more than rounding where both do the same.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import harness
+from benchmarks.checkout import ROOT, checked_out, commit, described
+from benchmarks.harness import Shown, settings, shown
+from benchmarks.shapes import SHAPES
+from benchmarks.timing import interleave, ratios, spread
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Worker", "main", "measure", "table"]
+
+WIDTH = 110
+"""Of the widest table, in columns."""
+
+PAUSE = 0.02
+"""Seconds between two steps, in which the threads of the process that has just worked stop looking for more work."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit code: 2 and one line for a user's mistake."""
+    parser = harness.Parser(
+        "compare",
+        "Time training steps of the working tree beside those of a commit, in turn.",
+        "main --shapes polymnist,mhd --budget 20",
+        budget=60.0,
+        per="shape",
+    )
+    parser.add_argument("base", nargs="?", default="", help="commit to compare with")
+    return harness.command(parser, _run, arguments)
+
+
+def _run(chosen: Namespace) -> None:
+    base = commit(chosen.base)
+    document = harness.begin("compare", chosen)
+    document.update(base=base, base_name=chosen.base, new=described())
+    with checked_out(base) as folder, _workers(folder, chosen) as (old, new):
+        cases = [(name, partial(measure, name, old, new, chosen.budget)) for name in chosen.shapes]
+        document["cases"] = list(harness.measured(cases, said=_said))
+    harness.finish(document, table(document), chosen.out, width=WIDTH)
+
+
+def measure(shape: str, old: Worker, new: Worker, budget: float, told: Shown) -> dict[str, Any]:
+    """One row of the table.
+
+    Arguments:
+        shape: Its name.
+        old: Takes steps of the earlier commit.
+        new: Takes steps of the working tree.
+        budget: Seconds, warming up among them.
+        told: Told which share of the work is done, in [0, 1].
+
+    Returns:
+        For JSON. `old` and `new` are seconds per step, `ratio` the old's over the new's, pair by pair; `apart` is by
+        which share the losses of the first step differ.
+    """
+    draws = SHAPES[shape].draws
+    weights = [worker.ask(shape=shape, draws=draws)["weights"] for worker in (old, new)]
+    answers: dict[Worker, list[dict[str, Any]]] = {old: [], new: []}
+    interleave(*(partial(_step, worker, told) for worker, told in answers.items()), budget=budget, shown=told)
+    losses = [told[0]["loss"] for told in answers.values()]
+    seconds = [[answer["seconds"] for answer in told[1:]] for told in answers.values()]  # the first warms up
+    return {
+        "shape": shape,
+        "draws": draws,
+        **settings(SHAPES[shape]),
+        "weights": dict(zip(("old", "new"), weights, strict=True)),
+        "apart": abs(losses[1] / losses[0] - 1),
+        "pairs": len(seconds[0]),
+        "old": spread(seconds[0]),
+        "new": spread(seconds[1]),
+        "ratio": ratios(*seconds),
+    }
+
+
+def table(document: dict[str, Any]) -> Table:
+    """What people read: a line per shape."""
+    title = f"Seconds per training step, old: {document['base'][:9]}, new: {document['new']}: median (quartiles)"
+    headings = ("K", "old", "new", "old / new", "losses differ by", "pairs")
+    made = harness.table(document, ["shape"], headings, title)
+    for case in document["cases"]:
+        made.add_row(
+            case["shape"],
+            str(case["draws"]),
+            shown(case["old"], ".3f"),
+            shown(case["new"], ".3f"),
+            shown(case["ratio"], ".3f"),
+            f"{case['apart']:.0e}" if case["apart"] else "0",
+            str(case["pairs"]),
+        )
+    return made
+
+
+class Worker:
+    """A process that runs `benchmarks/worker.py` under the code of a folder.
+
+    Arguments:
+        folder: With `polymodal` and `benchmarks`.
+        name: For errors.
+        threads: Of PyTorch.
+    """
+
+    def __init__(self, folder: Path, name: str, threads: int) -> None:
+        self.folder, self.name = folder, name
+        # -P: the folder of the script is that of this commit, whose modules the other must not find.
+        command = [sys.executable, "-P", str(ROOT / "benchmarks" / "worker.py"), str(threads)]
+        environment = {**os.environ, "PYTHONPATH": str(folder)}
+        self.process = subprocess.Popen(
+            command,
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # so that Ctrl-C is met by this process alone, which ends that one
+        )
+
+    def begin(self) -> None:
+        """Waits until it has imported its code.
+
+        Raises:
+            ValueError: It cannot, or imports that of another folder.
+        """
+        places = self._answer()["places"]
+        if strange := [place for place in places if not Path(place).resolve().is_relative_to(self.folder.resolve())]:
+            raise ValueError(f"{self.name} was to be imported from {self.folder}; {strange[0]} came in its place")
+
+    def ask(self, **told: Any) -> dict[str, Any]:
+        """Its answer to what it is told.
+
+        Raises:
+            ValueError: It cannot do that, or has ended.
+        """
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it has ended, which the answer says
+            print(json.dumps(told), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def end(self) -> None:
+        """Ends the process."""
+        self.process.kill()
+        self.process.communicate()
+
+    def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        if not (line := self.process.stdout.readline()):
+            raise ValueError(f"the process with {self.name} ended with {self.process.wait()}; what it said is above")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise ValueError(f"{self.name} cannot take these steps; it says {answer['error']}")
+        return answer
+
+
+@contextmanager
+def _workers(folder: Path, chosen: Namespace) -> Iterator[tuple[Worker, Worker]]:
+    """One for the earlier commit and one for the working tree, which end with the block."""
+    workers: list[Worker] = []
+    try:
+        for place, name in ((folder, f"commit {chosen.base}"), (ROOT, "the working tree")):
+            workers.append(Worker(place, name, chosen.threads))
+        for worker in workers:
+            worker.begin()
+        yield workers[0], workers[1]
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _step(worker: Worker, answers: list[dict[str, Any]], i: int) -> None:
+    answers.append(worker.ask(seed=i))
+    time.sleep(PAUSE)
+
+
+def _said(case: dict[str, Any]) -> str:
+    return f"the new is {shown(case['ratio'], '.3f')} times as fast, {case['pairs']} pairs"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

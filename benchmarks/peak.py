@@ -1,0 +1,93 @@
+"""One process that takes a few training steps and says how much memory they needed at most: `benchmarks.memory`'s.
+
+`python -m benchmarks.peak SHAPE K VARIANT THREADS` prints JSON: `peak`, bytes beyond what the process held once all was
+imported and a small step was taken, weights, optimiser and rows among them; and `held`, bytes that it held then.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks import reference
+from benchmarks.harness import fused, train
+from benchmarks.shapes import Shape, model_of, named, rows_of
+
+__all__ = ["VARIANTS", "Variant", "main"]
+
+STEPS = 2
+"""In the second one the optimiser's state is there while the graph is."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to take a step.
+
+    Arguments:
+        loss: Of the model and a batch.
+        arguments: Of the model, beside the shape's.
+        layers: What is made of the model before it is trained.
+    """
+
+    loss: Callable[[Any, Any], Tensor] = lambda model, batch: model.loss(batch).total
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    layers: Callable[[Any], Any] = lambda model: model
+
+
+VARIANTS = {"ours": Variant(), "reference": Variant(reference.loss, layers=reference.stock)}
+"""By name. To add one: an entry here."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line."""
+    shape, draws, variant, threads = sys.argv[1:] if arguments is None else arguments
+    torch.set_num_threads(int(threads))
+    take(named("2 pictures"), 1, VARIANTS[variant])
+    held = restart()
+    take(named(shape), int(draws), VARIANTS[variant])
+    print(json.dumps({"peak": most() - held, "held": held}))
+    return 0
+
+
+def take(shape: Shape, draws: int, variant: Variant) -> None:
+    """Makes a model and rows, and takes the steps."""
+    model = variant.layers(model_of(shape, draws, **variant.arguments))
+    batch = rows_of(model.schema, shape.batch_size)
+    adam = fused(model, shape.learning_rate)
+    for step in range(STEPS):
+        torch.manual_seed(step)
+        train(variant.loss(model, batch), adam)
+
+
+def restart() -> int:
+    """The bytes that the process holds, from which its most is counted anew where the system can do that."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:  # another system than Linux: what was held at most, which is little more than what is held
+        return most()
+    return _status("VmRSS")
+
+
+def most() -> int:
+    """The most bytes that the process held, since `restart` on Linux."""
+    if Path("/proc/self/status").exists():
+        return _status("VmHWM")
+    # Bytes on macOS, kilobytes elsewhere.
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def _status(key: str) -> int:
+    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

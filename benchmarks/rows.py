@@ -1,0 +1,84 @@
+"""The one table of `make bench`: all that is measured beside what is plain, what is required, and whether it is so."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import harness
+from benchmarks.harness import shown
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["WIDTH", "row", "table"]
+
+WIDTH = 160
+"""Of the table, in columns."""
+
+UNITS = {"s": (1.0, ".3g"), "ms": (1000.0, ".3g"), "MB": (1.0, ",.0f")}
+"""What numbers of a unit are multiplied by where they are shown, and their digits."""
+
+TITLE = "Ours beside what is plain, in turn: median (quartiles). The ratio is the other's over ours, round by round"
+
+
+def row(
+    part: str,
+    case: str,
+    beside: str,
+    measured: dict[str, Any],
+    *,
+    keys: tuple[str, str, str] = ("ours", "reference", "ratio"),
+    unit: str = "s",
+    at_least: float | None = None,
+) -> dict[str, Any]:
+    """A line of the table, for JSON.
+
+    Arguments:
+        part: Of the benchmark.
+        case: What was measured.
+        beside: What stands beside it.
+        measured: Of which `keys` name three spreads: ours, the other's, and the other's over ours.
+        keys: As just said.
+        unit: "s" or "MB".
+        at_least: What the ratio's median must be.
+    """
+    ours, other, ratio = (measured[key] for key in keys)
+    reached = None if at_least is None else ratio["median"] >= at_least
+    return {
+        "part": part,
+        "case": case,
+        "beside": beside,
+        "unit": unit,
+        "ours": ours,
+        "other": other,
+        "ratio": ratio,
+        "at_least": at_least,
+        "reached": reached,
+    }
+
+
+def table(document: dict[str, Any]) -> Table:
+    """What people read: a line per row of the document."""
+    made = harness.table(document, ["", "", "beside"], ("ours", "the other", "ratio", "at least", "reached"), TITLE)
+    part = ""
+    for line in document["rows"]:
+        required = line["at_least"]
+        made.add_row(
+            line["part"] if line["part"] != part else "",
+            line["case"],
+            line["beside"],
+            _shown(line["ours"], line["unit"]),
+            _shown(line["other"], line["unit"]),
+            shown(line["ratio"], ".2f" if line["ratio"]["median"] < 100 else ".0f"),
+            "" if required is None else f"{required:.2f}",
+            {None: "", True: "yes", False: "NO"}[line["reached"]],
+        )
+        part = line["part"]
+    return made
+
+
+def _shown(numbers: dict[str, Any], unit: str) -> str:
+    """With the unit, milliseconds for short times."""
+    unit = "ms" if unit == "s" and numbers["median"] < 0.1 else unit
+    factor, digits = UNITS[unit]
+    return f"{shown({key: factor * numbers[key] for key in ('median', 'lower', 'upper')}, digits)} {unit}"

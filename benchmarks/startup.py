@@ -1,0 +1,100 @@
+"""How long polymodal takes to start, beside `import torch`, in fresh processes that take turns.
+
+Names of `polymodal` are resolved when they are first used, so importing it costs little by itself; what people wait for
+is the import and the names that they use.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from argparse import Namespace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks import harness
+from benchmarks.harness import Shown
+from benchmarks.rows import WIDTH, row, table
+from benchmarks.timing import interleave, ratios, spread
+
+__all__ = ["PROGRAMS", "main", "measure", "rows", "said"]
+
+TORCH = ["-c", "import torch"]
+
+PROGRAMS = {
+    "import polymodal": ["-c", "import polymodal"],
+    "with what is used": ["-c", "from polymodal import Image, Label, Schema, Table, build, evaluate, fit, load"],
+    "polymodal --help": ["-m", "polymodal.interfaces.cli", "--help"],
+}
+"""By what people call them."""
+
+MOST = 1.1
+"""Times what importing torch takes that importing polymodal may take."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit code: 2 and one line for a user's mistake."""
+    parser = harness.Parser(
+        "startup",
+        "Time importing polymodal, and `polymodal --help`, beside importing torch, in fresh processes.",
+        "--budget 20",
+        budget=60.0,
+        per="run",
+        shapes=False,
+    )
+    return harness.command(parser, _run, arguments)
+
+
+def _run(chosen: Namespace) -> None:
+    document = harness.begin("startup", chosen)
+    document["cases"] = list(harness.measured([("start-up", partial(measure, chosen.budget))], said=said))
+    document["rows"] = rows(document["cases"])
+    harness.finish(document, table(document), chosen.out, width=WIDTH)
+
+
+def measure(budget: float, told: Shown) -> dict[str, Any]:
+    """All programs in turn, torch first.
+
+    Arguments:
+        budget: Seconds, warming up among them.
+        told: Told which share of the work is done, in [0, 1].
+
+    Returns:
+        For JSON. `torch` and, by program, `ours` are seconds; `ratio` is torch's over the program's, round by round.
+    """
+    programs = [TORCH, *PROGRAMS.values()]
+    rounds = interleave(*(partial(_start, program) for program in programs), budget=budget, shown=told)
+    torch, *others = map(list, zip(*rounds, strict=True))
+    return {
+        "pairs": len(rounds),
+        "torch": spread(torch),
+        "programs": {
+            name: {"ours": spread(ours), "reference": spread(torch), "ratio": ratios(torch, ours)}
+            for name, ours in zip(PROGRAMS, others, strict=True)
+        },
+    }
+
+
+def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Lines of the table of `make bench`."""
+    return [
+        row("start-up", name, "import torch", times, at_least=1 / MOST)
+        for case in cases
+        for name, times in case["programs"].items()
+    ]
+
+
+def said(case: dict[str, Any]) -> str:
+    """What a line says when a case is done."""
+    times = {"import torch": case["torch"], **{name: times["ours"] for name, times in case["programs"].items()}}
+    return ", ".join(f"{name} {seconds['median']:.2f} s" for name, seconds in times.items())
+
+
+def _start(program: list[str], _: int) -> None:
+    root = Path(__file__).parents[1]
+    subprocess.run([sys.executable, *program], cwd=root, stdout=subprocess.DEVNULL, check=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

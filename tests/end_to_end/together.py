@@ -1,0 +1,89 @@
+"""What several processes do together; `torchrun together.py FOLDER` leaves what each came to, by its number."""
+
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+import polymodal as pm
+from polymodal import parallel
+from polymodal.table import Table
+
+ROWS, BATCH = 47, 10
+FITS = {
+    "plain": {},
+    "exhaustive": {"indices": "exhaustive"},
+    "unconditioned": {"name": "m-wae", "batch_size": 47},
+    "small": {"batch_size": 4},
+    "update": {"accumulate": 2, "clip": 0.5, "ema": 0.8, "schedule": "plateau", "warmup": 2},
+    "per-sample": {"indices": "per-sample", "weights": "sum"},
+}
+"""Fits by name: settings of the model and of `fit`. With 4 rows a batch each of 3 processes takes all of them."""
+
+
+def table(rows=ROWS, seed=0, dropout=0.0):
+    """Incomplete rows of a text with alternatives, a label and numbers; the last batch is uneven."""
+    text = pm.Text(4, ("a", "b"), width=8, layers=1, heads=2, feedforward=8, dropout=dropout)
+    schema = pm.Schema({"text": text, "kind": pm.Label(3), "size": pm.Vector(2, hidden=(8,))})
+    generator = torch.Generator().manual_seed(seed)
+    captions = torch.randint(1, 5, (rows, 3, 4), generator=generator)
+    values = {"kind": torch.randint(3, (rows,), generator=generator), "size": torch.rand(rows, 2, generator=generator)}
+    observed = torch.rand(rows, 3, generator=generator) < 0.7
+    observed[torch.arange(rows), torch.arange(rows) % 3] = True
+    return Table(values, observed, schema, alternatives={"text": captions})
+
+
+def fitted(name="mac-wae", *, folder=None, dropout=0.0, indices="per-batch", weights="balanced", **settings):
+    """A model that was fitted so, in float64, and the history."""
+    train = table(dropout=dropout)
+    own = {} if name == "m-wae" else {"p0": 0.6}
+    model = pm.build(
+        name, train.schema, latent_dim=4, draws=3, hidden=(16,), beta=5.0, indices=indices, weights=weights, **own
+    ).double()
+    settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
+    return model, pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)
+
+
+def state(model, done):
+    """Weights and history."""
+    return {
+        **{f"weight/{key}": value for key, value in model.state_dict().items()},
+        "history": torch.tensor(done.history.drop(columns="seconds").to_numpy()).contiguous(),
+        "best": torch.tensor(done.best_epoch),
+    }
+
+
+def outcome(name, **more):
+    """Weights, history and scores of a fit."""
+    model, done = fitted(**FITS[name], **more)
+    scores = pm.evaluate(model, table(21, seed=4), batch_size=4)
+    return {**state(model, done), "scores": torch.tensor(scores[["value", "rows"]].to_numpy()).contiguous()}
+
+
+def noisy(folder):
+    """A fit with dropout, and what dropout first did in it to ones."""
+    masks, drop = [], torch.nn.functional.dropout
+
+    def noted(x, p=0.5, training=True, inplace=False):
+        if training and not masks:
+            masks.append(drop(torch.ones(64), p))
+        return drop(x, p, training, inplace)
+
+    torch.nn.functional.dropout = noted
+    try:
+        return {**state(*fitted(dropout=0.3, folder=folder)), "mask": masks[0]}
+    finally:
+        torch.nn.functional.dropout = drop
+
+
+def main(folder):
+    cases = {name: lambda name=name: outcome(name, folder=folder / name) for name in FITS}
+    cases["noise"] = lambda: noisy(folder / "noise")
+    for name, case in cases.items():
+        save_file(case(), folder / f"{name}-{parallel.rank()}.safetensors")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main(Path(sys.argv[1]))
