@@ -42,7 +42,7 @@ def evaluate(model: MAC, batch: Batch) -> Scored:
     """All three tasks on complete rows.
 
     Arguments:
-        model: Deterministic, in evaluation mode.
+        model: Deterministic, in evaluation mode, of PyTorch's own layers (`benchmarks.reference.stock`).
         batch: B complete rows.
     """
     x = model.schema.hide(batch, model.weight.dtype)

@@ -12,7 +12,7 @@ from polymodal import inference
 from polymodal.interfaces import gallery, parquet
 from polymodal.interfaces.runs import open_model, open_table
 from polymodal.progress import shown
-from polymodal.training.streams import seeded
+from polymodal.streams import seeded
 
 if TYPE_CHECKING:
     from torch import Tensor
