@@ -12,11 +12,9 @@ from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
-from benchmarks import curves, harness, loader, memory, startup, step
+from benchmarks import curves, evaluation, harness, loader, memory, startup, step
 from benchmarks.figures import draw_memory, draw_times
 from benchmarks.harness import Case, listed
 from benchmarks.peak import VARIANTS
@@ -55,26 +53,25 @@ def _steps(shapes: list[str], quick: bool) -> list[Timed]:
 
 
 def _evaluations(shapes: list[str], quick: bool) -> list[Timed]:
-    part = import_module("benchmarks.evaluation")
+    rows = evaluation.ROWS
     wanted = [name for name in shapes if name == "celeba"]
-    return [(f"{name}, {part.ROWS} rows", partial(part.measure, name, part.ROWS), 120.0) for name in wanted]
+    return [(f"{name}, {rows} rows", partial(evaluation.measure, name, rows), 120.0) for name in wanted]
 
 
 def _evaluated(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    part = import_module("benchmarks.evaluation")
     made = []
     for case in cases:
         name = f"{case['shape']}, {case['rows']} rows, 3 tasks"
         alone = {**case, "room": ratios(case["networks"]["all"], case["prediction"]["all"])}
         made += [
-            row("evaluation", name, "a pass for each question", case, at_least=part.FEWEST),
+            row("evaluation", name, "a pass for each task", case, at_least=evaluation.FEWEST),
             row(
                 "evaluation",
                 "the same without metrics",
                 "its networks alone",
                 alone,
                 keys=("prediction", "networks", "room"),
-                at_least=1 / part.MOST,
+                at_least=1 / evaluation.MOST,
             ),
         ]
     return made
@@ -100,7 +97,7 @@ def _curves(shapes: list[str], quick: bool) -> list[Timed]:
 
 PARTS = {
     "step": Part(_steps, harness.faster, step.rows),
-    **({"evaluation": Part(_evaluations, harness.faster, _evaluated)} if find_spec("benchmarks.evaluation") else {}),
+    "evaluation": Part(_evaluations, harness.faster, _evaluated),
     "loader": Part(_loaders, loader.said, loader.rows),
     "memory": Part(_memories, memory.said, memory.rows),
     "start-up": Part(_starts, startup.said, startup.rows),

@@ -14,11 +14,10 @@ __all__ = ["draw_memory", "draw_times"]
 STYLES = {
     "ours": ("ours", "#2c5aca", "o"),
     "reference": ("plain loop", "#a2450a", "s"),
+    "in pieces": ("ours, one code at a time", "#88ae27", "v"),
     "bare": ("encoders once, decoders K times", "#636568", "^"),
 }
-"""Label, colour and mark of what is drawn; other names are drawn under themselves."""
-
-FURTHER = ("#88ae27", "v")
+"""Label, colour and mark of what is drawn."""
 
 AXES = {"K": "conditioning indices per step, K", "modalities": "modalities", "batch": "rows per step"}
 
@@ -89,7 +88,7 @@ def _drawn(panels: Sequence[tuple[str, str, Mapping[str, Any]]], height: str, pa
 def _line(ax: Axes, name: str, points: Sequence[tuple[int, Mapping[str, Any]]]) -> None:
     if not points:
         return
-    label, colour, mark = STYLES.get(name, (name, *FURTHER))
+    label, colour, mark = STYLES[name]
     at = [x for x, _ in points]
     ax.plot(at, [y["median"] for _, y in points], color=colour, marker=mark, markersize=4, label=label)
     ax.fill_between(at, [y["lower"] for _, y in points], [y["upper"] for _, y in points], color=colour, alpha=0.2, lw=0)

@@ -3,6 +3,7 @@
 A process imports all, takes a small step, and then makes a model, rows and an optimiser and takes two steps: what it
 held at most beyond what it held before is the peak, with weights, gradients, the optimiser's state and the graph. The
 plain loop adds up the losses of its passes and goes back once, as the authors' does, so it holds the graphs of all K.
+In pieces, ours goes through the decoders with one code of each row at a time (`at_once`).
 """
 
 from __future__ import annotations
@@ -84,7 +85,8 @@ def measure(shape: str, draws: int, budget: float, told: Shown) -> dict[str, Any
         told: Told which share of the work is done, in [0, 1].
 
     Returns:
-        For JSON. For each of VARIANTS its megabytes, 10^6 bytes; `ratio` is the reference's over ours.
+        For JSON. For each of VARIANTS its megabytes, 10^6 bytes; `ratio` is the reference's over ours, and
+        `ratio in pieces` over ours in pieces.
     """
     began, rounds, last = time.perf_counter(), [], 0.0
     while not rounds or time.perf_counter() - began + last <= budget:
@@ -100,6 +102,7 @@ def measure(shape: str, draws: int, budget: float, told: Shown) -> dict[str, Any
         "pairs": len(rounds),
         **{variant: spread(numbers) for variant, numbers in sides.items()},
         "ratio": ratios(sides["reference"], sides["ours"]),
+        "ratio in pieces": ratios(sides["reference"], sides["in pieces"]),
     }
 
 
@@ -121,10 +124,14 @@ def peak(shape: str, draws: int, variant: str) -> int:
 
 def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Lines of the table of `make bench`: the paper's shapes at the paper's K."""
+    papers = [case for case in cases if case["shape"] in SHAPES and case["draws"] == SHAPES[case["shape"]].draws]
     return [
-        row("memory", f"{case['shape']}, K = {case['draws']}", "plain loop", case, unit="MB")
-        for case in cases
-        if case["shape"] in SHAPES and case["draws"] == SHAPES[case["shape"]].draws
+        row("memory", f"{case['shape']}, K = {case['draws']}{way}", "plain loop", case, keys=keys, unit="MB")
+        for case in papers
+        for way, keys in (
+            ("", ("ours", "reference", "ratio")),
+            (", in pieces", ("in pieces", "reference", "ratio in pieces")),
+        )
     ]
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import resource
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +33,20 @@ class Variant:
 
     Arguments:
         loss: Of the model and a batch.
-        arguments: Of the model, beside the shape's.
+        arguments: Of the model, beside the shape's, told the shape.
         layers: What is made of the model before it is trained.
     """
 
     loss: Callable[[Any, Any], Tensor] = lambda model, batch: model.loss(batch).total
-    arguments: Mapping[str, Any] = field(default_factory=dict)
+    arguments: Callable[[Shape], dict[str, Any]] = lambda shape: {}
     layers: Callable[[Any], Any] = lambda model: model
 
 
-VARIANTS = {"ours": Variant(), "reference": Variant(reference.loss, layers=reference.stock)}
+VARIANTS = {
+    "ours": Variant(),
+    "in pieces": Variant(arguments=lambda shape: {"at_once": shape.batch_size}),
+    "reference": Variant(reference.loss, layers=reference.stock),
+}
 """By name. To add one: an entry here."""
 
 
@@ -59,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def take(shape: Shape, draws: int, variant: Variant) -> None:
     """Makes a model and rows, and takes the steps."""
-    model = variant.layers(model_of(shape, draws, **variant.arguments))
+    model = variant.layers(model_of(shape, draws, **variant.arguments(shape)))
     batch = rows_of(model.schema, shape.batch_size)
     adam = fused(model, shape.learning_rate)
     for step in range(STEPS):
