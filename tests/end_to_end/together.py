@@ -93,7 +93,7 @@ def refusals(folder):
     alone, said = parallel.rank() == 1, {}
     attempts = {
         "settings": {"learning_rate": 1e-2 if alone else 1e-3},
-        "loss": {"scale": float("inf") if alone else 1.0},
+        "loss": {"scale": float("inf") if alone else 1.0, "weights": "sum"},
         "folder": {"folder": folder / "settled" if alone else Path("/dev/null/run")},
     }
     for name, wrong in attempts.items():
