@@ -47,7 +47,7 @@ app = typer.Typer(
     epilog="Example: polymodal demo",
     add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
@@ -239,8 +239,8 @@ def evaluate(
 
 
 @app.command(
-    epilog="Examples: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9; "
-    "polymodal translate runs/demo --given m0 --to label --out labels.parquet"
+    epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9\n\n"
+    "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet"
 )
 def translate(
     folder: Run,

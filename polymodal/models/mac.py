@@ -87,7 +87,7 @@ class MAC(Model):
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
         self.stochastic, self.conditioned, self.hidden = stochastic, conditioned, tuple(hidden)
         self.regularizer, self.bandwidth, self.reconstruction = regularizer, bandwidth, reconstruction
-        self.at_once, self._fitting = at_once, 0
+        self.at_once, self._fitting, self._probed = at_once, 0, {}
         self._check()
         penalty = lookup(REGULARIZERS, regularizer, "regularizer")
         self.penalty = penalty() if bandwidth is None else penalty(bandwidth)  # pyright: ignore[reportCallIssue]
@@ -181,12 +181,17 @@ class MAC(Model):
         codes = z.shape[0] * z.shape[1]
         if self.at_once is not None or codes <= self._fitting:
             return self.at_once or codes
-        probe = z.detach().new_zeros(4, self.code_dim)
-        with torch.enable_grad(), evaluating(self.decoders):
-            few, more = (kept(partial(self.emit, probe[:n])) for n in (2, 4))
-        most = int(free(z.device) / 2 // max(1, (more - few) / 2))
+        if z.dtype not in self._probed:
+            self._probed[z.dtype] = self._bytes(z.detach().new_zeros(4, self.code_dim))
+        most = int(free(z.device) / 2 // self._probed[z.dtype])
         self._fitting = codes if codes <= most else self._fitting
         return max(1, most)
+
+    def _bytes(self, probe: Tensor) -> float:
+        """What the decoders' backward pass needs for one more code, seen on four."""
+        with torch.enable_grad(), evaluating(self.decoders):
+            few, more = (kept(partial(self.emit, probe[:n])) for n in (2, 4))
+        return max(1, (more - few) / 2)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""

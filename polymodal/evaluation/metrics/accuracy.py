@@ -14,7 +14,7 @@ __all__ = ["Accuracy"]
 
 
 class Accuracy(Metric):
-    """The share of values whose most probable class is the true one, x 100 (micro average).
+    """The share of classes of which the most probable one is the true one, x 100 (micro average).
 
     Example:
         >>> import torch
@@ -30,9 +30,9 @@ class Accuracy(Metric):
     better = "higher"
 
     def compare(self, distribution: Distribution, target: Tensor) -> Compared:
-        """Whether they are the same, see `Metric`."""
+        """Which share of a value's classes are the same, see `Metric`."""
         mode = distribution.mode
-        return lambda answer, row: (mode[answer] == target[row])[:, None]
+        return lambda answer, row: (mode[answer] == target[row]).double().view(len(row), -1).mean(1, keepdim=True)
 
     def score(self, sums: list[float], rows: int) -> float:
         """In [0, 100]."""
