@@ -20,6 +20,7 @@ from benchmarks import machine, reference
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
 from polymodal.checkpoint import to_json, write_text
+from polymodal.memory import held
 from polymodal.names import lookup
 
 if TYPE_CHECKING:
@@ -213,13 +214,14 @@ def beside(
     plain = reference.stock(model)
     adam = fused(model, learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=learning_rate)
-    return interleave(
-        lambda _: train(model.loss(batch).total, adam),
-        lambda _: train(other(plain, batch), stock),
-        *further,
-        budget=budget,
-        shown=told,
-    )
+    with held():  # as `fit` does
+        return interleave(
+            lambda _: train(model.loss(batch).total, adam),
+            lambda _: train(other(plain, batch), stock),
+            *further,
+            budget=budget,
+            shown=told,
+        )
 
 
 def fused(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:

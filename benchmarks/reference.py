@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.networks.deconvolution import Deconvolution
+from polymodal.networks.linear import Linear
 from polymodal.objectives import conditioning
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from polymodal.models import MAC, Model
 
 __all__ = ["distinct", "indices", "loss", "stock"]
+
+
+STOCK: dict[type[nn.Module], type[nn.Module]] = {Deconvolution: nn.ConvTranspose2d, Linear: nn.Linear}
+"""PyTorch's own layer in place of ours."""
 
 
 def loss(model: MAC, batch: Batch) -> Tensor:
@@ -46,8 +51,7 @@ def stock(model: Model) -> Model:
     """A copy of a model that is made of PyTorch's own layers only, with the same weights."""
     plain = deepcopy(model)
     for layer in plain.modules():
-        if isinstance(layer, Deconvolution):
-            layer.__class__ = nn.ConvTranspose2d
+        layer.__class__ = STOCK.get(type(layer), type(layer))
     return plain
 
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from polymodal.networks.deconvolution import Deconvolution
+from polymodal.networks.linear import Linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,8 +114,8 @@ def _floor_halvings(length: int, times: int) -> list[int]:
 
 
 def _flat(n: int, features: int) -> list[nn.Module]:
-    return [nn.Flatten(), nn.Linear(n, features), nn.ReLU(), nn.Linear(features, features)]
+    return [nn.Flatten(), Linear(n, features), nn.ReLU(), Linear(features, features)]
 
 
 def _unflat(latent_dim: int, shape: tuple[int, ...]) -> list[nn.Module]:
-    return [nn.Linear(latent_dim, prod(shape)), nn.ReLU(), nn.Unflatten(1, shape)]
+    return [Linear(latent_dim, prod(shape)), nn.ReLU(), nn.Unflatten(1, shape)]

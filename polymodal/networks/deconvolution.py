@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from polymodal.networks.linear import affine, inner, outer
+
 __all__ = ["Deconvolution"]
 
 NARROW = 8
@@ -86,7 +88,7 @@ class Narrow(torch.autograd.Function):
         joins = [list(_joins(*axis)) for axis in zip(inside, size, kernel, stride, padding, strict=True)]
         for piece in _pieces(n, len(matrix) * prod(inside)):
             rows = x[piece].permute(0, 2, 3, 1).flatten(0, 2)  # (N h w, C)
-            taps = (matrix @ rows.T).view(*kernel, out, -1, *inside)
+            taps = inner(matrix, rows).view(*kernel, out, -1, *inside)
             for (a, to_rows, of_rows), (b, to_columns, of_columns) in product(*joins):
                 y[:, piece, to_rows, to_columns] += taps[a, b, :, :, of_rows, of_columns]
         return y.transpose(0, 1)
@@ -113,7 +115,7 @@ class OverTime(torch.autograd.Function):
         ctx.joins = list(_joins(x.shape[1], length, len(weight), stride, padding))
         y = bias.repeat(len(x), length, 1)
         for piece in _pieces(len(x), weight[..., 0].numel() * x.shape[1]):
-            taps = (x[piece] @ weight.flatten(0, 1).T).unflatten(2, weight.shape[:2])  # (N, h, k, out)
+            taps = affine(x[piece], weight.flatten(0, 1)).unflatten(2, weight.shape[:2])  # (N, h, k, out)
             for tap, to, of in ctx.joins:
                 y[piece, to] += taps[:, of, tap]
         return y
@@ -129,8 +131,8 @@ class OverTime(torch.autograd.Function):
             for tap, to, of in ctx.joins:
                 taps[:, of, tap] = g[piece, to]
             taps = taps.flatten(0, 1).flatten(1)  # (N h, k out)
-            of_x[piece] = (taps @ weight.flatten(0, 1)).view_as(of_x[piece])
-            of_weight.addmm_(taps.T, x[piece].flatten(0, 1))
+            of_x[piece] = inner(taps, weight.flatten(0, 1).T).view_as(of_x[piece])
+            of_weight += outer(taps, x[piece].flatten(0, 1))
         return of_x, of_weight.view_as(weight), g.sum((0, 1)), None, None, None
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from polymodal.networks.linear import Linear
 from polymodal.networks.mlp import mlp
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Fusion(nn.Module):
     def __init__(self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int) -> None:
         super().__init__()
         width, *after = [*hidden, out]
-        self.first = nn.Linear(parts * features + extra, width)
+        self.first = Linear(parts * features + extra, width)
         self.rest = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
         self.parts, self.features = parts, features
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from polymodal.networks.linear import Linear
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -28,5 +30,5 @@ def mlp(features: int, hidden: Sequence[int], out: int) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for a, b in pairwise([features, *hidden, out]):
-        layers += [nn.Linear(a, b), nn.ReLU()]
+        layers += [Linear(a, b), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polymodal.networks.linear import Linear, affine
 from polymodal.networks.one_hot import OneHot
 
 __all__ = ["architecture", "together"]
@@ -29,7 +29,7 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
         True
     """
     layers = _layers(network)
-    known = all(type(layer) is nn.Linear or type(layer) in ELEMENTWISE for layer in layers)
+    known = all(type(layer) in (nn.Linear, Linear) or type(layer) in ELEMENTWISE for layer in layers)
     return tuple(map(repr, layers)) if known and not _watched([network, *layers]) else None
 
 
@@ -47,7 +47,7 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
         True
     """
     for layers in zip(*map(_layers, networks), strict=True):
-        if type(layers[0]) is not nn.Linear:
+        if type(layers[0]) not in (nn.Linear, Linear):
             x = layers[0](x)
             continue
         linear = cast("tuple[nn.Linear, ...]", layers)
@@ -56,7 +56,7 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
             x = x @ weight.mT
         elif x.stride(0) == 0:  # one input for all
             bias = torch.cat([layer.bias for layer in linear])
-            x = F.linear(x[0], weight.flatten(0, 1), bias).unflatten(1, weight.shape[:2]).transpose(0, 1)
+            x = affine(x[0], weight.flatten(0, 1), bias).unflatten(1, weight.shape[:2]).transpose(0, 1)
         else:
             x = torch.baddbmm(torch.stack([layer.bias for layer in linear])[:, None], x, weight.mT)
     return x

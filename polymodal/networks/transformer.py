@@ -7,6 +7,8 @@ from math import log, sqrt
 import torch
 from torch import Tensor, nn
 
+from polymodal.networks.linear import Linear
+
 __all__ = ["TokenEncoder"]
 
 
@@ -57,8 +59,9 @@ class TokenEncoder(nn.Module):
         self.register_buffer("positions", sinusoids(length, width), persistent=False)
         self.dropout = nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, batch_first=True)
+        layer.linear1.__class__ = layer.linear2.__class__ = Linear  # with the weights that they have
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
-        self.head = nn.Linear(length * width, features)
+        self.head = Linear(length * width, features)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """`(N, L)` int64 to `(N, features)`."""

@@ -9,6 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal import parallel
+from polymodal.memory import held
 from polymodal.models.base import Model
 from polymodal.names import check_types
 from polymodal.streams import seeded
@@ -193,7 +194,7 @@ def fit(
             main = not parallel.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
             try:
-                with seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
+                with held(), seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
                     if len(train) < every:
                         shown.say(f"training on the {len(train):,} complete rows of {every:,}")
                     run.begin(shown)
