@@ -16,7 +16,7 @@ from torch.distributions import Distribution
 from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
-from polymodal.networks import architecture, evaluating, together
+from polymodal.networks import architecture, chained, evaluating, together
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -321,7 +321,7 @@ class Model(nn.Module, ABC):
         for names in self._alike(encoders, x):
             networks = [encoders[self.schema.index(name)] for name in names]
             values = [x[name] for name in names]
-            outputs = together(networks, torch.stack(values)) if len(names) > 1 else [networks[0](values[0])]
+            outputs = together(networks, torch.stack(values)) if len(names) > 1 else [chained(networks[0], values[0])]
             features |= zip(names, outputs, strict=True)
         return {name: features[name] for name in x}
 
@@ -330,7 +330,7 @@ class Model(nn.Module, ABC):
         networks = [self.decoders[self.schema.index(name)] for name in names]
         flat = [codes[name].flatten(0, -2) for name in names]
         if len(names) == 1:
-            outputs = networks[0](flat[0])[None]
+            outputs = chained(networks[0], flat[0])[None]
         else:
             one = all(codes[name] is codes[names[0]] for name in names)
             outputs = together(networks, flat[0].expand(len(names), -1, -1) if one else torch.stack(flat))

@@ -1,5 +1,6 @@
 """Networks from tensors to tensors. They know no modality."""
 
+from polymodal.networks.chain import chained
 from polymodal.networks.conditioner import Conditioner
 from polymodal.networks.conv import (
     picture_decoder,
@@ -21,6 +22,7 @@ __all__ = [
     "OneHot",
     "TokenEncoder",
     "architecture",
+    "chained",
     "evaluating",
     "mlp",
     "picture_decoder",

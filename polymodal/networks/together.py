@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from polymodal.networks.chain import layers_of, watched
 from polymodal.networks.linear import Linear, affine
 from polymodal.networks.one_hot import OneHot
 
@@ -28,9 +29,9 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
         >>> architecture(nn.Conv2d(1, 1, 3)) is None
         True
     """
-    layers = _layers(network)
+    layers = layers_of(network)
     known = all(type(layer) in (nn.Linear, Linear) or type(layer) in ELEMENTWISE for layer in layers)
-    return tuple(map(repr, layers)) if known and not _watched([network, *layers]) else None
+    return tuple(map(repr, layers)) if known and not watched([network, *layers]) else None
 
 
 def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
         >>> torch.allclose(together(two, x), torch.stack([two[0](x[0]), two[1](x[1])]))
         True
     """
-    for layers in zip(*map(_layers, networks), strict=True):
+    for layers in zip(*map(layers_of, networks), strict=True):
         if type(layers[0]) not in (nn.Linear, Linear):
             x = layers[0](x)
             continue
@@ -60,13 +61,3 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
         else:
             x = torch.baddbmm(torch.stack([layer.bias for layer in linear])[:, None], x, weight.mT)
     return x
-
-
-def _layers(network: nn.Module) -> list[nn.Module]:
-    """In the order in which a chain of layers applies them."""
-    return [part for layer in network for part in _layers(layer)] if type(network) is nn.Sequential else [network]
-
-
-def _watched(modules: Iterable[nn.Module]) -> bool:
-    """Whether somebody has hooked into one of them."""
-    return any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in modules)

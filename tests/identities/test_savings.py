@@ -9,6 +9,7 @@ from polymodal.batch import Batch
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.costs import OneHotL2, total
 from polymodal.models import base, build, mac
+from polymodal.networks import linear
 from polymodal.networks.deconvolution import Deconvolution
 from polymodal.schema import Schema
 from polymodal.table import Table
@@ -35,12 +36,20 @@ def one_hot(self, parameters, x):
 OFF = {
     "equal indices decoded once": (mac, "_distinct", lambda b: (b, torch.arange(len(b)))),
     "alike networks together": (base, "architecture", lambda network: None),
-    "transposed convolutions in another order": (Deconvolution, "_plain", lambda *arguments: False),
+    "chains of layers as one function": (base, "chained", lambda network, x: network(x)),
+    "products by oneDNN": (linear, "_quick", lambda a, b: False),
+    "transposed convolutions in another order": (Deconvolution, "link", lambda layer: None),
     "no one-hot code": (OneHotL2, "__call__", one_hot),
 }
 """Of every saving, what stands in its place without it."""
 CHOICES = {"all": set(), "none": set(OFF)}
 CHOICES |= {f"all but {name}": {name} for name in OFF} | {f"only {name}": set(OFF) - {name} for name in OFF}
+
+
+@pytest.fixture(autouse=True)
+def smallest(monkeypatch):
+    """Products as small as these are not worth the way otherwise."""
+    monkeypatch.setattr(linear, "FEWEST", 0)
 
 
 @pytest.fixture
