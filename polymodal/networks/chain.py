@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,8 @@ class Link(ABC):
     """
 
     parameters: tuple[Tensor, ...] = ()
+    returns = False
+    """Whether it needs its output again on the way back, so that nobody may overwrite that."""
 
     @abstractmethod
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
@@ -36,7 +38,7 @@ class Link(ABC):
 
         Arguments:
             x: The input; that of a link that overwrites it is its output.
-            y: The output; that of a link whose output was overwritten is what came in its place.
+            y: The output; what came in its place, unless the link `returns` to it.
             g: Of the output.
             mine: Whether g may be overwritten.
             asked: Which are wanted: of the input and of each parameter.
@@ -90,6 +92,8 @@ class Spread(Link):
 class Rectified(Link):
     """A ReLU."""
 
+    returns = True
+
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
         return x.relu_() if mine else x.relu()
 
@@ -100,6 +104,8 @@ class Rectified(Link):
 
 class Squashed(Link):
     """A sigmoid."""
+
+    returns = True
 
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
         return x.sigmoid_() if mine else x.sigmoid()
@@ -180,8 +186,10 @@ class Chain(torch.autograd.Function):
 
 
 def _outputs(links: list[Link], x: Tensor) -> Iterator[Tensor]:
-    for number, link in enumerate(links):
-        x = link.forward(x, mine=number > 0)
+    mine = False
+    for link in links:
+        x = link.forward(x, mine=mine)
+        mine = not link.returns
         yield x
 
 
@@ -203,7 +211,7 @@ def _links(network: nn.Module) -> list[Link] | None:
         if shape is None:
             links.append(_link(layer))
         else:
-            links += [Spread(layer, shape), Rectified()]
+            links += [Spread(cast("nn.Linear", layer), shape), Rectified()]
             layers = layers[2:]
     return None if None in links else links  # pyright: ignore[reportReturnType]
 

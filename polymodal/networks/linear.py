@@ -33,7 +33,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """`torch.nn.functional.linear`: `(*, in)` and `(out, in)` to `(*, out)`."""
     if torch.is_autocast_enabled("cpu") or not _quick(x, weight):
         return F.linear(x, weight, bias)
-    return Affine.apply(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], -1)  # pyright: ignore[reportOptionalMemberAccess]
+    return Affine.apply(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
@@ -83,7 +83,7 @@ def _quick(a: Tensor, b: Tensor) -> bool:
     return (
         a.device.type == "cpu"
         and a.dtype == b.dtype == torch.float32
-        and 2 * a.numel() * b.shape[0] >= FEWEST
+        and 2 * a.numel() * b.shape[0] >= max(1, FEWEST)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
