@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
@@ -66,8 +67,17 @@ class _Line:
 def join() -> None:
     """Opens what the processes agree through, once the launcher's group is there; to be called in all of them."""
     if world() > 1 and _Line.of is not dist.group.WORLD:
+        if _Line.of is None:
+            atexit.register(_leave)
         _Line.of = dist.group.WORLD
         _Line.group = cast("ProcessGroup", dist.new_group(backend="gloo", timeout=PATIENCE))
+
+
+def _leave() -> None:
+    """Closes the connections while their threads can still be waited for; at the interpreter's end they cannot."""
+    _Line.of = _Line.group = None
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def agreed(*numbers: int) -> list[int]:

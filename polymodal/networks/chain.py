@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
 
 import torch
@@ -154,9 +154,12 @@ def layers_of(network: nn.Module) -> list[nn.Module]:
     return [part for layer in network for part in layers_of(layer)] if type(network) is nn.Sequential else [network]
 
 
-def watched(modules: Iterable[nn.Module]) -> bool:
-    """Whether somebody has hooked into one of them."""
-    return any(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks for module in modules)
+def watched(network: nn.Module) -> bool:
+    """Whether somebody has hooked into a part of it, or given it another forward pass, such as a compiled one."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or "forward" in vars(module)
+        for module in network.modules()
+    )
 
 
 class Chain(torch.autograd.Function):
@@ -202,7 +205,7 @@ def _plain(x: Tensor) -> bool:
 def _links(network: nn.Module) -> list[Link] | None:
     """What computes a network, if that is known of all its layers."""
     layers = layers_of(network)
-    if watched([network, *layers]):
+    if watched(network):
         return None
     links: list[Link | None] = []
     while layers:

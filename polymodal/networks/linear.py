@@ -75,7 +75,8 @@ def outer(g: Tensor, x: Tensor) -> Tensor:
     """
     (n, m), k = g.shape, x.shape[1]
     # oneDNN copies the first matrix in the order it needs; the other way round x is copied, and then the result.
-    return affine(g.mT, x.mT) if n * m <= (n + m) * k else affine(x.mT, g.mT).mT
+    turned = n * m > (n + m) * k and _quick(x.mT, g.mT)
+    return affine(x.mT, g.mT).mT if turned else affine(g.mT, x.mT)
 
 
 def _quick(a: Tensor, b: Tensor) -> bool:

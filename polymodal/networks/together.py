@@ -31,7 +31,7 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
     """
     layers = layers_of(network)
     known = all(type(layer) in (nn.Linear, Linear) or type(layer) in ELEMENTWISE for layer in layers)
-    return tuple(map(repr, layers)) if known and not watched([network, *layers]) else None
+    return tuple(map(repr, layers)) if known and not watched(network) else None
 
 
 def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:

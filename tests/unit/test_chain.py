@@ -96,6 +96,13 @@ def test_hooks_are_called(runs):
     assert not runs
 
 
+def test_another_forward_pass_is_taken(runs):
+    network, x = made("nested")
+    vars(network[1])["forward"] = lambda x: x + 1
+    assert torch.equal(chained(network, x), network(x))
+    assert not runs
+
+
 def test_lower_precision_and_no_rows_run_as_they_are(runs):
     network, x = made("nested")
     network, x = network.float(), x.float()
