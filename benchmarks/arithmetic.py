@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import reference
+from polymodal.networks import chained
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
@@ -53,13 +54,13 @@ def seen(model: MAC, batch: Batch) -> dict[str, Tensor]:
 
 def coded(model: MAC, x: dict[str, Tensor]) -> None:
     """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
-    _there_and_back([encoder(x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
+    _there_and_back([chained(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
 def decoded(model: MAC, z: Tensor) -> None:
     """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
-    _there_and_back([decoder(z) for decoder in model.decoders])
+    _there_and_back([chained(decoder, z) for decoder in model.decoders])
 
 
 def _there_and_back(outputs: list[Tensor]) -> None:

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["against", "floors", "is_papers", "main", "measure", "rows", "table"]
 
 DRAWS = "1,2,5,10,20"
-WIDTH = 120
+WIDTH = 150
 """Of the widest table, in columns."""
 
 
@@ -140,7 +140,7 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
             shown(case["reference"], ".3g"),
             shown(numbers["scaled"], ".3g"),
             f"{numbers['published']:.3g}",
-            f"{numbers['apart']:+.0%}{'' if numbers['within'] else ', NO'}",
+            f"{numbers['apart']:+.0%}{'' if numbers['within'] else ', faster' if numbers['apart'] < 0 else ', SLOWER'}",
             f"{numbers['apart_here']:+.0%}",
             f"{numbers['floor']:.3g}",
             f"{numbers['floor_distinct']:.3g}",

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from polymodal.networks.linear import Linear
+from polymodal.networks.chain import chained
+from polymodal.networks.linear import Linear, affine
 from polymodal.networks.mlp import mlp
 
 if TYPE_CHECKING:
@@ -60,7 +61,6 @@ class Fusion(nn.Module):
         hidden = torch.einsum("mf,hmf->h", blank, weight) + self.first.bias
         shares = torch.einsum("bmf,hmf->bmh", known - blank, weight)
         h = torch.einsum("...bm,bmh->...bh", b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2]), shares)
-        h = h + hidden
         if extra is not None:
-            h = h + extra @ self.first.weight[:, split:].mT
-        return self.rest(h)
+            hidden = hidden + affine(extra, self.first.weight[:, split:])
+        return chained(self.rest, h.add_(hidden))

@@ -93,4 +93,6 @@ def _quick(a: Tensor, b: Tensor) -> bool:
 
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    if not (weight.is_contiguous() or weight.mT.is_contiguous()):
+        weight = weight.contiguous()  # it takes the columns of a larger matrix a hundred times slower
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

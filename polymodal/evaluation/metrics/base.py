@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal import parallel
+from polymodal.threads import each
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -22,7 +23,7 @@ PIECE = 2 * 2**20
 Compared = Callable[[Tensor, Tensor], Tensor]
 """From P answers and P rows, by number, int64 `(P,)` each, to what is summed of each pair, `(P, width)`.
 
-The answers are in ascending order."""
+The answers are in ascending order. It may be called in several threads at once."""
 
 
 class Metric(ABC):
@@ -67,7 +68,8 @@ class Metric(ABC):
         answer, order = answers[streams, rows].sort()
         sizes = _sizes(answer, max(1, PIECE // (target[0].numel() * target.element_size())))
         compared = self.compare(distribution, target)
-        numbers = [compared(*pair) for pair in zip(answer.split(sizes), rows[order].split(sizes), strict=True)]
+        pairs = [*zip(answer.split(sizes), rows[order].split(sizes), strict=True)]
+        numbers = each(lambda pair: compared(*pair), pairs, target.device)
         self.sums.index_add_(0, streams[order].cpu(), torch.cat(numbers).double().cpu())
 
     def merge(self) -> None:

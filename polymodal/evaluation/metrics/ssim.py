@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal import parallel
 from polymodal.evaluation.metrics.base import PIECE, Compared, Metric
+from polymodal.networks.linear import inner
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -52,21 +54,24 @@ class SSIM(Metric):
         dtype = torch.promote_types(distribution.mean.dtype, torch.float32)
         down, across = (banded(weights, side).to(target.device, dtype) for side in (height, width))
         smooth, smooth_both = Smooth(down, across), Smooth(2 * scale * down, across)
-        x, y = (Moments.of(pictures.to(dtype), smooth, scale) for pictures in (distribution.mean, target))
+        rows = (pictures.to(dtype).permute(2, 0, 1, 3) for pictures in (distribution.mean, target))
+        x, y = (Moments.of(pictures.contiguous(), smooth, scale) for pictures in rows)
         c1, c2 = (torch.tensor(c, dtype=dtype, device=target.device) for c in self.constants)
-        luminance, contrast, mean, shift = x.square + c1, x.variance + c2, 2 * x.mean, c2 / (2 * scale)
+        luminance, contrast, mean, shift = x.mean.square() + c1, x.variance + c2, 2 * x.mean, c2 / (2 * scale)
         centred_mean = 2 * scale * x.centred_mean
 
         def compared(answer: Tensor, row: Tensor) -> Tensor:
             def both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-                return a.index_select(0, one), b.index_select(0, row)
+                return a.index_select(1, one), b.index_select(1, row)
 
             one = answer[:1] if answer[0] == answer[-1] else answer  # they ascend, so all are the same
             scores = smooth_both(torch.addcmul(shift, *both(x.centred, y.centred)))  # the mean passes the shift on
             scores.addcmul_(*both(centred_mean, y.centred_mean), value=-1)
-            scores.mul_(torch.addcmul(c1, *both(mean, y.mean)))
-            scores.div_(torch.add(*both(luminance, y.square)).mul_(torch.add(*both(contrast, y.variance))))
-            return scores.flatten(1).mean(1, keepdim=True)
+            of_x, of_y = both(mean, y.mean)
+            scores.mul_(torch.addcmul(c1, of_x, of_y))
+            spread = torch.add(*both(contrast, y.variance))
+            scores.div_(spread.mul_(torch.addcmul(luminance.index_select(1, one), of_y, of_y)))
+            return scores.flatten(2).mean(2).mean(0)[:, None]
 
         return compared
 
@@ -111,7 +116,10 @@ class PaperSSIM(SSIM):
 
 
 class Smooth(NamedTuple):
-    """The weighted mean in the window around each pixel for which it fits, as two products with matrices."""
+    """The weighted mean in the window around each pixel for which it fits, as two products with matrices.
+
+    Pictures are `(H, N, C, W)`, so that each product is a single one for all of them.
+    """
 
     down: Tensor
     """`(H', H)`."""
@@ -119,8 +127,10 @@ class Smooth(NamedTuple):
     """`(W', W)`."""
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """`(*, H, W)` to `(*, H', W')`."""
-        return self.down @ (pictures @ self.across.mT)
+        """`(H, N, C, W)` to `(H', N, C, W')`."""
+        height, n, channels, _ = pictures.shape
+        wide = inner(pictures.flatten(0, 2), self.across).view(height, -1)
+        return inner(self.down, wide.mT).view(-1, n, channels, len(self.across))
 
 
 def banded(weights: Tensor, side: int) -> Tensor:
@@ -138,23 +148,21 @@ def banded(weights: Tensor, side: int) -> Tensor:
 
 
 class Moments(NamedTuple):
-    """What the windows of N pictures hold, `(N, C, H', W')` each."""
+    """What the windows of N pictures hold, `(H', N, C, W')` each."""
 
     centred: Tensor
-    """The pictures less their mean, `(N, C, H, W)`: the smaller the numbers, the more exact their covariances."""
+    """The pictures less their mean, `(H, N, C, W)`: the smaller the numbers, the more exact their covariances."""
     centred_mean: Tensor
     mean: Tensor
-    square: Tensor
-    """Of the mean."""
     variance: Tensor
 
     @classmethod
     def of(cls, pictures: Tensor, smooth: Smooth, scale: float) -> Moments:
-        """Those of pictures `(N, C, H, W)`."""
-        step = max(1, PIECE // (pictures[0].numel() * pictures.element_size()))
-        middle = pictures.mean((-2, -1), keepdim=True)
+        """Those of pictures `(H, N, C, W)`."""
+        step = max(1, PIECE // (pictures[:, 0].numel() * pictures.element_size()))
+        middle = pictures.mean((0, 3), keepdim=True)
         centred = pictures - middle
-        centred_mean = torch.cat([smooth(part) for part in centred.split(step)])
-        squares = torch.cat([smooth(part.square()) for part in centred.split(step)])
-        mean = centred_mean + middle
-        return cls(centred, centred_mean, mean, mean.square(), squares.sub_(centred_mean.square()).mul_(scale))
+        centred_mean = torch.cat([smooth(part) for part in centred.split(step, 1)], 1)
+        squares = torch.cat([smooth(part.square()) for part in centred.split(step, 1)], 1)
+        variance = squares.sub_(centred_mean.square()).mul_(scale)
+        return cls(centred, centred_mean, centred_mean + middle, variance)
