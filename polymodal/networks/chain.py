@@ -46,7 +46,7 @@ class Link(ABC):
 
 
 class Dense(Link):
-    """A linear layer, `(N, in)` to `(N, out)`."""
+    """A linear layer, `(*, in)` to `(*, out)`."""
 
     def __init__(self, layer: nn.Linear) -> None:
         self.parameters = (layer.weight,) if layer.bias is None else (layer.weight, layer.bias)
@@ -55,9 +55,10 @@ class Dense(Link):
         return affine(x, *self.parameters)
 
     def backward(self, x: Tensor, y: Tensor, g: Tensor, *, mine: bool, asked: Sequence[bool]) -> Gradients:
-        weight = self.parameters[0]
-        made = inner(g, weight.mT) if asked[0] else None, outer(g, x) if asked[1] else None
-        return made if len(asked) == 2 else (*made, g.sum(0) if asked[2] else None)
+        g, weight = g.flatten(0, -2), self.parameters[0]
+        of_x = inner(g, weight.mT).view_as(x) if asked[0] else None
+        of_weight = outer(g, x.flatten(0, -2)) if asked[1] else None
+        return (of_x, of_weight) if len(asked) == 2 else (of_x, of_weight, g.sum(0) if asked[2] else None)
 
 
 class Spread(Link):

@@ -65,6 +65,15 @@ def test_outputs_and_gradients(name, runs):
     assert torch.equal(ours[0], x)
 
 
+def test_several_leading_axes(runs):
+    network, x = made("nested")
+    x = torch.stack([x, 2 * x])
+    ours, theirs = (answers(compute, network, x) for compute in (chained, lambda network, x: network(x)))
+    assert runs
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_finite_differences(name):
     network, x = made(name)
