@@ -297,7 +297,7 @@ class Choice:
 
 def total(cost: Tensor, x: Tensor) -> Tensor:
     """The sum over each value's elements, `(*, N, *shape) -> (*, N)`; x is `(N, *shape)`."""
-    return cost.flatten(1 - x.dim()).sum(-1) if x.dim() > 1 else cost
+    return cost.sum(tuple(range(1 - x.dim(), 0))) if x.dim() > 1 else cost
 
 
 def pick(scores: Tensor, x: Tensor) -> Tensor:

@@ -48,9 +48,10 @@ class MAC(Model):
         regularizer: A name in REGULARIZERS.
         bandwidth: Of the regulariser's kernel; by default its own, 1.
         hidden: Sizes of the hidden layers of the joint encoder.
-        at_once: Codes that go through the decoders at once. All K B of them do by default, unless what their backward
+        at_once: Codes that go through a decoder at once. All K B of them do by default, unless what their backward
             pass needs would take more than half of the memory that is left. With fewer, gradients are taken piece by
             piece: they are the same, and the memory does not grow with K. Decoders must treat rows independently.
+            On a CPU each decoder's are taken before the next one runs in any case, while its outputs are near.
         reconstruction: What is minimised: "cost", each modality's cost, or "likelihood", -log p(x | z). The
             two differ for `l2` only.
         weights: See `Model`.
@@ -161,20 +162,26 @@ class MAC(Model):
         self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What it costs to reconstruct from codes `(U, B, D)`, weighted, and what each modality costs, `(M,)`."""
-        most = self._most(z)
-        if most >= z.shape[0] * z.shape[1]:
+        most, all_at_once = self._most(z), z.shape[0] * z.shape[1]
+        if most >= all_at_once and not (z.device.type == "cpu" and torch.is_grad_enabled()):
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs
-        costs = self.weight.new_zeros(len(self.schema))
+        costs, total = self.weight.new_zeros(len(self.schema)), self.weight.new_zeros(())
+        pieces = cut(z.shape[0], z.shape[1], most)
+        for names in self._alike(self.decoders, self.schema):
+            columns = [self.schema.index(name) for name in names]
 
-        def weighted(part: Tensor, piece: Piece) -> Tensor:
-            passes, rows = piece
-            here = {name: value[rows] for name, value in x.items()}
-            some = self.costs(here, part, observed[rows]).sum(-1) @ shares[passes] / len(observed)
-            costs.add_(some.detach())
-            return self.weight @ some
+            def weighted(part: Tensor, piece: Piece, names: list[str] = names, columns: list[int] = columns) -> Tensor:
+                passes, rows = piece
+                here = {name: x[name][rows] for name in names}
+                some = self._costs(here, dict.fromkeys(names, part), observed[rows])
+                some = some.sum(-1) @ shares[passes] / len(observed)
+                costs[columns] += some.detach()
+                return self.weight[columns] @ some
 
-        return summed(weighted, z, self.decoders.parameters(), cut(z.shape[0], z.shape[1], most)), costs
+            parameters = dict.fromkeys(p for column in columns for p in self.decoders[column].parameters())
+            total = total + summed(weighted, z, parameters, pieces)
+        return total, costs
 
     def _most(self, z: Tensor) -> int:
         """How many codes go through the decoders at once: all of them, unless they would not fit in memory."""

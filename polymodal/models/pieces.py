@@ -64,25 +64,28 @@ class Summed(torch.autograd.Function):
         """The sum; its gradients are kept."""
         z, *parameters = tensors
         total = z.new_zeros(())
-        gradients = [torch.zeros_like(z), *map(torch.zeros_like, parameters)]
+        of_z, of_parameters = torch.zeros_like(z), [None] * len(parameters)
         for piece in pieces:
             with torch.enable_grad():
                 part = z[piece].detach().requires_grad_()
                 value = function(part, piece)
             total += value.detach()
             of_part, *rest = torch.autograd.grad(value, [part, *parameters], allow_unused=True)
-            gradients[0][piece] += of_part
-            for kept, new in zip(gradients[1:], rest, strict=True):
-                if new is not None:
-                    kept += new
-        ctx.save_for_backward(*gradients)
+            of_z[piece] += of_part
+            of_parameters = [_added(kept, new) for kept, new in zip(of_parameters, rest, strict=True)]
+        ctx.kept = [of_z, *of_parameters]
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The gradients that were kept, times what is asked."""
-        return None, None, *(kept * grad_outputs[0] for kept in ctx.saved_tensors)
+        return None, None, *(None if kept is None else kept * grad_outputs[0] for kept in ctx.kept)
+
+
+def _added(kept: Tensor | None, new: Tensor | None) -> Tensor | None:
+    """Their sum, in the place of the first."""
+    return new if kept is None else kept if new is None else kept.add_(new)
 
 
 def _slices(length: int, step: int) -> Iterator[slice]:
