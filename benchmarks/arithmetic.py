@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import reference
@@ -14,6 +15,9 @@ from polymodal.networks import chained
 if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.models import MAC
+
+Run = Callable[[nn.Module, Tensor], Tensor]
+"""How a network is run."""
 
 __all__ = ["bare", "coded", "decoded", "operations", "seen"]
 
@@ -27,10 +31,10 @@ def operations(model: MAC, batch: Batch) -> dict[str, float]:
     model = reference.stock(model)  # whose layers the counter knows
     z = torch.zeros(len(batch), model.latent_dim)
     with FlopCounterMode(display=False) as counter:
-        coded(model, seen(model, batch))
+        coded(model, seen(model, batch), _as_it_is)
     encode = counter.get_total_flops()
     with FlopCounterMode(display=False) as counter:
-        decoded(model, z)
+        decoded(model, z, _as_it_is)
     return {"encode": float(encode), "decode": float(counter.get_total_flops())}
 
 
@@ -52,15 +56,19 @@ def seen(model: MAC, batch: Batch) -> dict[str, Tensor]:
     return model.schema.hide(batch, model.weight.dtype)
 
 
-def coded(model: MAC, x: dict[str, Tensor]) -> None:
+def coded(model: MAC, x: dict[str, Tensor], run: Run = chained) -> None:
     """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
-    _there_and_back([chained(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
+    _there_and_back([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
-def decoded(model: MAC, z: Tensor) -> None:
+def decoded(model: MAC, z: Tensor, run: Run = chained) -> None:
     """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
-    _there_and_back([chained(decoder, z) for decoder in model.decoders])
+    _there_and_back([run(decoder, z) for decoder in model.decoders])
+
+
+def _as_it_is(network: nn.Module, x: Tensor) -> Tensor:
+    return network(x)
 
 
 def _there_and_back(outputs: list[Tensor]) -> None:

@@ -39,6 +39,7 @@ OFF = {
     "chains of layers as one function": (base, "chained", lambda network, x: network(x)),
     "products by oneDNN": (linear, "_quick", lambda a, b: False),
     "transposed convolutions in another order": (Deconvolution, "link", lambda layer: None),
+    "one decoder after another": (mac, "summed", lambda function, z, _, pieces: sum(function(z[p], p) for p in pieces)),
     "no one-hot code": (OneHotL2, "__call__", one_hot),
 }
 """Of every saving, what stands in its place without it."""

@@ -14,6 +14,7 @@ FLOORS = {
     "progress": 1,
     "memory": 1,
     "streams": 1,
+    "threads": 1,
     "distributions": 1,
     "batch": 2,
     "networks": 2,
