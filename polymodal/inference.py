@@ -22,9 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["answered", "codes", "distinct", "embed", "translate"]
 
 MOST = 128 * 2**20
-"""Bytes of a decoder's outputs that stand at once: a code's, if it has more."""
-CODED = 512 * 2**20
-"""Bytes of what a posterior is made of that stand at once: a row's, if it has more."""
+"""Bytes of what a posterior is made of, and of a decoder's outputs, that stand at once: a row's, if it has more."""
 CACHED = 4 * 2**20
 """Bytes of a decoder's outputs that are made at once on a CPU: in its cache a decoder is faster by a fifth."""
 FEWEST = 64
@@ -251,7 +249,7 @@ def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     """The posterior's means, `(S, B, code_dim)`, of what rows see, `(S, B, M)` bool; some rows at a time."""
     # Of a product of experts each conditioning holds every modality's.
     size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
-    step = max(1, CODED // size)
+    step = max(1, MOST // size)
     parts = range(0, max(1, len(batch)), step)
     with answering(model):
         means = [model.encode(batch[i : i + step], seen[:, i : i + step]).mean for i in parts]

@@ -12,7 +12,6 @@ from torch import Tensor
 from polymodal import parallel
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.inference import answered, distinct
-from polymodal.memory import held
 from polymodal.models.base import Model, answering
 from polymodal.names import lookup, unknown
 from polymodal.progress import shown
@@ -97,7 +96,7 @@ def evaluate(
     batches = table.batches(batch_size, device=given.device, **place)
     if progress and turn == 0:
         batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
-    with held(), answering(model), parallel.noticing(lambda: "start all of them again"):
+    with answering(model), parallel.noticing(lambda: "start all of them again"):
         for batch in batches:
             _score(model, batch, given, targets)
         for target in targets.values():

@@ -128,8 +128,7 @@ def test_pieces_bound_what_stands_at_once_and_change_nothing(schema, monkeypatch
     for kind, seen in sizes.items():
         getattr(model, kind)[place].register_forward_hook(lambda m, inputs, output, seen=seen: seen.append(len(output)))
     bytes_of_a_picture, bytes_of_a_row = 3 * 9 * 7 * 4, 5 * 5 * 4 * 4
-    for bound in ("MOST", "CODED"):
-        monkeypatch.setattr(inference, bound, 7 * bytes_of_a_picture)
+    monkeypatch.setattr(inference, "MOST", 7 * bytes_of_a_picture)
     monkeypatch.setattr(inference, "CACHED", 3 * bytes_of_a_picture)
     monkeypatch.setattr(inference, "FEWEST", 1)
     parts = gathered(translate(model, table, given))[1]
