@@ -32,5 +32,9 @@ def each(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) 
     threads = min(torch.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
     if threads < 2:
         return [made(piece) for piece in pieces]
-    with ThreadPoolExecutor(threads, "polymodal", initializer=lambda: torch.set_num_threads(1)) as pool:
-        return list(pool.map(made, pieces))
+    every = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(threads, "polymodal", initializer=lambda: torch.set_num_threads(1)) as pool:
+            return list(pool.map(made, pieces))
+    finally:
+        torch.set_num_threads(every)  # threads that somebody starts later take the number that was set last

@@ -162,26 +162,35 @@ class MAC(Model):
         self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor]:
         """What it costs to reconstruct from codes `(U, B, D)`, weighted, and what each modality costs, `(M,)`."""
-        most, all_at_once = self._most(z), z.shape[0] * z.shape[1]
-        if most >= all_at_once and not (z.device.type == "cpu" and torch.is_grad_enabled()):
+        most, (passes, rows, _) = self._most(z), z.shape
+        if most >= passes * rows and z.device.type != "cpu":
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs
-        costs, total = self.weight.new_zeros(len(self.schema)), self.weight.new_zeros(())
-        pieces = cut(z.shape[0], z.shape[1], most)
+        costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())
         for names in self._alike(self.decoders, self.schema):
-            columns = [self.schema.index(name) for name in names]
-
-            def weighted(part: Tensor, piece: Piece, names: list[str] = names, columns: list[int] = columns) -> Tensor:
-                passes, rows = piece
-                here = {name: x[name][rows] for name in names}
-                some = self._costs(here, dict.fromkeys(names, part), observed[rows])
-                some = some.sum(-1) @ shares[passes] / len(observed)
-                costs[columns] += some.detach()
-                return self.weight[columns] @ some
-
-            parameters = dict.fromkeys(p for column in columns for p in self.decoders[column].parameters())
-            total = total + summed(weighted, z, parameters, pieces)
+            decoders = [self.decoders[self.schema.index(name)] for name in names]
+            parameters = dict.fromkeys(p for decoder in decoders for p in decoder.parameters())
+            part = partial(self._part, names, x, observed, shares, costs)
+            total = total + summed(part, z, parameters, cut(passes, rows, most))
         return total, costs
+
+    def _part(
+        self,
+        names: list[str],
+        x: dict[str, Tensor],
+        observed: Tensor,
+        shares: Tensor,
+        costs: Tensor,
+        z: Tensor,
+        piece: Piece,
+    ) -> Tensor:
+        """What alike modalities cost from a piece of the codes, weighted; unweighted it is added to `costs`, `(M,)`."""
+        passes, rows = piece
+        columns = [self.schema.index(name) for name in names]
+        here = {name: x[name][rows] for name in names}
+        some = self._costs(here, dict.fromkeys(names, z), observed[rows]).sum(-1) @ shares[passes] / len(observed)
+        costs[columns] += some.detach()
+        return self.weight[columns] @ some
 
     def _most(self, z: Tensor) -> int:
         """How many codes go through the decoders at once: all of them, unless they would not fit in memory."""

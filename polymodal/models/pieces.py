@@ -73,14 +73,14 @@ class Summed(torch.autograd.Function):
             of_part, *rest = torch.autograd.grad(value, [part, *parameters], allow_unused=True)
             of_z[piece] += of_part
             of_parameters = [_added(kept, new) for kept, new in zip(of_parameters, rest, strict=True)]
-        ctx.kept = [of_z, *of_parameters]
+        ctx.save_for_backward(of_z, *of_parameters)
         return total
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The gradients that were kept, times what is asked."""
-        return None, None, *(None if kept is None else kept * grad_outputs[0] for kept in ctx.kept)
+        return None, None, *(None if kept is None else kept * grad_outputs[0] for kept in ctx.saved_tensors)
 
 
 def _added(kept: Tensor | None, new: Tensor | None) -> Tensor | None:

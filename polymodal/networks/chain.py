@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from polymodal.networks.linear import Linear, affine, inner, outer
+from polymodal.networks.linear import LINEAR, affine, inner, outer
 
 __all__ = ["Gradients", "Link", "chained", "layers_of", "watched"]
 
@@ -90,37 +90,42 @@ class Spread(Link):
         return gradient.unflatten(0, (*size, channels)).movedim(2, 0).flatten(0, 2)
 
 
-class Rectified(Link):
-    """A ReLU."""
+class Activation(Link):
+    """An elementwise function whose derivative is known from its output.
+
+    Arguments:
+        make: The function.
+        overwrite: The same in place.
+        back: From the output's gradient and the output to the input's gradient, written into the third tensor.
+    """
 
     returns = True
 
-    def forward(self, x: Tensor, *, mine: bool) -> Tensor:
-        return x.relu_() if mine else x.relu()
-
-    def backward(self, x: Tensor, y: Tensor, g: Tensor, *, mine: bool, asked: Sequence[bool]) -> Gradients:
-        to = g if mine else torch.empty_like(g)
-        return (torch.ops.aten.threshold_backward.grad_input(g, y, 0, grad_input=to),)
-
-
-class Squashed(Link):
-    """A sigmoid."""
-
-    returns = True
+    def __init__(
+        self,
+        make: Callable[[Tensor], Tensor],
+        overwrite: Callable[[Tensor], Tensor],
+        back: Callable[[Tensor, Tensor, Tensor], Tensor],
+    ) -> None:
+        self.make, self.overwrite, self.back = make, overwrite, back
 
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
-        return x.sigmoid_() if mine else x.sigmoid()
+        return self.overwrite(x) if mine else self.make(x)
 
     def backward(self, x: Tensor, y: Tensor, g: Tensor, *, mine: bool, asked: Sequence[bool]) -> Gradients:
-        to = g if mine else torch.empty_like(g)
-        return (torch.ops.aten.sigmoid_backward.grad_input(g, y, grad_input=to),)
+        return (self.back(g, y, g if mine else torch.empty_like(g)),)
 
+
+ops = torch.ops.aten
+RELU = Activation(torch.relu, torch.relu_, lambda g, y, to: ops.threshold_backward.grad_input(g, y, 0, grad_input=to))
+SIGMOID = Activation(
+    torch.sigmoid, torch.sigmoid_, lambda g, y, to: ops.sigmoid_backward.grad_input(g, y, grad_input=to)
+)
 
 LINKS: dict[type[nn.Module], Callable[..., Link | None]] = {
-    nn.Linear: Dense,
-    Linear: Dense,
-    nn.ReLU: lambda layer: Rectified(),
-    nn.Sigmoid: lambda layer: Squashed(),
+    **dict.fromkeys(LINEAR, Dense),
+    nn.ReLU: lambda layer: RELU,
+    nn.Sigmoid: lambda layer: SIGMOID,
 }
 """How layers of a type become links. A layer of another type may have a method `link` that says so."""
 
@@ -211,11 +216,11 @@ def _links(network: nn.Module) -> list[Link] | None:
     links: list[Link | None] = []
     while layers:
         layer, *layers = layers
-        shape = _picture(layers[:2]) if type(layer) in (nn.Linear, Linear) and layer.bias is not None else None
+        shape = _picture(layers[:2]) if type(layer) in LINEAR and layer.bias is not None else None
         if shape is None:
             links.append(_link(layer))
         else:
-            links += [Spread(cast("nn.Linear", layer), shape), Rectified()]
+            links += [Spread(cast("nn.Linear", layer), shape), RELU]
             layers = layers[2:]
     return None if None in links else links  # pyright: ignore[reportReturnType]
 

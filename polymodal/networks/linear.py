@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Linear", "affine", "inner", "outer"]
+__all__ = ["LINEAR", "Linear", "affine", "inner", "outer"]
 
 FEWEST = 2**22
 """Operations of a product from which on it is worth asking oneDNN for it."""
@@ -27,6 +27,10 @@ class Linear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """`(*, in_features)` to `(*, out_features)`."""
         return affine(input, self.weight, self.bias)
+
+
+LINEAR: tuple[type[nn.Linear], ...] = (nn.Linear, Linear)
+"""Layers that do `affine` and nothing else; not what people derive from them."""
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.networks.chain import layers_of, watched
-from polymodal.networks.linear import Linear, affine
+from polymodal.networks.linear import LINEAR, affine
 from polymodal.networks.one_hot import OneHot
 
 __all__ = ["architecture", "together"]
@@ -30,7 +30,7 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
         True
     """
     layers = layers_of(network)
-    known = all(type(layer) in (nn.Linear, Linear) or type(layer) in ELEMENTWISE for layer in layers)
+    known = all(type(layer) in LINEAR or type(layer) in ELEMENTWISE for layer in layers)
     return tuple(map(repr, layers)) if known and not watched(network) else None
 
 
@@ -48,7 +48,7 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
         True
     """
     for layers in zip(*map(layers_of, networks), strict=True):
-        if type(layers[0]) not in (nn.Linear, Linear):
+        if type(layers[0]) not in LINEAR:
             x = layers[0](x)
             continue
         linear = cast("tuple[nn.Linear, ...]", layers)

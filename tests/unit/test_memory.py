@@ -58,5 +58,6 @@ def test_an_environment_that_tunes_it_is_left_alone(monkeypatch):
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
+    assert memory._tunable() is None
     with memory.held():
-        torch.ones(3)
+        assert torch.ones(3).sum() == 3
