@@ -83,8 +83,14 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
     count = int(which.max()) + 1 if which.numel() else 0
     places = torch.arange(which.numel(), device=which.device)
     first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
-    z = _encoded(model, batch, seen).flatten(0, 1)
-    return z[first], torch.where(enough, which, -1)
+    needed = torch.zeros_like(enough).flatten().index_fill_(0, first, True).view_as(enough)
+    few = needed.sum(1) < len(batch) / 4  # under some conditionings only classes are seen
+    z = torch.empty(*which.shape, model.code_dim, dtype=model.weight.dtype, device=which.device)
+    for some in (few, ~few):
+        rows = needed[some].any(0).nonzero()[:, 0]
+        if len(rows):
+            z[some.nonzero(), rows] = _encoded(model, batch[rows], seen[some][:, rows])
+    return z.flatten(0, 1)[first], torch.where(enough, which, -1)
 
 
 def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
@@ -100,8 +106,9 @@ def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tupl
         p(x | z) of some of the codes, and for each place of `which` the number among them, -1 where it is not one
         of them.
     """
-    used, numbers = which[which >= 0].unique(return_inverse=True)
-    local = which.masked_scatter(which >= 0, numbers)
+    asked = torch.zeros(len(z), dtype=torch.bool, device=which.device).index_fill_(0, which[which >= 0], True)
+    used, numbers = asked.nonzero()[:, 0], asked.cumsum(0) - 1
+    local = torch.where(which >= 0, numbers[which.clamp(min=0)], -1) if len(z) else which
     at_once = _codes_at_once(model, name, MOST)
     for start in range(0, len(used), at_once):
         part = z[used[start : start + at_once]]

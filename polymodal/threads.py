@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
+from operator import itemgetter
 from typing import TypeVar
 
 import torch
@@ -35,6 +37,8 @@ def each(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) 
     every = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, "polymodal", initializer=lambda: torch.set_num_threads(1)) as pool:
-            return list(pool.map(made, pieces))
+            waiting = enumerate(pieces)
+            rounds = pool.map(lambda _: [(number, made(piece)) for number, piece in waiting], range(threads))
+            return [one for _, one in sorted(chain.from_iterable(rounds), key=itemgetter(0))]
     finally:
         torch.set_num_threads(every)  # threads that somebody starts later take the number that was set last

@@ -17,7 +17,8 @@ __all__ = ["evaluating"]
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Evaluation mode; every part is then left as it was."""
     training = [part for part in module.modules() if part.training]
-    module.eval()
+    if training:
+        module.eval()
     try:
         yield
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.networks.chain import chained
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = ["Fusion"]
+
+PIECE = 4 * 2**20
+"""Bytes of a hidden layer that are made at once on a CPU where no gradient is wanted: its cache holds them."""
 
 
 class Fusion(nn.Module):
@@ -57,10 +61,16 @@ class Fusion(nn.Module):
             `(*, B, out)`.
         """
         split = self.parts * self.features
-        weight = self.first.weight[:, :split].unflatten(1, (self.parts, self.features))  # (H, M, F)
-        hidden = torch.einsum("mf,hmf->h", blank, weight) + self.first.bias
-        shares = torch.einsum("bmf,hmf->bmh", known - blank, weight)
-        h = torch.einsum("...bm,bmh->...bh", b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2]), shares)
+        weight = self.first.weight[:, :split]
+        hidden = F.linear(blank.flatten(), weight, self.first.bias)
+        shares = torch.einsum("bmf,hmf->bmh", known - blank, weight.unflatten(1, (self.parts, self.features)))
         if extra is not None:
             hidden = hidden + affine(extra, self.first.weight[:, split:])
-        return chained(self.rest, h.add_(hidden))
+        b = b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2])
+        hidden = hidden.expand(*b.shape[:-1], -1)
+        rows = len(known)
+        if known.device.type == "cpu" and not torch.is_grad_enabled():
+            rows = max(1, PIECE * rows // (hidden.numel() * hidden.element_size()))
+        parts = zip(b.split(rows, -2), shares.split(rows), hidden.split(rows, -2), strict=True)
+        made = [chained(self.rest, torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
+        return made[0] if len(made) == 1 else torch.cat(made, dim=-2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Compared, Metric
+from polymodal.evaluation.metrics.base import Against, Compared, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,10 +29,17 @@ class Accuracy(Metric):
 
     better = "higher"
 
-    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
         """Which share of a value's classes are the same, see `Metric`."""
         mode = distribution.mode
-        return lambda answer, row: (mode[answer] == target[row]).double().view(len(row), -1).mean(1, keepdim=True)
+
+        def compared(rows: slice) -> Against:
+            def against(answers: Tensor) -> Tensor:
+                return (mode[answers] == target[rows]).double().view(*answers.shape, -1).mean(2, keepdim=True)
+
+            return against
+
+        return compared
 
     def score(self, sums: list[float], rows: int) -> float:
         """In [0, 100]."""

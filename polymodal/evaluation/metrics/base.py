@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Compared", "Metric"]
 
-PIECE = 2 * 2**20
-"""Bytes of the truth that are compared at once: what is worked out of it should stay in a processor's cache."""
+PIECE = 3 * 2**18
+"""Bytes of answers that are compared at once on a CPU: what is worked out of them should stay in its cache."""
 
-Compared = Callable[[Tensor, Tensor], Tensor]
-"""From P answers and P rows, by number, int64 `(P,)` each, to what is summed of each pair, `(P, width)`.
-
-The answers are in ascending order. It may be called in several threads at once."""
+Against = Callable[[Tensor], Tensor]
+"""From what q streams answer R rows with, by number, int64 `(q, R)`, to what is summed of each, `(q, R, width)`."""
+Compared = Callable[[slice], Against]
+"""Looks at R of the rows, so that answers can be compared with them. It may be called in several threads at once."""
 
 
 class Metric(ABC):
@@ -61,16 +61,22 @@ class Metric(ABC):
         """
         if answers is None:
             answers = torch.arange(len(target), device=target.device)[None]
-        streams, rows = (answers >= 0).nonzero(as_tuple=True)
-        self.rows += streams.bincount(minlength=len(self.rows)).cpu()
-        if not len(rows):
+        has = answers >= 0
+        self.rows += has.sum(1).cpu()
+        if not has.any():
             return
-        answer, order = answers[streams, rows].sort()
-        sizes = _sizes(answer, max(1, PIECE // (target[0].numel() * target.element_size())))
-        compared = self.compare(distribution, target)
-        pairs = [*zip(answer.split(sizes), rows[order].split(sizes), strict=True)]
-        numbers = each(lambda pair: compared(*pair), pairs, target.device)
-        self.sums.index_add_(0, streams[order].cpu(), torch.cat(numbers).double().cpu())
+        compared = self.compare(distribution, target, answers)
+        most, count = at_once(target), len(target)
+        bounds = torch.linspace(0, count, -(-count // most) + 1).long().tolist()
+
+        def summed(rows: slice) -> Tensor:
+            against, some = compared(rows), answers[:, rows].clamp(min=0)
+            streams = max(1, most // (rows.stop - rows.start))
+            numbers = torch.cat([against(part) for part in some.split(streams)])
+            return numbers.double().masked_fill(~has[:, rows, None], 0).sum(1)
+
+        pieces = [*map(slice, bounds, bounds[1:])]
+        self.sums += torch.stack(each(summed, pieces, target.device)).sum(0).cpu()
 
     def merge(self) -> None:
         """Takes in what the other processes have seen; to be called in all of them."""
@@ -82,12 +88,13 @@ class Metric(ABC):
         return self.score(self.sums[stream].tolist(), rows) if rows else float("nan")
 
     @abstractmethod
-    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
-        """Looks at U predictions and B true values, each once, so that pairs of them can be compared.
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+        """Looks at U predictions, each once, so that they can be compared with B true values.
 
         Arguments:
             distribution: As in `update`.
             target: As in `update`.
+            answers: As in `update`; what is compared in place of -1 is not summed.
         """
 
     @abstractmethod
@@ -100,23 +107,7 @@ class Metric(ABC):
         return ""
 
 
-def _sizes(answer: Tensor, most: int) -> list[int]:
-    """Of the pieces that pairs of ascending answers are compared in; one that very many have has pieces of its own.
-
-    Example:
-        >>> _sizes(torch.tensor([0, 1, 2, 2, 2, 2, 2, 3, 4]), 4)
-        [2, 3, 2, 2]
-    """
-    sizes, room = [], 0
-    for count in answer.unique_consecutive(return_counts=True)[1].tolist():
-        if 4 * count > most:
-            pieces = -(-count // most)
-            sizes += [(count + i) // pieces for i in reversed(range(pieces))]
-            room = 0
-        elif count <= room:
-            sizes[-1] += count
-            room -= count
-        else:
-            sizes.append(count)
-            room = most - count
-    return sizes
+def at_once(values: Tensor) -> int:
+    """How many of some values, `(N, *shape)`, are compared at once."""
+    piece = PIECE if values.device.type == "cpu" else 64 * PIECE
+    return max(1, piece // (values[0].numel() * values.element_size()))

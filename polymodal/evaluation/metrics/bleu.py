@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.metrics.base import Compared, Metric
+from polymodal.evaluation.metrics.base import Against, Compared, Metric
 from polymodal.modalities.text import END, PADDING
 
 if TYPE_CHECKING:
@@ -38,15 +38,20 @@ class BLEU3(Metric):
     better = "higher"
     width = 2 * ORDER + 2
 
-    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
         """For n = 1, 2, 3 how many n-grams of the answer match, and how many it has; both lengths; see `Metric`."""
         made, made_length = _words(distribution.mode)
         true, true_length = _words(target)
 
-        def compared(answer: Tensor, row: Tensor) -> Tensor:
-            lengths = made_length[answer], true_length[row]
-            matched, counts = _matched(made[answer], true[row], lengths[0])
-            return torch.cat([matched, counts, torch.stack(lengths, dim=1)], dim=1)
+        def compared(rows: slice) -> Against:
+            def against(answers: Tensor) -> Tensor:
+                references = true[rows].expand(len(answers), -1, -1).flatten(0, 1)
+                lengths = made_length[answers], true_length[rows].expand_as(answers)
+                matched, counts = _matched(made[answers.flatten()], references, lengths[0].flatten())
+                numbers = torch.cat([matched, counts], dim=1).unflatten(0, answers.shape)
+                return torch.cat([numbers, torch.stack(lengths, dim=2)], dim=2)
+
+            return against
 
         return compared
 

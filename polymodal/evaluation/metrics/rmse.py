@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from polymodal.evaluation.metrics.base import Compared, Metric
+from polymodal.evaluation.metrics.base import Against, Compared, Metric
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,13 +32,16 @@ class RMSE(Metric):
     better = "lower"
     width = 2
 
-    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
         """The squared error and the number of elements, see `Metric`."""
         mean, size = distribution.mean, target[0].numel()
 
-        def compared(answer: Tensor, row: Tensor) -> Tensor:
-            errors = (mean[answer] - target[row]).double().flatten(1).square().sum(1)
-            return torch.stack([errors, torch.full_like(errors, size)], dim=1)
+        def compared(rows: slice) -> Against:
+            def against(answers: Tensor) -> Tensor:
+                errors = (mean[answers] - target[rows]).double().square().view(*answers.shape, -1).sum(2)
+                return torch.stack([errors, torch.full_like(errors, size)], dim=2)
+
+            return against
 
         return compared
 

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from polymodal import parallel
-from polymodal.evaluation.metrics.base import PIECE, Compared, Metric
+from polymodal.evaluation.metrics.base import Against, Compared, Metric, at_once
 from polymodal.networks.linear import inner
+from polymodal.threads import each
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -44,33 +45,43 @@ class SSIM(Metric):
         super().__init__(streams)
         self.used = self.size
 
-    def compare(self, distribution: Distribution, target: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
         """The similarity of pictures `(C, H, W)`, see `Metric`."""
         height, width = target.shape[-2:]
         self.used = min(self.size, min(height, width) - 1 + min(height, width) % 2)
         weights, n = self.window(self.used), self.used**2
         scale = n / max(n - 1, 1) if self.sample else 1.0
-        dtype = torch.promote_types(distribution.mean.dtype, torch.float32)
-        down, across = (banded(weights, side).to(target.device, dtype) for side in (height, width))
-        smooth, smooth_both = Smooth(down, across), Smooth(2 * scale * down, across)
-        rows = (pictures.to(dtype).permute(2, 0, 1, 3) for pictures in (distribution.mean, target))
-        x, y = (Moments.of(pictures.contiguous(), smooth, scale) for pictures in rows)
-        c1, c2 = (torch.tensor(c, dtype=dtype, device=target.device) for c in self.constants)
-        luminance, contrast, mean, shift = x.mean.square() + c1, x.variance + c2, 2 * x.mean, c2 / (2 * scale)
-        centred_mean = 2 * scale * x.centred_mean
+        made, device = distribution.mean, target.device
+        dtype = torch.promote_types(made.dtype, torch.float32)
+        smooth = Smooth(*(banded(weights, side).to(device, dtype) for side in (height, width)))
+        smooth_twice = Smooth(2 * scale * smooth.down, smooth.across)
+        c1, c2 = (torch.tensor(c, dtype=dtype, device=device) for c in self.constants)
 
-        def compared(answer: Tensor, row: Tensor) -> Tensor:
-            def both(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-                return a.index_select(1, one), b.index_select(1, row)
+        def moments(pictures: Tensor) -> Moments:
+            return Moments.of(pictures.to(dtype).permute(2, 0, 1, 3).contiguous(), smooth, scale)
 
-            one = answer[:1] if answer[0] == answer[-1] else answer  # they ascend, so all are the same
-            scores = smooth_both(torch.addcmul(shift, *both(x.centred, y.centred)))  # the mean passes the shift on
-            scores.addcmul_(*both(centred_mean, y.centred_mean), value=-1)
-            of_x, of_y = both(mean, y.mean)
-            scores.mul_(torch.addcmul(c1, of_x, of_y))
-            spread = torch.add(*both(contrast, y.variance))
-            scores.div_(spread.mul_(torch.addcmul(luminance.index_select(1, one), of_y, of_y)))
-            return scores.flatten(2).mean(2).mean(0)[:, None]
+        often = answers[answers >= 0].bincount(minlength=len(made)) > 1
+        place = often.cumsum(0) - 1
+        parts = each(moments, made[often].split(at_once(made)), device) if often.any() else []
+        known = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
+
+        def compared(rows: slice) -> Against:
+            y = moments(target[rows])
+            covariance, luminance = 2 * scale * y.centred_mean, y.mean.square().add_(c1)
+            contrast, mean = y.variance.add_(c2), 2 * y.mean
+
+            def similarity(answer: Tensor) -> Tensor:
+                if often[answer].all():
+                    x = Moments(*(numbers.index_select(1, place[answer]) for numbers in known))
+                else:
+                    x = moments(made[answer])
+                scores = smooth_twice(x.centred.mul_(y.centred))
+                scores.addcmul_(x.centred_mean, covariance, value=-1).add_(c2)
+                scores.mul_(torch.addcmul(c1, x.mean, mean, out=x.centred_mean))
+                spread = torch.addcmul(luminance, x.mean, x.mean, out=x.centred_mean).mul_(x.variance.add_(contrast))
+                return scores.div_(spread).flatten(2).mean(2).mean(0)
+
+            return lambda answers: torch.stack([similarity(answer) for answer in answers])[..., None]
 
         return compared
 
@@ -158,10 +169,8 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, pictures: Tensor, smooth: Smooth, scale: float) -> Moments:
         """Those of pictures `(H, N, C, W)`."""
-        step = max(1, PIECE // (pictures[:, 0].numel() * pictures.element_size()))
         middle = pictures.mean((0, 3), keepdim=True)
         centred = pictures - middle
-        centred_mean = torch.cat([smooth(part) for part in centred.split(step, 1)], 1)
-        squares = torch.cat([smooth(part.square()) for part in centred.split(step, 1)], 1)
-        variance = squares.sub_(centred_mean.square()).mul_(scale)
+        centred_mean = smooth(centred)
+        variance = smooth(centred.square()).sub_(centred_mean.square()).mul_(scale)
         return cls(centred, centred_mean, centred_mean + middle, variance)
