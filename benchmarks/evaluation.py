@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
     from benchmarks.plain_evaluation import Scored
+    from polymodal.evaluation.metrics.base import Compared
     from polymodal.models import MAC
 
 __all__ = ["FEWEST", "MOST", "main", "measure", "table"]
@@ -173,7 +174,7 @@ class Unscored(Metric):
     def update(self, distribution: Distribution, target: Tensor, answers: Tensor | None = None) -> None:
         """Looks away."""
 
-    def compare(self, distribution: Distribution, target: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
         """Is not called."""
         raise NotImplementedError
 
