@@ -30,7 +30,8 @@ SIDE, EDGE = 96, 4
 class Vector(Costed):
     """A few numbers, or a curve: float, `(size,)`.
 
-    Tables hold `(raw - center) / scale`; `read` and `write` translate. Costs and scores are in these units.
+    Tables hold `(raw - center) / scale`; `read` and `write` translate. Costs and scores are in these units. Of
+    numbers with `log`, log(1 + raw) stands in the place of raw.
 
     Arguments:
         size: How many numbers.
@@ -41,6 +42,9 @@ class Vector(Costed):
             trajectories).
         cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli" (values in [0, 1]); or "l2"
             (the paper's).
+        names: The columns of a data frame that hold the numbers, `size` of them in order; by default the one that is
+            called like the modality holds all of them, as a list if there are several.
+        log: Whether tables hold logarithms, for numbers above -1 of which a few are far larger than the others.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -56,6 +60,8 @@ class Vector(Costed):
     hidden: tuple[int, ...] = (512, 512)
     activation: Literal["linear", "sigmoid"] = "linear"
     cost: Choice = Choice(NUMERIC, "gaussian")
+    names: tuple[str, ...] | None = None
+    log: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -66,6 +72,8 @@ class Vector(Costed):
             object.__setattr__(self, name, tuple(float(number) for number in numbers))
             if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
+        if self.names is not None and len(self.names) != self.size:
+            raise ValueError(f"names must name {self.size} columns, one for each number; got {len(self.names)}")
         if self.activation not in ("linear", "sigmoid"):
             raise ValueError(f"activation must be 'linear' or 'sigmoid'; got {self.activation!r}")
         if self.scale is not None and min(self.scale) <= 0:
@@ -74,7 +82,7 @@ class Vector(Costed):
     @property
     def core(self) -> Vector:
         """Without units."""
-        return replace(self, center=None, scale=None)
+        return replace(self, center=None, scale=None, names=None, log=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -105,11 +113,22 @@ class Vector(Costed):
         value = torch.as_tensor(raw, dtype=torch.float64).reshape(-1)
         if len(value) != self.size:
             raise ValueError(f"a vector must have {self.size} numbers; got {len(value)}")
-        return ((value - self._center) / self._scale).float()
+        return self.scaled(value)
 
     def write(self, value: Tensor) -> Tensor:
         """Numbers in users' units, `(size,)` float64."""
-        return value.detach().cpu().double() * self._scale + self._center
+        raw = value.detach().cpu().double() * self._scale + self._center
+        return raw.expm1() if self.log else raw
+
+    def scaled(self, raw: Tensor) -> Tensor:
+        """Numbers `(*, size)` float64 in users' units, as a table holds them.
+
+        Raises:
+            ValueError: One that is to have a logarithm has none.
+        """
+        if self.log and (raw <= -1).any():
+            raise ValueError(f"numbers with log must be above -1; got {float(raw[raw <= -1][0])}; leave log out")
+        return (((raw.log1p() if self.log else raw) - self._center) / self._scale).float()
 
     def show(self, value: Tensor) -> str:
         """The numbers in users' units, the first eight of them, to three digits."""
