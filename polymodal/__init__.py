@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.datasets import DATASETS
     from polymodal.evaluation import METRICS, evaluate
+    from polymodal.imputation import impute
     from polymodal.modalities import MODALITIES, NETWORKS, Audio, Image, Label, Modality, Network, Text, Vector
     from polymodal.models import MODELS, Model, build, load
     from polymodal.objectives.regularizers import REGULARIZERS
@@ -52,6 +53,7 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "impute",
     "load",
     "report",
 ]
@@ -61,6 +63,7 @@ _HOMES = {
     "batch": ["Batch"],
     "datasets": ["DATASETS"],
     "evaluation": ["METRICS", "evaluate"],
+    "imputation": ["impute"],
     "modalities": ["MODALITIES", "NETWORKS", "Audio", "Image", "Label", "Modality", "Network", "Text", "Vector"],
     "models": ["MODELS", "Model", "build", "load"],
     "objectives.regularizers": ["REGULARIZERS"],

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +15,9 @@ from torch import Tensor
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, documents
 from polymodal.names import brief, check_arguments, check_types, unknown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Schema"]
 
@@ -81,6 +85,49 @@ class Schema(Mapping[str, Modality]):
         return isinstance(other, Schema) and [*self.items(), self.groups] == [*other.items(), other.groups]
 
     __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+    @classmethod
+    def infer(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        modalities: Mapping[str, str | Modality] | None = None,
+        ignore: Iterable[str] = (),
+        groups: Iterable[str] = (),
+        root: str | Path | None = None,
+        say: Callable[[str], object] | None = print,
+    ) -> Schema:
+        """What a data frame's columns are taken for.
+
+        It says so, and why, and where it could be otherwise: give it `modalities` then.
+
+        Arguments:
+            frame: The training rows, or many of them.
+            modalities: What columns are, by name: a modality, or "label", "number", "log" (a number, of which the
+                logarithm is taken), "text", "text:24" (tokens), "image", "image:3x64x64", "vector", "ignore".
+            ignore: Columns to leave out.
+            groups: Prefixes; the numbers whose columns begin with one become a single vector.
+            root: The folder that files in cells are named from.
+            say: Is told; None is for silence.
+
+        Raises:
+            ValueError: The frame has no rows, a name is unknown, or all columns are left out.
+
+        Example:
+            >>> import pandas as pd
+            >>> frame = pd.DataFrame({"kind": ["owl", "emu"] * 10, "grams": [180.5, 36_000.25] * 10})
+            >>> Schema.infer(frame, say=None)["kind"].names
+            ('emu', 'owl')
+        """
+        from polymodal import proposals
+
+        made = proposals.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
+        if say is not None:
+            say(proposals.told(made))
+        found = {one.name: one.modality for one in made if one.modality is not None}
+        if not found:
+            raise ValueError("at least one column must be of use; all are left out; say by modalities what they are")
+        return cls(found)
 
     def index(self, name: str) -> int:
         """The column of a modality in `Batch.observed`.

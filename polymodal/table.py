@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field, replace
-from typing import Any, ClassVar
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from polymodal import parallel
+from polymodal import frames, parallel
 from polymodal.batch import Batch, Index, Whole
 from polymodal.loader import ahead, sent
 from polymodal.schema import Schema
 from polymodal.streams import number
 
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
 __all__ = ["Table", "steps"]
+
+FITTED = 2**18
+"""Rows of a Parquet file that units, classes and words are taken from, at least."""
 
 PIECE = 64 * 2**20
 """Bytes of a table that are looked at in one go."""
@@ -124,6 +133,141 @@ class Table:
             return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
 
         yield from ahead(make, parts[start::stride], device)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        schema: Schema | None = None,
+        *,
+        root: str | Path | None = None,
+        unreadable: float = frames.MOST_UNREADABLE,
+        say: Callable[[str], object] | None = print,
+    ) -> Table:
+        """The rows of a data frame.
+
+        None, NaN, NA, empty texts, files that are not there, and classes that the schema does not know are not
+        observed. Rows that hold nothing are left out.
+
+        Arguments:
+            frame: A column of each modality's name, or those that a vector names.
+            schema: The modalities; by default what `Schema.infer` makes of the frame. What they leave open (units,
+                classes, words) is taken from these rows: read the training rows first, and the others with
+                their `.schema`.
+            root: The folder that files in cells are named from; by default the working folder.
+            unreadable: The share of a column's files that may be damaged.
+            say: Is told, in sentences, what was not taken as it stands; None is for silence.
+
+        Raises:
+            ValueError: A cell cannot be read, no row holds anything, or too many files are damaged; names column and
+                row, from 0.
+
+        Example:
+            >>> import pandas as pd
+            >>> from polymodal.modalities import Label, Vector
+            >>> frame = pd.DataFrame({"kind": ["owl", "emu", None], "grams": [180.0, None, 230.0]})
+            >>> table = Table.from_frame(frame, Schema({"kind": Label(2), "grams": Vector(1)}))
+            >>> table.schema["kind"].names, table.observed.tolist()
+            (('emu', 'owl'), [[True, True], [True, False], [False, True]])
+            >>> Table.from_frame(frame[:1], table.schema).values["grams"]
+            tensor([[-1.]])
+        """
+        schema = Schema.infer(frame, root=root, say=say) if schema is None else schema
+        return cls._from_pieces([frame], frames.Reader(frames.fitted(schema, frame), root, unreadable), say)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        schema: Schema | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        missing: Sequence[str] = (),
+        **options: Any,
+    ) -> Table:
+        """The rows of a file of values between commas, or tabs in a `.tsv`.
+
+        Arguments:
+            path: The file.
+            schema: As in `from_frame`.
+            columns: Names of its columns, if its first line does not say them.
+            missing: Further texts for a value that is not there, such as "?".
+            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+        """
+        frame = frames.csv(path, columns, [missing] if isinstance(missing, str) else missing)
+        return cls.from_frame(frame, schema, **{"root": Path(path).parent, **options})
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of a Parquet file, or of all in a folder.
+
+        Without a schema, or with one that leaves something open, the first 262,144 rows say what it is.
+
+        Arguments:
+            path: The file or the folder.
+            schema: As in `from_frame`.
+            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+        """
+        root = Path(path) if Path(path).is_dir() else Path(path).parent
+        return cls._from_arrow(frames.parquet_pieces(path), schema, **{"root": root, **options})
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of an Arrow table; all else is as in `from_parquet`."""
+        return cls._from_arrow(iter(table.to_batches(frames.ROWS)), schema, **options)
+
+    @classmethod
+    def from_dataset(cls, dataset: Iterable[Mapping[str, Any]], schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of any data set of dicts, such as PyTorch's or Hugging Face's: of what can be iterated over.
+
+        Arguments:
+            dataset: Gives a dict per row, of what a data frame's cells may hold.
+            schema: As in `from_frame`.
+            **options: As in `from_frame`.
+
+        Raises:
+            TypeError: A row is no dict.
+        """
+        import pandas as pd
+
+        indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        rows = [dataset[row] for row in range(len(dataset))] if indexed else list(dataset)  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        for place, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise TypeError(f"a data set must give a dict per row; row {place} is a {type(row).__name__}")
+        columns = dict.fromkeys(key for row in rows for key in row)
+        cells = {key: pd.Series([_plain(row.get(key)) for row in rows]) for key in columns}
+        return cls.from_frame(pd.DataFrame(cells), schema, **options)
+
+    @classmethod
+    def _from_arrow(
+        cls,
+        batches: Iterator[pa.RecordBatch],
+        schema: Schema | None,
+        *,
+        root: str | Path | None = None,
+        unreadable: float = frames.MOST_UNREADABLE,
+        say: Callable[[str], object] | None = print,
+    ) -> Table:
+        import pandas as pd
+
+        pieces = (batch.to_pandas() for batch in batches)
+        first = list(islice(pieces, FITTED // frames.ROWS))
+        if not first:
+            raise ValueError("there must be at least one row; got none")
+        known = pd.concat(first, ignore_index=True)
+        schema = Schema.infer(known, root=root, say=say) if schema is None else schema
+        reader = frames.Reader(frames.fitted(schema, known), root, unreadable)
+        return cls._from_pieces(chain(first, pieces), reader, say)
+
+    @classmethod
+    def _from_pieces(
+        cls, pieces: Iterable[pd.DataFrame], reader: frames.Reader, say: Callable[[str], object] | None
+    ) -> Table:
+        values, observed = frames.collected(pieces, reader, say)
+        if not len(observed):
+            raise ValueError("at least one row must hold something; none does")
+        return cls(values, observed, reader.schema)
 
     @property
     def nbytes(self) -> int:
@@ -249,6 +393,13 @@ def steps(rows: int, batch_size: int) -> int:
     """
     last = rows % batch_size or batch_size
     return -(-rows // batch_size) - (last == 1 and rows > batch_size)
+
+
+def _plain(cell: Any) -> Any:
+    """A cell of a data set as data frames hold it: tensors as arrays, single numbers as numbers."""
+    if isinstance(cell, Tensor):
+        cell = cell.cpu().numpy()
+    return cell.item() if hasattr(cell, "item") and not getattr(cell, "shape", None) else cell
 
 
 def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:

@@ -12,6 +12,7 @@ from polymodal.datasets.cub import cub
 from polymodal.datasets.emoji import emoji
 from polymodal.datasets.emoji_attributes import emoji_attributes
 from polymodal.datasets.mhd import mhd
+from polymodal.datasets.own import table
 from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
@@ -28,6 +29,7 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "pendigits-mhd": pendigits_mhd,
     "emoji": emoji,
     "emoji-attributes": emoji_attributes,
+    "table": table,
 }
 """Data sets by name."""
 

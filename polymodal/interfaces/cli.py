@@ -58,6 +58,14 @@ Given = Annotated[
     typer.Option(metavar="NAMES", help="What to start from, separated by commas; by default all that a row has."),
 ]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows per pass.")]
+Columns = Annotated[
+    str | None,
+    typer.Option(metavar="NAMES", help="Of a CSV file without a first line of names: a,b,c, or a file of names."),
+]
+Missing = Annotated[
+    list[str] | None,
+    typer.Option(metavar="TEXT", help="In a CSV file, a value that is not there, such as '?'; repeatable."),
+]
 
 UsageError = typer.BadParameter.__bases__[0]
 """What typer raises for a wrong option, and does not export."""
@@ -172,9 +180,14 @@ def datasets(
     listings.show(catalogue.every(root) if name is None else catalogue.one(name, root))
 
 
-@app.command(epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10")
+@app.command(
+    epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10\n\n"
+    "Example: polymodal train birds.parquet --modality caption=text:24 --ignore id"
+)
 def train(
-    dataset: Annotated[str | None, typer.Argument(help="Its name; `polymodal datasets` lists them.")] = None,
+    dataset: Annotated[
+        str | None, typer.Argument(help="Its name (`polymodal datasets` lists them), or a table's file.")
+    ] = None,
     model: Annotated[str | None, typer.Option(help="Its name; by default mac-wae.")] = None,
     folder: Annotated[Path | None, typer.Option(help="Of the run; by default runs/DATASET-MODEL.")] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A YAML file of settings.")] = None,
@@ -194,23 +207,41 @@ def train(
         typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or to more --epochs, say."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")] = False,
+    columns: Columns = None,
+    missing: Missing = None,
+    modality: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=KIND", help="What a table's column is, such as caption=text:24; repeatable."),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="Columns of a table to leave out; repeatable.")
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PREFIX", help="Numbers whose columns begin so are one vector; repeatable."),
+    ] = None,
 ) -> None:
-    """Train a model on a data set.
+    """Train a model on a data set, or on a table: a CSV file, a Parquet file, or a folder of them.
+
+    Of a table it says first what it takes each column for, and why.
 
     Settings come from --config, then from --set and the other options. All are checked before anything runs, and
     written into the run's folder as settings.yaml, which --config takes.
     """
-    from polymodal.interfaces import training
+    from polymodal.interfaces import tables, training
 
     short = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "latent_dim": latent_dim}
     short |= {"beta": beta, "seed": seed, "device": device}
     top = {"dataset": dataset, "model": model, "folder": None if folder is None else str(folder)}
     given = {name: value for name, value in {**top, **short}.items() if value is not None}
-    settings = training.settle(given, assigned or [], config, resume)
+    own = tables.settings(dataset, folder, columns, missing, modality, ignore, group)
+    settings = training.settle(given | own, assigned or [], config, resume)
     training.check(settings, new=resume is None)
     if dry_run:
         print(training.text(settings), end="")
         return
+    if settings.dataset == "table":
+        print(tables.told(settings.data), flush=True)
     with _stoppable(settings.folder if resume else None):
         data, network = training.make(settings)
     print(training.announced(settings, data, network), flush=True)
@@ -272,6 +303,37 @@ def translate(
     if samples is not None:
         raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
     _wrote("Answers for", answers.stream(folder, rows=rows, out=out, batch_size=batch_size, **asked), out)
+
+
+@app.command(epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked")
+def impute(
+    folder: Run,
+    file: Annotated[Path, typer.Argument(help="A table: a CSV or Parquet file, or a folder of them.")],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="To write, of the same kind; by default in the run's folder.")
+    ] = None,
+    given: Given = None,
+    to: Annotated[
+        list[str] | None, typer.Option(metavar="NAMES", help="What to fill, likewise; by default every hole.")
+    ] = None,
+    sure: Annotated[
+        bool, typer.Option("--sure", help="Add how sure the model is of each cell that it filled.")
+    ] = False,
+    marked: Annotated[bool, typer.Option("--marked", help="Add a column with the names of what was filled.")] = False,
+    columns: Columns = None,
+    missing: Missing = None,
+    device: Device = "auto",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per pass.")] = 4096,
+) -> None:
+    """Fill the holes of a table, in its own units, and leave every other cell as it is.
+
+    A file is read and written in pieces, so one of any size will do. How sure the model is of a class is its
+    probability; of a number, the standard deviation over draws, of models that draw.
+    """
+    from polymodal.interfaces import tables
+
+    asked: dict[str, Any] = {"given": given or (), "to": to or (), "columns": columns, "missing": missing or ()}
+    print(tables.impute(folder, file, out, sure=sure, marked=marked, device=device, batch_size=batch_size, **asked))
 
 
 @app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")

@@ -11,10 +11,15 @@ import torch
 from torch import Tensor
 
 from polymodal.modalities.arguments import Arguments
+from polymodal.modalities.column import Column, missing, observed, one_by_one
 from polymodal.modalities.network import Network
 from polymodal.modalities.trial import tried_decoder, tried_encoder
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import pandas as pd
     from torch import nn
     from torch.distributions import Distribution
 
@@ -111,6 +116,31 @@ class Modality(Arguments, ABC):
     @abstractmethod
     def write(self, value: Tensor) -> Any:
         """A translated value `(*shape)` as users hold it."""
+
+    def columns(self, name: str) -> tuple[str, ...]:
+        """The columns of a data frame that hold it: the one of its name, unless the modality names others."""
+        return (name,)
+
+    def fitted(self, *cells: pd.Series) -> Modality:
+        """With what it leaves open taken from the training rows' cells: units, classes, words."""
+        return self
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """The cells of its columns as values of a table.
+
+        Arguments:
+            *cells: Its columns, of N rows.
+            root: The folder that files are named from.
+
+        Raises:
+            CellError: A cell cannot be read.
+        """
+        nothing = missing(cells[0])
+        return Column(one_by_one(cells[0], nothing, self.blank, self.read), observed(nothing))
+
+    def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
+        """Translated values `(N, *shape)` as cells, N for each of its columns."""
+        return [[self.write(value) for value in values]]
 
     def show(self, value: Tensor) -> Any:
         """What a person looks at in a report: a PIL picture, or something to print."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.column import Column, missing, observed
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.names import brief
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
+    import pandas as pd
     import PIL.Image
 
 __all__ = ["Image"]
@@ -95,8 +100,31 @@ class Image(Costed):
             with PIL.Image.open(raw) as file:
                 return self.read(file.copy())
         picture = PIL.Image.fromarray(_plane(raw)) if isinstance(raw, np.ndarray) else raw
+        if picture.has_transparency_data and self.channels < 4:
+            picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
         picture = picture.convert(self._mode).resize((self.width, self.height))
         return torch.from_numpy(np.array(picture)).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """Pictures, their files' names or bytes. A file that is not there is not observed, nor one that is damaged."""
+        nothing, column = missing(cells[0]), cells[0]
+        values = self.blank.expand(len(column), *self.shape).clone()
+        damaged = []
+        for row, cell in enumerate(column):
+            if nothing[row]:
+                continue
+            try:
+                values[row] = self.read(_opened(cell, root))
+            except FileNotFoundError:
+                nothing[row] = True
+            except (OSError, SyntaxError, ValueError, TypeError) as error:  # PIL raises all of these
+                nothing[row] = True
+                damaged.append((row, brief(error, 100)))
+        return Column(values, observed(nothing), unreadable=tuple(damaged))
+
+    def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
+        """The pictures, as the bytes of PNG files."""
+        return [[_png(self.write(value)) for value in values]]
 
     def write(self, value: Tensor) -> PIL.Image.Image:
         """Values in [0, 1], or bytes, as a PIL picture."""
@@ -131,6 +159,27 @@ class Image(Costed):
                 "for that; pass tensors instead"
             )
         return MODES[self.channels]
+
+
+def _opened(cell: Any, root: Path) -> Any:
+    """A cell as `Image.read` takes it: names of files from the root on, bytes and what holds them as pictures.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    import PIL.Image
+
+    if isinstance(cell, dict):
+        cell = cell.get("bytes") or cell.get("path")
+    if isinstance(cell, bytes):
+        with PIL.Image.open(io.BytesIO(cell)) as file:
+            return file.copy()
+    return root / cell if isinstance(cell, str | Path) else cell
+
+
+def _png(picture: PIL.Image.Image) -> bytes:
+    picture.save(file := io.BytesIO(), "PNG")
+    return file.getvalue()
 
 
 def _plane(raw: np.ndarray) -> np.ndarray:

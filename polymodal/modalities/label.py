@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
+from polymodal.modalities.column import CellError, Column, class_name, missing
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.names import brief
 from polymodal.networks import OneHot, mlp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
 
 __all__ = ["Label"]
 
@@ -88,6 +97,46 @@ class Label(Costed):
     def write(self, value: Tensor) -> str | int:
         """A class's name, or its index if it has none."""
         return int(value) if self.names is None else self.names[int(value)]
+
+    def fitted(self, *cells: pd.Series) -> Label:
+        """With the names of the classes that occur, in alphabetical order, if it names none and there are as many.
+
+        Raises:
+            ValueError: There are others than 0..classes - 1.
+        """
+        if self.names is not None:
+            return self
+        found = {class_name(cell) for cell in cells[0][~missing(cells[0])].unique()}
+        if found <= {str(number) for number in range(self.classes)}:
+            return self
+        if len(found) != self.classes:
+            listed = brief(", ".join(sorted(found)))
+            raise ValueError(f"there must be {self.classes} classes; got {len(found)}: {listed}")
+        return replace(self, names=tuple(sorted(found)))
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """The classes; those that it does not know are taken as unknown, and counted."""
+        import pandas as pd
+
+        column, known = cells[0], {name: number for number, name in enumerate(self._called)}
+        try:
+            codes, cells_held = pd.factorize(column.mask(missing(column)))
+        except TypeError as error:
+            raise CellError(0, f"classes must be texts or numbers; {error}") from error
+        names = [class_name(cell) for cell in cells_held]
+        numbers = torch.tensor([*(known.get(name, -1) for name in names), -1])[torch.from_numpy(codes)]
+        times = pd.Series(codes).value_counts()
+        odd = tuple((name, int(times[place])) for place, name in enumerate(names) if name not in known)
+        return Column(numbers, numbers >= 0, odd)
+
+    def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
+        """The names of the classes."""
+        called = self._called
+        return [[called[number] for number in values.tolist()]]
+
+    @property
+    def _called(self) -> Sequence[str]:
+        return [str(number) for number in range(self.classes)] if self.names is None else self.names
 
     def encoder(self, features: int) -> nn.Module:
         """Fully connected on the one-hot code, `(N,) -> (N, features)`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
+from polymodal.modalities.column import Column, missing, observed
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import TokenEncoder, mlp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    import pandas as pd
     from tokenizers import Tokenizer
 
 __all__ = ["END", "PADDING", "UNKNOWN", "Text"]
@@ -138,6 +144,25 @@ class Text(Costed):
         words = SPECIAL + self.vocabulary
         return " ".join(words[token] for token in value.tolist() if token not in (END, PADDING))
 
+    def fitted(self, *cells: pd.Series) -> Text:
+        """With the words of the training rows' texts, if it has none."""
+        if self.vocabulary:
+            return self
+        return replace(self, vocabulary=type(self).learn(_texts(cells[0])[~missing(cells[0])], self.length).vocabulary)
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """The texts' tokens; words that it does not know are counted."""
+        texts, nothing = _texts(cells[0]), missing(cells[0])
+        values = self.blank.expand(len(texts), -1).clone()
+        odd: Counter[str] = Counter()
+        rows = (~nothing).nonzero()[0]
+        encoded = _tokenizer(self.vocabulary, self.length).encode_batch(list(texts[rows]))
+        for row, tokens in zip(rows, encoded, strict=True):
+            values[row] = torch.tensor(tokens.ids)
+            strange = [place for place, token in enumerate(tokens.ids) if token == UNKNOWN]
+            odd.update(texts[row][slice(*tokens.offsets[place])].lower() for place in strange)
+        return Column(values, observed(nothing), tuple(odd.items()))
+
     def encoder(self, features: int) -> nn.Module:
         """A transformer, `(N, length) -> (N, features)`."""
         return TokenEncoder(
@@ -156,6 +181,16 @@ class Text(Costed):
         """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
         network = mlp(latent_dim, self.hidden, self.length * self.levels)
         return network.append(nn.Unflatten(1, (self.length, self.levels)))
+
+
+def _texts(column: pd.Series) -> np.ndarray:
+    """The cells as texts, `(N,)`; dates as ISO 8601 has them, without a time where none has one."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        whole = (column.dropna() == column.dropna().dt.normalize()).all()
+        column = column.dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%dT%H:%M:%S")
+    return column.where(column.notna(), "").astype(str).to_numpy(object)
 
 
 @lru_cache(maxsize=64)

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from math import nan
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.column import CellError, Column, missing, numbers, one_by_one
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
     import PIL.Image
 
 __all__ = ["Vector"]
@@ -130,6 +135,41 @@ class Vector(Costed):
             raise ValueError(f"numbers with log must be above -1; got {float(raw[raw <= -1][0])}; leave log out")
         return (((raw.log1p() if self.log else raw) - self._center) / self._scale).float()
 
+    def columns(self, name: str) -> tuple[str, ...]:
+        """Its names, or the column that is called like it."""
+        return self.names or (name,)
+
+    def fitted(self, *cells: pd.Series) -> Vector:
+        """In units in which the cells have mean 0 and standard deviation 1, unless it has units."""
+        if self.center is not None or self.scale is not None:
+            return self
+        raw = self._raw(*cells)
+        raw = raw.log1p() if self.log else raw
+        largest = raw.nan_to_num().abs().amax(0).clamp(min=1e-300)  # so that no square overflows
+        raw = raw / largest
+        center = raw.nanmean(0).nan_to_num()
+        scale = (raw - center).square().nanmean(0).nan_to_num().sqrt()
+        scale = torch.where(scale * largest > 0, scale * largest, 1.0)
+        return replace(self, center=tuple((center * largest).tolist()), scale=tuple(scale.tolist()))
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """The numbers of rows that have all of them.
+
+        Raises:
+            CellError: A cell is no finite number, or no list of `size` of them.
+        """
+        raw = self._raw(*cells)
+        has = ~raw.isnan().any(1)
+        try:
+            return Column(self.scaled(torch.where(has[:, None], raw, 0.0)), has)
+        except ValueError as error:
+            raise CellError(int((raw <= -1).any(1).nonzero()[0]), error) from error
+
+    def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
+        """The numbers in users' units, a list for each column."""
+        raw = self.write(values).numpy()
+        return list(raw.T) if self.names or self.size == 1 else [list(raw)]
+
     def show(self, value: Tensor) -> str:
         """The numbers in users' units, the first eight of them, to three digits."""
         numbers = self.write(value).tolist()
@@ -147,6 +187,21 @@ class Vector(Costed):
         """Fully connected, `(N, latent_dim) -> (N, size)`."""
         network = mlp(latent_dim, self.hidden, self.size)
         return network.append(nn.Sigmoid()) if self.activation == "sigmoid" and self.cost != "bernoulli" else network
+
+    def _raw(self, *cells: pd.Series) -> Tensor:
+        """Numbers in users' units `(N, size)` float64, NaN where a row has none."""
+        if self.names or self.size == 1:
+            return torch.stack([torch.from_numpy(numbers(column)) for column in cells], dim=1)
+        nothing, blank = missing(cells[0]), torch.zeros(self.size, dtype=torch.float64)
+        return one_by_one(cells[0], nothing, blank, self._list).masked_fill(torch.from_numpy(nothing)[:, None], nan)
+
+    def _list(self, raw: Any) -> Tensor:
+        value = torch.as_tensor([nan if number is None else float(number) for number in raw], dtype=torch.float64)
+        if len(value) != self.size:
+            raise ValueError(f"a list must have {self.size} numbers, as those of training have; got {len(value)}")
+        if value.isinf().any():
+            raise ValueError(f"numbers must be finite; got {value.tolist()}")
+        return value
 
     @property
     def _center(self) -> Tensor:

@@ -1,0 +1,242 @@
+"""Data frames as the tensors of a table: columns to modalities, and what was not taken as it stands."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from polymodal.batch import Batch
+from polymodal.modalities.column import CellError, Column, counted
+from polymodal.names import brief
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    from polymodal.modalities import Modality
+    from polymodal.schema import Schema
+
+__all__ = ["MOST_UNREADABLE", "Reader", "collected", "csv", "fitted", "parquet_files", "parquet_pieces"]
+
+MOST_UNREADABLE = 0.01
+"""The share of a column's files that may be damaged, unless it is said that more may be."""
+FEWEST = 100
+"""Files of which one may be damaged, however few there are beside it."""
+ROWS = 65_536
+"""Of a Parquet file that are held as a data frame at once."""
+MOST_LISTED = 5
+
+
+class Reader:
+    """Reads frames of one schema, piece after piece, and counts what it could not take as it stands.
+
+    Arguments:
+        schema: The modalities.
+        root: The folder that files in cells are named from; by default the working folder.
+        unreadable: The share of a column's files that may be damaged; they are then not observed.
+        numbers: What people call the rows, where that is not 0, 1, 2 and so on.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        root: str | Path | None = None,
+        unreadable: float = MOST_UNREADABLE,
+        numbers: Sequence[int] | np.ndarray | None = None,
+    ) -> None:
+        self.schema, self.root, self.unreadable, self.numbers = schema, Path(root or "."), unreadable, numbers
+        self.rows = 0
+        self.odd: dict[str, Counter[str]] = {name: Counter() for name in schema}
+        self.damaged: dict[str, list[tuple[int, str]]] = {name: [] for name in schema}
+        self.files: Counter[str] = Counter()
+        self.absent: list[str] = []
+
+    def read(self, frame: pd.DataFrame) -> Batch:
+        """The rows of a piece; a modality whose columns are not there is not observed.
+
+        Raises:
+            ValueError: A cell cannot be read, or too many files are damaged; names column and row.
+        """
+        self._look(frame)
+        columns = {name: self._column(name, modality, frame) for name, modality in self.schema.items()}
+        self.rows += len(frame)
+        none = torch.zeros(len(frame), dtype=torch.bool)
+        observed = torch.stack([none if column is None else column.observed for column in columns.values()], dim=1)
+        return Batch({name: column.values for name, column in columns.items() if column is not None}, observed)
+
+    def told(self) -> list[str]:
+        """What was not taken as it stands, a sentence each.
+
+        Raises:
+            ValueError: More files are damaged than may be.
+        """
+        self._refuse_damaged()
+        said = [f"{name!r} is not among the columns, and is taken as not observed" for name in self.absent]
+        for name, odd in self.odd.items():
+            if odd:
+                what = "a word" if self.schema[name].shape else "a class"
+                said.append(f"{name!r}: {counted(odd, what)}")
+        for name, damaged in self.damaged.items():
+            if damaged:
+                said.append(f"{name!r}: {_files(damaged)}, and {'are' if len(damaged) > 1 else 'is'} not observed")
+        return said
+
+    def _look(self, frame: pd.DataFrame) -> None:
+        """Notes the modalities whose columns are not there, at the first piece."""
+        if self.rows:
+            return
+        wanted = {name: modality.columns(name) for name, modality in self.schema.items()}
+        self.absent = [name for name, columns in wanted.items() if not {*columns} <= {*frame.columns}]
+        if len(self.absent) == len(self.schema):
+            every = [column for columns in wanted.values() for column in columns]
+            raise ValueError(
+                f"the rows must have one of the columns {brief(', '.join(every))}; they have "
+                f"{brief(', '.join(map(str, frame.columns)))}; name them as those of training"
+            )
+
+    def _column(self, name: str, modality: Modality, frame: pd.DataFrame) -> Column | None:
+        if name in self.absent:
+            return None
+        columns = modality.columns(name)
+        try:
+            column = modality.read_cells(*(frame[column] for column in columns), root=self.root)
+        except CellError as error:
+            raise ValueError(f"{' and '.join(columns)}, row {self._number(error.row)}: {error.why}") from error
+        self.odd[name].update(dict(column.odd))
+        self.damaged[name] += [(self._number(row), why) for row, why in column.unreadable]
+        self.files[name] += int(column.observed.sum()) + len(column.unreadable)
+        return column
+
+    def _number(self, row: int) -> int:
+        """What people call a row of the piece at hand."""
+        return self.rows + row if self.numbers is None else int(self.numbers[self.rows + row])
+
+    def _refuse_damaged(self) -> None:
+        for name, damaged in self.damaged.items():
+            if len(damaged) > max(self.unreadable * self.files[name], self.files[name] >= FEWEST):
+                raise ValueError(
+                    f"{name!r}: at most {self.unreadable:.0%} of the files may be damaged; {_files(damaged)}; mend or "
+                    f"remove them, or allow more by unreadable={min(1.0, len(damaged) / self.files[name] + 0.005):.2f}"
+                )
+
+
+def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
+    """The schema with what its modalities leave open taken from training rows: units, classes, words.
+
+    Raises:
+        ValueError: A cell cannot be read; names column and row.
+    """
+    modalities = {}
+    for name, modality in schema.items():
+        columns = modality.columns(name)
+        try:
+            here = {*columns} <= {*frame.columns}
+            modalities[name] = modality.fitted(*(frame[column] for column in columns)) if here else modality
+        except CellError as error:
+            raise ValueError(f"{' and '.join(columns)}, row {error.row}: {error.why}") from error
+        except ValueError as error:
+            raise ValueError(f"{name!r}: {error}") from error
+    return type(schema)(modalities, schema.groups)
+
+
+def csv(
+    path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = (), *, plain: bool = False
+) -> pd.DataFrame:
+    """A file of values between commas (tabs in a `.tsv`), white space around them left out.
+
+    Arguments:
+        path: The file.
+        columns: Names of its columns, if its first line does not say them.
+        missing: Further texts for a value that is not there; empty, NA, NaN, null and None are known.
+        plain: Whether to leave all cells the texts that they are.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        ValueError: It is no such file, or has another number of columns.
+    """
+    import pandas as pd
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
+    arguments: dict[str, Any] = {"header": None} if columns else {}
+    arguments |= {"dtype": str, "na_filter": False} if plain else {"na_values": list(missing), "low_memory": False}
+    try:
+        frame = pd.read_csv(
+            path,
+            sep="\t" if Path(path).suffix == ".tsv" else ",",
+            skipinitialspace=True,
+            **arguments,
+        )
+    except (ValueError, OSError) as error:
+        raise ValueError(f"{path} must hold values between commas, in UTF-8: {brief(error)}") from error
+    if columns:
+        if len(columns) != frame.shape[1]:
+            raise ValueError(
+                f"there must be a name for each of the {frame.shape[1]} columns of {path}; got {len(columns)}"
+            )
+        frame.columns = list(columns)
+    return frame
+
+
+def collected(
+    pieces: Iterable[pd.DataFrame], reader: Reader, say: Callable[[str], object] | None
+) -> tuple[dict[str, Tensor], Tensor]:
+    """The values by name, and what is observed, `(N, M)`, of rows that have anything; the others are left out."""
+    batches = []
+    for piece in pieces:
+        batch = reader.read(piece)
+        some = batch.observed.any(1)
+        batches.append(batch if some.all() else batch[some])
+    if not batches:
+        return {}, torch.zeros(0, len(reader.schema), dtype=torch.bool)
+    observed = torch.cat([batch.observed for batch in batches])
+    said = reader.told()
+    if empty := reader.rows - len(observed):
+        said.append(f"{empty:,} of {reader.rows:,} rows hold nothing, and are left out")
+    if say is not None:
+        for sentence in said:
+            say(sentence)
+    return {name: torch.cat([batch.values[name] for batch in batches]) for name in batches[0].values}, observed
+
+
+def parquet_files(path: str | Path) -> list[Path]:
+    """The Parquet files of a folder, in order, or the one that is named.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    if not (files and files[0].is_file()):
+        raise FileNotFoundError(f"{path} must be a Parquet file, or a folder of them; correct the path")
+    return files
+
+
+def parquet_pieces(path: str | Path, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+    """The rows of Parquet files, so many at a time.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for file in parquet_files(path):
+        try:
+            with pq.ParquetFile(file) as opened:
+                yield from opened.iter_batches(rows)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{file} must be a Parquet file: {brief(error)}; restore it") from error
+
+
+def _files(damaged: Sequence[tuple[int, str]]) -> str:
+    listed = "; ".join(f"row {row}: {why}" for row, why in damaged[:MOST_LISTED])
+    rest = f"; and {len(damaged) - MOST_LISTED} more" if len(damaged) > MOST_LISTED else ""
+    return f"{len(damaged):,} file{'s' * (len(damaged) > 1)} cannot be read ({listed}{rest})"

@@ -1,0 +1,299 @@
+"""Holes of data frames filled in their own units, and every other cell left as it is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal import cells, frames
+from polymodal.batch import Batch
+from polymodal.inference import answered
+from polymodal.modalities.column import missing
+from polymodal.models.base import Model, answering
+from polymodal.streams import seeded
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    from torch.distributions import Distribution
+
+    from polymodal.modalities import Modality
+
+__all__ = ["FILLED", "SURE", "Filled", "Filler", "beside", "impute", "imputed", "kinds"]
+
+BATCH = 4096
+FILLED = "filled"
+"""The column that says which cells of a row were filled."""
+SURE = "_sure"
+"""How the column is called, behind the name of another, that says how sure the model is of what it filled."""
+DRAWS = 20
+"""From the posterior, whose spread says how sure a model is of a number."""
+
+
+class Filled(NamedTuple):
+    """What stands in a column's holes."""
+
+    rows: np.ndarray
+    """Where, `(n,)` int64."""
+    cells: Sequence[Any]
+    """n of them."""
+    sure: np.ndarray
+    """The probability of a class; of a number the standard deviation over draws, NaN of a model that has none."""
+
+
+class Filler:
+    """Fills frames of one kind, piece after piece.
+
+    Arguments:
+        model: To ask.
+        given: Names of the modalities to start from; by default all that a row has.
+        to: Names of those to fill; by default every one.
+        root: As in `Table.from_frame`.
+        unreadable: As there.
+        seed: Of the draws that say how sure the model is.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        given: Sequence[str] | None = None,
+        to: Sequence[str] | None = None,
+        *,
+        root: str | Path | None = None,
+        unreadable: float = frames.MOST_UNREADABLE,
+        seed: int = 0,
+    ) -> None:
+        schema = model.schema
+        self.model, self.seed = model, seed
+        self.given = schema.mask(list(schema) if given is None else list(given))
+        self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]
+        self.reader = frames.Reader(schema, root, unreadable)
+        self.filled, self.left = 0, 0
+        """Cells that were filled; rows that have a hole and nothing to fill it from."""
+
+    def holes(self, frame: pd.DataFrame) -> dict[str, Filled]:
+        """What belongs into the holes of a piece, by column; a row that has nothing of what is given keeps its own.
+
+        Raises:
+            ValueError: A cell cannot be read; names column and row.
+        """
+        batch = self.reader.read(frame)
+        here = {column: column in frame.columns for name in self.to for column in self._columns(name)}
+        empty = {column: missing(frame[column]) for column, there in here.items() if there}
+        wanted = {
+            name: np.logical_or.reduce([empty[column] for column in self._columns(name)])
+            for name in self.to
+            if all(here[column] for column in self._columns(name))
+        }
+        seen = batch.observed & self.given
+        some = seen.any(1).numpy()
+        need = np.logical_or.reduce([*wanted.values(), np.zeros(len(frame), bool)])
+        self.left += int((need & ~some).sum())
+        rows = np.flatnonzero(need & some)
+        filled: dict[str, Filled] = {}
+        if len(rows):
+            asked = {name: mask[rows] for name, mask in wanted.items() if mask[rows].any()}
+            for name, made in self._made(batch[torch.from_numpy(rows)], seen[torch.from_numpy(rows)], asked).items():
+                for column, own in zip(self._columns(name), made.cells, strict=True):
+                    mine = empty[column][rows[made.rows]]
+                    chosen = [own[place] for place in np.flatnonzero(mine)]
+                    self.filled += len(chosen)
+                    filled[column] = Filled(rows[made.rows][mine], chosen, made.sure[mine])
+        return filled
+
+    def added(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
+        """The names of the columns that are added beside those of a frame, in their order.
+
+        Raises:
+            ValueError: The frame has two columns of one name, or one that is to be added.
+        """
+        columns = list(columns)
+        mine = {
+            column: f"{column}{SURE}"
+            for column, name in ((column, name) for name in self.to for column in self._columns(name))
+            if sure and column in columns and self._says(self.model.schema[name])
+        }
+        made = {column: mine[column] for column in columns if column in mine} | ({FILLED: FILLED} if marked else {})
+        every = [*columns, *made.values()]
+        if twice := [name for name, times in Counter(every).items() if times > 1]:
+            raise ValueError(f"columns must have names of their own; {twice[0]!r} stands twice; rename one")
+        return made
+
+    def _says(self, modality: Modality) -> bool:
+        """Whether the model knows how sure it is: of classes it does, of numbers if it draws."""
+        if modality.levels is not None:
+            return not modality.shape
+        return modality.shape == (1,) and not self.model.deterministic
+
+    def _columns(self, name: str) -> tuple[str, ...]:
+        return self.model.schema[name].columns(name)
+
+    def _made(self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray]) -> dict[str, Filled]:
+        """For each modality that some of the rows lack what it is there, its columns' cells, and how sure that is."""
+        model = self.model
+        with answering(model), seeded(self.seed, model.weight.device):
+            batch = batch.to(model.weight.device)
+            posterior = model.encode(batch, seen.to(model.weight.device))
+            draws = None if model.deterministic else posterior.sample(torch.Size([DRAWS]))
+            return {name: self._answer(name, mask, posterior.mean, draws) for name, mask in asked.items()}
+
+    def _answer(self, name: str, mask: np.ndarray, mean: Tensor, draws: Tensor | None) -> Filled:
+        model, modality = self.model, self.model.schema[name]
+        rows = torch.from_numpy(np.flatnonzero(mask))
+        kept: list[list[Any]] = [[] for _ in self._columns(name)]
+        sure = np.full(len(rows), np.nan)
+        which = torch.arange(len(rows), device=mean.device)
+        for distribution, here in answered(model, name, mean[rows.to(mean.device)], which):
+            part = (here >= 0).cpu().numpy()
+            for column, made in zip(kept, modality.write_cells(modality.value(distribution).cpu()), strict=True):
+                column.extend(made)
+            if self._says(modality) and modality.levels is not None:
+                sure[part] = _probability(distribution)
+        if self._says(modality) and draws is not None and modality.levels is None:
+            sure = self._spread(modality, name, draws[:, rows.to(mean.device)])
+        return Filled(rows.numpy(), kept, sure)
+
+    def _spread(self, modality: Modality, name: str, z: Tensor) -> np.ndarray:
+        """The standard deviation over draws `(S, n, code_dim)` of a number in its own units, `(n,)`."""
+        values = modality.value(modality.distribution(self.model.emit(z, [name])[name])).cpu()
+        return modality.write(values).std(0).squeeze(-1).numpy()
+
+
+def impute(
+    model: Model,
+    frame: pd.DataFrame,
+    given: Sequence[str] | None = None,
+    to: Sequence[str] | None = None,
+    *,
+    sure: bool = False,
+    marked: bool = False,
+    batch_size: int = BATCH,
+    root: str | Path | None = None,
+    unreadable: float = frames.MOST_UNREADABLE,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The same frame with its holes filled, in its own units and types; every other cell is untouched.
+
+    Each hole is filled from all that its row has. What is left empty: columns that the model does not know, and rows
+    that have nothing of what is given.
+
+    Arguments:
+        model: To ask.
+        frame: N rows; columns are found by their names, and may be missing.
+        given: Names of the modalities to start from; by default all that a row has.
+        to: Names of those to fill; by default every one.
+        sure: Whether to add, beside each column that was filled, how sure the model is: the probability of the class;
+            of a number the standard deviation over draws, of a model that draws.
+        marked: Whether to add a column `filled` with the names of the columns that were filled, separated by commas.
+        batch_size: Rows per pass.
+        root: The folder that files in cells are named from.
+        unreadable: The share of a column's files that may be damaged.
+        seed: Of the draws.
+
+    Raises:
+        ValueError: A name is unknown, a cell cannot be read (names column and row), or no column is known.
+
+    Example:
+        >>> import pandas as pd
+        >>> from polymodal.models import build
+        >>> from polymodal.table import Table
+        >>> frame = pd.DataFrame({"kind": ["owl", "emu", None] * 9, "grams": [180.25, None, 36_000.5] * 9})
+        >>> table = Table.from_frame(frame, say=None)
+        >>> filled = impute(build("mac-wae", table.schema, latent_dim=4), frame, marked=True)
+        >>> bool(filled.notna().all(axis=None)), filled["filled"].tolist()[:3]
+        (True, ['', 'grams', 'kind'])
+    """
+    import pandas as pd
+
+    filler = Filler(model, given, to, root=root, unreadable=unreadable, seed=seed)
+    added = filler.added(frame.columns, sure, marked)
+    pieces = [frame.iloc[start : start + batch_size] for start in range(0, len(frame), batch_size)]
+    made = [beside(piece, filler.holes(piece), added) for piece in pieces]
+    filler.reader.told()  # refuses too many damaged files
+    return pd.concat(made) if made else frame.copy()
+
+
+def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = False) -> pa.Schema:
+    """Names and types of the columns that `imputed` makes of those of a file.
+
+    Raises:
+        ValueError: As `Filler.added`.
+    """
+    import pyarrow as pa
+
+    added = filler.added(schema.names, sure, marked)
+    fields = []
+    for field in schema:
+        fields.append(field)
+        fields += [pa.field(added[field.name], pa.float64())] if field.name in added else []
+    fields += [pa.field(FILLED, pa.string())] if marked else []
+    return pa.schema(fields, schema.metadata)
+
+
+def imputed(filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """As `impute`, of Arrow's batches one after another.
+
+    Arguments:
+        filler: What fills them.
+        batches: Of a file.
+        kinds: What `kinds` made of the file's.
+
+    Raises:
+        ValueError: As `impute`.
+    """
+    import pyarrow as pa
+
+    for batch in batches:
+        holes = filler.holes(batch.to_pandas())
+        arrays: list[pa.Array] = []
+        for field in kinds:
+            of = field.name.removesuffix(SURE)
+            if field.name in batch.schema.names:
+                column = batch.column(field.name)
+                put = field.name in holes
+                arrays.append(cells.put_arrow(column, *holes[field.name][:2]) if put else column)
+            elif field.name == FILLED:
+                arrays.append(pa.array(_names(batch.schema.names, holes, len(batch)), field.type))
+            else:
+                arrays.append(pa.array(_sure(holes.get(of), len(batch)), field.type, from_pandas=True))
+        yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
+
+
+def beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]) -> pd.DataFrame:
+    """A piece with its holes filled, and with what was asked for beside them."""
+    made = piece.copy()
+    for column, filled in holes.items():
+        made[column] = cells.put(piece[column], filled.rows, filled.cells)
+    for column, name in added.items():
+        if column != FILLED:
+            made.insert([*made.columns].index(column) + 1, name, _sure(holes.get(column), len(piece)))
+    if FILLED in added:
+        made[FILLED] = _names(piece.columns, holes, len(piece))
+    return made
+
+
+def _sure(filled: Filled | None, rows: int) -> np.ndarray:
+    numbers = np.full(rows, np.nan)
+    if filled is not None:
+        numbers[filled.rows] = filled.sure
+    return numbers
+
+
+def _names(columns: Iterable[str], holes: dict[str, Filled], rows: int) -> list[str]:
+    """For each row the names of the columns that were filled, with commas between them."""
+    names: list[list[str]] = [[] for _ in range(rows)]
+    for column in columns:
+        for row in holes[column].rows if column in holes else ():
+            names[row].append(column)
+    return [",".join(some) for some in names]
+
+
+def _probability(distribution: Distribution) -> np.ndarray:
+    """Of the most probable class, `(n,)`."""
+    return distribution.log_prob(distribution.mode).exp().cpu().numpy()

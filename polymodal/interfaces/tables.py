@@ -1,0 +1,206 @@
+"""Tables of one's own on the command line: trained on, and filled."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal import checkpoint, frames, imputation
+from polymodal.datasets import own
+from polymodal.interfaces import parquet
+from polymodal.interfaces.answers import selected
+from polymodal.interfaces.documents import assignments
+from polymodal.interfaces.runs import open_model, refuse_unwritable
+from polymodal.modalities.column import class_name
+from polymodal.modalities.column import missing as missing_cells
+from polymodal.progress import say, shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["impute", "settings", "told"]
+
+
+def settings(
+    dataset: str | None,
+    folder: Path | None,
+    columns: str | None,
+    missing: Sequence[str] | None,
+    modality: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+    group: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Settings of `polymodal train` on a table; none where the data set is no file and nothing is said of one.
+
+    Raises:
+        ValueError: Something is said of a table, and the data set is none.
+    """
+    said = {
+        "data.columns": names(columns),
+        "data.missing": list(missing or ()) or None,
+        "data.modality": assignments(modality or ()) or None,
+        "data.ignore": [name for text in ignore or () for name in names(text) or ()] or None,
+        "data.group": list(group or ()) or None,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    if dataset is None or not own.is_file(dataset):
+        if given:
+            option = next(iter(given)).removeprefix("data.")
+            raise ValueError(f"--{option} is for a table's file, such as birds.csv; got {dataset or 'none'}")
+        return {}
+    stem = Path(dataset).resolve().stem
+    return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
+
+
+def names(columns: str | None) -> list[str] | None:
+    """Names of columns from "a,b,c", or from a file that holds them, with commas between them or one a line.
+
+    Raises:
+        ValueError: Two are alike, or one is empty.
+
+    Example:
+        >>> names("age, sex"), names(None)
+        (['age', 'sex'], None)
+    """
+    if columns is None:
+        return None
+    text = Path(columns).read_text(encoding="utf-8") if Path(columns).is_file() else columns
+    made = [name.strip() for name in text.strip().replace("\n", ",").split(",")]
+    if len({*made}) < len(made) or "" in made:
+        raise ValueError(f"columns must have names, each another, with commas between them; got {columns!r}")
+    return made
+
+
+def told(data: Mapping[str, Any]) -> str:
+    """What a table's columns are taken for, and why."""
+    from polymodal import proposals
+
+    return proposals.told(own.columns(**data))
+
+
+def impute(
+    folder: Path,
+    file: Path,
+    out: Path | None = None,
+    *,
+    given: Sequence[str] = (),
+    to: Sequence[str] = (),
+    sure: bool = False,
+    marked: bool = False,
+    columns: str | None = None,
+    missing: Sequence[str] = (),
+    device: str = "auto",
+    batch_size: int = imputation.BATCH,
+) -> str:
+    """Fills the holes of a table's file, as `polymodal.impute` does.
+
+    Arguments:
+        folder: Of the run.
+        file: CSV or Parquet, or a folder of Parquet files.
+        out: To write, of the same kind; by default in the run's folder.
+        given: Names of what to start from; by default all that a row has.
+        to: Names of what to fill; by default every modality.
+        sure: As in `polymodal.impute`.
+        marked: As there.
+        columns: Names of a CSV file's columns, see `names`.
+        missing: Further texts for a value that is not there.
+        device: As in `fit`.
+        batch_size: Rows per pass.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        FileNotFoundError: There is no such run or file.
+        ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file.
+    """
+    kind = file.suffix if file.suffix in own.TEXT else ".parquet"
+    out = out or folder / f"{file.resolve().stem}-filled{kind}"
+    if out.suffix != kind:
+        raise ValueError(
+            f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
+        )
+    if out.resolve() == file.resolve():
+        raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
+    model = open_model(folder, device)
+    schema = model.schema
+    root = file if file.is_dir() else file.parent
+    chosen = selected(given, schema) if given else None, selected(to, schema) if to else None
+    filler = imputation.Filler(model, *chosen, root=root)
+    fill = _parquet if kind == ".parquet" else _csv
+    filled, rows = fill(filler, file, out, sure, marked, columns, missing, batch_size)
+    for sentence in filler.reader.told():
+        say(sentence)
+    left = f"; {filler.left:,} rows with a hole have nothing to fill it from" if filler.left else ""
+    return f"Filled {filled:,} cells of {rows:,} rows: {shlex.quote(str(out))}{left}"
+
+
+def _parquet(
+    filler: imputation.Filler,
+    file: Path,
+    out: Path,
+    sure: bool,
+    marked: bool,
+    columns: str | None,
+    missing: Sequence[str],
+    batch_size: int,
+) -> tuple[int, int]:
+    """Fills Parquet files, some rows at a time: how many cells were filled, of how many rows."""
+    import pyarrow.parquet as pq
+
+    if columns or missing:
+        raise ValueError("--columns and --missing are for CSV files; a Parquet file has its own; leave them out")
+    parquet.check(out, "filled.parquet")
+    files = frames.parquet_files(file)
+    rows, kinds = own.rows(str(file)), imputation.kinds(filler, pq.read_schema(files[0]), sure, marked)
+    made = imputation.imputed(filler, frames.parquet_pieces(file, batch_size), kinds)
+    with parquet.writing(out, kinds) as write:
+        for batch in shown(
+            made, "imputing", max(1, sum(-(-pq.read_metadata(f).num_rows // batch_size) for f in files))
+        ):
+            write(dict(zip(batch.schema.names, batch.columns, strict=True)))
+    return filler.filled, rows
+
+
+def _csv(
+    filler: imputation.Filler,
+    file: Path,
+    out: Path,
+    sure: bool,
+    marked: bool,
+    columns: str | None,
+    missing: Sequence[str],
+    batch_size: int,
+) -> tuple[int, int]:
+    """Fills a CSV file, whose other cells are written with the very characters that they had."""
+    import pandas as pd
+
+    refuse_unwritable(out.parent, "--out")
+    known = names(columns)
+    frame, texts = frames.csv(file, known, missing), frames.csv(file, known, (), plain=True)
+    added = filler.added(frame.columns, sure, marked)
+    writers = {name: partial(_texts, frame[name], texts[name]) for name in frame}
+    starts = range(0, len(frame), batch_size)
+    parts = []
+    for start in shown(starts, "imputing", len(starts)):
+        holes = filler.holes(frame.iloc[start : start + batch_size])
+        written = {name: hole._replace(cells=writers[name](hole.cells)) for name, hole in holes.items()}
+        parts.append(imputation.beside(texts.iloc[start : start + batch_size], written, added))
+    made = pd.concat(parts) if parts else texts
+    text = made.to_csv(index=False, header=known is None, sep="\t" if file.suffix == ".tsv" else ",")
+    checkpoint.write_text(out, text)
+    return filler.filled, len(frame)
+
+
+def _texts(column: pd.Series, texts: pd.Series, cells: Sequence[Any]) -> list[str]:
+    """Cells as the texts of a column: classes as they are written there, numbers with as many decimals."""
+    there = ~missing_cells(column)
+    if cells and isinstance(cells[0], str):
+        known = dict(zip(column[there].map(class_name), texts[there], strict=True))
+        return [known.get(cell, cell) for cell in cells]
+    places = texts[there].str.extract(r"\.(\d*)$")[0].str.len().max()
+    decimals = 0 if places != places else int(places)
+    return [f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell) for cell in cells]

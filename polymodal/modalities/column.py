@@ -1,0 +1,141 @@
+"""A column of a data frame as a modality's values, and what it does not say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.names import brief
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+__all__ = ["CellError", "Column", "class_name", "counted", "missing", "numbers"]
+
+MOST_LISTED = 5
+"""Odd cells that a sentence names."""
+
+
+class CellError(ValueError):
+    """A cell that cannot be read.
+
+    Arguments:
+        row: Where it stands, from 0.
+        why: What is wrong with it.
+    """
+
+    def __init__(self, row: int, why: object) -> None:
+        super().__init__(f"row {row}: {brief(why)}")
+        self.row, self.why = row, brief(why)
+
+
+class Column(NamedTuple):
+    """What N cells hold."""
+
+    values: Tensor
+    """`(N, *shape)`; anything where there is none."""
+    observed: Tensor
+    """Whether there is one, `(N,)` bool."""
+    odd: tuple[tuple[str, int], ...] = ()
+    """What is taken as unknown, and in how many rows: classes or words that training never saw."""
+    unreadable: tuple[tuple[int, str], ...] = ()
+    """Files that are there and cannot be read: row, and why."""
+
+
+def missing(column: pd.Series) -> np.ndarray:
+    """Which cells hold nothing, `(N,)` bool: None, NaN, NA, and texts of white space alone."""
+    import numpy as np
+
+    if column.dtype != object and column.dtype != "str":
+        return column.isna().to_numpy(bool)
+    cells = column.to_numpy(object)
+    return np.fromiter(map(_nothing, cells), bool, len(cells))
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """The cells as float64 `(N,)`, NaN where there is none; of dates the days since 1970.
+
+    Raises:
+        CellError: A cell is no number, or infinite.
+    """
+    import numpy as np
+    import pandas as pd
+
+    kind = column.dtype
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        made = (column.dt.tz_localize(None) if getattr(kind, "tz", None) else column).astype("datetime64[us]")
+        made = np.where(column.isna(), np.nan, made.to_numpy().astype("int64") / 86_400e6)
+    elif pd.api.types.is_numeric_dtype(kind):
+        made = column.to_numpy(np.float64, na_value=np.nan, copy=True)
+    else:
+        made = np.array([_number(row, cell) for row, cell in enumerate(column.to_numpy(object))], np.float64)
+    if len(odd := np.flatnonzero(np.isinf(made))):
+        raise CellError(int(odd[0]), f"numbers must be finite; got {made[odd[0]]}; replace it, or leave the cell empty")
+    return made
+
+
+def class_name(cell: Any) -> str:
+    """What a class is called whose cells hold this.
+
+    Example:
+        >>> class_name("cat"), class_name(3), class_name(3.0), class_name(True)
+        ('cat', '3', '3', 'True')
+    """
+    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+
+
+def counted(odd: Counter[str], what: str) -> str:
+    """A sentence on what training never saw.
+
+    Example:
+        >>> counted(Counter({"owl": 2, "emu": 1}), "class")
+        "3 cells hold a class that training never saw, and are taken as unknown: 'owl' (2), 'emu' (1)"
+    """
+    most = ", ".join(f"{name!r} ({times})" for name, times in odd.most_common(MOST_LISTED))
+    rest = f" and {len(odd) - MOST_LISTED} more" if len(odd) > MOST_LISTED else ""
+    total = odd.total()
+    cells = f"{total:,} cells hold {what} that training never saw, and are" if total > 1 else ""
+    return f"{cells or f'1 cell holds {what} that training never saw, and is'} taken as unknown: {most}{rest}"
+
+
+def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: Any) -> Tensor:
+    """What `read` makes of each cell that holds something, `(N, *shape)`.
+
+    Raises:
+        CellError: It cannot read one.
+    """
+    values = blank.expand(len(nothing), *blank.shape).clone()
+    for row, cell in enumerate(cells):
+        if not nothing[row]:
+            try:
+                values[row] = read(cell)
+            except (ValueError, TypeError, RuntimeError) as error:
+                raise CellError(row, error) from error
+    return values
+
+
+def observed(nothing: np.ndarray) -> Tensor:
+    """The rows that hold something, `(N,)` bool."""
+    return torch.from_numpy(~nothing)
+
+
+def _nothing(cell: Any) -> bool:
+    import pandas as pd
+
+    if isinstance(cell, str):
+        return not cell.strip()
+    return cell is None or cell is pd.NA or cell is pd.NaT or (isinstance(cell, float) and cell != cell)
+
+
+def _number(row: int, cell: Any) -> float:
+    if _nothing(cell):
+        return float("nan")
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        raise CellError(row, f"a number must stand here; got {cell!r}; correct it, or leave the cell empty") from None
