@@ -92,7 +92,7 @@ class Parser(ArgumentParser):
         raise ValueError(message)
 
 
-def command(parser: Parser, run: Callable[[Namespace], object], arguments: Sequence[str] | None) -> int:
+def command(parser: ArgumentParser, run: Callable[[Namespace], object], arguments: Sequence[str] | None) -> int:
     """Runs a benchmark with what was chosen; the exit code: 2 and one line for a user's mistake.
 
     Arguments:

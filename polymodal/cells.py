@@ -2,23 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from decimal import Decimal
+import datetime
+from collections.abc import Callable, Sequence
+from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from polymodal.modalities.column import class_name
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["put", "put_arrow"]
+__all__ = ["held", "put", "put_arrow"]
+
+
+def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
+    """Which cells a column's type can hold, `(n,)` bool.
+
+    It cannot hold a class that is none of its categories, a text that is no date or no number where these stand, and
+    an empty text, which would still be a hole. A column that holds nothing takes all else.
+
+    Example:
+        >>> import pandas as pd
+        >>> held(pd.Series(["owl", None], dtype="category"), ["owl", "emu"])
+        array([ True, False])
+    """
+    import pandas as pd
+
+    kind: Any = column.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        known = {class_name(category) for category in kind.categories}
+        return np.array([str(cell) in known for cell in cells], bool)
+    if not (len(cells) and isinstance(cells[0], str)):
+        return np.ones(len(cells), bool)
+    if _dated(column):
+        return dates(cells).notna().to_numpy()
+    if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and column.notna().any():
+        return np.array([_is_number(cell) for cell in cells], bool)
+    return np.array([bool(cell.strip()) for cell in cells], bool)
 
 
 def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     """A column with cells in some of its rows; all others are as they were, and so is its type.
 
-    A cell that the type cannot hold, such as a class that is none of its categories, is left out.
+    A cell that the type cannot hold, as `held` says, is left out. A column of floats that holds nothing, as a file's
+    is that had nothing there, becomes one of objects where the cells are no numbers.
 
     Arguments:
         column: N cells.
@@ -30,13 +60,20 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
         >>> put(pd.Series([1, None, 3], dtype="Int64"), np.array([1]), [1.6]).tolist()
         [1, 2, 3]
     """
+    import pandas as pd
+
+    fits = held(column, cells)
+    if not fits.all():
+        rows, cells = rows[fits], [cell for cell, fit in zip(cells, fits, strict=True) if fit]
     made = column.copy()
-    made.iloc[rows] = _like(column, cells)
+    if pd.api.types.is_float_dtype(column.dtype) and not _are_numbers(cells):
+        made = made.astype(object)
+    made.iloc[rows] = _like(made, cells)
     return made
 
 
 def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Array:
-    """As `put`, of an Arrow array.
+    """As `put`, of an Arrow array; one of the type null stays as it is.
 
     Example:
         >>> import pyarrow as pa
@@ -46,11 +83,13 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
     import pyarrow as pa
 
     kind = column.type
+    if pa.types.is_null(kind):
+        return column
     plain = column.dictionary_decode() if pa.types.is_dictionary(kind) else column
     order = np.arange(len(column))
     order[rows] = len(column) + np.arange(len(rows))
     made = pa.concat_arrays([plain, _arrow(plain.type, cells)]).take(pa.array(order))
-    return made.cast(kind) if pa.types.is_dictionary(kind) else made
+    return made.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else made
 
 
 def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
@@ -59,23 +98,66 @@ def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
 
     kind: Any = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
-        known = {_name(category): category for category in kind.categories}
-        return pd.Categorical([known.get(str(cell)) for cell in cells], dtype=kind)
+        known = {class_name(category): category for category in kind.categories}
+        return pd.Categorical([known[str(cell)] for cell in cells], dtype=kind)
+    if isinstance(kind, pd.ArrowDtype):
+        return pd.arrays.ArrowExtensionArray(_arrow(kind.pyarrow_dtype, cells))
     if pd.api.types.is_bool_dtype(kind):
         return pd.array([cell == "True" for cell in cells], dtype=kind)
     if pd.api.types.is_integer_dtype(kind):
-        bounds = np.iinfo(getattr(kind, "numpy_dtype", kind))
-        return pd.array([whole(cell, bounds) for cell in cells], dtype=kind)
+        return pd.array(whole(cells, np.iinfo(getattr(kind, "numpy_dtype", kind))), dtype=kind)
     if pd.api.types.is_float_dtype(kind):
-        return np.array([float(cell) for cell in cells], dtype=getattr(kind, "numpy_dtype", kind))
+        return np.array(cells, np.float64).astype(getattr(kind, "numpy_dtype", kind))
     if pd.api.types.is_datetime64_any_dtype(kind):
-        return pd.Series(dates(cells)).dt.tz_localize(getattr(kind, "tz", None)).astype(kind).array
+        return _zoned(dates(cells), getattr(kind, "tz", None)).astype(kind).array
     if not pd.api.types.is_object_dtype(kind):
         return pd.array([str(cell) for cell in cells], dtype=kind)
     made = np.empty(len(cells), dtype=object)
-    for place, cell in enumerate(cells):
-        made[place] = _as(type(_first(column)), cell)
+    made[:] = [*map(_maker(column), cells)]
     return made
+
+
+def _maker(column: pd.Series) -> Callable[[Any], Any]:
+    """What makes a cell one of the type of a column of objects."""
+    import pandas as pd
+
+    there = column.dropna()
+    first = there.iloc[0] if len(there) else None
+    match pd.api.types.infer_dtype(there):
+        case "boolean":
+            return lambda cell: cell == "True"
+        case "integer":
+            return lambda cell: whole([cell])[0]
+        case "floating" | "mixed-integer-float":
+            return float
+        case "decimal":
+            return lambda cell: Decimal(str(cell))
+        case "date" | "datetime":
+            return lambda cell: _date(type(first), cell)
+        case "string":
+            return str
+    return lambda cell: _beside(first, cell)
+
+
+def _beside(first: Any, cell: Any) -> Any:
+    """A cell as what stands in a column of lists, of arrays, or of dicts that hold files."""
+    if isinstance(first, dict):
+        return {**dict.fromkeys(first), "bytes": cell}
+    if not isinstance(first, list | tuple | np.ndarray) or not isinstance(cell, np.ndarray):
+        return cell
+    kind = np.asarray(first).dtype
+    cell = (cell.round() if kind.kind in "iu" else cell).astype(kind)
+    return cell if isinstance(first, np.ndarray) else type(first)(cell.tolist())
+
+
+def _date(kind: type, cell: Any) -> Any:
+    """A cell as a date, or as a time, of Python or of pandas."""
+    import pandas as pd
+
+    made = dates([cell]).iloc[0]
+    if issubclass(kind, pd.Timestamp):
+        return made
+    return made.to_pydatetime() if issubclass(kind, datetime.datetime) else made.date()
 
 
 def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
@@ -86,52 +168,71 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
     if types.is_boolean(kind):
         return pa.array([cell == "True" for cell in cells], kind)
     if types.is_integer(kind):
-        bounds = np.iinfo(kind.to_pandas_dtype())
-        return pa.array([whole(cell, bounds) for cell in cells], kind)
+        return pa.array(whole(cells, np.iinfo(kind.to_pandas_dtype())), kind)
     if types.is_floating(kind):
-        return pa.array([float(cell) for cell in cells], pa.float64()).cast(kind)
+        return pa.array(np.array(cells, np.float64)).cast(kind, safe=False)
     if types.is_decimal(kind):
         return pa.array([Decimal(f"{float(cell):.{kind.scale}f}") for cell in cells], kind)
+    if types.is_timestamp(kind):
+        return pa.array(_zoned(dates(cells), kind.tz), from_pandas=True).cast(kind, safe=False)
     if types.is_temporal(kind):
         return pa.array(dates(cells), from_pandas=True).cast(kind, safe=False)
     if types.is_struct(kind):
         return pa.array([{"bytes": cell} for cell in cells], kind)
     if types.is_string(kind) or types.is_large_string(kind):
         return pa.array([str(cell) for cell in cells], kind)
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        return pa.array([_arrow(kind.value_type, cell).to_pylist() for cell in cells], kind)
     return pa.array(list(cells), kind)
 
 
-def whole(cell: Any, bounds: np.iinfo) -> int:
-    """The nearest whole number within bounds."""
-    return min(max(round(float(cell)), int(bounds.min)), int(bounds.max))
+def whole(cells: Sequence[Any], bounds: np.iinfo | None = None) -> list[int]:
+    """The nearest whole numbers, within bounds.
+
+    Example:
+        >>> whole([1.6, 300.0], np.iinfo("int8")), whole(["3"])
+        ([2, 127], [3])
+    """
+    texts = len(cells) > 0 and isinstance(cells[0], str)  # a large whole number must not become a float
+    made = [round(Decimal(cell)) for cell in cells] if texts else [int(cell) for cell in np.rint(cells).tolist()]
+    return made if bounds is None else [min(max(number, int(bounds.min)), int(bounds.max)) for number in made]
 
 
 def dates(cells: Sequence[Any]) -> pd.Series:
-    """Dates of texts, between whose words stand blanks, or of days since 1970; NaT of what is none."""
+    """Dates of names of classes, of texts between whose words stand blanks, or of days since 1970; NaT of what is none.
+
+    Example:
+        >>> dates(["2007-11-11T08:30:00", "2007 - 11 - 11", "owl"]).dt.day.tolist()
+        [11.0, 11.0, nan]
+    """
     import pandas as pd
 
     if len(cells) and not isinstance(cells[0], str):
-        return pd.to_datetime(pd.Series(cells, dtype="float64"), unit="D").dt.round("us")
-    return pd.to_datetime(pd.Series([cell.replace(" ", "") for cell in cells]), errors="coerce", format="ISO8601")
+        return pd.to_datetime(pd.Series(cells, dtype="float64"), unit="D", errors="coerce").dt.round("us")
+    texts = [cell.replace(" ", "").upper() for cell in cells]
+    return pd.to_datetime(pd.Series(texts, dtype=object), errors="coerce", format="ISO8601")
 
 
-def _first(column: pd.Series) -> Any:
-    there = column.first_valid_index()
-    return None if there is None else column.dropna().iloc[0]
+def _zoned(dates: pd.Series, zone: Any) -> pd.Series:
+    """Local times in their zone; an hour that is there twice is the first, one that is left out the next."""
+    return dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
 
 
-def _as(kind: type, cell: Any) -> Any:
-    """A cell as one of Python's types, of what else stands in the column."""
-    if issubclass(kind, bool | np.bool_):
-        return cell == "True"
-    if issubclass(kind, int | np.integer):
-        return kind(round(float(cell)))
-    if issubclass(kind, float | np.floating | Decimal):
-        return kind(float(cell))
-    return cell
+def _dated(column: pd.Series) -> bool:
+    """Whether dates stand in a column."""
+    import pandas as pd
+
+    if pd.api.types.is_datetime64_any_dtype(column.dtype):
+        return True
+    return column.dtype == object and pd.api.types.infer_dtype(column, skipna=True) in ("date", "datetime")
 
 
-def _name(category: Any) -> str:
-    from polymodal.modalities.column import class_name
+def _are_numbers(cells: Sequence[Any]) -> bool:
+    return not len(cells) or not isinstance(cells[0], str | bytes | np.ndarray) or all(map(_is_number, cells))
 
-    return class_name(category)
+
+def _is_number(cell: Any) -> bool:
+    try:
+        return Decimal(cell).is_finite()
+    except (InvalidOperation, TypeError, ValueError):
+        return False

@@ -91,6 +91,7 @@ class Reader:
         """Notes the modalities whose columns are not there, at the first piece."""
         if self.rows:
             return
+        _refuse_twice(self.schema, frame)
         wanted = {name: modality.columns(name) for name, modality in self.schema.items()}
         self.absent = [name for name, columns in wanted.items() if not {*columns} <= {*frame.columns}]
         if len(self.absent) == len(self.schema):
@@ -132,6 +133,7 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
     Raises:
         ValueError: A cell cannot be read; names column and row.
     """
+    _refuse_twice(schema, frame)
     modalities = {}
     for name, modality in schema.items():
         columns = modality.columns(name)
@@ -139,7 +141,8 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
             here = {*columns} <= {*frame.columns}
             modalities[name] = modality.fitted(*(frame[column] for column in columns)) if here else modality
         except CellError as error:
-            raise ValueError(f"{' and '.join(columns)}, row {error.row}: {error.why}") from error
+            row = frame.index[error.row] if frame.index.dtype.kind == "i" else error.row
+            raise ValueError(f"{' and '.join(columns)}, row {row}: {error.why}") from error
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
     return type(schema)(modalities, schema.groups)
@@ -230,10 +233,18 @@ def parquet_pieces(path: str | Path, rows: int = ROWS) -> Iterator[pa.RecordBatc
 
     for file in parquet_files(path):
         try:
-            with pq.ParquetFile(file) as opened:
+            with pq.ParquetFile(file, memory_map=True) as opened:
                 yield from opened.iter_batches(rows)
         except pa.ArrowInvalid as error:
             raise ValueError(f"{file} must be a Parquet file: {brief(error)}; restore it") from error
+
+
+def _refuse_twice(schema: Schema, frame: pd.DataFrame) -> None:
+    """Refuses columns of one name, of which it is unknown what a modality is to read."""
+    wanted = {column for name, modality in schema.items() for column in modality.columns(name)}
+    for column in frame.columns[frame.columns.duplicated()]:
+        if column in wanted:
+            raise ValueError(f"columns must have names of their own; {column!r} stands twice; rename one of them")
 
 
 def _files(damaged: Sequence[tuple[int, str]]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 from polymodal import cells, frames
 from polymodal.batch import Batch
 from polymodal.inference import answered
+from polymodal.modalities import Image
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering
 from polymodal.streams import seeded
@@ -74,8 +75,17 @@ class Filler:
         self.given = schema.mask(list(schema) if given is None else list(given))
         self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]
         self.reader = frames.Reader(schema, root, unreadable)
+        self.files: dict[str, None] = {}
+        """Columns whose holes stay, for files' names stand in them, and a picture has none."""
         self.filled, self.left = 0, 0
         """Cells that were filled; rows that have a hole and nothing to fill it from."""
+
+    def look(self, frame: pd.DataFrame) -> None:
+        """Notes columns of files' names: `holes` does so of each piece, but a whole frame says more."""
+        for name in self.to:
+            for column in self._columns(name) if isinstance(self.model.schema[name], Image) else ():
+                if column in frame.columns and _names_files(frame[column]):
+                    self.files[column] = None
 
     def holes(self, frame: pd.DataFrame) -> dict[str, Filled]:
         """What belongs into the holes of a piece, by column; a row that has nothing of what is given keeps its own.
@@ -84,13 +94,10 @@ class Filler:
             ValueError: A cell cannot be read; names column and row.
         """
         batch = self.reader.read(frame)
-        here = {column: column in frame.columns for name in self.to for column in self._columns(name)}
-        empty = {column: missing(frame[column]) for column, there in here.items() if there}
-        wanted = {
-            name: np.logical_or.reduce([empty[column] for column in self._columns(name)])
-            for name in self.to
-            if all(here[column] for column in self._columns(name))
-        }
+        self.look(frame)
+        names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
+        empty = {column: missing(frame[column]) for name in names for column in self._columns(name)}
+        wanted = {name: np.logical_or.reduce([empty[column] for column in self._columns(name)]) for name in names}
         seen = batch.observed & self.given
         some = seen.any(1).numpy()
         need = np.logical_or.reduce([*wanted.values(), np.zeros(len(frame), bool)])
@@ -101,11 +108,20 @@ class Filler:
             asked = {name: mask[rows] for name, mask in wanted.items() if mask[rows].any()}
             for name, made in self._made(batch[torch.from_numpy(rows)], seen[torch.from_numpy(rows)], asked).items():
                 for column, own in zip(self._columns(name), made.cells, strict=True):
-                    mine = empty[column][rows[made.rows]]
-                    chosen = [own[place] for place in np.flatnonzero(mine)]
+                    mine = empty[column][rows[made.rows]] & cells.held(frame[column], own)
+                    chosen = own if mine.all() else [own[place] for place in np.flatnonzero(mine)]
                     self.filled += len(chosen)
                     filled[column] = Filled(rows[made.rows][mine], chosen, made.sure[mine])
         return filled
+
+    def told(self) -> list[str]:
+        """What was not taken as it stands, and what cannot be filled, a sentence each.
+
+        Raises:
+            ValueError: More files are damaged than may be.
+        """
+        said = "holds names of files, and its holes stay: a picture that is made has no file; store bytes instead"
+        return self.reader.told() + [f"{column!r} {said}" for column in self.files]
 
     def added(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
         """The names of the columns that are added beside those of a frame, in their order.
@@ -180,8 +196,8 @@ def impute(
 ) -> pd.DataFrame:
     """The same frame with its holes filled, in its own units and types; every other cell is untouched.
 
-    Each hole is filled from all that its row has. What is left empty: columns that the model does not know, and rows
-    that have nothing of what is given.
+    Each hole is filled from all that its row has. What is left empty: columns that the model does not know, those of
+    names of pictures' files, rows that have nothing of what is given, and what a column's type cannot hold.
 
     Arguments:
         model: To ask.
@@ -209,14 +225,13 @@ def impute(
         >>> bool(filled.notna().all(axis=None)), filled["filled"].tolist()[:3]
         (True, ['', 'grams', 'kind'])
     """
-    import pandas as pd
-
     filler = Filler(model, given, to, root=root, unreadable=unreadable, seed=seed)
     added = filler.added(frame.columns, sure, marked)
-    pieces = [frame.iloc[start : start + batch_size] for start in range(0, len(frame), batch_size)]
-    made = [beside(piece, filler.holes(piece), added) for piece in pieces]
-    filler.reader.told()  # refuses too many damaged files
-    return pd.concat(made) if made else frame.copy()
+    filler.look(frame)
+    starts = range(0, len(frame), batch_size)
+    holes = [filler.holes(frame.iloc[start : start + batch_size]) for start in starts]
+    filler.told()  # refuses too many damaged files
+    return beside(frame, _joined(holes, starts), added)
 
 
 def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = False) -> pa.Schema:
@@ -278,6 +293,30 @@ def beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str])
     return made
 
 
+def _joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
+    """The holes of pieces as those of the whole, whose rows begin at `starts`."""
+    made: dict[str, Filled] = {}
+    for column in dict.fromkeys(column for piece in holes for column in piece):
+        parts = [(start, piece[column]) for start, piece in zip(starts, holes, strict=True) if column in piece]
+        made[column] = Filled(
+            np.concatenate([start + part.rows for start, part in parts]),
+            [cell for _, part in parts for cell in part.cells],
+            np.concatenate([part.sure for _, part in parts]),
+        )
+    return made
+
+
+def _names_files(column: pd.Series) -> bool:
+    """Whether a column of pictures holds the names of their files."""
+    import pandas as pd
+
+    if column.dtype != object:
+        return pd.api.types.is_string_dtype(column.dtype)
+    there = column.dropna()
+    first = there.iloc[0] if len(there) else None
+    return isinstance(first, str | PurePath) or (isinstance(first, dict) and "bytes" not in first)
+
+
 def _sure(filled: Filled | None, rows: int) -> np.ndarray:
     numbers = np.full(rows, np.nan)
     if filled is not None:
@@ -287,11 +326,11 @@ def _sure(filled: Filled | None, rows: int) -> np.ndarray:
 
 def _names(columns: Iterable[str], holes: dict[str, Filled], rows: int) -> list[str]:
     """For each row the names of the columns that were filled, with commas between them."""
-    names: list[list[str]] = [[] for _ in range(rows)]
+    names = np.full(rows, "", dtype=object)
     for column in columns:
-        for row in holes[column].rows if column in holes else ():
-            names[row].append(column)
-    return [",".join(some) for some in names]
+        if column in holes:
+            names[holes[column].rows] += f",{column}"
+    return [some[1:] for some in names]
 
 
 def _probability(distribution: Distribution) -> np.ndarray:

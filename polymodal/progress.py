@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
-__all__ = ["received", "say", "shown", "size_of"]
+__all__ = ["duration", "received", "say", "shown", "size_of"]
 
 T = TypeVar("T")
 LINES = 10
@@ -82,3 +82,15 @@ def size_of(count: int) -> str:
         if count >= factor:
             return f"{count / factor:.1f} {unit}"
     return f"{count} bytes"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that fits it.
+
+    Example:
+        >>> duration(76.2), duration(5000.0), duration(36_000.0)
+        ('76 seconds', '83 minutes', '10.0 hours')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

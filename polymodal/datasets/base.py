@@ -47,7 +47,7 @@ class Facts:
 
     Arguments:
         shapes: Of its modalities, as people say it: "m0..m4 3x28x28, label 10".
-        rows: In training, validation and test.
+        rows: In training, validation and test, where they are always as many.
         licence: Of the data.
         size: Of the files that it is made from.
         origin: Who published it, where.
@@ -58,7 +58,7 @@ class Facts:
     """
 
     shapes: str
-    rows: tuple[int, int, int]
+    rows: tuple[int, int, int] | None
     licence: str
     size: str
     origin: str

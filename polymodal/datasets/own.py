@@ -2,32 +2,79 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from polymodal import frames
+from polymodal import checkpoint, frames
 from polymodal.datasets import shards
-from polymodal.datasets.base import Dataset
+from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.storage import SPLITS, kept
-from polymodal.progress import say
+from polymodal.names import brief
+from polymodal.progress import say, shown
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table import FITTED, Table
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow.parquet as pq
+    from torch import Tensor
 
     from polymodal.proposals import Proposal
 
-__all__ = ["columns", "is_file", "rows", "table"]
+__all__ = ["File", "columns", "held", "is_file", "picked", "rows", "table"]
 
 TEXT = (".csv", ".tsv", ".txt", ".data")
 """Files of values between commas or tabs."""
 FEWEST = 10
 """Rows without which there are no three splits."""
+
+
+class File(NamedTuple):
+    """A table's file, or a folder of Parquet files, to be read."""
+
+    path: Path
+    columns: Sequence[str] | None = None
+    """Names of a CSV file's columns, if its first line does not say them."""
+    missing: Sequence[str] = ()
+    """Further texts for a value that is not there."""
+
+    @property
+    def text(self) -> bool:
+        """Whether it holds values between commas or tabs."""
+        return self.path.suffix in TEXT
+
+    @property
+    def root(self) -> Path:
+        """Where files that cells name are looked for."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    def read(self, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
+        """How many rows each file has, and all rows in pieces of so many. Of Parquet a piece is in memory at once.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It cannot be read.
+        """
+        import pandas as pd
+
+        if self.text:
+            frame = frames.csv(self.path, self.columns, self.missing)
+            return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
+        if self.columns or self.missing:
+            raise ValueError(
+                f"columns and missing are for files of values between commas; got {self.path}, and Parquet has its "
+                "own; leave them out"
+            )
+        about = [_about(file) for file in frames.parquet_files(self.path)]
+        names = pd.concat([one.schema.to_arrow_schema().empty_table().to_pandas() for one in about]).columns
+        pieces = (piece.to_pandas().reindex(columns=names) for piece in frames.parquet_pieces(self.path, size))
+        return [one.num_rows for one in about], pieces
 
 
 def is_file(name: str) -> bool:
@@ -36,6 +83,14 @@ def is_file(name: str) -> bool:
     return path.suffix in (*TEXT, ".parquet") or (path.is_dir() and any(path.rglob("*.parquet")))
 
 
+@Facts(
+    shapes="a modality per column",
+    rows=None,
+    licence="",
+    size="",
+    origin="",
+    get="made from a file of yours, which `polymodal train FILE` names",
+)
 def table(
     path: str,
     *,
@@ -51,7 +106,8 @@ def table(
     """A table of one's own: a CSV file, a Parquet file, or a folder of them.
 
     Each column is a modality, of what `Schema.infer` takes it for. Rows are split at random; units, classes and words
-    are those of the training rows. Files that cells name are looked for from the table's folder on.
+    are those of the training rows, of Parquet those among the first 262,144 rows, for such a table may be larger than
+    memory. Files that cells name are looked for from the table's folder on.
 
     Arguments:
         path: The file or the folder.
@@ -75,7 +131,7 @@ def table(
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
     files = [Path(path)] if Path(path).suffix in TEXT else frames.parquet_files(path)
     if not files[0].is_file():
-        raise FileNotFoundError(f"{path} must be a table's file, and does not exist; correct the path")
+        raise _absent(path)
     arguments = {
         "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
@@ -88,11 +144,12 @@ def rows(path: str) -> int:
 
     Raises:
         FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
     """
-    import pyarrow.parquet as pq
-
     if Path(path).suffix not in TEXT:
-        return sum(pq.read_metadata(file).num_rows for file in frames.parquet_files(path))
+        return sum(_about(file).num_rows for file in frames.parquet_files(path))
+    if not Path(path).is_file():
+        raise _absent(path)
     with Path(path).open("rb") as file:
         return sum(1 for _ in file)
 
@@ -101,45 +158,179 @@ def columns(**arguments: Any) -> list[Proposal]:
     """What `table` takes each column for, and why; its arguments are those of `table`, all of them."""
     from polymodal import proposals
 
-    frame = _frame(arguments["path"], arguments)
-    train = frame.iloc[_split(frame, arguments["held_out"], arguments["seed"])["train"]]
-    return proposals.propose(train, **_choices(arguments), root=_root(arguments["path"]))
+    begun = _begun(arguments)
+    return proposals.propose(begun.known, **_choices(arguments), root=begun.root)
+
+
+def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
+    """Those rows of a piece that hold something: their places in it, and what they hold.
+
+    Raises:
+        ValueError: A cell cannot be read; names column and row.
+    """
+    batch = reader.read(frame)
+    some = batch.observed.any(1).nonzero()[:, 0]
+    batch = batch[some]
+    return some, Table(batch.values, batch.observed, reader.schema)
+
+
+def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
+    """The rows of these numbers, in this order; no piece is read behind the last of them.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"x": [0.0, 0.1, 0.2, 0.3]})
+        >>> picked([frame[:2], frame[2:]], [3, 0])["x"].tolist()
+        [0.3, 0.0]
+    """
+    import pandas as pd
+
+    kept, start, order = [], 0, np.sort(np.asarray(rows))
+    for frame in pieces:
+        stop = start + len(frame)
+        kept.append(frame.set_axis(range(start, stop)).loc[order[(order >= start) & (order < stop)]])
+        start = stop
+        if start > order[-1]:
+            break
+    return pd.concat([part for part in kept if len(part)]).loc[[*rows]]
+
+
+class _Begun(NamedTuple):
+    """A table of which the first rows were read."""
+
+    parts: dict[str, np.ndarray]
+    """Numbers of the rows of each split, in ascending order."""
+    known: pd.DataFrame
+    """The training rows that schema and units are of."""
+    steps: int
+    """How many pieces there are."""
+    pieces: Iterator[pd.DataFrame]
+    """All rows."""
+    root: Path
+
+
+class _Part:
+    """A split in the making: it takes its rows from the table's pieces, and writes them into its file."""
+
+    def __init__(self, rows: np.ndarray, reader: frames.Reader, file: shards.Filling) -> None:
+        self.rows, self.reader, self.file = rows, reader, file
+        self.filled = 0
+
+    def take(self, start: int, frame: pd.DataFrame) -> None:
+        """Reads those rows of a piece that are the split's; the first of the piece is the table's `start`-th."""
+        mine = _mine(self.rows, start, frame)
+        if not len(mine):
+            return
+        _, table = held(self.reader, mine)
+        stop = self.filled + len(table)
+        for name, values in table.values.items():
+            self.file.values[name][self.filled : stop] = values
+        self.file.observed[self.filled : stop] = table.observed
+        self.filled = stop
+
+    def told(self) -> list[str]:
+        """What was not taken as it stands, a sentence each.
+
+        Raises:
+            ValueError: More files are damaged than may be.
+        """
+        empty = len(self.rows) - self.filled
+        left_out = [f"{empty:,} of {len(self.rows):,} rows hold nothing, and are left out"] if empty else []
+        return self.reader.told() + left_out
 
 
 def _make(arguments: dict[str, Any], folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
-    path, root = arguments["path"], _root(arguments["path"])
-    frame = _frame(path, arguments)
-    parts = _split(frame, arguments["held_out"], arguments["seed"])
-    train = frame.iloc[parts["train"]]
-    schema = frames.fitted(Schema.infer(train, **_choices(arguments), root=root, say=None), train)
-    for split, rows in parts.items():
-        reader = frames.Reader(schema, root, arguments["unreadable"], numbers=rows)
-        pieces = (frame.iloc[part] for part in np.array_split(rows, -(-len(rows) // frames.ROWS)))
-        values, observed = frames.collected(pieces, reader, partial(_say, split))
-        if not len(observed):
-            raise ValueError(f"{path} must have more rows that hold something; none of the {split} rows does")
-        shards.save(Table(values, observed, schema, **told(split)), folder / f"{split}.safetensors")
+    begun = _begun(arguments)
+    inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
+    schema = frames.fitted(inferred, begun.known)
+    places = {split: folder / f"{split}.safetensors" for split in SPLITS}
+    with ExitStack() as files:
+        parts = {}
+        for split, rows in begun.parts.items():
+            reader = frames.Reader(schema, begun.root, arguments["unreadable"], numbers=rows)
+            file = files.enter_context(shards.fill(places[split], schema, len(rows), **told(split)))
+            parts[split] = _Part(rows, reader, file)
+        _fill([*parts.values()], begun)
+        for split, part in parts.items():
+            if not part.filled:
+                raise ValueError(
+                    f"{arguments['path']} must have more rows that hold something; none of the {split} rows does"
+                )
+            for sentence in part.told():
+                say(f"{split} rows: {sentence}")
+    for split, part in parts.items():
+        if part.filled < len(part.rows):
+            _shorten(places[split], part.filled)
 
 
-def _split(frame: pd.DataFrame, held_out: float, seed: int) -> dict[str, np.ndarray]:
+def _fill(parts: Sequence[_Part], begun: _Begun) -> None:
+    start = 0
+    for frame in shown(begun.pieces, "reading", begun.steps) if begun.steps > 1 else begun.pieces:
+        for part in parts:
+            part.take(start, frame)
+        start += len(frame)
+
+
+def _shorten(path: Path, rows: int) -> None:
+    """Cuts a table's file to its first rows."""
+    tensors, document = checkpoint.map_state(path)
+    kinds = {name: (tensor.dtype, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
+    with checkpoint.filling(path, kinds, document) as shorter:
+        for name, tensor in shorter.items():
+            tensor[:] = tensors[name][:rows]
+
+
+def _begun(arguments: Mapping[str, Any]) -> _Begun:
+    """Reads of a Parquet file as many rows as a schema is taken from, and of a CSV file all."""
+    import pandas as pd
+
+    file = File(Path(arguments["path"]), arguments["columns"], arguments["missing"] or ())
+    lengths, pieces = file.read(frames.ROWS)
+    parts = _split(sum(lengths), arguments["held_out"], arguments["seed"])
+    first, known, start = [], [], 0
+    for frame in pieces:
+        first.append(frame)
+        known.append(_mine(parts["train"], start, frame))
+        start += len(frame)
+        if start >= FITTED and not file.text:
+            break
+    steps = sum(-(-many // frames.ROWS) for many in lengths)
+    return _Begun(parts, pd.concat(known), steps, chain(first, pieces), file.root)
+
+
+def _mine(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.DataFrame:
+    """Those of a piece's rows that are among these numbers, which ascend."""
+    low, high = np.searchsorted(rows, [start, start + len(frame)])
+    return frame.iloc[rows[low:high] - start].set_axis(rows[low:high])
+
+
+def _split(many: int, held_out: float, seed: int) -> dict[str, np.ndarray]:
     """Numbers of the rows of each split, in ascending order."""
-    if len(frame) < FEWEST:
-        raise ValueError(f"a table must have at least {FEWEST} rows, for it is split; got {len(frame)}")
-    order = np.random.default_rng(seed).permutation(len(frame))
-    many = max(1, round(held_out * len(frame)))
-    ends = {"train": order[2 * many :], "validation": order[:many], "test": order[many : 2 * many]}
+    if many < FEWEST:
+        raise ValueError(f"a table must have at least {FEWEST} rows, for it is split; got {many}")
+    order = np.random.default_rng(seed).permutation(many)
+    few = max(1, round(held_out * many))
+    ends = {"train": order[2 * few :], "validation": order[:few], "test": order[few : 2 * few]}
     return {split: np.sort(ends[split]) for split in SPLITS}
 
 
-def _frame(path: str, arguments: Mapping[str, Any]) -> pd.DataFrame:
-    """All rows of the table."""
-    import pandas as pd
+def _about(file: Path) -> pq.FileMetaData:
+    """What a Parquet file says of itself.
 
-    if Path(path).suffix in TEXT:
-        return frames.csv(path, arguments["columns"], arguments["missing"] or ())
-    if arguments["columns"] or arguments["missing"]:
-        raise ValueError("columns and missing are for files of values between commas; a Parquet file has its own")
-    return pd.concat([batch.to_pandas() for batch in frames.parquet_pieces(path)], ignore_index=True)
+    Raises:
+        ValueError: It is damaged, or something else.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_metadata(file)
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{file} must be a Parquet file: {brief(error)}; restore it") from error
+
+
+def _absent(path: str) -> FileNotFoundError:
+    return FileNotFoundError(f"{path} must be a table's file, and does not exist; correct the path")
 
 
 def _choices(arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,12 +340,3 @@ def _choices(arguments: Mapping[str, Any]) -> dict[str, Any]:
         "ignore": arguments["ignore"] or (),
         "groups": arguments["group"] or (),
     }
-
-
-def _root(path: str) -> Path:
-    """Where files that cells name are looked for."""
-    return Path(path) if Path(path).is_dir() else Path(path).parent
-
-
-def _say(split: str, sentence: str) -> None:
-    say(f"{split} rows: {sentence}")

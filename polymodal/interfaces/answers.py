@@ -2,51 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from polymodal import inference
+from polymodal import frames, inference
+from polymodal.datasets import own
 from polymodal.interfaces import gallery, parquet
 from polymodal.interfaces.runs import open_model, open_table
-from polymodal.progress import shown
+from polymodal.progress import say, shown
 from polymodal.streams import seeded
 
 if TYPE_CHECKING:
+    import pandas as pd
     from torch import Tensor
 
     from polymodal.batch import Batch
     from polymodal.models import Model
     from polymodal.schema import Schema
+    from polymodal.table import Table
 
 __all__ = ["embed", "numbered", "sample", "selected", "stream", "translate"]
 
 PASS = 256
 """Rows that are translated at once."""
+READ = 4096
+"""Rows of a table's file that are read at once, at least."""
+
+
+class Source(NamedTuple):
+    """Rows to ask a model about."""
+
+    rows: int
+    passes: int
+    """How many batches they are."""
+    pieces: Iterable[tuple[Tensor, Table]]
+    """Numbers of rows, and what they hold; those that hold nothing are left out."""
+    told: Callable[[], list[str]] = list
+    """What was not taken as it stands, a sentence each, once all pieces are read."""
 
 
 def translate(
     folder: Path,
+    file: own.File | None = None,
     *,
     given: Sequence[str] = (),
     to: Sequence[str] = (),
     rows: str = "0:8",
-    split: str = "test",
+    split: str | None = None,
     samples: int | None = None,
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
 ) -> tuple[Path, gallery.Answers]:
-    """Makes modalities of a split's rows from others, and writes them into a folder.
+    """Makes modalities of rows from others, and writes them into a folder.
 
     Arguments:
         folder: Of the run.
+        file: A table with the rows; by default they are those of a split.
         given: Names of what to start from; by default all that each row has.
         to: Names of what to make; by default every modality.
         rows: Numbers and ranges, such as "0:8" or "3,5,9".
-        split: Of the run's data set.
+        split: Of the run's data set; by default the test split.
         samples: Draws from the posterior; by default one answer, from its mean.
         seed: Of the draws.
         out: Where to; by default `translations` in the run's folder.
@@ -56,32 +75,35 @@ def translate(
         The folder, and what is in it.
 
     Raises:
-        ValueError: A name or a row does not exist, a row has nothing of what is given, or `out` holds something
-            else.
+        ValueError: A name or a row does not exist, a row has nothing of what is given, a cell cannot be read, there
+            are both a file and a split, or `out` holds something else.
     """
     out = out or folder / "translations"
     gallery.refuse_foreign(out)
-    model, table = open_model(folder, device), open_table(folder, split)
-    starts, ends = selected(given, table.schema), selected(to, table.schema)
-    chosen = numbered(rows, len(table))
-    batch = table[chosen]
-    seen = table.schema.mask(starts) & batch.observed
-    _refuse_blind(table.schema, chosen, batch.observed, seen, starts)
+    _refuse_both(file, split)
+    model = open_model(folder, device)
+    schema = model.schema
+    starts, ends = selected(given, schema), selected(to, schema)
+    chosen, batch = _chosen(folder, schema, rows, split, file)
+    seen = schema.mask(starts) & batch.observed
+    _refuse_blind(schema, chosen, batch.observed, seen, starts)
     with seeded(seed, model.weight.device):
         made = _translated(model, batch, seen, ends, samples)
-    answers = gallery.Answers(table.schema, chosen, made, batch, seen)
-    asked = {"run": str(folder), "split": split, "given": starts, "to": ends, "rows": chosen}
+    answers = gallery.Answers(schema, chosen, made, batch, seen)
+    where = {"split": split or "test"} if file is None else {"file": str(file.path)}
+    asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen}
     return gallery.write(out, answers, {"command": "translate", **asked, "samples": samples, "seed": seed}), answers
 
 
 def stream(
     folder: Path,
+    file: own.File | None = None,
     *,
     out: Path,
     given: Sequence[str] = (),
     to: Sequence[str] = (),
     rows: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     device: str = "auto",
     batch_size: int = PASS,
 ) -> tuple[int, int]:
@@ -89,11 +111,12 @@ def stream(
 
     Arguments:
         folder: Of the run.
+        file: A table with the rows; by default they are those of a split.
         out: The file; an existing one is replaced if it is Parquet.
         given: Names of what to start from; by default all that each row has.
         to: Names of what to make; by default every modality.
-        rows: Numbers and ranges, such as "0:8" or "3,5,9"; by default all.
-        split: Of the run's data set.
+        rows: Numbers and ranges in a split, such as "0:8" or "3,5,9"; by default all.
+        split: Of the run's data set; by default the test split.
         device: As in `fit`.
         batch_size: Rows per pass.
 
@@ -102,23 +125,33 @@ def stream(
 
     Raises:
         OSError: The file cannot be written there.
-        ValueError: A name or a row does not exist, or the file is a folder or something else than Parquet.
+        ValueError: A name or a row does not exist, a cell cannot be read, there are both a file and a split or
+            rows, or `out` is a folder or something else than Parquet.
     """
     import pyarrow as pa
 
-    parquet.check(out, "translations.parquet")
-    model, table = open_model(folder, device), open_table(folder, split)
-    schema, starts, ends = table.schema, selected(given, table.schema), selected(to, table.schema)
-    chosen = None if rows is None else numbered(rows, len(table))
-    count = len(table) if chosen is None else len(chosen)
+    parquet.check(out, "translations.parquet", file and file.path)
+    _refuse_both(file, split, rows)
+    model = open_model(folder, device)
+    schema = model.schema
+    starts, ends = selected(given, schema), selected(to, schema)
+    source = _source(folder, schema, split, file, batch_size)
+    chosen = None if rows is None else numbered(rows, source.rows)
+    count = source.rows if chosen is None else len(chosen)
+    passes = source.passes if chosen is None else -(-count // batch_size)
     kinds = parquet.columns(schema, ends, {"row": pa.int64()})
-    parts = inference.translate(model, table, starts, ends, batch_size, rows=chosen)
+    parts = (
+        (numbers[places], values)
+        for numbers, table in source.pieces
+        for places, values in inference.translate(model, table, starts, ends, batch_size, rows=chosen)
+    )
     written = 0
     with parquet.writing(out, kinds) as write:
-        for numbers, values in shown(parts, "translating", -(-count // batch_size)):
+        for numbers, values in shown(parts, "translating", passes):
             made = {name: parquet.cells(schema[name], value) for name, value in values.items()}
             write({"row": numbers.numpy(), **made})
             written += len(numbers)
+        _say(source.told())
     return written, count - written
 
 
@@ -152,20 +185,22 @@ def sample(
 
 def embed(
     folder: Path,
+    file: own.File | None = None,
     *,
     out: Path,
     given: Sequence[str] = (),
-    split: str = "test",
+    split: str | None = None,
     device: str = "auto",
     batch_size: int = 256,
 ) -> tuple[int, int]:
-    """Writes the codes of a split's rows as Parquet: `row`, `z0`, `z1`, ..., and a column per label.
+    """Writes the codes of rows as Parquet: `row`, `z0`, `z1`, ..., and a column per label.
 
     Arguments:
         folder: Of the run.
+        file: A table with the rows; by default they are those of a split.
         out: The file; an existing one is replaced if it is Parquet.
         given: Names of what to start from; by default all that each row has.
-        split: Of the run's data set.
+        split: Of the run's data set; by default the test split.
         device: As in `fit`.
         batch_size: Rows per pass.
 
@@ -174,25 +209,32 @@ def embed(
 
     Raises:
         OSError: The file cannot be written there.
-        ValueError: A name does not exist, or the file is a folder or something else than Parquet.
+        ValueError: A name does not exist, a cell cannot be read, there are both a file and a split, or `out` is a
+            folder or something else than Parquet.
     """
     import pyarrow as pa
 
-    parquet.check(out, "codes.parquet")
-    model, table = open_model(folder, device), open_table(folder, split)
-    schema, names = table.schema, selected(given, table.schema)
+    parquet.check(out, "codes.parquet", file and file.path)
+    _refuse_both(file, split)
+    model = open_model(folder, device)
+    schema, names = model.schema, selected(given, model.schema)
+    source = _source(folder, schema, split, file, batch_size)
     labels = [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
     axes = [f"z{axis}" for axis in range(model.code_dim)]
     kinds = parquet.columns(schema, labels, {"row": pa.int64(), **dict.fromkeys(axes, pa.float32())})
-    parts = inference.embed(model, table, names, batch_size)
+    parts = (
+        (numbers[places], z, table[places])
+        for numbers, table in source.pieces
+        for places, z in inference.embed(model, table, names, batch_size)
+    )
     written = 0
     with parquet.writing(out, kinds) as write:
-        for rows, z in shown(parts, "embedding", -(-len(table) // batch_size)):
-            batch = table[rows]
+        for rows, z, batch in shown(parts, "embedding", source.passes):
             known = {name: _known(schema, name, batch) for name in labels}
             write({"row": rows.numpy(), **dict(zip(axes, z.float().numpy().T, strict=True)), **known})
             written += len(rows)
-    return written, len(table) - written
+        _say(source.told())
+    return written, source.rows - written
 
 
 def selected(texts: Iterable[str], schema: Schema) -> list[str]:
@@ -231,6 +273,54 @@ def _range(part: str, length: int) -> Iterable[int]:
     return range(length)[slice(*numbers)] if ":" in part else [range(length)[int(part)]]
 
 
+def _refuse_both(file: own.File | None, split: str | None, rows: str | None = None) -> None:
+    """Refuses what chooses among the run's own rows, where a file has all that are asked about."""
+    for option, value in {"split": split, "rows": rows}.items():
+        if file is not None and value is not None:
+            raise ValueError(
+                f"--{option} must be left out where a table's file is named, for all its rows are asked about; "
+                f"got --{option} {value} and {file.path}"
+            )
+
+
+def _source(folder: Path, schema: Schema, split: str | None, file: own.File | None, batch_size: int) -> Source:
+    """The rows of a split, or of a file, which is read as they are asked for."""
+    if file is None:
+        table = open_table(folder, split or "test")
+        return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
+    lengths, pieces = file.read(batch_size * -(-READ // batch_size))
+    reader = frames.Reader(schema, file.root)
+    passes = sum(-(-length // batch_size) for length in lengths)
+    return Source(sum(lengths), passes, _read(reader, pieces), reader.told)
+
+
+def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tuple[Tensor, Table]]:
+    for piece in pieces:
+        start = reader.rows
+        places, table = own.held(reader, piece)
+        yield start + places, table
+
+
+def _chosen(
+    folder: Path, schema: Schema, rows: str, split: str | None, file: own.File | None
+) -> tuple[list[int], Batch]:
+    """Some rows of a split or of a file, which is read no further than they go."""
+    if file is None:
+        table = open_table(folder, split or "test")
+        return (chosen := numbered(rows, len(table))), table[chosen]
+    lengths, pieces = file.read(READ)
+    chosen = numbered(rows, sum(lengths))
+    reader = frames.Reader(schema, file.root, numbers=chosen)
+    batch = reader.read(own.picked(pieces, chosen))
+    _say(reader.told())
+    return chosen, batch
+
+
+def _say(sentences: Iterable[str]) -> None:
+    for sentence in sentences:
+        say(sentence)
+
+
 def _translated(model: Model, batch: Batch, seen: Tensor, to: list[str], samples: int | None) -> dict[str, Tensor]:
     """Answers `(S, B, *shape)` by name, on the CPU; one draw unless there are samples."""
     starts = range(0, len(batch), PASS)
@@ -245,8 +335,9 @@ def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tenso
     if len(blind := (~seen.any(1)).nonzero()):
         place = int(blind[0])
         has = [name for name, here in zip(schema, observed[place].tolist(), strict=True) if here]
+        held = f"only {', '.join(has)}" if has else "nothing"
         raise ValueError(
-            f"every row must be given something that it has; row {rows[place]} has only {', '.join(has)}, and was "
+            f"every row must be given something that it has; row {rows[place]} has {held}, and was "
             f"given {', '.join(given)}; leave it out of --rows, or give more"
         )
 

@@ -74,8 +74,7 @@ def _known(known: Facts | None) -> dict[str, str]:
     """What an author said of a data set."""
     if known is None:
         return {}
-    train, validation, test = known.rows
-    rows = f"{train:,} training, {validation:,} validation, {test:,} test"
+    rows = "" if known.rows is None else "{:,} training, {:,} validation, {:,} test".format(*known.rows)
     told = {"values": known.shapes, "rows": rows, "origin": known.origin, "licence": known.licence, "size": known.size}
     return {key: value for key, value in told.items() if value}
 

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from polymodal.interfaces import processes
 
 if TYPE_CHECKING:
+    from polymodal.datasets.own import File
     from polymodal.interfaces.gallery import Answers
 
 __all__ = ["app", "main"]
@@ -53,6 +54,11 @@ app = typer.Typer(
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Run = Annotated[Path, typer.Argument(help="Of the run.", show_default=False)]
 Split = Annotated[str, typer.Option(help="test, validation or train.")]
+OwnSplit = Annotated[str | None, typer.Option(help="test, validation or train; by default test.")]
+TableFile = Annotated[
+    Path | None,
+    typer.Argument(help="A table with the rows: a CSV or Parquet file, or a folder of them; by default a split."),
+]
 Given = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="What to start from, separated by commas; by default all that a row has."),
@@ -271,16 +277,20 @@ def evaluate(
 
 @app.command(
     epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9\n\n"
-    "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet"
+    "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet\n\n"
+    "Example: polymodal translate runs/birds birds.csv --to weight --out weights.parquet"
 )
 def translate(
     folder: Run,
+    file: TableFile = None,
     given: Given = None,
     to: Annotated[list[str] | None, typer.Option(metavar="NAMES", help="What to make, likewise.")] = None,
     rows: Annotated[
         str | None, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9; by default 0:8, into a file all.")
     ] = None,
-    split: Split = "test",
+    split: OwnSplit = None,
+    columns: Columns = None,
+    missing: Missing = None,
     samples: Annotated[int | None, typer.Option(min=1, help="Draws per row; by default one answer.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
     out: Annotated[
@@ -289,20 +299,21 @@ def translate(
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
-    """Make modalities of a split's rows from others: pictures, a table, and a grid to look at; or one Parquet file.
+    """Make modalities of rows from others: pictures, a table, and a grid to look at; or one Parquet file.
 
-    A Parquet file is written as the answers come, so a split of any size will do. Rows that have nothing of what is
-    given are left out of it.
+    A Parquet file is written as the answers come, so a split or a table of any size will do. Rows that have nothing of
+    what is given are left out of it.
     """
     from polymodal.interfaces import answers
 
+    table = _table(file, columns, missing)
     asked = {"given": given or (), "to": to or (), "split": split, "device": device}
     if out is None or out.suffix != ".parquet":
-        _present(*answers.translate(folder, rows=rows or "0:8", samples=samples, seed=seed, out=out, **asked))
+        _present(*answers.translate(folder, table, rows=rows or "0:8", samples=samples, seed=seed, out=out, **asked))
         return
     if samples is not None:
         raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
-    _wrote("Answers for", answers.stream(folder, rows=rows, out=out, batch_size=batch_size, **asked), out)
+    _wrote("Answers for", answers.stream(folder, table, rows=rows, out=out, batch_size=batch_size, **asked), out)
 
 
 @app.command(epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked")
@@ -336,20 +347,27 @@ def impute(
     print(tables.impute(folder, file, out, sure=sure, marked=marked, device=device, batch_size=batch_size, **asked))
 
 
-@app.command(epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0")
+@app.command(
+    epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0\n\n"
+    "Example: polymodal embed runs/birds birds.csv --out codes.parquet"
+)
 def embed(
     folder: Run,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A Parquet file; an earlier one is replaced.")],
+    file: TableFile = None,
     given: Given = None,
-    split: Split = "test",
+    split: OwnSplit = None,
+    columns: Columns = None,
+    missing: Missing = None,
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
-    """Write the codes of a split's rows as Parquet: row, z0, z1, ..., and the labels."""
+    """Write the codes of rows, of a split or of a table, as Parquet: row, z0, z1, ..., and the labels."""
     from polymodal.interfaces import answers
 
-    counts = answers.embed(folder, out=out, given=given or (), split=split, device=device, batch_size=batch_size)
-    _wrote("Codes of", counts, out)
+    table = _table(file, columns, missing)
+    asked = {"given": given or (), "split": split, "device": device, "batch_size": batch_size}
+    _wrote("Codes of", answers.embed(folder, table, out=out, **asked), out)
 
 
 @app.command(epilog="Example: polymodal sample runs/demo --number 16 --seed 1")
@@ -387,6 +405,18 @@ def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[No
             raise
         _say(f"polymodal: {where}. To go on:\npolymodal train --resume {quote(str(folder))}")
         raise typer.Exit(_code(stop)) from None
+
+
+def _table(file: Path | None, columns: str | None, missing: list[str] | None) -> File | None:
+    """The table's file that rows are of, if one was named."""
+    from polymodal.datasets.own import File
+    from polymodal.interfaces.tables import names
+
+    if file is not None:
+        return File(file, names(columns), missing or ())
+    if columns or missing:
+        raise ValueError("--columns and --missing are for a table's file, and none is named; name it after the run")
+    return None
 
 
 def _wrote(what: str, counts: tuple[int, int], out: Path) -> None:

@@ -27,17 +27,20 @@ PARQUET = b"PAR1"
 """How its files begin."""
 
 
-def check(out: Path, name: str) -> None:
+def check(out: Path, name: str, file: Path | None = None) -> None:
     """Refuses what may not be replaced by a Parquet file, or not be written.
 
     Arguments:
         out: The file to be.
         name: To propose for it where it is a folder.
+        file: What it is made from: a file, or a folder of them.
 
     Raises:
         OSError: The file cannot be written there.
-        ValueError: It is a folder, or something else than Parquet.
+        ValueError: It is a folder, something else than Parquet, or of what it is made from.
     """
+    if file is not None and file.resolve() in (out.resolve(), *out.resolve().parents):
+        raise ValueError(f"--out must be another file than {file}, and not in it, for it stays as it is; got {out}")
     if out.is_dir():
         inside = shlex.quote(str(out / name))
         raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")

@@ -151,7 +151,7 @@ def write_report(folder: Path, model: Model, table: Table) -> Path:
         model,
         table,
         history=_columns(folder / "history.csv", HISTORY),
-        scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False),
+        scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False, na_values={"value": [""]}),
         settings=experiment(folder),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import shlex
 from collections.abc import Mapping, Sequence
 from functools import partial
+from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +18,20 @@ from polymodal.interfaces.documents import assignments
 from polymodal.interfaces.runs import open_model, refuse_unwritable
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
+from polymodal.models import MODELS
+from polymodal.names import lookup
 from polymodal.progress import say, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["impute", "settings", "told"]
+__all__ = ["defaults", "impute", "names", "settings", "told"]
+
+
+SMALL = 2000
+"""Rows below which a table has small networks."""
+STEPS = 20_000
+"""Of training, at most, but for the twenty epochs that there are at least."""
 
 
 def settings(
@@ -53,6 +63,31 @@ def settings(
         return {}
     stem = Path(dataset).resolve().stem
     return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
+
+
+def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
+    """Settings that suit a table of so many rows, where nothing else is said; those that a model has.
+
+    Small tables have small networks and small batches. There are at most 20,000 steps or so, and fewer where 20 epochs
+    bring nothing better. docs/tables.md has what they are chosen by.
+
+    Example:
+        >>> [defaults(rows)["fit.epochs"] for rows in (300, 30_000, 1_000_000)]
+        [300, 300, 20]
+    """
+    batch_size = min(max(32, 2 ** round(log2(max(1, rows) / 50))), 1024)
+    small = rows < SMALL
+    suited = {
+        "schema.hidden": [32] if small else [64],
+        "build.hidden": [128] if small else [256],
+        "build.latent_dim": 32,
+        "fit.batch_size": batch_size,
+        "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
+        "fit.patience": 20,
+        "fit.learning_rate": 2e-3,
+    }
+    known = inspect.signature(lookup(MODELS, model, "model")).parameters
+    return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
 
 
 def names(columns: str | None) -> list[str] | None:
@@ -132,7 +167,7 @@ def impute(
     filler = imputation.Filler(model, *chosen, root=root)
     fill = _parquet if kind == ".parquet" else _csv
     filled, rows = fill(filler, file, out, sure, marked, columns, missing, batch_size)
-    for sentence in filler.reader.told():
+    for sentence in filler.told():
         say(sentence)
     left = f"; {filler.left:,} rows with a hole have nothing to fill it from" if filler.left else ""
     return f"Filled {filled:,} cells of {rows:,} rows: {shlex.quote(str(out))}{left}"

@@ -3,28 +3,41 @@
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from polymodal import checkpoint, training
 from polymodal.datasets import load as load_data
+from polymodal.datasets import own
+from polymodal.interfaces import tables
 from polymodal.interfaces.documents import assignments, dump, read
 from polymodal.interfaces.processes import number
 from polymodal.interfaces.runs import chosen_device, no_run, refuse_unwritable
 from polymodal.interfaces.settings import Settings, resolve, schema_settings
 from polymodal.models import build
+from polymodal.progress import duration
+from polymodal.streams import seeded
+from polymodal.table import steps
 
 if TYPE_CHECKING:
+    from polymodal.batch import Batch
     from polymodal.datasets import Dataset
     from polymodal.models import Model
     from polymodal.training import Fit
 
 __all__ = ["SETTINGS", "announced", "check", "concluded", "make", "resumed", "run", "settle", "text"]
+
+MOST_TRIED = 3.0
+"""Seconds of steps that say how long training will take."""
 
 SETTINGS = "settings.yaml"
 """The file in a run's folder."""
@@ -48,7 +61,8 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
         raise ValueError(f"a setting must be given once; got {twice[0]} as an option and by --set; leave one out")
     line |= given
     if resume is None:
-        return resolve({} if config is None else read(config), line)
+        document = {} if config is None else read(config)
+        return resolve(_suited(line, document) | document, line)
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
         raise ValueError(
@@ -56,6 +70,16 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
             f"got {', '.join(other)}; leave it out, or train anew in another --folder"
         )
     return resumed(resume, line)
+
+
+def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that suit the table that the line names, but for those that are given."""
+    if line.get("dataset") != "table":
+        return {}
+    sections = [part for part in document.values() if isinstance(part, Mapping)]
+    given = {name.rpartition(".")[2] for part in (line, document, *sections) for name in part}
+    suited = tables.defaults(own.rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
+    return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
 
 
 def check(settings: Settings, *, new: bool = True) -> None:
@@ -196,8 +220,42 @@ def text(settings: Settings) -> str:
 def announced(settings: Settings, data: Dataset, model: Model) -> str:
     """What is going to be trained, in one line."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    where = chosen_device(settings.fit["device"])
-    return f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {data.name}, on {where}."
+    where, epochs, patience = chosen_device(settings.fit["device"]), settings.fit["epochs"], settings.fit["patience"]
+    seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
+    early = f" at most, fewer where {patience} bring nothing better" if patience else ""
+    name = _called(settings, data)
+    return (
+        f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
+        f"about {duration(seconds)} for {epochs} epochs{early}."
+    )
+
+
+def _called(settings: Settings, data: Dataset) -> str:
+    """The data set's name, or that of a table's file."""
+    return Path(settings.data["path"]).name if settings.dataset == "table" else data.name
+
+
+def _steps(settings: Settings, data: Dataset) -> int:
+    """Per epoch, those of validation as a third of a training step each."""
+    train, validation = (steps(len(table), settings.fit["batch_size"]) for table in (data.train, data.validation))
+    return train + -(-validation // 3)
+
+
+def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
+    """About how long a training step takes, seen on a copy of the model."""
+    with seeded(0, device):
+        copy, batch = deepcopy(model).to(device).train(), batch.to(device)
+        adam = torch.optim.Adam(copy.parameters())
+        taken = []
+        while len(taken) < 2 or (len(taken) < 5 and sum(taken) < MOST_TRIED):
+            began = time.perf_counter()
+            copy.loss(batch).total.backward()
+            adam.step()
+            adam.zero_grad()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(time.perf_counter() - began)
+    return min(taken)
 
 
 def concluded(fitted: Fit) -> str:

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polymodal.names import brief
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-__all__ = ["CellError", "Column", "class_name", "counted", "missing", "numbers"]
+__all__ = ["CellError", "Column", "class_name", "counted", "missing", "numbers", "texts"]
 
 MOST_LISTED = 5
 """Odd cells that a sentence names."""
@@ -48,13 +49,19 @@ class Column(NamedTuple):
 
 
 def missing(column: pd.Series) -> np.ndarray:
-    """Which cells hold nothing, `(N,)` bool: None, NaN, NA, and texts of white space alone."""
-    import numpy as np
+    """Which cells hold nothing, `(N,)` bool: None, NaN, NaT, NA, and texts of white space alone."""
+    import pandas as pd
 
-    if column.dtype != object and column.dtype != "str":
-        return column.isna().to_numpy(bool)
-    cells = column.to_numpy(object)
-    return np.fromiter(map(_nothing, cells), bool, len(cells))
+    nothing = column.isna().to_numpy(bool, copy=True)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        blank = np.append(missing(column.cat.categories.to_series()), False)  # the last is for the code -1
+        return nothing | blank[column.cat.codes.to_numpy()]
+    if pd.api.types.is_object_dtype(column.dtype):
+        cells = column.tolist()
+        return nothing | np.array([isinstance(cell, str) and not cell.strip() for cell in cells], bool)
+    if pd.api.types.is_string_dtype(column.dtype):
+        return nothing | (column.str.strip() == "").fillna(False).to_numpy(bool)
+    return nothing
 
 
 def numbers(column: pd.Series) -> np.ndarray:
@@ -63,7 +70,6 @@ def numbers(column: pd.Series) -> np.ndarray:
     Raises:
         CellError: A cell is no number, or infinite.
     """
-    import numpy as np
     import pandas as pd
 
     kind = column.dtype
@@ -85,15 +91,28 @@ def class_name(cell: Any) -> str:
     Example:
         >>> class_name("cat"), class_name(3), class_name(3.0), class_name(True)
         ('cat', '3', '3', 'True')
+        >>> class_name(datetime(2007, 11, 11)), class_name(datetime(2007, 11, 11, 8, 30))
+        ('2007-11-11', '2007-11-11T08:30:00')
     """
-    return str(int(cell)) if isinstance(cell, float) and cell.is_integer() else str(cell)
+    if isinstance(cell, np.number | np.bool_):
+        cell = cell.item()  # so that a number of any type has one name
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=None).isoformat().removesuffix("T00:00:00")
+    return str(cell)
+
+
+def texts(column: pd.Series) -> np.ndarray:
+    """The cells as texts, `(N,)`, empty where there is none; all that is no text as `class_name` has it."""
+    return column.astype(object).mask(missing(column), "").map(class_name).to_numpy(object)
 
 
 def counted(odd: Counter[str], what: str) -> str:
     """A sentence on what training never saw.
 
     Example:
-        >>> counted(Counter({"owl": 2, "emu": 1}), "class")
+        >>> counted(Counter({"owl": 2, "emu": 1}), "a class")
         "3 cells hold a class that training never saw, and are taken as unknown: 'owl' (2), 'emu' (1)"
     """
     most = ", ".join(f"{name!r} ({times})" for name, times in odd.most_common(MOST_LISTED))
@@ -114,7 +133,7 @@ def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: A
         if not nothing[row]:
             try:
                 values[row] = read(cell)
-            except (ValueError, TypeError, RuntimeError) as error:
+            except (ValueError, TypeError, RuntimeError, OverflowError) as error:
                 raise CellError(row, error) from error
     return values
 
@@ -137,5 +156,5 @@ def _number(row: int, cell: Any) -> float:
         return float("nan")
     try:
         return float(cell)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise CellError(row, f"a number must stand here; got {cell!r}; correct it, or leave the cell empty") from None

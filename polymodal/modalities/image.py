@@ -107,6 +107,8 @@ class Image(Costed):
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """Pictures, their files' names or bytes. A file that is not there is not observed, nor one that is damaged."""
+        import PIL.Image
+
         nothing, column = missing(cells[0]), cells[0]
         values = self.blank.expand(len(column), *self.shape).clone()
         damaged = []
@@ -117,7 +119,7 @@ class Image(Costed):
                 values[row] = self.read(_opened(cell, root))
             except FileNotFoundError:
                 nothing[row] = True
-            except (OSError, SyntaxError, ValueError, TypeError) as error:  # PIL raises all of these
+            except (OSError, SyntaxError, ValueError, TypeError, PIL.Image.DecompressionBombError) as error:
                 nothing[row] = True
                 damaged.append((row, brief(error, 100)))
         return Column(values, observed(nothing), unreadable=tuple(damaged))
@@ -166,15 +168,22 @@ def _opened(cell: Any, root: Path) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
+        TypeError: It is nothing of this kind.
     """
     import PIL.Image
 
     if isinstance(cell, dict):
         cell = cell.get("bytes") or cell.get("path")
+        if cell is None:
+            raise FileNotFoundError("a picture must have bytes, or a file's name; this one has neither")
     if isinstance(cell, bytes):
         with PIL.Image.open(io.BytesIO(cell)) as file:
             return file.copy()
-    return root / cell if isinstance(cell, str | Path) else cell
+    if isinstance(cell, str | Path):
+        return root / cell
+    if isinstance(cell, np.ndarray | PIL.Image.Image):
+        return cell
+    raise TypeError(f"a picture, its bytes or its file's name must stand here; got {type(cell).__name__}")
 
 
 def _png(picture: PIL.Image.Image) -> bytes:

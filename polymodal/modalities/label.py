@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -99,35 +101,38 @@ class Label(Costed):
         return int(value) if self.names is None else self.names[int(value)]
 
     def fitted(self, *cells: pd.Series) -> Label:
-        """With the names of the classes that occur, in alphabetical order, if it names none and there are as many.
+        """With the names of the classes that occur, if it names none and there are as many.
+
+        Numbers are ordered by size, all else by the alphabet.
 
         Raises:
             ValueError: There are others than 0..classes - 1.
+            CellError: A cell holds no text or number.
         """
         if self.names is not None:
             return self
-        found = {class_name(cell) for cell in cells[0][~missing(cells[0])].unique()}
+        found = {*_classes(cells[0])[1]}
         if found <= {str(number) for number in range(self.classes)}:
             return self
         if len(found) != self.classes:
-            listed = brief(", ".join(sorted(found)))
+            listed = brief(", ".join(_ordered(found)))
             raise ValueError(f"there must be {self.classes} classes; got {len(found)}: {listed}")
-        return replace(self, names=tuple(sorted(found)))
+        return replace(self, names=tuple(_ordered(found)))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """The classes; those that it does not know are taken as unknown, and counted."""
-        import pandas as pd
+        """The classes; those that it does not know are taken as unknown, and counted.
 
-        column, known = cells[0], {name: number for number, name in enumerate(self._called)}
-        try:
-            codes, cells_held = pd.factorize(column.mask(missing(column)))
-        except TypeError as error:
-            raise CellError(0, f"classes must be texts or numbers; {error}") from error
-        names = [class_name(cell) for cell in cells_held]
-        numbers = torch.tensor([*(known.get(name, -1) for name in names), -1])[torch.from_numpy(codes)]
-        times = pd.Series(codes).value_counts()
-        odd = tuple((name, int(times[place])) for place, name in enumerate(names) if name not in known)
-        return Column(numbers, numbers >= 0, odd)
+        Raises:
+            CellError: A cell holds no text or number.
+        """
+        codes, names = _classes(cells[0])
+        known = {name: number for number, name in enumerate(self._called)}
+        numbers = torch.from_numpy(np.array([*(known.get(name, -1) for name in names), -1])[codes])
+        times = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
+        odd: Counter[str] = Counter()
+        for name, count in zip(names, times.tolist(), strict=True):
+            odd.update({} if name in known else {name: count})
+        return Column(numbers, numbers >= 0, tuple(odd.items()))
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """The names of the classes."""
@@ -146,3 +151,29 @@ class Label(Costed):
         """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
         network = mlp(latent_dim, self.hidden, self.classes)
         return network.append(nn.Sigmoid()) if self.cost == "l2" else network
+
+
+def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
+    """For each cell the number of its class among the names of those that occur, -1 where it holds nothing.
+
+    Raises:
+        CellError: A cell holds no text or number.
+    """
+    import pandas as pd
+
+    nothing = missing(column)
+    try:
+        codes, found = pd.factorize(column.mask(nothing) if nothing.any() else column)
+    except TypeError as error:
+        row = next(row for row, cell in enumerate(column) if not isinstance(cell, Hashable))
+        raise CellError(row, f"a text or a number must stand here; {error}; correct it, or leave it empty") from error
+    return codes, [class_name(cell) for cell in found]
+
+
+def _ordered(names: Iterable[str]) -> list[str]:
+    """Numbers by size, all else by the alphabet."""
+    names = sorted(names)
+    try:
+        return sorted(names, key=float)
+    except ValueError:
+        return names

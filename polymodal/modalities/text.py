@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
-from polymodal.modalities.column import Column, missing, observed
+from polymodal.modalities.column import Column, missing, observed, texts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.networks import TokenEncoder, mlp
@@ -20,7 +20,6 @@ from polymodal.networks import TokenEncoder, mlp
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import numpy as np
     import pandas as pd
     from tokenizers import Tokenizer
 
@@ -148,19 +147,21 @@ class Text(Costed):
         """With the words of the training rows' texts, if it has none."""
         if self.vocabulary:
             return self
-        return replace(self, vocabulary=type(self).learn(_texts(cells[0])[~missing(cells[0])], self.length).vocabulary)
+        return replace(self, vocabulary=type(self).learn(texts(cells[0])[~missing(cells[0])], self.length).vocabulary)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The texts' tokens; words that it does not know are counted."""
-        texts, nothing = _texts(cells[0]), missing(cells[0])
-        values = self.blank.expand(len(texts), -1).clone()
+        nothing = missing(cells[0])
+        held = texts(cells[0])[~nothing].tolist()
+        encoded = _tokenizer(self.vocabulary, self.length).encode_batch(held)
+        values = self.blank.expand(len(nothing), -1).clone()
+        values[observed(nothing)] = torch.tensor([tokens.ids for tokens in encoded], dtype=torch.int64).view(
+            -1, self.length
+        )
         odd: Counter[str] = Counter()
-        rows = (~nothing).nonzero()[0]
-        encoded = _tokenizer(self.vocabulary, self.length).encode_batch(list(texts[rows]))
-        for row, tokens in zip(rows, encoded, strict=True):
-            values[row] = torch.tensor(tokens.ids)
+        for text, tokens in zip(held, encoded, strict=True):
             strange = [place for place, token in enumerate(tokens.ids) if token == UNKNOWN]
-            odd.update(texts[row][slice(*tokens.offsets[place])].lower() for place in strange)
+            odd.update(text[slice(*tokens.offsets[place])].lower() for place in strange)
         return Column(values, observed(nothing), tuple(odd.items()))
 
     def encoder(self, features: int) -> nn.Module:
@@ -181,16 +182,6 @@ class Text(Costed):
         """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
         network = mlp(latent_dim, self.hidden, self.length * self.levels)
         return network.append(nn.Unflatten(1, (self.length, self.levels)))
-
-
-def _texts(column: pd.Series) -> np.ndarray:
-    """The cells as texts, `(N,)`; dates as ISO 8601 has them, without a time where none has one."""
-    import pandas as pd
-
-    if pd.api.types.is_datetime64_any_dtype(column.dtype):
-        whole = (column.dropna() == column.dropna().dt.normalize()).all()
-        column = column.dt.strftime("%Y-%m-%d" if whole else "%Y-%m-%dT%H:%M:%S")
-    return column.where(column.notna(), "").astype(str).to_numpy(object)
 
 
 @lru_cache(maxsize=64)

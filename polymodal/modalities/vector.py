@@ -140,7 +140,10 @@ class Vector(Costed):
         return self.names or (name,)
 
     def fitted(self, *cells: pd.Series) -> Vector:
-        """In units in which the cells have mean 0 and standard deviation 1, unless it has units."""
+        """In units in which the cells have mean 0 and standard deviation 1, unless it has units.
+
+        The unit of a number that never varies is 1.
+        """
         if self.center is not None or self.scale is not None:
             return self
         raw = self._raw(*cells)
@@ -149,21 +152,26 @@ class Vector(Costed):
         raw = raw / largest
         center = raw.nanmean(0).nan_to_num()
         scale = (raw - center).square().nanmean(0).nan_to_num().sqrt()
-        scale = torch.where(scale * largest > 0, scale * largest, 1.0)
+        varies = raw.nan_to_num(torch.inf).amin(0) < raw.nan_to_num(-torch.inf).amax(0)
+        scale = torch.where(varies & (scale * largest > 0), scale * largest, 1.0)
         return replace(self, center=tuple((center * largest).tolist()), scale=tuple(scale.tolist()))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The numbers of rows that have all of them.
 
         Raises:
-            CellError: A cell is no finite number, or no list of `size` of them.
+            CellError: A cell is no finite number, no list of `size` of them, or too large in these units.
         """
         raw = self._raw(*cells)
         has = ~raw.isnan().any(1)
         try:
-            return Column(self.scaled(torch.where(has[:, None], raw, 0.0)), has)
+            values = self.scaled(torch.where(has[:, None], raw, 0.0))
         except ValueError as error:
             raise CellError(int((raw <= -1).any(1).nonzero()[0]), error) from error
+        if len(far := (has & values.isinf().any(1)).nonzero()):
+            row = int(far[0])
+            raise CellError(row, f"numbers must be below 3e38 units of training; got {raw[row].tolist()}; correct them")
+        return Column(values, has)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """The numbers in users' units, a list for each column."""

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal import checkpoint
+from polymodal.progress import duration
 from polymodal.report import figures, grids
 from polymodal.report.codes import code_map, shown
+from polymodal.report.columns import present as present_columns
 from polymodal.report.scores import present
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def write(
         "left_out": len(model.schema) - len(shown(model.schema)),
         "shown": len(shown(model.schema)),
         **_pictures(model, table, examples, seed),
+        "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
         "scores": None if scores is None or scores.empty else present(scores, model.schema),
         "training": None if history is None or history.empty else _training(history, model.schema, settings or {}),
         "settings": _sections(settings) if settings else None,
@@ -165,20 +168,8 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
         }
         if lines:
             curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}")))
-    time = _duration(float(history["seconds"].sum())) if "seconds" in history else ""
+    time = duration(float(history["seconds"].sum())) if "seconds" in history else ""
     return Training(len(epochs), time, best, curves)
-
-
-def _duration(seconds: float) -> str:
-    """A time in the unit that fits it.
-
-    Example:
-        >>> _duration(76.2), _duration(5000.0), _duration(36_000.0)
-        ('76 seconds', '83 minutes', '10.0 hours')
-    """
-    if seconds < 120:
-        return f"{seconds:.0f} seconds"
-    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _best(history: pd.DataFrame, settings: Mapping[str, Any]) -> int | None:

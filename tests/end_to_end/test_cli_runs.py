@@ -58,7 +58,7 @@ def test_training_leaves_a_run_with_its_settings_and_says_what_to_type_next(trai
     names = {path.name for path in folder.iterdir()}
     assert names == {"experiment.json", "history.csv", "model", "settings.yaml", "state"}
     assert done.stdout.startswith("Training mac-wae (")
-    assert "on 200 rows of polydigits, on cpu." in done.stdout
+    assert "on 200 rows of polydigits, on cpu: about" in done.stdout
     assert "Best epoch 2 of 2, validation loss " in done.stdout
     assert "polymodal evaluate runs/small\n" in done.stdout
     assert "polymodal report runs/small\n" in done.stdout

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from commands import within
+from tables import birds
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md", "docs/models.md")
+PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md", "docs/models.md", "docs/tables.md")
 
 
 def steps(page):
@@ -25,6 +26,7 @@ def test_every_command_does_what_the_page_shows(page, tmp_path, monkeypatch, cap
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+    birds().to_csv("birds.csv", index=False)
     for arguments, shown in steps(page):
         done = within(monkeypatch, capsys, *arguments)
         said = f"$ polymodal {shlex.join(arguments)}\n{done.stdout}{done.stderr}"

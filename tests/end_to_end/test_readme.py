@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tables import birds
 
 README = Path(__file__).parents[2] / "README.md"
 LESS = {"epochs=30": "epochs=1", 'load("polydigits")': 'load("polydigits", rows=100, held_out_rows=50)'}
@@ -12,7 +13,7 @@ LESS = {"epochs=30": "epochs=1", 'load("polydigits")': 'load("polydigits", rows=
 
 def test_the_python_blocks_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
+    first, second, third = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
     for much, little in LESS.items():
         assert much in first
         first = first.replace(much, little)
@@ -26,7 +27,10 @@ def test_the_python_blocks_run(tmp_path, monkeypatch):
     assert names["pictures"][0].size == (16, 16)
     assert set(names["scores"]["task"]) == {"reconstruction", "many-to-one", "one-to-one"}
     assert (tmp_path / "digits" / "model.json").exists()
-    exec(second, names)
+    names["frame"] = birds()
+    exec(second.replace("epochs=30", "epochs=1"), names)
+    assert names["whole"].drop(columns="ring").notna().all(axis=None)
+    exec(third, names)
     assert len(names["table"]) == 4
 
 

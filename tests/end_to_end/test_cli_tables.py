@@ -1,0 +1,163 @@
+"""Tables of one's own from the command line alone: trained on, scored, reported and filled."""
+
+import io
+import os
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+from commands import within
+from tables import birds
+
+DATA = Path(os.environ.get("POLYMODAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
+real = pytest.mark.skipif(not (DATA / "tabular").is_dir(), reason=f"{DATA} has no tables")
+ADULT = (
+    "age,workclass,fnlwgt,education,education_num,marital_status,occupation,relationship,race,sex,capital_gain,"
+    "capital_loss,hours_per_week,native_country,income"
+)
+CARS = (
+    "symboling,normalized_losses,make,fuel_type,aspiration,num_doors,body_style,drive_wheels,engine_location,"
+    "wheel_base,length,width,height,curb_weight,engine_type,num_cylinders,engine_size,fuel_system,bore,stroke,"
+    "compression_ratio,horsepower,peak_rpm,city_mpg,highway_mpg,price"
+)
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    return partial(within, monkeypatch, capsys)
+
+
+@pytest.fixture
+def worked(run):
+    def command(*arguments):
+        done = run(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done
+
+    return command
+
+
+def all_of_it(worked, file, *options, csv=(), out):
+    """Trains, scores, reports and fills; what training said, and the scores."""
+    said = worked("train", file, "--folder", "run", *options, *csv).stdout
+    worked("evaluate", "run")
+    worked("report", "run")
+    worked("impute", "run", file, "--out", out, "--sure", "--marked", *csv)
+    assert "Columns" in Path("run/report.html").read_text(encoding="utf-8")
+    return said, pd.read_csv("run/scores.csv")
+
+
+@real
+def test_penguins(worked):
+    file = DATA / "tabular" / "penguins.csv"
+    said, scores = all_of_it(worked, file, "--epochs", 60, out="whole.csv")
+    assert "species" in said
+    assert "label, 3 classes" in said
+    assert "at most" in said
+    from_others = scores[scores["task"] == "many-to-one"].set_index("modality")["value"]
+    assert from_others["species"] > 85
+    assert from_others["body_mass_g"] < 0.7
+    before, after = pd.read_csv(file), pd.read_csv("whole.csv")
+    assert after[before.columns].notna().all(axis=None)
+    pd.testing.assert_frame_equal(after[before.columns].where(before.notna()), before, check_dtype=False)
+    assert (after["filled"].notna() == before.isna().any(axis=1)).all()
+    sure = after["sex_sure"]
+    assert (sure.notna() == before["sex"].isna()).all()
+    assert sure.dropna().between(0.5, 1).all()
+
+
+@real
+@pytest.mark.parametrize(
+    ("file", "columns", "options"),
+    [("auto_imports.csv", CARS, ["--epochs", 30]), ("adult_train.csv", ADULT, ["--epochs", 1])],
+    ids=["cars", "adult"],
+)
+def test_tables_without_names_and_with_question_marks(worked, file, columns, options):
+    Path("names.txt").write_text(columns.replace(",", "\n"), encoding="utf-8")
+    csv = ["--columns", "names.txt", "--missing", "?"]
+    all_of_it(worked, DATA / "tabular" / file, *options, csv=csv, out="whole.csv")
+    read = {"header": None, "skipinitialspace": True, "dtype": str, "na_filter": False}
+    before, after = pd.read_csv(DATA / "tabular" / file, **read), pd.read_csv("whole.csv", **read)
+    names = columns.split(",")
+    assert "?" in before.to_numpy()
+    assert "?" not in after.to_numpy()
+    added = [name for name in range(after.shape[1]) if (after[name] == "").any()]
+    kept = after.drop(columns=added)
+    kept.columns, before.columns = names, names
+    assert (kept.where(before != "?", "?") == before).all(axis=None)
+
+
+@real
+def test_emoji_as_parquet_of_pictures_and_texts(worked):
+    images = np.load(DATA / "emoji" / "noto_emoji_rgba72.npz")["images"][:60, ::3, ::3]
+    told = pd.read_csv(DATA / "emoji" / "emoji_text.csv")[:60]
+    frame = pd.DataFrame(
+        {
+            "picture": [png(image) for image in images],
+            "name": told["emoji_test_name"],
+            "keywords": told["cldr_keywords"].str.replace("|", ", "),
+            "group": told["subgroup"],
+        }
+    )
+    holes = frame.mask(np.random.default_rng(0).random(frame.shape) < 0.1)
+    holes.to_parquet("emoji.parquet", index=False)
+    worked("train", "emoji.parquet", "--folder", "run", "--epochs", 1)
+    worked("evaluate", "run")
+    worked("report", "run")
+    worked("impute", "run", "emoji.parquet", "--out", "whole.parquet")
+    whole = pd.read_parquet("whole.parquet")
+    assert whole.notna().all(axis=None)
+    assert whole.dtypes.equals(holes.dtypes)
+    assert (whole.where(holes.notna()).fillna("") == holes.fillna("")).all(axis=None)
+    assert PIL.Image.open(io.BytesIO(whole["picture"][holes["picture"].isna()].iloc[0])).size == (24, 24)
+
+
+def test_choices_are_taken_and_settings_can_be_used_again(worked):
+    birds().to_csv("birds.csv", index=False)
+    options = ["--epochs", 1, "--modality", "species=text:2", "--ignore", "migrates", "--group", "wi"]
+    done = worked("train", "birds.csv", *options[:-2])
+    assert "text, 2 tokens" in done.stdout
+    assert "migrates  left out" in done.stdout
+    worked("train", "--config", "runs/birds/settings.yaml", "--folder", "again")
+    assert (
+        Path("again/model/weights.safetensors").read_bytes()
+        == Path("runs/birds/model/weights.safetensors").read_bytes()
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "none.csv"], "none.csv must be a table's file, and does not exist"),
+        (["train", "polydigits", "--missing", "?"], "--missing is for a table's file"),
+        (["train", "birds.csv", "--columns", "a,b"], "there must be a name for each of the 5 columns"),
+        (["train", "birds.csv", "--modality", "specis=label"], "unknown column 'specis'"),
+        (["train", "birds.csv", "--modality", "species=lable"], "label, number, log"),
+        (["train", "odd.csv", "--modality", "grams=number"], "grams, row 7: a number must stand here; got 'heavy'"),
+        (["impute", "nowhere", "birds.csv"], "nowhere must be the folder of a run"),
+    ],
+)
+def test_a_mistake_is_one_line(run, arguments, said):
+    frame = birds()
+    frame.to_csv("birds.csv", index=False)
+    frame.loc[7, "grams"] = "heavy"
+    frame.to_csv("odd.csv", index=False)
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not Path("runs").exists()
+
+
+def png(image):
+    PIL.Image.fromarray(image).save(file := io.BytesIO(), "PNG")
+    return file.getvalue()

@@ -1,0 +1,118 @@
+"""Answers in the holes of columns, where no generated frame comes by them."""
+
+import datetime
+from decimal import Decimal
+from pathlib import PurePosixPath
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+
+from polymodal.cells import dates, held, put, put_arrow
+from polymodal.modalities.column import class_name, missing, texts
+
+HOLE = np.array([1])
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "made"),
+    [
+        (pd.Series([1, None, 3], dtype="Int8"), 300.0, 127),
+        (pd.Series([1, None, 3], dtype="UInt8"), -4.0, 0),
+        (pd.Series([1, None, 3], dtype="Int64"), 1e300, 2**63 - 1),
+        (pd.Series([1, None, 3], dtype="Int64"), "9007199254740993", 2**53 + 1),
+        (pd.Series([1.0, None, 3.0], dtype="float32"), 0.5, 0.5),
+        (pd.Series([True, None, False], dtype="boolean"), "False", False),
+        (pd.Series([True, None], dtype=object), "True", True),
+        (pd.Series([3, None], dtype=object), 4.4, 4),
+        (pd.Series([3, None, 2.5], dtype=object), 4.4, 4.4),
+        (pd.Series([Decimal("1.5"), None]), 2.5, Decimal("2.5")),
+        (pd.Series(["12", None], dtype=object), 2.5, "2.5"),
+        (pd.Series(["owl", None], dtype="category"), "owl", "owl"),
+        (pd.Series([3, None], dtype="category"), "3", 3),
+        (pd.Series([datetime.date(2007, 11, 11), None]), "2007-11-12", datetime.date(2007, 11, 12)),
+        (pd.Series([datetime.datetime(2007, 11, 11, 8), None], dtype=object), "2007-11-12T09:30:00",
+         datetime.datetime(2007, 11, 12, 9, 30)),
+        (pd.Series(pd.to_datetime(["2007-11-11", None])), "2007-11-12T09:30:00", pd.Timestamp("2007-11-12 09:30")),
+        (pd.Series(pd.to_datetime(["2007-11-11", None])), "2007 - 11 - 12t09 : 30", pd.Timestamp("2007-11-12T09:30")),
+        (pd.Series(pd.to_datetime(["2007-11-11", None])), 13828.5, pd.Timestamp("2007-11-11 12:00")),
+        (pd.Series(pd.to_datetime(["2007-11-11", None])).dt.tz_localize("Europe/Berlin"), "2007-11-12",
+         pd.Timestamp("2007-11-12", tz="Europe/Berlin")),
+        (pd.Series([[1, 2], None]), np.array([1.6, 3.0]), [2, 3]),
+        (pd.Series([(1.5, 2.0), None]), np.array([1.5, 3.0]), (1.5, 3.0)),
+        (pd.Series([{"bytes": b"a", "path": "a.png"}, None]), b"b", {"bytes": b"b", "path": None}),
+        (pd.Series([1, None], dtype=pd.ArrowDtype(pa.int16())), 2.6, 3),
+        (pd.Series(["a", None], dtype=pd.ArrowDtype(pa.string())), "b", "b"),
+        (pd.Series([Decimal("1.50"), None], dtype=pd.ArrowDtype(pa.decimal128(5, 2))), 2.504, Decimal("2.50")),
+    ],
+)  # fmt: skip
+def test_a_cell_is_of_its_columns_type(column, cell, made):
+    filled = put(column, HOLE, [cell])
+    assert filled.dtype == column.dtype
+    assert np.array_equal(filled[1], made)
+    assert type(filled[1]) is type(made) or not isinstance(made, list | tuple | Decimal | datetime.date)
+    assert filled.drop(1).equals(column.drop(1))
+    assert column.isna()[1]
+
+
+@pytest.mark.parametrize(
+    ("column", "cell"),
+    [
+        (pd.Series(["owl", None], dtype="category"), "emu"),
+        (pd.Series(pd.to_datetime(["2007-11-11", None])), "owl"),
+        (pd.Series([datetime.date(2007, 11, 11), None]), "owl"),
+        (pd.Series([1, None], dtype="Int64"), "owl"),
+        (pd.Series([1.5, None]), "owl"),
+        (pd.Series(["owl", None]), ""),
+    ],
+)
+def test_what_a_type_cannot_hold_is_left_out(column, cell):
+    assert held(column, [cell]).tolist() == [False]
+    assert put(column, HOLE, [cell]).equals(column)
+
+
+def test_a_column_of_nothing_takes_what_comes():
+    column = pd.Series([np.nan, np.nan])
+    assert put(column, HOLE, ["owl"]).tolist()[1] == "owl"
+    assert put(column, HOLE, [2.5]).dtype == column.dtype
+    assert put_arrow(pa.nulls(2), HOLE, ["owl"]).null_count == 2
+
+
+def test_hours_that_are_twice_or_left_out_in_a_zone():
+    zone = pd.Series(pd.to_datetime(["2007-11-11", None, None])).dt.tz_localize("Europe/Berlin")
+    made = put(zone, np.array([1, 2]), ["2007-03-25T02:30:00", "2007-10-28T02:30:00"])
+    assert made.dt.strftime("%H:%M").tolist()[1:] == ["03:00", "02:30"]
+
+
+def test_a_struct_holds_bytes():
+    column = pa.array([{"bytes": b"a", "path": "a.png"}, None])
+    assert put_arrow(column, HOLE, [b"b"])[1].as_py() == {"bytes": b"b", "path": None}
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        (pd.Timestamp("2007-11-11"), "2007-11-11"),
+        (pd.Timestamp("2007-11-11 08:30", tz="Europe/Berlin"), "2007-11-11T08:30:00"),
+        (datetime.date(2007, 11, 11), "2007-11-11"),
+        (np.float32(3.0), "3"),
+        (np.int8(3), "3"),
+        (np.True_, "True"),
+        (-0.0, "0"),
+        (PurePosixPath("a/b"), "a/b"),
+    ],
+)
+def test_names_of_classes(cell, name):
+    assert class_name(cell) == name
+
+
+@pytest.mark.parametrize("kind", [object, "str", "string", "string[pyarrow]", "category", pd.ArrowDtype(pa.string())])
+def test_blank_texts_are_missing(kind):
+    column = pd.Series(["owl", "", " \t", None, "a b"], dtype=kind)
+    assert missing(column).tolist() == [False, True, True, True, False]
+    assert texts(column).tolist() == ["owl", "", "", "", "a b"]
+
+
+def test_days_beyond_all_calendars_are_no_dates():
+    assert dates([1e300, 0.0]).isna().tolist() == [True, False]
