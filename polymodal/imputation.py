@@ -14,7 +14,7 @@ from torch import Tensor
 from polymodal import cells, frames
 from polymodal.batch import Batch
 from polymodal.inference import answered
-from polymodal.modalities import Image
+from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering
 from polymodal.streams import seeded
@@ -76,15 +76,16 @@ class Filler:
         self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]
         self.reader = frames.Reader(schema, root, unreadable)
         self.files: dict[str, None] = {}
-        """Columns whose holes stay, for files' names stand in them, and a picture has none."""
+        """Columns whose holes stay, for files stand in them, and what is made has none."""
         self.filled, self.left = 0, 0
         """Cells that were filled; rows that have a hole and nothing to fill it from."""
 
     def look(self, frame: pd.DataFrame) -> None:
-        """Notes columns of files' names: `holes` does so of each piece, but a whole frame says more."""
+        """Notes columns of files that cannot be made: `holes` does so of each piece, but a whole frame says more."""
         for name in self.to:
-            for column in self._columns(name) if isinstance(self.model.schema[name], Image) else ():
-                if column in frame.columns and _names_files(frame[column]):
+            modality = self.model.schema[name]
+            for column in self._columns(name) if isinstance(modality, Image | Audio) else ():
+                if column in frame.columns and _holds_files(frame[column], isinstance(modality, Image)):
                     self.files[column] = None
 
     def holes(self, frame: pd.DataFrame) -> dict[str, Filled]:
@@ -120,7 +121,7 @@ class Filler:
         Raises:
             ValueError: More files are damaged than may be.
         """
-        said = "holds names of files, and its holes stay: a picture that is made has no file; store bytes instead"
+        said = "holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
         return self.reader.told() + [f"{column!r} {said}" for column in self.files]
 
     def added(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
@@ -306,15 +307,17 @@ def _joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[s
     return made
 
 
-def _names_files(column: pd.Series) -> bool:
-    """Whether a column of pictures holds the names of their files."""
+def _holds_files(column: pd.Series, by_name: bool) -> bool:
+    """Whether a column holds names of files, or, unless by name alone, files."""
     import pandas as pd
 
     if column.dtype != object:
         return pd.api.types.is_string_dtype(column.dtype)
     there = column.dropna()
     first = there.iloc[0] if len(there) else None
-    return isinstance(first, str | PurePath) or (isinstance(first, dict) and "bytes" not in first)
+    if isinstance(first, bytes) or (isinstance(first, dict) and "bytes" in first):
+        return not by_name
+    return isinstance(first, str | PurePath | dict)
 
 
 def _sure(filled: Filled | None, rows: int) -> np.ndarray:

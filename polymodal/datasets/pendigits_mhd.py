@@ -16,11 +16,11 @@ import torch
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.npz import Kind, read_arrays
 from polymodal.datasets.shards import fill
-from polymodal.datasets.speech import cut, spectrograms
 from polymodal.datasets.splits import halves
 from polymodal.datasets.storage import SPLITS, kept, place
 from polymodal.datasets.strokes import Strokes, curves, pictures
 from polymodal.modalities import Audio, Image, Label, Vector
+from polymodal.modalities.spectrograms import cut, spectrograms
 from polymodal.progress import shown
 from polymodal.schema import Schema
 

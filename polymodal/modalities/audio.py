@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import io
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.column import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.spectrograms import spectrograms
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
 
 if TYPE_CHECKING:
+    import pandas as pd
     import PIL.Image
 
 __all__ = ["Audio"]
+
+HOP = 256
+"""Samples from one frame of a sound file's spectrogram to the next."""
 
 
 @dataclass(frozen=True)
 class Audio(Costed):
     """A spectrogram in [0, 1]: float, `(1, frames, mels)`.
 
+    Sound files are read as those of the beginning of the sound, a frame for every 256 samples: 32 frames are a second.
+
     Arguments:
         frames: Steps in time.
         mels: Bands of frequency.
         widths: Channels of the convolutions: the first over all mels, each further one halves time.
         cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli"; or "l2" (the paper's).
+        rate: Samples per second that sound files are brought to.
 
     Example:
         >>> sound = Audio(32, 128)
@@ -40,15 +52,21 @@ class Audio(Costed):
     mels: int
     widths: tuple[int, ...] = (32, 64, 128)
     cost: Choice = Choice(NUMERIC, "gaussian")
+    rate: int = 8000
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(frames=self.frames, mels=self.mels)
+        check_counts(frames=self.frames, mels=self.mels, rate=self.rate)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """`(1, frames, mels)`."""
         return 1, self.frames, self.mels
+
+    @property
+    def core(self) -> Audio:
+        """Without what files are read with."""
+        return replace(self, rate=8000)
 
     @property
     def metric(self) -> str:
@@ -64,16 +82,29 @@ class Audio(Costed):
         super().check(x)
         check_unit(x)
 
-    def read(self, raw: np.ndarray | Tensor) -> Tensor:
-        """A spectrogram `(frames, mels)` or `(1, frames, mels)`, in [0, 1].
+    def read(self, raw: np.ndarray | Tensor | str | Path | bytes) -> Tensor:
+        """A spectrogram `(frames, mels)` or `(1, frames, mels)` in [0, 1], or a sound file, its name or its bytes.
 
         Raises:
-            ValueError: It has another shape.
+            FileNotFoundError: There is no such file.
+            ImportError: Sound files are read by soundfile, which is not installed.
+            ValueError: It has another shape, or is no sound file.
         """
+        if isinstance(raw, str | Path | bytes):
+            return self._heard(raw)
         value = torch.as_tensor(raw, dtype=torch.float32)
         if tuple(value.shape[-2:]) != self.shape[1:] or value.numel() != self.frames * self.mels:
             raise ValueError(f"a spectrogram must be {self.shape}; got {tuple(value.shape)}")
         return value.reshape(self.shape)
+
+    def read_cells(self, *cells: pd.Series, root: Path) -> Column:
+        """Spectrograms, or sound files. A file that is not there is not observed, nor one that is damaged."""
+
+        def read(cell: Any) -> Tensor:
+            cell = cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell
+            return self.read(root / cell if isinstance(cell, str) else np.stack(cell) if _nested(cell) else cell)
+
+        return read_files(cells[0], self.blank, read, (OSError, ValueError, TypeError))
 
     def write(self, value: Tensor) -> np.ndarray:
         """A spectrogram `(frames, mels)`, float32."""
@@ -94,3 +125,32 @@ class Audio(Costed):
         """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
         network = spectrogram_decoder(latent_dim, self.shape, self.widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
+
+    def _heard(self, file: str | Path | bytes) -> Tensor:
+        """The spectrogram of a sound's beginning, silence behind a short one."""
+        from scipy.signal import resample_poly
+
+        sound, rate = _opened(file)
+        wave = torch.from_numpy(resample_poly(sound, self.rate, rate).astype(np.float32))[: self.frames * HOP]
+        wave = F.pad(wave, (0, self.frames * HOP - len(wave)))
+        return spectrograms(wave[None], self.rate, hop=HOP, bands=self.mels)[0]
+
+
+def _opened(file: str | Path | bytes) -> tuple[np.ndarray, int]:
+    """A sound's samples, the mean of its channels, and how many there are per second."""
+    try:
+        import soundfile
+    except ImportError as error:
+        raise ImportError("sound files are read by soundfile; pip install 'polymodal[audio]'") from error
+    if not isinstance(file, bytes) and not Path(file).is_file():
+        raise FileNotFoundError(f"{file} must be a sound file, and does not exist; correct the path")
+    try:
+        samples, rate = soundfile.read(io.BytesIO(file) if isinstance(file, bytes) else file, always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise ValueError(f"this is no sound file: {error}") from error
+    return samples.mean(1), rate
+
+
+def _nested(cell: Any) -> bool:
+    """Whether it is a list of rows, as Parquet gives them back."""
+    return isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.dtype == object)

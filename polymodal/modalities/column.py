@@ -138,6 +138,33 @@ def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: A
     return values
 
 
+def read_files(column: pd.Series, blank: Tensor, read: Any, damaged: tuple[type[Exception], ...]) -> Column:
+    """What `read` makes of cells that hold files, or their names.
+
+    One that is not there is not observed, nor one that is damaged: of these it is said where they are.
+
+    Arguments:
+        column: N cells.
+        blank: What stands where there is nothing, `(*shape)`.
+        read: Of a cell.
+        damaged: What it raises of a file that it cannot read.
+    """
+    nothing = missing(column)
+    values = blank.expand(len(column), *blank.shape).clone()
+    unreadable = []
+    for row, cell in enumerate(column):
+        if nothing[row]:
+            continue
+        try:
+            values[row] = read(cell)
+        except FileNotFoundError:
+            nothing[row] = True
+        except damaged as error:
+            nothing[row] = True
+            unreadable.append((row, brief(error, 100)))
+    return Column(values, observed(nothing), unreadable=tuple(unreadable))
+
+
 def observed(nothing: np.ndarray) -> Tensor:
     """The rows that hold something, `(N,)` bool."""
     return torch.from_numpy(~nothing)

@@ -13,10 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
-from polymodal.modalities.column import Column, missing, observed
+from polymodal.modalities.column import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
-from polymodal.names import brief
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
@@ -109,20 +108,8 @@ class Image(Costed):
         """Pictures, their files' names or bytes. A file that is not there is not observed, nor one that is damaged."""
         import PIL.Image
 
-        nothing, column = missing(cells[0]), cells[0]
-        values = self.blank.expand(len(column), *self.shape).clone()
-        damaged = []
-        for row, cell in enumerate(column):
-            if nothing[row]:
-                continue
-            try:
-                values[row] = self.read(_opened(cell, root))
-            except FileNotFoundError:
-                nothing[row] = True
-            except (OSError, SyntaxError, ValueError, TypeError, PIL.Image.DecompressionBombError) as error:
-                nothing[row] = True
-                damaged.append((row, brief(error, 100)))
-        return Column(values, observed(nothing), unreadable=tuple(damaged))
+        damaged = (OSError, SyntaxError, ValueError, TypeError, PIL.Image.DecompressionBombError)
+        return read_files(cells[0], self.blank, lambda cell: self.read(_opened(cell, root)), damaged)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """The pictures, as the bytes of PNG files."""

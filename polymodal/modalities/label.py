@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Label"]
+__all__ = ["Label", "ordered"]
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,9 @@ class Label(Costed):
         if found <= {str(number) for number in range(self.classes)}:
             return self
         if len(found) != self.classes:
-            listed = brief(", ".join(_ordered(found)))
+            listed = brief(", ".join(ordered(found)))
             raise ValueError(f"there must be {self.classes} classes; got {len(found)}: {listed}")
-        return replace(self, names=tuple(_ordered(found)))
+        return replace(self, names=tuple(ordered(found)))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The classes; those that it does not know are taken as unknown, and counted.
@@ -170,7 +170,7 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return codes, [class_name(cell) for cell in found]
 
 
-def _ordered(names: Iterable[str]) -> list[str]:
+def ordered(names: Iterable[str]) -> list[str]:
     """Numbers by size, all else by the alphabet."""
     names = sorted(names)
     try:

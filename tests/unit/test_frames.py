@@ -10,11 +10,8 @@ import pyarrow as pa
 import pytest
 import torch
 
-from polymodal import evaluate, fit
 from polymodal.frames import Reader
-from polymodal.inference import embed
 from polymodal.modalities import Image, Label, Text, Vector
-from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table import Table
 
@@ -181,38 +178,3 @@ def test_a_table_of_every_source_is_the_same():
         Table.from_dataset(frame.to_dict("records"), say=None),
     ]
     assert len({table.fingerprint() for table in tables}) == 1
-
-
-def scrambled(table: Table) -> Table:
-    """Anything under False."""
-    values = {}
-    for column, name in enumerate(table.schema):
-        value = table.values[name].clone()
-        value[~table.observed[:, column]] = torch.nan if value.is_floating_point() else 10**6
-        values[name] = value
-    return Table(values, table.observed, table.schema)
-
-
-def test_what_lies_under_false_changes_nothing():
-    random = np.random.default_rng(0)
-    frame = pd.DataFrame(
-        {
-            "kind": random.choice(["owl", "emu"], 40),
-            "grams": random.normal(size=40),
-            "other": random.normal(size=40),
-            "note": [" ".join(random.choice(["a", "red", "bird"], 3)) for _ in range(40)],
-        }
-    ).mask(random.random((40, 4)) < 0.3)
-    note = Text(4, ("a", "red", "bird"), width=8, layers=1, heads=2, feedforward=8, hidden=(8,), dropout=0.0)
-    schema = Schema({"kind": Label(2), "grams": Vector(1), "other": Vector(1), "note": note})
-    table = Table.from_frame(frame, schema, say=None)
-    made = []
-    for rows in (table, scrambled(table)):
-        model = build("mac-vae", table.schema.replace(hidden=(8,)), latent_dim=4, hidden=(8,), seed=0)
-        fit(model, rows, rows, epochs=2, batch_size=len(rows), device="cpu", progress=False)
-        codes = torch.cat([code for _, code in embed(model, rows)])
-        made.append((model.state_dict(), evaluate(model, rows), codes))
-    (weights, scores, codes), (others, same, equal) = made
-    assert all(torch.equal(weight, others[name]) for name, weight in weights.items())
-    pd.testing.assert_frame_equal(scores, same)
-    assert torch.equal(codes, equal)

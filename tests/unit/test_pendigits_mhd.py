@@ -12,9 +12,9 @@ from scipy.spatial import cKDTree
 
 from polymodal.datasets import load
 from polymodal.datasets.pendigits_mhd import FACTS, PENS, SPEECH, pairing
-from polymodal.datasets.speech import cut, mel_bands, spectrograms
 from polymodal.datasets.storage import SPLITS
 from polymodal.datasets.strokes import Strokes, curves, pictures
+from polymodal.modalities.spectrograms import cut, mel_bands, spectrograms
 
 
 def strokes(*handwritings):

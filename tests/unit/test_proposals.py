@@ -164,6 +164,7 @@ def test_few_texts_are_a_label():
     many = [f"class {i:03}" for i in range(150)]
     assert made(many * 5) == Label(150, names=tuple(many))
     assert one([*["a", "b"] * 9, "c"]).why == "3 different texts in 19 rows, 1 in a single row"
+    assert made(["10", "2", "3"] * 5) == Label(3, names=("2", "3", "10"))  # as `Label.fitted` orders them
 
 
 def test_many_classes_leave_a_doubt():
@@ -276,7 +277,9 @@ def test_files_of_pictures(tmp_path, kind):
 
 def test_files_of_sounds():
     proposal = one([f"{i}.wav" for i in range(9)])
-    assert proposal[2:] == (None, "names of sound files", "to take them for sounds write --modality x=audio")
+    assert proposal.modality == Audio(32, 128)
+    assert proposal.why == "sound files in 9 rows"
+    assert proposal.doubt == "their first second: for 3 write --modality x=audio:96x128"
 
 
 @pytest.mark.parametrize("of", [list, tuple, np.array])
