@@ -152,7 +152,8 @@ def impute(
         FileNotFoundError: There is no such run or file.
         ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file.
     """
-    kind = file.suffix if file.suffix in own.TEXT else ".parquet"
+    table = own.File(file, names(columns), missing)
+    kind = file.suffix if table.text else ".parquet"
     out = out or folder / f"{file.resolve().stem}-filled{kind}"
     if out.suffix != kind:
         raise ValueError(
@@ -161,73 +162,48 @@ def impute(
     if out.resolve() == file.resolve():
         raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
     model = open_model(folder, device)
-    schema = model.schema
-    root = file if file.is_dir() else file.parent
-    chosen = selected(given, schema) if given else None, selected(to, schema) if to else None
-    filler = imputation.Filler(model, *chosen, root=root)
-    fill = _parquet if kind == ".parquet" else _csv
-    filled, rows = fill(filler, file, out, sure, marked, columns, missing, batch_size)
+    chosen = (selected(some, model.schema) if some else None for some in (given, to))
+    filler = imputation.Filler(model, *chosen, root=table.root)
+    rows = (_csv if table.text else _parquet)(filler, table, out, sure, marked, batch_size)
     for sentence in filler.told():
         say(sentence)
     left = f"; {filler.left:,} rows with a hole have nothing to fill it from" if filler.left else ""
-    return f"Filled {filled:,} cells of {rows:,} rows: {shlex.quote(str(out))}{left}"
+    return f"Filled {filler.filled:,} cells of {rows:,} rows: {shlex.quote(str(out))}{left}"
 
 
-def _parquet(
-    filler: imputation.Filler,
-    file: Path,
-    out: Path,
-    sure: bool,
-    marked: bool,
-    columns: str | None,
-    missing: Sequence[str],
-    batch_size: int,
-) -> tuple[int, int]:
-    """Fills Parquet files, some rows at a time: how many cells were filled, of how many rows."""
+def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+    """Fills Parquet files, so many rows at a time; how many there are."""
     import pyarrow.parquet as pq
 
-    if columns or missing:
-        raise ValueError("--columns and --missing are for CSV files; a Parquet file has its own; leave them out")
     parquet.check(out, "filled.parquet")
-    files = frames.parquet_files(file)
-    rows, kinds = own.rows(str(file)), imputation.kinds(filler, pq.read_schema(files[0]), sure, marked)
-    made = imputation.imputed(filler, frames.parquet_pieces(file, batch_size), kinds)
+    lengths, _ = table.read(size)
+    kinds = imputation.kinds(filler, pq.read_schema(frames.parquet_files(table.path)[0]), sure, marked)
+    made = imputation.imputed(filler, frames.parquet_pieces(table.path, size), kinds)
     with parquet.writing(out, kinds) as write:
-        for batch in shown(
-            made, "imputing", max(1, sum(-(-pq.read_metadata(f).num_rows // batch_size) for f in files))
-        ):
+        for batch in shown(made, "imputing", max(1, sum(-(-rows // size) for rows in lengths))):
             write(dict(zip(batch.schema.names, batch.columns, strict=True)))
-    return filler.filled, rows
+    return sum(lengths)
 
 
-def _csv(
-    filler: imputation.Filler,
-    file: Path,
-    out: Path,
-    sure: bool,
-    marked: bool,
-    columns: str | None,
-    missing: Sequence[str],
-    batch_size: int,
-) -> tuple[int, int]:
+def _csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Fills a CSV file, whose other cells are written with the very characters that they had."""
     import pandas as pd
 
     refuse_unwritable(out.parent, "--out")
-    known = names(columns)
-    frame, texts = frames.csv(file, known, missing), frames.csv(file, known, (), plain=True)
+    frame = frames.csv(table.path, table.columns, table.missing)
+    texts = frames.csv(table.path, table.columns, plain=True)
     added = filler.added(frame.columns, sure, marked)
     writers = {name: partial(_texts, frame[name], texts[name]) for name in frame}
-    starts = range(0, len(frame), batch_size)
+    starts = range(0, len(frame), size)
     parts = []
     for start in shown(starts, "imputing", len(starts)):
-        holes = filler.holes(frame.iloc[start : start + batch_size])
+        holes = filler.holes(frame.iloc[start : start + size])
         written = {name: hole._replace(cells=writers[name](hole.cells)) for name, hole in holes.items()}
-        parts.append(imputation.beside(texts.iloc[start : start + batch_size], written, added))
+        parts.append(imputation.beside(texts.iloc[start : start + size], written, added))
     made = pd.concat(parts) if parts else texts
-    text = made.to_csv(index=False, header=known is None, sep="\t" if file.suffix == ".tsv" else ",")
-    checkpoint.write_text(out, text)
-    return filler.filled, len(frame)
+    separator = "\t" if table.path.suffix == ".tsv" else ","
+    checkpoint.write_text(out, made.to_csv(index=False, header=table.columns is None, sep=separator))
+    return len(frame)
 
 
 def _texts(column: pd.Series, texts: pd.Series, cells: Sequence[Any]) -> list[str]:
