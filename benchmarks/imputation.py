@@ -13,7 +13,6 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from functools import partial
 from itertools import product
-from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -189,11 +188,12 @@ def load(name: str) -> tuple[pd.DataFrame, Schema]:
     return frame, frames.fitted(Schema.infer(frame, say=None), frame)
 
 
-def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float]:
+def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float | None]:
     """How well a method fills the cells of a table that are hidden.
 
     Returns:
-        `rmse` in standard deviations over all hidden numbers, `accuracy` over all hidden classes, 0..1, `seconds`.
+        `rmse` in standard deviations over all hidden numbers, `accuracy` over all hidden classes, 0..1, None where
+        there are none; `seconds`.
     """
     frame, schema = load(name)
     hidden = hide(frame[[*schema]], TABLES[name], how, seed)
@@ -210,8 +210,8 @@ def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict
         else:
             hits.append(true == own)
     return {
-        "rmse": float(np.sqrt(np.concatenate(errors).mean())) if sum(map(len, errors)) else float("nan"),
-        "accuracy": float(np.concatenate(hits).mean()) if sum(map(len, hits)) else float("nan"),
+        "rmse": float(np.sqrt(np.concatenate(errors).mean())) if sum(map(len, errors)) else None,
+        "accuracy": float(np.concatenate(hits).mean()) if sum(map(len, hits)) else None,
         "seconds": seconds,
     }
 
@@ -253,12 +253,16 @@ def _case(name: str, how: str, method: str, seeds: int, told: harness.Shown) -> 
     case: dict[str, Any] = {"table": name, "how": how, "method": method, "runs": runs}
     for key in ("rmse", "accuracy", "seconds"):
         numbers = [run[key] for run in runs]
-        case[key], case[f"{key}_spread"] = float(np.mean(numbers)), float(np.std(numbers))
+        there = None not in numbers
+        case[key] = float(np.mean(numbers)) if there else None
+        case[f"{key}_spread"] = float(np.std(numbers)) if there else None
     return case
 
 
 def _said(case: dict[str, Any]) -> str:
-    return f"RMSE {case['rmse']:.3f} sd, accuracy {case['accuracy']:.3f}, {case['seconds']:.1f} s"
+    numbers = {"RMSE": case["rmse"], "accuracy": case["accuracy"]}
+    said = [f"{name} {number:.3f}" for name, number in numbers.items() if number is not None]
+    return f"{', '.join(said)}, {case['seconds']:.1f} s"
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
@@ -275,18 +279,20 @@ def table(document: dict[str, Any]) -> rich_table.Table:
             case["table"],
             case["how"],
             case["method"],
-            _shown(case, "rmse", 1, ".3f", min(other["rmse"] for other in like)),
-            _shown(case, "accuracy", 100, ".1f", max(other["accuracy"] for other in like)),
+            _shown(case, like, "rmse", 1, ".3f", min),
+            _shown(case, like, "accuracy", 100, ".1f", max),
             f"{case['seconds']:.1f}",
         )
     return made
 
 
-def _shown(case: dict[str, Any], key: str, factor: int, digits: str, best: float) -> str:
-    if isnan(case[key]):
+def _shown(
+    case: dict[str, Any], like: list[dict[str, Any]], key: str, factor: int, digits: str, best: Callable[..., float]
+) -> str:
+    if case[key] is None:
         return "\N{EN DASH}"
     text = f"{factor * case[key]:{digits}} ({factor * case[key + '_spread']:{digits}})"
-    return f"[bold]{text}[/bold]" if case[key] == best else text
+    return f"[bold]{text}[/bold]" if case[key] == best(other[key] for other in like) else text
 
 
 if __name__ == "__main__":

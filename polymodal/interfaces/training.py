@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SETTINGS", "announced", "check", "concluded", "make", "resumed", "run", "settle", "text"]
 
-MOST_TRIED = 3.0
+MOST_TRIED = 2.0
 """Seconds of steps that say how long training will take."""
 
 SETTINGS = "settings.yaml"
@@ -247,7 +247,7 @@ def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
         copy, batch = deepcopy(model).to(device).train(), batch.to(device)
         adam = torch.optim.Adam(copy.parameters())
         taken = []
-        while len(taken) < 2 or (len(taken) < 5 and sum(taken) < MOST_TRIED):
+        while len(taken) < 2 or (len(taken) < 12 and sum(taken) < MOST_TRIED):
             began = time.perf_counter()
             copy.loss(batch).total.backward()
             adam.step()
