@@ -104,6 +104,11 @@ class MAC(Model):
         )
 
     @property
+    def parts(self) -> int:
+        """See `Model.parts`."""
+        return 1
+
+    @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the posterior is one code per row."""
         return not self.stochastic
@@ -116,7 +121,9 @@ class MAC(Model):
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
         """q(z | x_V, b), see `Model.encode`. Encoders of modalities that no row is given do not run."""
         b = self.condition(batch.observed, given)
-        return self._posterior(self.schema.hide(batch, self.weight.dtype), b, b.flatten(0, -2).any(0).tolist())
+        x, seen = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
+        alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
+        return self._posterior(x, b[..., :1, :] if alike else b, seen)
 
     def plan(self, observed: Tensor) -> Plan:
         """The conditioning indices, see `Model.plan`.
@@ -210,10 +217,10 @@ class MAC(Model):
         return max(1, (more - few) / 2)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
-        """q(z | x, b) of prepared values under `(*, B, M)` bool; `seen` tells which encoders must run."""
+        """q(z | x, b) of prepared values under `(*, B, M)` or `(*, 1, M)`; `seen` tells which encoders must run."""
         blank = self._blanks()
         features = self._encoded(self.encoders, {name: x[name] for m, name in enumerate(self.schema) if seen[m]})
-        hidden = blank.expand(b.shape[-2], -1, -1).unbind(1)
+        hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
         known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
         z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype)))
         if self.deterministic:
