@@ -195,7 +195,9 @@ def train(
         str | None, typer.Argument(help="Its name (`polymodal datasets` lists them), or a table's file.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Its name; by default mac-wae.")] = None,
-    folder: Annotated[Path | None, typer.Option(help="Of the run; by default runs/DATASET-MODEL.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="Of the run; by default runs/DATASET-MODEL, of a table runs/FILE.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(metavar="FILE", help="A YAML file of settings.")] = None,
     assigned: Annotated[
         list[str] | None,
