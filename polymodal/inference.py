@@ -254,7 +254,8 @@ def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
 
 def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     """The posterior's means, `(S, B, code_dim)`, of what rows see, `(S, B, M)` bool; some rows at a time."""
-    size = len(seen) * model.parts * model.latent_dim * model.weight.element_size()
+    # Of a product of experts each conditioning holds every modality's.
+    size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
     step = max(1, MOST // size)
     parts = range(0, max(1, len(batch)), step)
     with answering(model):

@@ -119,11 +119,6 @@ class Model(nn.Module, ABC):
         return self.latent_dim
 
     @property
-    def parts(self) -> int:
-        """Vectors of the size of a code that a posterior is made of: those of each modality, where they are joined."""
-        return len(self.schema)
-
-    @property
     def prior(self) -> Distribution:
         """p(z), on the model's device and in its dtype."""
         return self._standard(self.code_dim)

@@ -104,11 +104,6 @@ class MAC(Model):
         )
 
     @property
-    def parts(self) -> int:
-        """See `Model.parts`."""
-        return 1
-
-    @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the posterior is one code per row."""
         return not self.stochastic

@@ -131,7 +131,6 @@ def test_pieces_bound_what_stands_at_once_and_change_nothing(schema, monkeypatch
     monkeypatch.setattr(inference, "MOST", 7 * bytes_of_a_picture)
     monkeypatch.setattr(inference, "CACHED", 3 * bytes_of_a_picture)
     monkeypatch.setattr(inference, "FEWEST", 1)
-    monkeypatch.setattr(type(model), "parts", 5)  # as those of a product of experts
     parts = gathered(translate(model, table, given))[1]
     assert max(sizes["decoders"]) == 3
     assert sizes["encoders"] == [1, 7 * bytes_of_a_picture // bytes_of_a_row, 1, 7]  # each pass one blank
