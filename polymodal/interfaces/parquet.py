@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from uuid import uuid4
 import PIL.Image
 
 from polymodal.interfaces.runs import refuse_unwritable
+from polymodal.modalities.image import png
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -110,8 +110,7 @@ def _kind(modality: Modality) -> pa.DataType:
 def _cell(modality: Modality, value: Tensor) -> Any:
     raw = modality.write(value)
     if isinstance(raw, PIL.Image.Image):
-        raw.save(file := io.BytesIO(), "PNG")
-        return file.getvalue()
+        return png(raw)
     raw = raw.tolist() if hasattr(raw, "tolist") else raw
     return raw[0] if isinstance(raw, list) and len(raw) == 1 and not isinstance(raw[0], list) else raw
 

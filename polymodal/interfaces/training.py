@@ -226,7 +226,7 @@ def announced(settings: Settings, data: Dataset, model: Model) -> str:
     name = _called(settings, data)
     return (
         f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
-        f"about {duration(seconds)} for {epochs} epochs{early}."
+        f"about {duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
     )
 
 

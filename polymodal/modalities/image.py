@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-__all__ = ["Image"]
+__all__ = ["Image", "png"]
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -113,7 +113,7 @@ class Image(Costed):
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """The pictures, as the bytes of PNG files."""
-        return [[_png(self.write(value)) for value in values]]
+        return [[png(self.write(value)) for value in values]]
 
     def write(self, value: Tensor) -> PIL.Image.Image:
         """Values in [0, 1], or bytes, as a PIL picture."""
@@ -173,7 +173,8 @@ def _opened(cell: Any, root: Path) -> Any:
     raise TypeError(f"a picture, its bytes or its file's name must stand here; got {type(cell).__name__}")
 
 
-def _png(picture: PIL.Image.Image) -> bytes:
+def png(picture: PIL.Image.Image) -> bytes:
+    """A picture as the bytes of a PNG file."""
     picture.save(file := io.BytesIO(), "PNG")
     return file.getvalue()
 

@@ -134,8 +134,9 @@ def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str,
 
 
 def _title(model: Model, table: Table) -> str:
-    dataset = table.source.get("dataset")
-    return f"{model.name} on {dataset}" if dataset else model.name
+    dataset, arguments = table.source.get("dataset"), table.source.get("arguments", {})
+    called = Path(arguments["path"]).name if "path" in arguments else dataset  # of a table of one's own, its file
+    return f"{model.name} on {called}" if called else model.name
 
 
 def _about(model: Model, table: Table) -> str:

@@ -8,6 +8,7 @@ import torch
 from tables import birds
 
 README = Path(__file__).parents[2] / "README.md"
+TABLES = README.parent / "docs" / "tables.md"
 LESS = {"epochs=30": "epochs=1", 'load("polydigits")': 'load("polydigits", rows=100, held_out_rows=50)'}
 
 
@@ -32,6 +33,15 @@ def test_the_python_blocks_run(tmp_path, monkeypatch):
     assert names["whole"].drop(columns="ring").notna().all(axis=None)
     exec(third, names)
     assert len(names["table"]) == 4
+
+
+def test_the_python_of_the_page_about_tables_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    birds().to_csv("birds.csv", index=False)
+    (block,) = re.findall(r"```python\n(.*?)```", TABLES.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "epochs=300" in block
+    exec(block.replace("epochs=300", "epochs=1"), names := {})
+    assert names["whole"]["grams"].notna().all()
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])
