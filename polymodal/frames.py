@@ -80,8 +80,8 @@ class Reader:
         said = [f"{name!r} is not among the columns, and is taken as not observed" for name in self.absent]
         for name, odd in self.odd.items():
             if odd:
-                what = "a word" if self.schema[name].shape else "a class"
-                said.append(f"{name!r}: {counted(odd, what)}")
+                what = ("word", "words") if self.schema[name].shape else ("class", "classes")
+                said.append(f"{name!r}: {counted(odd, *what)}")
         for name, damaged in self.damaged.items():
             if damaged:
                 said.append(f"{name!r}: {_files(damaged)}, and {'are' if len(damaged) > 1 else 'is'} not observed")

@@ -108,18 +108,18 @@ def texts(column: pd.Series) -> np.ndarray:
     return column.astype(object).mask(missing(column), "").map(class_name).to_numpy(object)
 
 
-def counted(odd: Counter[str], what: str) -> str:
+def counted(odd: Counter[str], one: str, several: str) -> str:
     """A sentence on what training never saw.
 
     Example:
-        >>> counted(Counter({"owl": 2, "emu": 1}), "a class")
-        "3 cells hold a class that training never saw, and are taken as unknown: 'owl' (2), 'emu' (1)"
+        >>> counted(Counter({"owl": 2, "emu": 1}), "class", "classes")
+        "2 classes that training never saw stand 3 times, and are taken as unknown: 'owl' (2), 'emu' (1)"
     """
     most = ", ".join(f"{name!r} ({times})" for name, times in odd.most_common(MOST_LISTED))
     rest = f" and {len(odd) - MOST_LISTED} more" if len(odd) > MOST_LISTED else ""
-    total = odd.total()
-    cells = f"{total:,} cells hold {what} that training never saw, and are" if total > 1 else ""
-    return f"{cells or f'1 cell holds {what} that training never saw, and is'} taken as unknown: {most}{rest}"
+    times = f"{odd.total():,} times" if odd.total() > 1 else "once"
+    what, stand, are = (several, "stand", "are") if len(odd) > 1 else (one, "stands", "is")
+    return f"{len(odd):,} {what} that training never saw {stand} {times}, and {are} taken as unknown: {most}{rest}"
 
 
 def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: Any) -> Tensor:

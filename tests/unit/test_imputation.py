@@ -48,7 +48,7 @@ def test_a_class_that_is_unknown_stays():
     filler = Filler(model_of())
     holes = filler.holes(FRAME)
     assert {name: hole.rows.tolist() for name, hole in holes.items()} == {"kind": [1], "grams": [2], "wings": [0]}
-    assert filler.told() == ["'kind': 1 cell holds a class that training never saw, and is taken as unknown: 'tit' (1)"]
+    assert filler.told() == ["'kind': 1 class that training never saw stands once, and is taken as unknown: 'tit' (1)"]
     assert (filler.filled, filler.left) == (3, 2)
     made = impute(model_of(), FRAME)
     assert made["kind"][5] == "tit"
