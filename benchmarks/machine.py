@@ -6,10 +6,11 @@ import platform
 import time
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from polymodal.machine import processor
 
 __all__ = ["describe", "product", "versions"]
 
@@ -32,16 +33,6 @@ def describe() -> dict[str, Any]:
         "gflops": product_rate() / 1e9,
         "copy_gbytes": copy_rate() / 1e9,
     }
-
-
-def processor() -> str | None:
-    """The processor's model name; None where the system does not tell."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or None
 
 
 def product_rate(side: int = 2048) -> float:

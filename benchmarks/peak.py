@@ -7,11 +7,9 @@ imported and a small step was taken, weights, optimiser and rows among them; and
 from __future__ import annotations
 
 import json
-import resource
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch import Tensor
 from benchmarks import reference
 from benchmarks.harness import fused, train
 from benchmarks.shapes import Shape, model_of, named, rows_of
+from polymodal.machine import most, restart
 
 __all__ = ["VARIANTS", "Variant", "main"]
 
@@ -69,28 +68,6 @@ def take(shape: Shape, draws: int, variant: Variant) -> None:
     for step in range(STEPS):
         torch.manual_seed(step)
         train(variant.loss(model, batch), adam)
-
-
-def restart() -> int:
-    """The bytes that the process holds, from which its most is counted anew where the system can do that."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:  # another system than Linux: what was held at most, which is little more than what is held
-        return most()
-    return _status("VmRSS")
-
-
-def most() -> int:
-    """The most bytes that the process held, since `restart` on Linux."""
-    if Path("/proc/self/status").exists():
-        return _status("VmHWM")
-    # Bytes on macOS, kilobytes elsewhere.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def _status(key: str) -> int:
-    lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 
 if __name__ == "__main__":

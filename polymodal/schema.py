@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -219,18 +220,24 @@ class Schema(Mapping[str, Modality]):
     def replace(self, **arguments: Any) -> Schema:
         """The schema with these arguments changed in every modality that has them.
 
+        A cost that some kinds of modality have and others do not, such as "categorical-squashed", is changed where it
+        exists.
+
         Raises:
-            ValueError: No modality has one of them.
+            ValueError: No modality has one of them, or would take it.
         """
         known = {field.name for modality in self.values() for field in fields(modality)}
         check_arguments(arguments, sorted(known), "modalities")
-        return Schema(
-            {
-                name: replace(modality, **{k: v for k, v in arguments.items() if k in _arguments(modality)})
-                for name, modality in self.items()
-            },
-            self.groups,
-        )
+        cost = arguments.get("cost")
+        somewhere = any(_takes(modality, cost) for modality in self.values())
+
+        def changed(modality: Modality) -> Modality:
+            own = {name: value for name, value in arguments.items() if name in _arguments(modality)}
+            if somewhere and not _takes(modality, cost):
+                del own["cost"]
+            return replace(modality, **own)
+
+        return Schema({name: changed(modality) for name, modality in self.items()}, self.groups)
 
     def to_json(self) -> dict[str, Any]:
         """The schema as JSON's types.
@@ -280,6 +287,12 @@ def _written(modality: Modality, values: Tensor) -> Any:
     if values.dim() == len(modality.shape):
         return modality.write(values)
     return [_written(modality, value) for value in values]
+
+
+def _takes(modality: Modality, cost: Any) -> bool:
+    """False where the modality has costs to choose from, and none of that name."""
+    costs = getattr(inspect.getattr_static(type(modality), "cost", None), "costs", None)
+    return costs is None or not isinstance(cost, str) or cost.partition("(")[0] in costs
 
 
 def _arguments(modality: Modality) -> dict[str, Any]:

@@ -302,11 +302,25 @@ class Table:
             return self
         if not whole.any():
             raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
-        values = {name: value[whole] for name, value in self.values.items()}
-        choices = {name: value[whole] for name, value in self.alternatives.items()}
-        labels = None if self.labels is None else self.labels[whole]
-        source = {**self.source, "rows": "complete"}
-        return Table(values, self.observed[whole], self.schema, choices, source, labels=labels)
+        return self._some(whole, {"rows": "complete"})
+
+    def first(self, rows: int) -> Table:
+        """The first rows, which share memory with all of them.
+
+        Raises:
+            ValueError: There are not so many, or none is asked for.
+        """
+        if not 1 <= rows <= len(self):
+            raise ValueError(f"the first rows must be 1 to {len(self)}, for so many there are; got {rows}")
+        return self if rows == len(self) else self._some(slice(rows), {"first": rows})
+
+    def _some(self, index: Tensor | slice, told: Mapping[str, Any]) -> Table:
+        """Some of the rows, and what its source is told of that."""
+        values = {name: value[index] for name, value in self.values.items()}
+        choices = {name: value[index] for name, value in self.alternatives.items()}
+        labels = None if self.labels is None else self.labels[index]
+        source = {**self.source, **told}
+        return Table(values, self.observed[index], self.schema, choices, source, labels=labels)
 
     def fingerprint(self) -> str:
         """A hash of what the rows have, and of their schema; not of what lies under False."""

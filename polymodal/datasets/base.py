@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,28 @@ class Dataset:
     def schema(self) -> Schema:
         """The modalities."""
         return self.train.schema
+
+    def first(self, rows: int | None, held_out_rows: int | None) -> Dataset:
+        """The first rows of each split, made again by a data set's arguments `rows` and `held_out_rows`.
+
+        Arguments:
+            rows: Of training; None for all.
+            held_out_rows: Of validation and of test; None for all.
+
+        Raises:
+            ValueError: A split has not so many rows.
+        """
+        asked = {"train": rows, "validation": held_out_rows, "test": held_out_rows}
+        told = {name: n for name, n in {"rows": rows, "held_out_rows": held_out_rows}.items() if n is not None}
+        tables = {}
+        for split, count in asked.items():
+            table: Table = getattr(self, split)
+            source = {**table.source, "arguments": {**table.source.get("arguments", {}), **told}}
+            try:
+                tables[split] = table if not told else replace(table, source=source).first(count or len(table))
+            except ValueError as error:
+                raise ValueError(f"{split} rows of {self.name}: {error}") from None
+        return Dataset(self.name, **tables)
 
     def __repr__(self) -> str:
         sizes = f"{len(self.train)} training, {len(self.validation)} validation, {len(self.test)} test rows"

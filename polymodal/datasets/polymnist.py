@@ -77,7 +77,15 @@ FACTS = Facts(
 
 
 @FACTS
-def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int = 0, download: bool = False) -> Dataset:
+def polymnist(
+    root: str | Path | None = None,
+    *,
+    label: bool = False,
+    rows: int | None = None,
+    held_out_rows: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> Dataset:
     """Five pictures of one digit, each in another handwriting on another background.
 
     The pictures are m0..m4, 3x28x28; all rows are complete. Beneath the root are either the authors' pictures,
@@ -96,6 +104,8 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
     Arguments:
         root: The folder of the files; by default where downloads are.
         label: Whether the label is the sixth modality.
+        rows: How many of the training rows, the first ones; by default all.
+        held_out_rows: Likewise of the validation and of the test rows.
         seed: Of what is drawn: permutations and pieces. The authors' pictures are drawn already.
         download: Whether to fetch those of MNIST's files, and of five photographs of scikit-image's as backgrounds,
             that are not there, 14 MB; nothing where the authors' pictures are.
@@ -125,7 +135,8 @@ def polymnist(root: str | Path | None = None, *, label: bool = False, seed: int 
         told = [path for images, labels, backgrounds in parts.values() for path in (images, labels, *backgrounds)]
         read = lambda split: _composed(parts[split], seed, split)  # noqa: E731
         asked["seed"] = seed
-    return storage.kept("polymnist", asked, told, partial(_make, read, label))
+    made = storage.kept("polymnist", asked, told, partial(_make, read, label))
+    return made.first(rows, held_out_rows)
 
 
 def pairing(labels: np.ndarray, seed: int, split: str) -> np.ndarray:

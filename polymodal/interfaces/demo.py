@@ -11,7 +11,7 @@ from polymodal import checkpoint
 from polymodal.evaluation import evaluate
 from polymodal.interfaces import gallery, training
 from polymodal.interfaces.runs import SPLITS, experiment, write_report, write_scores
-from polymodal.interfaces.settings import resolve
+from polymodal.settings import resolve
 from polymodal.training import holds_run
 
 if TYPE_CHECKING:

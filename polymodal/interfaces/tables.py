@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint, frames, imputation
 from polymodal.datasets import own
+from polymodal.documents import assignments
 from polymodal.interfaces import parquet
 from polymodal.interfaces.answers import selected
-from polymodal.interfaces.documents import assignments
 from polymodal.interfaces.runs import open_model, refuse_unwritable
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polymodal import checkpoint, training
-from polymodal.datasets import load as load_data
 from polymodal.datasets import own
+from polymodal.documents import assignments, dump, read
 from polymodal.interfaces import tables
-from polymodal.interfaces.documents import assignments, dump, read
 from polymodal.interfaces.processes import number
 from polymodal.interfaces.runs import chosen_device, no_run, refuse_unwritable
-from polymodal.interfaces.settings import Settings, resolve, schema_settings
-from polymodal.models import build
 from polymodal.progress import duration
+from polymodal.settings import Settings, make, resolve, schema_settings
 from polymodal.streams import seeded
 from polymodal.table import steps
 
@@ -104,22 +102,6 @@ def check(settings: Settings, *, new: bool = True) -> None:
         )
     if number() == 0:
         refuse_unwritable(folder, "--folder")
-
-
-def make(settings: Settings) -> tuple[Dataset, Model]:
-    """The data and the model that the settings describe.
-
-    Raises:
-        ValueError: An argument is out of its range, or would change what the values are.
-    """
-    data = load_data(settings.dataset, **settings.data)
-    schema = data.schema.replace(**settings.schema)
-    try:
-        model = build(settings.model, schema, **settings.build)
-    except RuntimeError as error:  # torch's own, for a size that no layer can have
-        raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
-    model.schema.require(data.train.schema, "train")
-    return data, model
 
 
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:

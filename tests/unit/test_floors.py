@@ -11,7 +11,9 @@ ROOT = Path(polymodal.__file__).parent
 FLOORS = {
     "names": 0,
     "files": 1,
+    "documents": 1,
     "progress": 1,
+    "machine": 1,
     "memory": 1,
     "streams": 1,
     "threads": 1,
@@ -35,8 +37,9 @@ FLOORS = {
     "imputation": 7,
     "training": 7,
     "evaluation": 7,
+    "settings": 7.5,
+    "report": 7.5,
     "studies": 8,
-    "report": 8,
     "interfaces": 9,
     "__main__": 10,
 }

@@ -208,6 +208,18 @@ def test_it_can_be_loaded_again_by_its_source(root):
     assert torch.equal(again.test.values["m2"], data.test.values["m2"])
 
 
+def test_the_first_rows_and_again_by_their_source(root):
+    every, some = load("polymnist", root=root), load("polymnist", root=root, rows=7, held_out_rows=5)
+    for split, rows in {"train": 7, "validation": 5, "test": 5}.items():
+        whole, part = getattr(every, split), getattr(some, split)
+        assert torch.equal(part.values["m3"], whole.values["m3"][:rows])
+        assert torch.equal(part.labels, whole.labels[:rows])
+    again = load("polymnist", **some.test.source["arguments"])
+    assert again.train.fingerprint() == some.train.fingerprint() != every.train.fingerprint()
+    with pytest.raises(ValueError, match=r"validation rows of polymnist: the first rows must be 1"):
+        load("polymnist", root=root, held_out_rows=1_000_000)
+
+
 # The real files
 
 

@@ -48,6 +48,16 @@ class TestSchema:
         with pytest.raises(ValueError, match="unknown argument of modalities 'csot'; known are cost"):
             schema.replace(csot="l2")
 
+    def test_replace_changes_a_cost_where_there_is_one_of_that_name(self, schema):
+        costs = {name: modality.cost for name, modality in schema.replace(cost="categorical-squashed").items()}
+        discrete = [name for name, modality in schema.items() if modality.levels]
+        assert {name for name, cost in costs.items() if cost == "categorical-squashed"} == {*discrete}
+        assert all(costs[name] == schema[name].cost for name in schema if name not in discrete)
+        with pytest.raises(ValueError, match="cost must be one of"):
+            schema.replace(cost="categorical-squahsed")
+        with pytest.raises(ValueError, match="a cost's scale must be a positive number"):
+            schema.replace(cost="laplace(-1)")
+
     def test_json_keeps_order_and_groups(self):
         schema = Schema({"b": Label(2), "a": Label(2), "c": Vector(1)}, groups={"both": ["a", "b"]})
         again = Schema.from_json(json.loads(json.dumps(schema.to_json())))

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 from polymodal.datasets import DATASETS
+from polymodal.documents import assignments, dump, read
 from polymodal.interfaces import training
-from polymodal.interfaces.documents import assignments, dump, read
-from polymodal.interfaces.settings import NOT_SETTINGS, resolve
 from polymodal.models import MODELS, build
+from polymodal.settings import NOT_SETTINGS, resolve
 from polymodal.training import fit
 
 SOME = {"dataset": "polydigits", "data": {"rows": 200, "held_out_rows": 50}, "schema": {"widths": (8, 16)}}

@@ -9,14 +9,15 @@ from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any
 
-from polymodal.datasets import DATASETS
+from polymodal.datasets import DATASETS, Dataset
+from polymodal.datasets import load as load_data
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.modalities.arguments import frozen
-from polymodal.models import MODELS, build
+from polymodal.models import MODELS, Model, build
 from polymodal.names import check_types, lookup
 from polymodal.training import fit
 
-__all__ = ["Settings", "resolve", "schema_settings"]
+__all__ = ["Settings", "make", "network", "resolve", "schema_settings"]
 
 TOP = ("dataset", "model", "folder")
 SECTIONS = ("fit", "build", "data", "schema")
@@ -96,6 +97,31 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
         _check_names(section, sections[section], known, dataset)
     _check_types(sections, dataset, model)
     return Settings(dataset, model, folder, **_complete(sections, known))
+
+
+def make(settings: Settings) -> tuple[Dataset, Model]:
+    """The data and the model that the settings describe.
+
+    Raises:
+        ValueError: An argument is out of its range, or would change what the values are.
+    """
+    data = load_data(settings.dataset, **settings.data)
+    return data, network(settings, data)
+
+
+def network(settings: Settings, data: Dataset) -> Model:
+    """The model that the settings describe, for a data set that is loaded.
+
+    Raises:
+        ValueError: An argument is out of its range, or would change what the values are.
+    """
+    schema = data.schema.replace(**settings.schema)
+    try:
+        model = build(settings.model, schema, **settings.build)
+    except RuntimeError as error:  # torch's own, for a size that no layer can have
+        raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
+    model.schema.require(data.schema, "train")
+    return model
 
 
 def schema_settings() -> list[str]:
