@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from polymodal import datasets, report
+    from polymodal import datasets, report, studies
     from polymodal.batch import Batch
     from polymodal.datasets import DATASETS
     from polymodal.evaluation import METRICS, evaluate
@@ -56,9 +56,10 @@ __all__ = [
     "impute",
     "load",
     "report",
+    "studies",
 ]
 
-_MODULES = ("datasets", "report")
+_MODULES = ("datasets", "report", "studies")
 _HOMES = {
     "batch": ["Batch"],
     "datasets": ["DATASETS"],

@@ -43,6 +43,7 @@ __all__ = [
     "sweep",
     "to_json",
     "write",
+    "write_bytes",
     "write_state",
     "write_text",
 ]
@@ -118,11 +119,16 @@ def refuse_foreign(folder: Path, names: list[str]) -> None:
 
 def write_text(path: str | Path, text: str) -> Path:
     """Writes a text file under a temporary name, then renames it."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Writes a file under a temporary name, then renames it."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = _beside(path)
     try:
-        fresh.write_text(text, encoding="utf-8", newline="\n")
+        fresh.write_bytes(content)
         _flush(fresh)
         fresh.replace(path)
     finally:

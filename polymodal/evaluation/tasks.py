@@ -1,53 +1,51 @@
-"""The paper's three tasks: reconstruction, many-to-one and one-to-one translation."""
+"""The paper's three tasks, reconstruction, many-to-one and one-to-one translation, and further ones."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from polymodal import parallel
-from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
-from polymodal.inference import answered, distinct
+from polymodal.evaluation import generation
+from polymodal.evaluation.classes import Classes, classes_of, label_of
+from polymodal.evaluation.frame import framed, line
+from polymodal.evaluation.frechet import Features
+from polymodal.evaluation.learning import train_verifiers
+from polymodal.evaluation.likelihood import bound, has_density
+from polymodal.evaluation.probe import probed
+from polymodal.evaluation.questions import asked, compared, scores, targets_of
+from polymodal.evaluation.verifier import Verifiers
 from polymodal.models.base import Model, answering
-from polymodal.names import lookup, unknown
+from polymodal.names import unknown
 from polymodal.progress import shown
-from polymodal.table import steps
+from polymodal.table import Table, steps
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from polymodal.batch import Batch
-    from polymodal.schema import Schema
-    from polymodal.table import Table
-
-__all__ = ["TASKS", "evaluate"]
+__all__ = ["FURTHER", "LEARNED", "TASKS", "check_tasks", "evaluate"]
 
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
-
-
-class Question(NamedTuple):
-    """One target, and what it is made from."""
-
-    task: str
-    target: str
-    given: str
-    position: int  # of the conditioning in the stack
-    stream: int  # among the questions about the target
-
-
-class Target(NamedTuple):
-    """Where all questions about one modality are scored, a stream of each metric per question."""
-
-    positions: list[int]
-    metrics: dict[str, Metric]
+FURTHER = ("translation", "coherence", "generation", "likelihood", "probe")
+"""Tasks beyond the paper's three."""
+VERIFIED = ("coherence", "generation")
+"""Those that verifiers judge."""
+LEARNED = (*VERIFIED, "probe")
+"""Those that learn something from training rows."""
 
 
 def evaluate(
-    model: Model, table: Table, *, tasks: Iterable[str] = TASKS, batch_size: int = 256, progress: bool = False
+    model: Model,
+    table: Table,
+    *,
+    tasks: Iterable[str] = TASKS,
+    train: Table | None = None,
+    verifiers: Verifiers | None = None,
+    label: str | None = None,
+    features: Features | None = None,
+    batch_size: int = 256,
+    progress: bool = False,
+    seed: int = 0,
 ) -> pd.DataFrame:
     """Scores a model's answers on every task.
 
@@ -56,14 +54,35 @@ def evaluate(
     out. Each modality is encoded once per row, for all tasks together, and codes of the same content are decoded
     once: from one label there are as many answers as classes. Codes are decoded in pieces of a few megabytes.
 
-    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
+    Further tasks, in `FURTHER`:
+
+    - translation: each modality given "1 other", "2 others", ...: the mean over the subsets of that size, all of
+      them or 10 at random.
+    - coherence: how often such an answer is of the row's class. A classifier of each modality, trained on true
+      values, says of which class it is; how often that is right given "the truth" is "verifier-acc". Given "nothing":
+      on how many draws from the prior all modalities are of one class. As task "calibration" stands how far the
+      answers' classes are from the true ones in frequency, in total variation: agreement alone is high where all
+      draws are alike.
+    - generation: the Fréchet distance between the classifiers' features of true values and of as many draws, and
+      with `features` that of theirs, "fid".
+    - likelihood: an importance-sampled bound on log p(x) in nats; of models without a density there is none.
+    - probe: how often a linear classifier on the codes says the class.
+
+    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them. What
+    is drawn from the prior, the bound and the probe are worked out in full by each.
 
     Arguments:
         model: To score.
         table: The rows.
-        tasks: Of "reconstruction", "many-to-one", "one-to-one".
+        tasks: Of TASKS and FURTHER.
+        train: Training rows, which coherence, generation and probe learn from.
+        verifiers: Classifiers for coherence and generation, see `train_verifiers`; by default they are trained anew.
+        label: The modality that says a row's class; by default that of the verifiers, else the first that is one
+            class, else `Table.labels`.
+        features: From pictures `(N, 3, H, W)` in [0, 1] to features `(N, F)`.
         batch_size: Rows per pass.
         progress: Whether to show a bar on a terminal, and lines elsewhere.
+        seed: Of the choice of subsets, of what is drawn, and of what is learned.
 
     Returns:
         A row per score: `task`, `modality`, `given` ("all", "others", or the name of the single one), `metric`,
@@ -71,110 +90,124 @@ def evaluate(
         group are one modality of the group's name, with the mean of their scores, over at most `rows` rows.
 
     Raises:
-        ValueError: A task is unknown, or the table has other modalities than the model.
+        ValueError: A task is unknown, or lacks what it needs; or the table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load
         >>> from polymodal.models import build
         >>> data = load("polydigits", rows=100, held_out_rows=50)
-        >>> scores = evaluate(build("mac-wae", data.schema, latent_dim=8), data.test)
+        >>> model = build("mac-wae", data.schema, latent_dim=8)
+        >>> scores = evaluate(model, data.test)
         >>> scores.groupby("task", sort=False).size().to_dict()
         {'reconstruction': 11, 'many-to-one': 11, 'one-to-one': 55}
+        >>> further = evaluate(model, data.test, tasks=["translation", "probe"], train=data.train)
+        >>> further[further["modality"] == "label"]["given"].tolist()
+        ['1 other', '2 others', '3 others', '4 others', '5 others', 'others', '1 other']
 
-    Source: MAC-WAE, section "Experimental Design".
+    Source: MAC-WAE, section "Experimental Design"; coherence as in Shi et al. (2019), by classifiers.
+    """
+    tasks = check_tasks(tasks)
+    model.schema.require(table.schema, "the table")
+    _check(model, tasks, train, verifiers)
+    shows = progress and parallel.rank() == 0
+    classes = None
+    if {*tasks} & {*LEARNED}:
+        classes = classes_of(table, label_of(table, label or (verifiers and verifiers.label)))
+    if classes is not None and {*tasks} & {*VERIFIED}:
+        verifiers = _verifiers(model, train, verifiers, classes, seed, progress=shows)
+        classes = classes._replace(number=max(classes.number, verifiers.classes))
+    lines = _answered(model, table, tasks, classes, verifiers, batch_size, seed, progress=shows)
+    if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
+        features = features if "generation" in tasks else None
+        true = generation.held(table, verifiers, features, batch_size)
+        made = generation.drawn(model, verifiers, features, len(table), batch_size, seed)
+        lines += generation.coherence(true, made, table, classes) if "coherence" in tasks else []
+        lines += generation.distances(true, made) if "generation" in tasks else []
+    if "likelihood" in tasks and has_density(model):
+        value, rows = bound(model, table, batch_size=batch_size, seed=seed)
+        lines.append(line("likelihood", "all", "all", "bound", "higher", value, rows))
+    if "probe" in tasks and classes is not None and train is not None:
+        lines += probed(model, train, table, classes_of(train, classes.label), classes, batch_size, seed)
+    return framed(lines, model.schema)
+
+
+def check_tasks(tasks: Iterable[str]) -> list[str]:
+    """The tasks, all of which are known.
+
+    Raises:
+        ValueError: One is not.
+
+    Example:
+        >>> check_tasks("probe")
+        ['probe']
     """
     tasks = [tasks] if isinstance(tasks, str) else list(tasks)
     for task in tasks:
-        if task not in TASKS:
-            raise unknown(task, TASKS, "task")
-    model.schema.require(table.schema, "the table")
-    given, questions = _questions(model.schema, tasks)
-    targets = _targets(model.schema, questions)
+        if task not in TASKS + FURTHER:
+            raise unknown(task, TASKS + FURTHER, "task")
+    return tasks
+
+
+def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verifiers | None) -> None:
+    if {*tasks} == {"likelihood"} and not has_density(model):
+        raise ValueError(
+            f"{model.name} must have a posterior and a likelihood with a density to be scored by its likelihood, and "
+            "this one has not; leave the task out, or take a variational model, such as mac-vae"
+        )
+    learned = [task for task in LEARNED if task in tasks and (verifiers is None or task not in VERIFIED)]
+    if train is None and learned:
+        ready = ", or ready verifiers" if {*learned} <= {*VERIFIED} else ""
+        raise ValueError(
+            f"train must be a table of training rows{ready}, for {' and '.join(learned)} "
+            f"learn{'s' * (len(learned) == 1)} from it; pass train=data.train"
+        )
+    for what, one in {"train": train, "verifiers": verifiers}.items():
+        if one is not None:
+            model.schema.require(one.schema, what)
+
+
+def _verifiers(
+    model: Model, train: Table | None, verifiers: Verifiers | None, classes: Classes, seed: int, *, progress: bool
+) -> Verifiers:
+    """The verifiers on the model's device, trained where there are none."""
+    device = model.weight.device
+    if verifiers is None:
+        assert train is not None  # or it was refused
+        verifiers = train_verifiers(train, label=classes.label, seed=seed, device=device, progress=progress)
+    if verifiers.label != classes.label:
+        names = [name or "the tables' labels" for name in (classes.label, verifiers.label)]
+        raise ValueError(f"verifiers must say {names[0]}, by which rows are judged; these say {names[1]}; train others")
+    return verifiers.on(device)
+
+
+def _answered(
+    model: Model,
+    table: Table,
+    tasks: list[str],
+    classes: Classes | None,
+    verifiers: Verifiers | None,
+    batch_size: int,
+    seed: int,
+    *,
+    progress: bool,
+) -> list[dict[str, Any]]:
+    """Scores of answers from what rows have, of all questions in one pass."""
+    given, questions = asked(model.schema, tasks, seed)
+    if not questions:
+        return []
+    verifiers = verifiers if "coherence" in tasks else None
+    targets = targets_of(model.schema, questions, verifiers, 0 if classes is None else classes.number)
     given = given.to(model.weight.device)
     turn, turns = parallel.rank(), parallel.world()
     place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
     batches = table.batches(batch_size, device=given.device, **place)
-    if progress and turn == 0:
+    if progress:
         batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
     with answering(model), parallel.noticing(lambda: "start all of them again"):
-        for batch in batches:
-            _score(model, batch, given, targets)
+        for number, batch in enumerate(batches):
+            start = (turn + number * turns) * batch_size
+            of = None if classes is None else classes.values[start : start + len(batch)]
+            compared(model, batch, given, targets, verifiers, of)
         for target in targets.values():
-            for metric in target.metrics.values():
-                metric.merge()
-    return _frame(model.schema, questions, targets)
-
-
-def _questions(schema: Schema, tasks: list[str]) -> tuple[Tensor, list[Question]]:
-    """The conditionings that the tasks need, `(S, M)` bool, and what is asked of each."""
-    singles = torch.eye(len(schema), dtype=torch.bool)
-    given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, others, single
-    asked = []
-    for m, target in enumerate(schema):
-        asked.append(("reconstruction", target, "all", 0))
-        if len(schema) > 1:
-            asked.append(("many-to-one", target, "others", 1 + m))
-        asked += [("one-to-one", target, source, 1 + len(schema) + e) for e, source in enumerate(schema) if e != m]
-    asked = [question for task in TASKS for question in asked if question[0] == task and task in tasks]
-    used = sorted({index for *_, index in asked})
-    count = Counter()
-    questions = []
-    for task, target, name, index in asked:
-        questions.append(Question(task, target, name, used.index(index), count[target]))
-        count[target] += 1
-    return given[used], questions
-
-
-def _targets(schema: Schema, questions: list[Question]) -> dict[str, Target]:
-    targets = {}
-    for target in schema:
-        if positions := [question.position for question in questions if question.target == target]:
-            targets[target] = Target(positions, _metrics(schema, target, len(positions)))
-    return targets
-
-
-def _metrics(schema: Schema, target: str, streams: int) -> dict[str, Metric]:
-    metric = schema[target].metric
-    lookup(METRICS, metric, f"metric of {target!r}")
-    return {name: METRICS[name](streams) for name in [metric, *COMPANIONS.get(metric, [])]}
-
-
-def _score(model: Model, batch: Batch, given: Tensor, targets: dict[str, Target]) -> None:
-    z, which = distinct(model, batch, given)
-    truth = model.schema.hide(batch, model.weight.dtype)
-    for name, target in targets.items():
-        has = batch.observed[:, model.schema.index(name)]
-        asked = torch.where(has, which[target.positions], -1)  # (Q, B)
-        for distribution, answers in answered(model, name, z, asked):
-            for metric in target.metrics.values():
-                metric.update(distribution, truth[name], answers)
-
-
-def _frame(schema: Schema, questions: list[Question], targets: dict[str, Target]) -> pd.DataFrame:
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        [
-            {
-                "task": question.task,
-                "modality": question.target,
-                "given": question.given,
-                "metric": name,
-                "better": metric.better,
-                "value": metric.compute(question.stream),
-                "rows": int(metric.rows[question.stream]),
-                "note": metric.note,
-            }
-            for question in questions
-            for name, metric in targets[question.target].metrics.items()
-        ]
-    )
-    return frame if not schema.groups else _grouped(frame, schema)
-
-
-def _grouped(frame: pd.DataFrame, schema: Schema) -> pd.DataFrame:
-    group = {name: group for group, names in schema.groups.items() for name in names}
-    frame = frame.assign(**{column: frame[column].replace(group) for column in ("modality", "given")})
-    keys = ["task", "modality", "given", "metric", "better"]
-    merged = frame.groupby(keys, sort=False, as_index=False).agg({"value": "mean", "rows": "max", "note": "first"})
-    return merged[list(frame.columns)]
+            target.merge()
+    return scores(questions, targets)

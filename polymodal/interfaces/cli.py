@@ -258,13 +258,24 @@ def train(
     print(training.concluded(fitted))
 
 
-@app.command(epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one")
+@app.command(
+    epilog="Example: polymodal evaluate runs/demo --split validation --tasks many-to-one\n\n"
+    "Example: polymodal evaluate runs/demo --tasks generation --inception inception.safetensors"
+)
 def evaluate(
     folder: Run,
     split: Split = "test",
     tasks: Annotated[
-        str, typer.Option(help="What to score, separated by commas; the file then holds this alone.")
+        str,
+        typer.Option(
+            help="What to score, separated by commas; the file then holds this alone. There are also translation, "
+            "coherence, generation, likelihood and probe."
+        ),
     ] = "reconstruction,many-to-one,one-to-one",
+    inception: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Weights of Inception-v3, for generation: the FID of pictures as well."),
+    ] = None,
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
@@ -272,7 +283,8 @@ def evaluate(
     from polymodal.interfaces import listings, runs
 
     asked = [task.strip() for task in tasks.split(",")]
-    path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, device=device, batch_size=batch_size)
+    where = {"inception": inception, "device": device, "batch_size": batch_size}
+    path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, **where)
     listings.show(listings.scores(scores, schema))
     print(f"Scores: {path}")
 
@@ -384,6 +396,82 @@ def sample(
     from polymodal.interfaces import answers
 
     _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device))
+
+
+@app.command(
+    epilog="Example: polymodal compare polymnist-small --on ray\n\n"
+    "Example: polymodal compare mine.yaml --folder runs/studies --dry-run\n\n"
+    "Example: polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae"
+)
+def compare(
+    study: Annotated[
+        str | None,
+        typer.Argument(
+            help="A YAML file, or a preset: {polymnist,mhd,cub,celeba}-{paper,fair}, "
+            "{polymnist,pendigits-mhd,emoji}-small, polydigits-beta, polydigits-draws.",
+            show_default=False,
+        ),
+    ] = None,
+    folder: Annotated[
+        Path, typer.Option(help="Of all studies and their runs; what is finished there is not run again.")
+    ] = Path("runs/studies"),
+    on: Annotated[str, typer.Option(help="here: one run after the other; ray: side by side, see --cpus.")] = "here",
+    address: Annotated[
+        str | None, typer.Option(help="Of a cluster of Ray's; by default one is started on this machine.")
+    ] = None,
+    cpus: Annotated[int, typer.Option(min=1, help="On Ray, processors for each run.")] = 1,
+    gpus: Annotated[float, typer.Option(min=0, help="On Ray, GPUs for each run, such as 0.25.")] = 0,
+    retries: Annotated[int, typer.Option(min=0, help="On Ray, of a run whose worker is gone.")] = 3,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda; by default the study's.")] = None,
+    beside: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A CSV file of scores to show beside, such as the paper's.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and stop.")] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="In place of a study, a CSV file of scores: task, dataset, modality, metric, better, model, value.",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="For --scores; files of other names there are left alone.")
+    ] = Path("runs/comparison"),
+    leave_out: Annotated[
+        list[str] | None, typer.Option(metavar="MODELS", help="Of --scores, separated by commas; repeatable.")
+    ] = None,
+) -> None:
+    """Run a study of models, data sets, settings and seeds, or take scores that exist, and compare the models.
+
+    Average performance ranks per task, a matrix of wins and losses with binomial tests, how often each is best, every
+    score, curves and maps: one page, with its tables as CSV and its figures as PDF and PNG beside it.
+
+    A study that was stopped goes on by the same command.
+    """
+    from polymodal.interfaces import listings
+
+    if (study is None) == (scores is None):
+        raise ValueError("either a study must be named, such as polymnist-small, or --scores; got both or neither")
+    if scores is not None:
+        from polymodal.interfaces import comparing
+
+        without = [model.strip() for models in leave_out or () for model in models.split(",") if model.strip()]
+        page = comparing.from_scores(scores, out, without)
+        listings.show(listings.comparison(page.parent))
+        print(f"Page: {page.resolve()}")
+        return
+    from polymodal.interfaces import studies
+
+    if dry_run:
+        listings.show(studies.planned(str(study), folder, device))
+        return
+    where = {"on": on, "address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
+    made = studies.run(str(study), folder, beside, device, **where)
+    if made.page is not None and (made.page.parent / "best.csv").exists():
+        listings.show(listings.comparison(made.page.parent))
+    print(studies.told(made), flush=True)
+    if made.failures:
+        raise typer.Exit(1)
 
 
 @app.command(epilog="Example: polymodal report runs/demo")

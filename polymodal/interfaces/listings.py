@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING
 
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from polymodal.interfaces.gallery import Answers
     from polymodal.schema import Schema
 
-__all__ = ["answers", "scores", "show"]
+__all__ = ["answers", "comparison", "scores", "show"]
 
 FIRST, WIDEST = 8, 60
 """Rows and letters of a cell that are printed."""
 ARROWS = {"higher": "↑", "lower": "↓"}
+DASH = "\N{EN DASH}"
 
 
 def show(told: RenderableType) -> None:
@@ -28,13 +30,21 @@ def show(told: RenderableType) -> None:
     Console().print(told)
 
 
-def scores(frame: pd.DataFrame, schema: Schema) -> Table:
-    """Scores, a row per modality and metric, a column per task.
+def scores(frame: pd.DataFrame, schema: Schema) -> Group:
+    """Scores, a row per modality and metric, a column per task; then those of further tasks, a row each.
 
     Arguments:
         frame: As `polymodal.evaluate` returns it.
         schema: Whose order the modalities are in.
     """
+    from polymodal.evaluation import TASKS
+
+    first = frame["task"].isin(TASKS)
+    parts = [_by_task(frame[first], schema)] if first.any() else []
+    return Group(*parts, *([_further(frame[~first])] if not first.all() else []))
+
+
+def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
     from polymodal.report.scores import present
 
     seen = present(frame, schema)
@@ -44,6 +54,17 @@ def scores(frame: pd.DataFrame, schema: Schema) -> Table:
         for row in block.rows + ([block.mean] if block.mean else []):
             notes = "".join(f" [{note}]" for note in row.notes)
             table.add_row(Text(row.name + notes), metric, *(score.text for score in row.scores))
+        table.add_section()
+    return table
+
+
+def _further(frame: pd.DataFrame) -> Table:
+    table = _table("task", "modality", "given", "metric", "score", right=1)
+    for task, rows in frame.groupby("task", sort=False):
+        for row in rows.to_dict("records"):
+            metric, value = f"{row['metric']} {ARROWS[row['better']]}", row["value"]
+            told = f"{value:.4g}" if value == value else DASH
+            table.add_row(str(task), Text(row["modality"]), Text(row["given"]), metric, told)
         table.add_section()
     return table
 
@@ -58,6 +79,22 @@ def answers(made: Answers) -> Table | None:
     table = _table(*(head for head, _ in shown))
     for row in zip(*(values[:FIRST] for _, values in shown), strict=True):
         table.add_row(*(Text("" if value is None else shorten(str(value), WIDEST)) for value in row))
+    return table
+
+
+def comparison(folder: Path) -> Table:
+    """In how many outcomes each model is best, and its mean rank in each task.
+
+    Arguments:
+        folder: Of the comparison.
+    """
+    from polymodal.interfaces.comparing import standings
+    from polymodal.report.names import called, task_called
+
+    lines, tasks = standings(folder)
+    table = _table("model", "best in", *map(task_called, tasks), right=1 + len(tasks))
+    for model, best, *means in lines.to_numpy(object):
+        table.add_row(Text(called(model)), str(best), *(f"{mean:.3f}" if mean == mean else DASH for mean in means))
     return table
 
 

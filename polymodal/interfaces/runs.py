@@ -13,8 +13,10 @@ import torch
 from polymodal import checkpoint
 from polymodal.datasets import DATASETS
 from polymodal.datasets import load as load_data
-from polymodal.evaluation import TASKS
+from polymodal.evaluation import LEARNED, TASKS, check_tasks
 from polymodal.evaluation import evaluate as score
+from polymodal.evaluation import inception as features_of
+from polymodal.evaluation.generation import colours
 from polymodal.interfaces.processes import count, number
 from polymodal.models import load as load_model
 from polymodal.names import brief, check_types, lookup, unknown
@@ -36,6 +38,7 @@ __all__ = [
     "no_run",
     "open_model",
     "open_table",
+    "open_tables",
     "refuse_unwritable",
     "report",
     "write_report",
@@ -78,8 +81,14 @@ def open_table(folder: Path, split: str = "test") -> Table:
         FileNotFoundError: The folder holds no run.
         ValueError: There is no such split, or the data set is not one that can be loaded by name.
     """
-    if split not in SPLITS:
-        raise unknown(split, SPLITS, "split")
+    return open_tables(folder, split)[0]
+
+
+def open_tables(folder: Path, *splits: str) -> list[Table]:
+    """Several splits of it, see `open_table`."""
+    for split in splits:
+        if split not in SPLITS:
+            raise unknown(split, SPLITS, "split")
     source = experiment(folder)["data"]
     if "dataset" not in source:
         raise ValueError(
@@ -93,28 +102,48 @@ def open_table(folder: Path, split: str = "test") -> Table:
         data = load_data(source["dataset"], **arguments)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / RECORD} must name a data set that can be loaded: {brief(error)}") from error
-    return getattr(data, split)
+    return [getattr(data, split) for split in splits]
 
 
 def evaluate(
-    folder: Path, *, split: str = "test", tasks: Iterable[str] = TASKS, device: str = "auto", batch_size: int = 256
+    folder: Path,
+    *,
+    split: str = "test",
+    tasks: Iterable[str] = TASKS,
+    inception: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 256,
 ) -> tuple[Path, pd.DataFrame, Schema]:
     """Scores a run's model on a split, and writes the scores into its folder.
+
+    Arguments:
+        folder: Of the run.
+        split: Whose rows.
+        tasks: What to score; what is learned for that is learned from the training rows.
+        inception: Weights of Inception-v3, see `polymodal.evaluation.inception`, for the FID in "generation".
+        device: Where.
+        batch_size: Rows per pass.
 
     Returns:
         The file, `scores.csv` for the test split and `scores-<split>.csv` for another, the scores, and the modalities.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: A name is unknown.
+        ValueError: A name is unknown, or `inception` holds other weights, or would look at nothing.
     """
-    for task in tasks:
-        if task not in TASKS:
-            raise unknown(task, TASKS, "task")
+    tasks = check_tasks(tasks)
+    if inception is not None and "generation" not in tasks:
+        raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
     if count() > 1:
         join(device)
-    table, model = open_table(folder, split), open_model(folder, device)
-    scores = score(model, table, tasks=tasks, batch_size=batch_size, progress=True)
+    features = None if inception is None else features_of(inception, chosen_device(device))
+    learns = {*tasks} & {*LEARNED}
+    table, train = open_tables(folder, split, "train") if learns else (open_table(folder, split), None)
+    model = open_model(folder, device)
+    if features is not None and not any(map(colours, model.schema.values())):
+        raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
+    options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
+    scores = score(model, table, tasks=tasks, progress=True, **options)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
     return write_scores(path, scores), scores, model.schema
 

@@ -146,6 +146,15 @@ class Model(nn.Module, ABC):
         """
         return self._costs(x, {name: self._read(name, z) for name in self.schema}, observed)
 
+    def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
+        """The log of p(z) / q(z | x_V) in nats, `(*, B)`, of codes from the posterior, `(*, B, code_dim)`.
+
+        Arguments:
+            z: Codes that were drawn from it.
+            posterior: What `encode` gave, of a model that is not deterministic.
+        """
+        return self.prior.log_prob(z) - posterior.log_prob(z)
+
     @abstractmethod
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """What a training step minimises on a batch.

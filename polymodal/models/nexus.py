@@ -83,6 +83,18 @@ class Nexus(VAE):
         none = torch.zeros(len(self.schema), dtype=torch.bool, device=self.weight.device)
         return Hierarchical(self._standard(self.latent_dim), own, none, self._below)
 
+    def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
+        """Of a code on top and a row's own ones below, whose prior is N(h_m(z), 1), see `Model.log_ratio`.
+
+        Codes below that follow from the top have no density in either, and none is needed.
+        """
+        assert isinstance(posterior, Hierarchical)
+        top, below = z[..., : self.latent_dim], z[..., self.latent_dim :].unflatten(-1, (len(self.schema), -1))
+        made = self._below(top)
+        own = DiagNormal(made, torch.ones_like(made)).log_prob(below) - posterior.own.log_prob(below)  # (*, B, M)
+        own = torch.where(posterior.has, own, 0.0).sum(-1)
+        return self._standard(self.latent_dim).log_prob(top) - posterior.top.log_prob(top) + own
+
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Both levels on a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)

@@ -11,6 +11,7 @@ from polymodal.networks.conv import (
 )
 from polymodal.networks.evaluating import evaluating
 from polymodal.networks.fusion import Fusion
+from polymodal.networks.inception import Inception
 from polymodal.networks.mlp import mlp
 from polymodal.networks.one_hot import OneHot
 from polymodal.networks.together import architecture, together
@@ -19,6 +20,7 @@ from polymodal.networks.transformer import TokenEncoder
 __all__ = [
     "Conditioner",
     "Fusion",
+    "Inception",
     "OneHot",
     "TokenEncoder",
     "architecture",

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from polymodal.evaluation.classes import classed
+from polymodal.evaluation.codes import principal
+from polymodal.evaluation.subsets import shown, telling
 from polymodal.inference import codes
 from polymodal.report import figures
 
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Legend", "Map", "Panel", "classed", "code_map", "shown"]
 
-SHOWN = 8
-"""Most modalities that the page has a grid of."""
 PANELS = 9
 """Most conditionings that the map has a panel of."""
 ROWS = 500
@@ -59,28 +59,17 @@ class Map(NamedTuple):
     share: float
 
 
-def shown(schema: Schema) -> list[str]:
-    """The modalities that the page has room for, in the schema's order: those in no group come first."""
-    grouped = {name for names in schema.groups.values() for name in names}
-    chosen = sorted(schema, key=lambda name: name in grouped)[:SHOWN]
-    return [name for name in schema if name in chosen]
-
-
-def classed(schema: Schema) -> list[str]:
-    """The modalities whose values are one class each."""
-    return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
-
-
 def code_map(model: Model, table: Table, seed: int) -> Map | None:
     """The codes of up to 500 rows on their two principal axes; None where all codes are the same."""
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
     batch = table[rows]
-    subsets = {name: given for name, given in _subsets(model.schema).items() if (batch.observed & given).any()}
+    subsets = {name: given for name, given in telling(model.schema, PANELS).items() if (batch.observed & given).any()}
     z, enough = codes(model, batch, torch.stack(list(subsets.values())))
     z, enough = z.float().cpu(), enough.cpu()
     if not z[enough].std(0, correction=0).any():
         return None
-    points, share = _project(z.numpy(), enough.numpy())
+    points = np.full((*enough.shape, 2), np.nan)
+    points[enough.numpy()], share = principal(z[enough].numpy())
     label = next(iter(classed(model.schema)), None)
     style, classes = _styles(model.schema, batch, label)
     limits = figures.limits(points[enough.numpy()])
@@ -91,27 +80,6 @@ def code_map(model: Model, table: Table, seed: int) -> Map | None:
     which = np.broadcast_to(np.arange(len(subsets))[:, None], enough.shape)
     overlay = figures.scatter(points[enough.numpy()], which[enough.numpy()], limits, OVERLAY)
     return Map(panels, overlay, classes, _legends(list(subsets)), label, len(rows), share)
-
-
-def _subsets(schema: Schema) -> dict[str, Tensor]:
-    """What the panels are given, `(M,)` bool by name."""
-    everything = schema.mask(list(schema))
-    subsets = {"all": everything}
-    if len(schema) > 1:
-        subsets |= {f"{name} alone": schema.mask([name]) for name in shown(schema)[: PANELS - 2]}
-    if len(schema) > 2:
-        subsets |= {f"all but {name}": everything & ~schema.mask([name]) for name in classed(schema)}
-    return dict(list(subsets.items())[:PANELS])
-
-
-def _project(z: np.ndarray, enough: np.ndarray) -> tuple[np.ndarray, float]:
-    """Codes `(S, B, D)` on two axes `(S, B, 2)`, and the share of the variance that these hold."""
-    from sklearn.decomposition import PCA
-
-    z = np.pad(z, ((0, 0), (0, 0), (0, max(0, 2 - z.shape[-1]))))
-    pca = PCA(2, svd_solver="full").fit(z[enough])
-    kept, whole = pca.explained_variance_.sum(), z[enough].var(0, ddof=1).sum()
-    return pca.transform(z.reshape(-1, z.shape[-1])).reshape(*z.shape[:2], 2), float(kept / whole)
 
 
 def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:

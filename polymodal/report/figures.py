@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OTHER", "STYLES", "Picture", "curve", "limits", "picture", "scatter", "swatch"]
+__all__ = ["OTHER", "STYLES", "Picture", "curve", "limits", "look", "picture", "scatter", "swatch"]
 
 COLORS = (
     "#4ca0fe",
@@ -93,7 +93,7 @@ def scatter(points: np.ndarray, styles: np.ndarray, within: tuple[float, float, 
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=within[:2], ylim=within[2:])
         axes.axis("off")
         for style in np.unique(styles):
-            color, marker = _style(int(style))
+            color, marker = look(int(style))
             x, y = points[styles == style].T
             size = 15 * LARGER.get(marker, 1.0)
             axes.scatter(x, y, s=size, c=color, marker=marker, alpha=0.7, linewidths=0)  # pyright: ignore[reportArgumentType]
@@ -106,7 +106,7 @@ def swatch(style: int) -> tuple[str, str]:
     """A style's colour, and the outline of its mark: the points of a polygon within -1..1."""
     from matplotlib.markers import MarkerStyle
 
-    color, marker = _style(style)
+    color, marker = look(style)
     shape = MarkerStyle(marker)  # pyright: ignore[reportArgumentType]
     outline = shape.get_path().transformed(shape.get_transform()).to_polygons()[0]
     outline = outline / np.abs(outline).max() * [1, -1]
@@ -177,7 +177,8 @@ def _figure(width: int, height: int) -> Iterator[Figure]:
         yield Figure(figsize=(width / 72, height / 72))
 
 
-def _style(style: int) -> tuple[str, str]:
+def look(style: int) -> tuple[str, str]:
+    """A style's colour and its mark."""
     return ("#8a8a8a", ".") if style == OTHER else (COLORS[style % STYLES], MARKERS[style % STYLES])
 
 

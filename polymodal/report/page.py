@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal import checkpoint
+from polymodal.evaluation import TASKS
 from polymodal.progress import duration
 from polymodal.report import figures, grids
 from polymodal.report.codes import code_map, shown
 from polymodal.report.columns import present as present_columns
+from polymodal.report.rendering import render
 from polymodal.report.scores import present
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def write(
         model: To show.
         table: The rows to show it on, of the model's modalities; some may be missing.
         history: `Fit.history`, for the curves of losses; None leaves them out.
-        scores: What `evaluate` returned, for the tables of scores; None leaves them out.
+        scores: What `evaluate` returned, for the tables of scores on the paper's tasks; None leaves them out.
         settings: The run's arguments, nested, as in `experiment.json`; None leaves them out.
         title: Of the page; by default the model's name and the rows'.
         examples: How many rows to show, and how many samples.
@@ -87,6 +89,7 @@ def write(
         ('report.html', True)
     """
     _check(model, table, examples)
+    scores = None if scores is None else scores[scores["task"].isin(TASKS)]
     context = {
         "title": title or _title(model, table),
         "about": _about(model, table),
@@ -98,7 +101,7 @@ def write(
         "training": None if history is None or history.empty else _training(history, model.schema, settings or {}),
         "settings": _sections(settings) if settings else None,
     }
-    return checkpoint.write_text(path, _render(context))
+    return checkpoint.write_text(path, render("template.html.j2", context))
 
 
 def _check(model: Model, table: Table, examples: int) -> None:
@@ -110,16 +113,6 @@ def _check(model: Model, table: Table, examples: int) -> None:
         raise ValueError("table must have at least one row to show; got none")
     if examples < 1:
         raise ValueError(f"examples must be at least 1; got {examples}")
-
-
-def _render(context: Mapping[str, Any]) -> str:
-    from importlib.resources import files
-
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined)
-    source = files("polymodal.report").joinpath("template.html.j2").read_text(encoding="utf-8")
-    return environment.from_string(source).render(context)
 
 
 def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:

@@ -17,5 +17,5 @@ METRICS: dict[str, type[Metric]] = {
 }
 """Metrics by name."""
 
-COMPANIONS = {"ssim": ["ssim-paper"]}
-"""Metrics that are reported beside a modality's own."""
+COMPANIONS = {"ssim": ["ssim-paper"], "frechet": ["fid"]}
+"""Metrics that are reported beside another, which alone is compared."""

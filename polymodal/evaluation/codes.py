@@ -1,0 +1,106 @@
+"""Codes of rows under several conditionings, on two axes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from polymodal.evaluation.classes import classed, classes_of, label_of
+from polymodal.evaluation.subsets import telling
+from polymodal.inference import codes
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.models.base import Model
+    from polymodal.table import Table
+
+__all__ = ["code_map", "principal"]
+
+PANELS = 8
+"""Most conditionings on the map."""
+NEIGHBOURS = 15
+"""UMAP's default."""
+
+
+def code_map(model: Model, table: Table, label: str | None = None, rows: int = 500, seed: int = 0) -> pd.DataFrame:
+    """Codes of up to so many rows under several conditionings, projected together to two dimensions.
+
+    The projection is UMAP where the package umap-learn is installed (the extra `umap`), else the two principal axes.
+    The same seed gives the same map. A row is left out where it has nothing of what is given.
+
+    Arguments:
+        model: That makes the codes.
+        table: Of whose rows some are drawn.
+        label: As in `evaluate`.
+        rows: How many, at most.
+        seed: Of the choice of rows, and of UMAP.
+
+    Returns:
+        A line per row and conditioning: `given` ("all", "m0 alone", "all but label", at most 8), `label` (the class;
+        -1 where it is not known, or there is none), `x`, `y`, and `method`, "umap" or "pca".
+
+    Raises:
+        ValueError: The table has other modalities than the model, or no such label.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> points = code_map(build("mac-wae", data.schema, latent_dim=8), data.test)
+        >>> points.columns.tolist(), points["given"].nunique(), len(points)
+        (['given', 'label', 'x', 'y', 'method'], 8, 80)
+
+    Source: MAC-WAE, Figure 5.
+    """
+    import pandas as pd
+
+    model.schema.require(table.schema, "the table")
+    chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:rows]
+    classes = _classes(table, label)[chosen].numpy()
+    subsets = telling(model.schema, PANELS)
+    z, enough = codes(model, table[chosen], torch.stack([*subsets.values()]))
+    enough = enough.cpu().numpy()
+    points, method = _projected(z.float().cpu().numpy()[enough], seed)
+    which, row = enough.nonzero()
+    return pd.DataFrame(
+        {
+            "given": np.array([*subsets])[which],
+            "label": classes[row],
+            "x": points[:, 0],
+            "y": points[:, 1],
+            "method": method,
+        }
+    )
+
+
+def principal(z: np.ndarray) -> tuple[np.ndarray, float]:
+    """Vectors `(N, D)` on their two principal axes, `(N, 2)`, and the share of the variance that these hold."""
+    from sklearn.decomposition import PCA
+
+    if len(z) < 2:
+        return np.zeros((len(z), 2)), float("nan")
+    z = np.pad(z, ((0, 0), (0, max(0, 2 - z.shape[1]))))
+    pca = PCA(2, svd_solver="full").fit(z)
+    whole = z.var(0, ddof=1).sum()
+    return pca.transform(z), float(pca.explained_variance_.sum() / whole) if whole else float("nan")
+
+
+def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+    """Vectors `(N, D)` in two dimensions, and how; fewer than UMAP's neighbourhoods need are left to the axes."""
+    try:
+        from umap import UMAP
+    except ImportError:
+        UMAP = None  # noqa: N806
+    if UMAP is None or len(z) <= NEIGHBOURS:
+        return principal(z)[0], "pca"
+    return np.asarray(UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(z)), "umap"
+
+
+def _classes(table: Table, label: str | None) -> torch.Tensor:
+    """The class of each row, -1 where there is none."""
+    if label is None and table.labels is None and not classed(table.schema):
+        return torch.full((len(table),), -1)
+    return classes_of(table, label_of(table, label)).values

@@ -1,0 +1,29 @@
+"""Pages from their templates."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["render"]
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A page.
+
+    Arguments:
+        template: Its file in this folder.
+        context: What the template names.
+
+    Returns:
+        HTML, in which all that the context holds is escaped.
+    """
+    from importlib.resources import files
+
+    from jinja2 import Environment, FunctionLoader, StrictUndefined
+
+    loader = FunctionLoader(lambda name: files("polymodal.report").joinpath(name).read_text(encoding="utf-8"))
+    environment = Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=loader
+    )
+    return environment.get_template(template).render(context)

@@ -1,0 +1,169 @@
+"""From a study to the page that compares its models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import torch
+
+from polymodal import checkpoint, documents
+from polymodal.evaluation import inception as features_of
+from polymodal.modalities.trial import untried
+from polymodal.names import lookup
+from polymodal.report import comparison
+from polymodal.settings import network
+from polymodal.studies import running
+from polymodal.studies.collected import choose, collect, mapped
+from polymodal.studies.grid import Cell, Study, plan
+from polymodal.studies.places import PLACES, Job
+from polymodal.studies.progress import Board
+from polymodal.training import check_settings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Comparison", "compare"]
+
+
+class Comparison(NamedTuple):
+    """What came of a study."""
+
+    scores: pd.DataFrame
+    """Every score of every finished run: those of `evaluate`, and `dataset`, `model`, `setting`, `seed`."""
+    runs: pd.DataFrame
+    """A row per finished run: what training took, and on what."""
+    chosen: pd.DataFrame
+    """The setting that is reported of each model on each data set."""
+    failures: dict[str, str]
+    """Why runs failed, in a line, by what they are."""
+    page: Path | None
+    """The page; None where no run is finished."""
+
+
+def compare(
+    study: str | Path | Mapping[str, Any] | None = None,
+    *,
+    folder: str | Path = "runs/studies",
+    on: Literal["here", "ray"] = "here",
+    address: str | None = None,
+    cpus: int = 1,
+    gpus: float = 0,
+    retries: int = 3,
+    beside: pd.DataFrame | None = None,
+    progress: bool = True,
+    **parts: Any,
+) -> Comparison:
+    """Runs a study and writes the page that compares its models.
+
+    All is checked before anything runs. Each run has a folder of its own, `<folder>/runs/<data set>-<model>-<hash>`,
+    whose name holds a hash of all that determines it; so a finished run is never run again, by this study or another
+    one in the same folder. A killed one goes on from its last state. One that fails is reported, and the others go on.
+
+    Arguments:
+        study: A preset's name, a YAML file, or what such a file holds: arguments of `Study`, or a `preset` to change.
+        folder: Of all studies; the page and its tables are in `<folder>/<name of the study>`.
+        on: "here": one run after the other. "ray": side by side on this machine's processors and GPUs, or a cluster's.
+        address: Of a cluster of Ray's; by default one is started on this machine.
+        cpus: On Ray, processors for each run.
+        gpus: On Ray, GPUs for each run; a fraction lets several share one.
+        retries: On Ray, how often a run is taken up again whose worker is gone.
+        beside: Scores to show beside, such as the paper's: task, dataset, modality, metric, better, model, value.
+        progress: Whether to show how far it has come.
+        **parts: Arguments of `Study`, in place of what `study` holds.
+
+    Returns:
+        The scores, the page, and what failed.
+
+    Raises:
+        ValueError: Something of the study is unknown or wrong; nothing has run then.
+        Stopped: Ctrl-C came; the same call goes on.
+
+    Example:
+        >>> import tempfile
+        >>> small = {"rows": 40, "held_out_rows": 20, "widths": [4], "latent_dim": 4, "epochs": 1}
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     study = {"datasets": "polydigits", "models": ["m-wae", "mvae"], "settings": small, "seeds": 1}
+        ...     made = compare(study, folder=root, progress=False)
+        ...     made.page.relative_to(root).as_posix(), len(made.runs)
+        ('study/comparison.html', 2)
+
+    Source: MAC-WAE, section "Experimental Design".
+    """
+    made, root = plan(study, **parts), Path(folder)
+    on_ray = {"address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
+    place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
+    cells = list(made.cells())
+    inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
+    jobs = [Job(cell, root / "runs" / cell.name, made.tasks, made.validates(cell), inception) for cell in cells]
+    left = [job for job in jobs if not running.finished(job.folder, made.tasks, inception)]
+    if left and inception is not None:
+        features_of(inception)  # other weights are refused now, and not when a run is trained
+    _check([job.cell for job in left])
+    checkpoint.check_writable(root / "runs")
+    checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), ["A study."]))
+    with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
+        board.waits(job.cell for job in left)
+        failed = place(left, board) if left else {}
+    failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
+    return _written(made, cells, root, failures, beside)
+
+
+def _check(cells: list[Cell]) -> None:
+    """Tries what can be tried without training: data sets, models, settings.
+
+    Raises:
+        FileNotFoundError: A data set is not there.
+        ValueError: Something is out of its range; names the run.
+    """
+    tried: dict[tuple[str, str, str], Cell] = {}
+    for cell in cells:
+        tried.setdefault((cell.dataset, cell.model, cell.setting), cell)
+    for cell in sorted(tried.values(), key=lambda cell: cell.dataset):  # so that each data set is loaded once
+        data = running.rows(cell.settings)
+        try:
+            check_settings(**cell.settings.fit)
+            with torch.device("meta"), untried():
+                network(cell.settings, data)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{cell}: {error}") from error
+
+
+def _written(
+    study: Study, cells: list[Cell], root: Path, failures: dict[str, str], beside: pd.DataFrame | None
+) -> Comparison:
+    """What the finished runs have brought, and the page that shows it."""
+    scores, runs = collect(cells, root / "runs", study.tasks)
+    chosen = choose(runs, study.choose)
+    if scores.empty:
+        return Comparison(scores, runs, chosen, failures, None)
+    reported = scores.merge(chosen[["dataset", "model", "setting"]])
+    page = comparison.write(
+        root / study.name,
+        reported,
+        title=study.name,
+        runs=runs,
+        chosen=chosen[chosen["by"] != ""],
+        sweeps=scores[scores["name"] != ""],
+        maps=mapped(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
+        beside=beside,
+        failures=[*failures.items()],
+        notes=_notes(len(cells), len(runs), failures),
+    )
+    return Comparison(scores, runs, chosen, failures, page)
+
+
+def _notes(planned: int, finished: int, failures: dict[str, str]) -> list[str]:
+    if finished == planned:
+        return []
+    failed = f", {len(failures)} of them failed" if failures else ""
+    return [f"{finished} of {planned} runs are finished{failed}: what follows is of these alone."]
+
+
+def _plain(value: Any) -> Any:
+    """Without what is not said, in types of YAML."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items() if part is not None}
+    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value

@@ -1,0 +1,182 @@
+"""One run of a study, in a folder of its own: trained, scored, and noted as finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import traceback
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polymodal import checkpoint, evaluation, machine
+from polymodal.datasets import Dataset
+from polymodal.datasets import load as load_data
+from polymodal.evaluation import Verifiers, evaluate, train_verifiers
+from polymodal.evaluation import inception as features_of
+from polymodal.models import load
+from polymodal.names import brief
+from polymodal.settings import Settings, network
+from polymodal.studies.names import ELSEWHERE, digest
+from polymodal.training import fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.evaluation.frechet import Features
+    from polymodal.models import Model
+    from polymodal.studies.grid import Cell
+
+__all__ = ["FAILED", "RECORD", "SCORES", "finished", "note_failure", "record", "rows", "run", "trained"]
+
+RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
+RUN = "run"
+"""The part of a run's record that is written when it is trained, and again when it is scored."""
+
+
+def finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
+    """Whether a run is trained and has been scored on all of these tasks. It needs two files for that, no weights."""
+    noted = trained(folder)
+    scored = {*tasks} <= {*noted.get("tasks", [])} and (not tasks or (folder / SCORES).exists())
+    return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
+
+
+def rows(settings: Settings) -> Dataset:
+    """The data set of a run; that of the last one stays in memory for the next."""
+    return _loaded(settings.dataset, json.dumps(settings.data, sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _loaded(dataset: str, arguments: str) -> Dataset:
+    return load_data(dataset, **json.loads(arguments))
+
+
+@lru_cache(maxsize=1)
+def _features(inception: str, device: torch.device) -> Features:
+    return features_of(inception, device)
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """What a run's record says of its training; nothing while it is not over."""
+    noted = record(folder).get(RUN, {})
+    return noted if isinstance(noted, dict) else {}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What is noted of a run; nothing where it has not begun."""
+    return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+
+
+def run(
+    cell: Cell, folder: Path, tasks: Sequence[str], *, validate: bool = False, inception: str | None = None
+) -> None:
+    """Does what is left to do of a run.
+
+    Arguments:
+        cell: The run.
+        folder: Its own.
+        tasks: On which it is scored on the test rows.
+        validate: Whether its many-to-one translation of the validation rows is scored too.
+        inception: A file of weights, see `Study`.
+
+    Raises:
+        Stopped: Ctrl-C came in training; it goes on where it was.
+        Exception: Whatever went wrong.
+    """
+    if finished(folder, tasks, inception):
+        return
+    data = rows(cell.settings)
+    if "seconds" in trained(folder) and (folder / "model").exists():
+        model = load(folder / "model").to(_device(cell.settings))
+    else:
+        model = _train(cell, folder, data)
+    if validate:
+        _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
+    if tasks:
+        ready = _verifiers(folder.parent, cell.settings, data) if {*tasks} & {"coherence", "generation"} else None
+        features = None if inception is None else _features(inception, model.weight.device)
+        scores = evaluate(model, data.test, tasks=tasks, train=data.train, verifiers=ready, features=features)
+        checkpoint.write_text(folder / SCORES, scores.to_csv(index=False))
+        _note(folder, tasks=sorted({*tasks}), fid=features is not None)
+    (folder / FAILED).unlink(missing_ok=True)
+    shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
+
+
+def code_map(cell: Cell, folder: Path) -> Path | None:
+    """The file of a map of a run's codes, made if it is not there; None where it is not, and the model neither."""
+    path = folder / MAP
+    if not path.exists() and (folder / "model").exists():
+        made = evaluation.code_map(load(folder / "model"), rows(cell.settings).test)
+        checkpoint.write_text(path, made.to_csv(index=False, float_format="%.4f"))
+    return path if path.exists() else None
+
+
+def note_failure(folder: Path, error: BaseException) -> str:
+    """Writes into a run's folder why it failed.
+
+    Returns:
+        The reason, in a line.
+    """
+    reason = brief(error) if isinstance(error, ValueError | TypeError | OSError) else brief(repr(error))
+    checkpoint.write_text(folder / FAILED, f"{reason}\n\n{''.join(traceback.format_exception(error))}")
+    return reason
+
+
+def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
+    model = network(cell.settings, data)
+    held, device = machine.restart(), _device(cell.settings)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(machine.most(), held)
+    history = fitted.history.set_index("epoch")
+    _note(
+        folder,
+        settings=_told(cell.settings),
+        seconds=float(history["seconds"].sum()),
+        memory=peak / 2**20,
+        epochs=int(history.index[-1]),
+        best_epoch=int(fitted.best_epoch),
+        validation_loss=float(history["validation/total"].get(fitted.best_epoch, float("nan"))),
+        weights=sum(parameter.numel() for parameter in model.parameters()),
+        hardware=machine.described(device),
+    )
+    return model
+
+
+def _verifiers(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
+    """Those of a data set, which all of its runs are judged by: trained by the first that needs them."""
+    told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
+    folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"
+    if (folder / "verifiers.json").exists():
+        return Verifiers.load(folder)
+    made = train_verifiers(data.train)
+    made.save(folder)
+    return made
+
+
+def _note(folder: Path, **facts: Any) -> None:
+    """Adds to what a run's record says of its training."""
+    noted = record(folder)
+    noted[RUN] = {**noted.get(RUN, {}), **facts}
+    checkpoint.write_text(folder / RECORD, checkpoint.to_json(noted))
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """What was asked for beside what `fit` notes: the data set, and how its values are encoded and weighed."""
+    return {"dataset": settings.dataset, "schema": dict(settings.schema)}
+
+
+def _translated(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {
+        f"{row['modality']}/{row['metric']}": {"value": row["value"], "better": row["better"]}
+        for row in scores.to_dict("records")
+    }
+
+
+def _device(settings: Settings) -> torch.device:
+    asked = settings.fit["device"]
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)

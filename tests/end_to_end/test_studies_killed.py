@@ -1,0 +1,121 @@
+"""Studies that are killed, on this process and on Ray's workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+STUDY = """
+name: two
+datasets: {polydigits: {data.rows: 300, held_out_rows: 50, widths: [4, 8]}}
+models: {mac-wae: {draws: 2}, mopoe: null}
+settings: {latent_dim: 4, epochs: 6, batch_size: 16}
+seeds: 2
+"""
+RUNS = 4
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    path = tmp_path_factory.mktemp("study") / "two.yaml"
+    path.write_text(STUDY)
+    return path
+
+
+def command(study, folder, *options):
+    return [sys.executable, "-m", "polymodal", "compare", str(study), "--folder", str(folder), *options]
+
+
+ONE = {**os.environ, "OMP_NUM_THREADS": "1"}
+"""A run has the same bits wherever it has as many threads."""
+
+
+def start(study, folder, *options):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(study, folder, *options), **pipes, text=True, env=ONE)
+
+
+def finish(study, folder, *options):
+    done = subprocess.run(command(study, folder, *options), capture_output=True, text=True, check=False, env=ONE)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def scores(folder):
+    """Of all runs, by run."""
+    return {path.parent.name: path.read_bytes() for path in sorted((folder / "runs").glob("*/scores.csv"))}
+
+
+def stamps(folder):
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in (folder / "runs").glob("*/scores.csv")}
+
+
+def wait_for(condition, process):
+    """Until it holds; the process must be there until then."""
+    until = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.005)
+
+
+def under_way(folder):
+    """Runs that have a state and are not finished."""
+    return [path.parents[1] for path in (folder / "runs").glob("*/state/state.safetensors")]
+
+
+@pytest.fixture(scope="module")
+def unharmed(study, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("unharmed")
+    finish(study, folder)
+    assert len(scores(folder)) == RUNS
+    return folder
+
+
+def test_two_kills_and_the_same_scores(study, unharmed, tmp_path):
+    for already in (1, 2):  # in the middle of the second run, and of the third
+        process = start(study, tmp_path)
+        wait_for(lambda already=already: len(stamps(tmp_path)) >= already and under_way(tmp_path), process)
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        before = stamps(tmp_path)
+        assert already <= len(before) < RUNS
+    done = finish(study, tmp_path)
+    assert f"{len(before)} of {RUNS} runs are finished already" in done.stderr
+    assert stamps(tmp_path).items() >= before.items()
+    assert scores(tmp_path) == scores(unharmed)
+    for name in ("ranks.csv", "win_loss.csv", "best.csv"):
+        assert (tmp_path / "two" / name).read_bytes() == (unharmed / "two" / name).read_bytes()
+
+
+def workers(parent):
+    """Processes of Ray's that are at a run."""
+    found = []
+    for process in psutil.Process(parent).children(recursive=True):
+        try:
+            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_worked"):
+                found.append(process)
+        except (psutil.NoSuchProcess, psutil.ZombieProcess):
+            continue
+    return found
+
+
+def test_a_worker_of_ray_that_is_killed(study, unharmed, tmp_path):
+    """Two workers on a cluster of this machine's; one of them is killed while it trains."""
+    process = start(study, tmp_path, "--on", "ray", "--cpus", "1")
+    wait_for(lambda: len(under_way(tmp_path)) >= 2 and len(workers(process.pid)) >= 2, process)
+    victim = workers(process.pid)[0]
+    os.kill(victim.pid, signal.SIGKILL)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert "failed" not in errors
+    assert scores(tmp_path) == scores(unharmed)
+    before = stamps(tmp_path)
+    finish(study, tmp_path)  # in this process: the same files, and nothing left to do
+    assert stamps(tmp_path) == before
+    assert (tmp_path / "two" / "comparison.html").exists()

@@ -1,0 +1,294 @@
+"""Studies: what they are made of, what is refused, and what is never done twice."""
+
+import json
+import shutil
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from polymodal.models import MODELS
+from polymodal.settings import resolve
+from polymodal.studies import PRESETS, compare, plan, running
+from polymodal.studies.collected import choose
+from polymodal.studies.comparing import _check
+from polymodal.training import FREE
+
+TINY = {"data.rows": 40, "held_out_rows": 20, "widths": [4], "latent_dim": 4, "epochs": 2, "batch_size": 16}
+STUDY = {"datasets": "polydigits", "models": ["m-wae", "mvae"], "settings": TINY, "seeds": 2, "tasks": ["many-to-one"]}
+
+
+def cells(**changes):
+    return list(plan({**STUDY, **changes}).cells())
+
+
+def quiet(folder, **changes):
+    return compare({**STUDY, **changes}, folder=folder, progress=False)
+
+
+def stamps(folder):
+    """What changes where a file is written anew."""
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("scores.csv")}
+
+
+class TestGrid:
+    def test_it_is_a_product(self):
+        made = cells(
+            models={"mac-wae": None, "jmvae": {"vary": {"alpha": [0.1, 1]}}}, vary={"beta": [1, 2, 5]}, seeds=[3, 4]
+        )
+        told = {(cell.model, cell.setting, cell.seed) for cell in made}
+        expected = {("mac-wae", f"beta={beta}", seed) for beta in (1, 2, 5) for seed in (3, 4)}
+        expected |= {("jmvae", f"alpha={alpha}", seed) for alpha in (0.1, 1) for seed in (3, 4)}
+        assert told == expected
+        assert len(made) == len(expected)
+        assert all(cell.settings.fit["seed"] == cell.settings.build["seed"] == cell.seed for cell in made)
+
+    def test_a_model_without_the_setting_runs_once(self):
+        told = [cell.setting for cell in cells(models=["mmvae", "mvae"], vary={"beta": [1, 2]}, seeds=1)]
+        assert told == ["", "beta=1", "beta=2"]
+
+    def test_the_nearer_setting_counts(self):
+        made = cells(
+            datasets={"polydigits": {"latent_dim": 5, "models": {"mvae": {"latent_dim": 7}}}},
+            models={"m-wae": None, "mvae": {"latent_dim": 6}, "mopoe": {"latent_dim": 6}},
+            seeds=1,
+        )
+        assert [cell.settings.build["latent_dim"] for cell in made] == [5, 7, 6]
+
+    def test_models_are_left_out(self):
+        made = cells(datasets={"polydigits": {"without": ["mvae"]}})
+        assert {cell.model for cell in made} == {"m-wae"}
+
+    @pytest.mark.parametrize("name", PRESETS)
+    def test_presets_are_studies(self, name):
+        study = plan(name)
+        made = list(study.cells())
+        assert study.name == name
+        assert len({cell.name for cell in made}) == len(made)
+        if "small" in name:
+            assert {cell.model for cell in made} == {*MODELS}
+
+    @pytest.mark.parametrize(
+        ("dataset", "epochs", "draws", "p0", "batch_size", "learning_rate"),
+        [
+            ("polymnist", 150, 10, 0.4, 128, 5e-4),
+            ("mhd", 150, 10, 0.4, 64, 1e-3),
+            ("cub", 200, 5, 0.25, 32, 5e-4),
+            ("celeba", 150, 10, 0.4, 64, 1e-4),
+        ],
+    )
+    def test_the_papers_table_of_settings(self, dataset, epochs, draws, p0, batch_size, learning_rate):
+        made = list(plan(f"{dataset}-paper").cells())
+        for cell in made:
+            assert cell.settings.fit["epochs"] == epochs
+            assert cell.settings.fit["batch_size"] == batch_size
+            assert cell.settings.fit["learning_rate"] == learning_rate
+            assert cell.settings.fit["weight_decay"] == 1e-5
+            assert cell.settings.build["latent_dim"] == 128
+            assert cell.settings.build["weights"] == "sum"
+        told = [cell.settings.build for cell in made if cell.model in ("mac-wae", "mac-vae", "m-wae")]
+        assert all((own["draws"], own["p0"]) == (draws, p0) for own in told)
+        models = {"mac-wae", "mac-vae", "m-wae", "jmvae", "mopoe", "mvtcae", "nexus"}
+        assert {cell.model for cell in made} == (models - {"mopoe"} if dataset == "celeba" else models)
+
+
+class TestNames:
+    def test_all_that_determines_a_run_is_in_its_name(self):
+        cell = cells()[0]
+        for section in ("data", "build", "fit"):
+            for name, value in asdict(cell.settings)[section].items():
+                other = (value or 0) + 1 if isinstance(value, int | float | None) else [value]
+                changed = replace(cell.settings, **{section: {**getattr(cell.settings, section), name: other}})
+                free = name in {"root", "download", *FREE} - {"epochs", "patience"}
+                assert (replace(cell, settings=changed).name == cell.name) == free, name
+
+    def test_where_it_stands_is_not(self):
+        cell = cells()[0]
+        assert replace(cell, settings=replace(cell.settings, folder="elsewhere")).name == cell.name
+
+    def test_names_do_not_change_by_themselves(self):
+        """Finished runs are found by them: a change here makes every one of them be run again."""
+        assert cells()[0].name == "polydigits-m-wae-64cb9efd4525"
+
+
+class TestRefused:
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"models": ["mac-wea"]}, "unknown model 'mac-wea'; known are mac-wae, mac-vae"),
+            ({"datasets": "polydigit"}, "unknown data set 'polydigit'; known are polydigits"),
+            ({"settings": {"bta": 1}}, "unknown setting 'bta'; nearest are beta"),
+            ({"settings": {"epochs": "many"}}, "epochs of fit must be int; got 'many'"),
+            ({"vary": {"alfa": [1]}}, "unknown setting to vary 'alfa'; known are"),
+            ({"vary": {"beta": 1}}, "vary"),
+            ({"vary": {"beta": [1, 1]}}, "a value of `vary` stands there twice"),
+            ({"tasks": ["many-to-many"]}, "unknown task 'many-to-many'; known are many-to-one"),
+            ({"choose": "test"}, "unknown way to choose 'test'"),
+            ({"seeds": [1, 1]}, "seeds must be one or more numbers that differ"),
+            ({"seeds": 0}, "seeds must be one or more"),
+            ({"maps": ["mac"]}, "unknown model 'mac'"),
+            ({"name": "../out"}, "must be the name of a folder"),
+            ({"modles": ["mvae"]}, "unknown argument of a study 'modles'; known are models"),
+            ({"models": {"mvae": 3}}, "beside mvae must stand settings"),
+            ({"models": []}, "a study must name its models"),
+            ({"preset": "polymnist-smal"}, "unknown preset 'polymnist-smal'; known are polymnist-small"),
+            ({"datasets": {"polydigits": {"without": ["m-wae", "mvae"]}}}, "at least one run"),
+        ],
+    )
+    def test_before_anything_runs(self, changes, message, tmp_path):
+        with pytest.raises(ValueError, match=message):
+            quiet(tmp_path / "studies", **changes)
+        assert not (tmp_path / "studies").exists()
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            (
+                {"models": {"m-wae": {"weights": {"m9": 2.0}}}},
+                "m-wae on polydigits, seed 0: unknown modality 'm9'; known are m4",
+            ),
+            ({"vary": {"beta": [1.0, -1.0]}}, "m-wae on polydigits, beta=-1, seed 0: beta must"),
+            ({"settings": {**TINY, "warmup": 5}}, "epochs must be at least warmup"),
+        ],
+    )
+    def test_what_only_shows_with_data(self, changes, message, tmp_path):
+        with pytest.raises(ValueError, match=message):
+            quiet(tmp_path / "studies", **changes)
+        assert not list(tmp_path.rglob("experiment.json"))
+
+    def test_a_file_and_no_file(self, tmp_path):
+        (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"preset": "polydigits-draws", "seeds": 1}))
+        made = plan(tmp_path / "mine.yaml")
+        assert (made.name, made.seeds, made.models) == ("mine", 1, ["mac-wae"])
+        with pytest.raises(ValueError, match="unknown preset 'polymnist_small'; known are polymnist-small"):
+            plan("polymnist_small")
+        with pytest.raises(FileNotFoundError, match=r"no.yaml must exist"):
+            plan(tmp_path / "no.yaml")
+        (tmp_path / "bad.yaml").write_text("datasets: !!python/object/apply:os.system [true]")
+        with pytest.raises(ValueError, match="must be YAML"):
+            plan(tmp_path / "bad.yaml")
+
+
+class TestRunning:
+    def test_a_finished_run_is_never_run_again(self, tmp_path):
+        first = quiet(tmp_path)
+        before = stamps(tmp_path / "runs")
+        assert len(before) == 4
+        again = quiet(tmp_path)
+        assert stamps(tmp_path / "runs") == before
+        pd.testing.assert_frame_equal(first.scores, again.scores)
+        other = quiet(tmp_path, name="another", seeds=3)
+        assert stamps(tmp_path / "runs").items() >= before.items()
+        assert len(other.runs) == 6
+
+    def test_two_files_are_enough_to_be_finished(self, tmp_path):
+        first = quiet(tmp_path / "a")
+        for folder in (tmp_path / "a" / "runs").iterdir():
+            there = tmp_path / "b" / "runs" / folder.name
+            there.mkdir(parents=True)
+            for name in ("scores.csv", "experiment.json"):
+                shutil.copy(folder / name, there / name)
+        before = stamps(tmp_path / "b")
+        again = quiet(tmp_path / "b")
+        assert stamps(tmp_path / "b" / "runs") == before
+        pd.testing.assert_frame_equal(first.scores, again.scores)
+
+    def test_further_tasks_need_no_training(self, tmp_path):
+        quiet(tmp_path, seeds=1)
+        weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
+        more = quiet(tmp_path, seeds=1, tasks=["many-to-one", "one-to-one"])
+        assert {*more.scores["task"]} == {"many-to-one", "one-to-one"}
+        assert weights == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("weights.safetensors")}
+        fewer = quiet(tmp_path, seeds=1)
+        assert {*fewer.scores["task"]} == {"many-to-one"}
+
+    def test_a_failed_run_is_told_and_stops_no_other(self, tmp_path, monkeypatch):
+        real = running.fit
+
+        def failing(model, *arguments, **options):
+            if model.name == "m-wae" and options["seed"] == 0:
+                raise FloatingPointError("the loss of m0 is NaN")
+            return real(model, *arguments, **options)
+
+        monkeypatch.setattr(running, "fit", failing)
+        made = quiet(tmp_path)
+        assert list(made.failures) == ["m-wae on polydigits, seed 0"]
+        assert "the loss of m0 is NaN" in made.failures["m-wae on polydigits, seed 0"]
+        assert len(made.runs) == 3
+        (note,) = tmp_path.rglob("failed.txt")
+        assert "Traceback" in note.read_text()
+        monkeypatch.setattr(running, "fit", real)
+        again = quiet(tmp_path)
+        assert not again.failures
+        assert len(again.runs) == 4
+        assert not list(tmp_path.rglob("failed.txt"))
+
+    def test_scores_are_those_of_the_model_that_train_makes(self, tmp_path):
+        """A run of a study is a run: the same settings by hand give the same numbers."""
+        from polymodal.evaluation import evaluate
+        from polymodal.settings import make
+        from polymodal.training import fit
+
+        made = quiet(tmp_path, models="m-wae", seeds=[1])
+        settings = resolve({"dataset": "polydigits", "model": "m-wae", **TINY, "seed": 1})
+        data, model = make(settings)
+        fit(model, data.train, data.validation, progress=False, **settings.fit)
+        expected = evaluate(model, data.test, tasks=["many-to-one"])
+        assert made.scores["value"].tolist() == pytest.approx(expected["value"].tolist(), rel=1e-12)
+
+    def test_the_record_says_what_it_rests_on(self, tmp_path):
+        made = quiet(tmp_path, seeds=1)
+        for _, row in made.runs.iterrows():
+            record = json.loads((tmp_path / "runs" / row["folder"] / "experiment.json").read_text())
+            history = pd.read_csv(tmp_path / "runs" / row["folder"] / "history.csv")
+            assert record["run"]["seconds"] == pytest.approx(history["seconds"].sum())
+            assert record["run"]["validation_loss"] == pytest.approx(history["validation/total"].min())
+            assert row["rows"] == record["data"]["rows"] == 40
+            assert row["memory"] > 50  # MiB, of a process that has PyTorch in it
+            assert "thread" in row["hardware"]
+        study = yaml.safe_load((tmp_path / "study" / "study.yaml").read_text())
+        assert list(plan(study).cells()) == cells(seeds=1)
+
+
+class TestChoosing:
+    RUNS = pd.DataFrame(
+        {
+            "dataset": "d",
+            "model": ["a"] * 4 + ["b"],
+            "setting": ["beta=1", "beta=2", "beta=1", "beta=2", ""],
+            "seed": [0, 0, 1, 1, 0],
+            "validation_loss": [3.0, 1.0, 1.0, 2.0, 9.0],
+            "validation": [
+                {"x": {"value": 0.9, "better": "higher"}, "y": {"value": 5.0, "better": "lower"}},
+                {"x": {"value": 0.5, "better": "higher"}, "y": {"value": 6.0, "better": "lower"}},
+                {"x": {"value": 0.9, "better": "higher"}, "y": {"value": 5.0, "better": "lower"}},
+                {"x": {"value": 0.8, "better": "higher"}, "y": {"value": 4.5, "better": "lower"}},
+                None,
+            ],
+        }
+    )
+
+    def test_by_loss_it_is_the_lowest_mean_over_the_seeds(self):
+        assert choose(self.RUNS, "loss")["setting"].tolist() == ["beta=2", ""]
+
+    def test_by_translation_it_is_the_best_mean_rank(self):
+        made = choose(self.RUNS, "translation")
+        assert made["setting"].tolist() == ["beta=1", ""]
+        assert made["by"].tolist() == ["many-to-one translation of validation rows", ""]
+
+    def test_both_in_a_study(self, tmp_path):
+        vary = {"beta": [0.0, 1000.0]}
+        made = quiet(tmp_path, models="m-wae", vary=vary, seeds=1)
+        losses = made.runs.set_index("setting")["validation_loss"]
+        assert made.chosen["setting"].tolist() == [losses.idxmin()]
+        assert {*made.scores["number"]} == {0.0, 1000.0}
+        assert {*made.scores["name"]} == {"beta"}
+
+
+def test_every_preset_can_be_built(monkeypatch):
+    """Those whose data are here; settings are tried on the others' schemas in their own tests."""
+    study = plan("polydigits-beta")
+    _check([cell for cell in study.cells() if cell.seed == 0])
+    assert Path("polydigits-beta").name == study.name
