@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -103,7 +104,7 @@ def compare(
         features_of(inception)  # other weights are refused now, and not when a run is trained
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
-    checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), ["A study."]))
+    checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), _head(made, root)))
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
         board.waits(job.cell for job in left)
         failed = place(left, board) if left else {}
@@ -160,6 +161,14 @@ def _notes(planned: int, finished: int, failures: dict[str, str]) -> list[str]:
         return []
     failed = f", {len(failures)} of them failed" if failures else ""
     return [f"{finished} of {planned} runs are finished{failed}: what follows is of these alone."]
+
+
+def _head(study: Study, root: Path) -> list[str]:
+    path = shlex.quote(str(root / study.name / "study.yaml"))
+    return [
+        "A study of polymodal. To run it again, or to go on:",
+        f"  polymodal compare {path} --folder {shlex.quote(str(root))}",
+    ]
 
 
 def _plain(value: Any) -> Any:
