@@ -96,7 +96,11 @@ def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
         UMAP = None  # noqa: N806
     if UMAP is None or len(z) <= NEIGHBOURS:
         return principal(z)[0], "pca"
-    return np.asarray(UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(z)), "umap"
+    threads = torch.get_num_threads()
+    try:
+        return np.asarray(UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(z)), "umap"
+    finally:
+        torch.set_num_threads(threads)  # numba takes all of OpenMP's, which are PyTorch's too
 
 
 def _classes(table: Table, label: str | None) -> torch.Tensor:

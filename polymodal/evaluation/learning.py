@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from polymodal.evaluation.classes import Classes, classes_of, label_of
 from polymodal.evaluation.verifier import SIZE, Verifier, Verifiers
+from polymodal.modalities.base import check_counts
 from polymodal.networks import evaluating
 from polymodal.progress import shown
 from polymodal.streams import number, seeded
@@ -62,8 +63,16 @@ def train_verifiers(
         The verifiers; their `accuracy` is that on the held-out rows.
 
     Raises:
-        ValueError: The rows have no class label.
+        ValueError: The rows have no class label, or there are no epochs or rows per step.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> data = load("polydigits", rows=100, held_out_rows=50)
+        >>> verifiers = train_verifiers(data.train, epochs=2)
+        >>> [*verifiers.accuracy]
+        ['m0', 'm1', 'm2', 'm3', 'm4']
     """
+    check_counts(epochs=epochs, batch_size=batch_size, size=size)
     label = label_of(train, label)
     classes, device = classes_of(train, label), torch.device(device)
     rows = {name: _rows(train, name, classes) for name in train.schema if name != label}

@@ -58,15 +58,16 @@ def evaluate(
 
     - translation: each modality given "1 other", "2 others", ...: the mean over the subsets of that size, all of
       them or 10 at random.
-    - coherence: how often such an answer is of the row's class. A classifier of each modality, trained on true
-      values, says of which class it is; how often that is right given "the truth" is "verifier-acc". Given "nothing":
-      on how many draws from the prior all modalities are of one class. As task "calibration" stands how far the
-      answers' classes are from the true ones in frequency, in total variation: agreement alone is high where all
-      draws are alike.
+    - coherence: how often such an answer is of the row's class, in per cent. A classifier of each modality, trained on
+      true values, says of which class it is; how often that is right given "the truth" is "verifier-acc". Given
+      "nothing": on how many draws from the prior all modalities are of one class. As task "calibration" stands how
+      far the answers' classes are from the true ones in frequency, in total variation, "tv": agreement alone is high
+      where all draws are alike.
     - generation: the Fréchet distance between the classifiers' features of true values and of as many draws, and
       with `features` that of theirs, "fid".
-    - likelihood: an importance-sampled bound on log p(x) in nats; of models without a density there is none.
-    - probe: how often a linear classifier on the codes says the class.
+    - likelihood: an importance-sampled bound on log p(x) of all that a row has, in nats, "bound"; of models without a
+      density there is none.
+    - probe: how often a linear classifier on the codes says the class, given the others and given one.
 
     Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them. What
     is drawn from the prior, the bound and the probe are worked out in full by each.
@@ -85,12 +86,14 @@ def evaluate(
         seed: Of the choice of subsets, of what is drawn, and of what is learned.
 
     Returns:
-        A row per score: `task`, `modality`, `given` ("all", "others", or the name of the single one), `metric`,
-        `better` ("higher" or "lower"), `value`, `rows` (how many it is over) and `note`. The modalities of a
-        group are one modality of the group's name, with the mean of their scores, over at most `rows` rows.
+        A row per score: `task`, `modality`, `given` ("all", "others", the name of the single one, "2 others",
+        "nothing" or "the truth"), `metric`, `better` ("higher" or "lower"), `value`, `rows` (how many it is over) and
+        `note`. The modalities of a group are one modality of the group's name, with the mean of their scores, over
+        at most `rows` rows.
 
     Raises:
-        ValueError: A task is unknown, or lacks what it needs; or the table has other modalities than the model.
+        ValueError: A task is unknown or lacks what it needs, likelihood is all that is asked of a model without a
+            density, or the table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 
 import polymodal as pm
 from polymodal import parallel
+from polymodal.evaluation import TASKS
 from polymodal.table import Table
 
 ROWS, BATCH = 47, 10
@@ -59,7 +60,8 @@ def state(model, done):
 def outcome(name, **more):
     """Weights, history and scores of a fit."""
     model, done = fitted(**FITS[name], **more)
-    scores = pm.evaluate(model, table(21, seed=4), batch_size=4)
+    tasks = [*TASKS, "translation", "coherence", "probe"]
+    scores = pm.evaluate(model, table(21, seed=4), tasks=tasks, train=table(), batch_size=4)
     return {**state(model, done), "scores": torch.tensor(scores[["value", "rows"]].to_numpy()).contiguous()}
 
 

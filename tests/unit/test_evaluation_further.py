@@ -1,0 +1,402 @@
+"""Scores beyond the paper's tasks, against models of which they are known, and against plain loops."""
+
+import functools
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import EXAMPLES, rows_of
+from kinds import CLASSES, SCHEMA, UNNAMED, Mirror, table_of, values_of
+from sklearn.metrics import accuracy_score
+
+from polymodal.evaluation import FURTHER, METRICS, TASKS, evaluate, frechet_distance, train_verifiers
+from polymodal.evaluation.coherence import Verdicts
+from polymodal.evaluation.likelihood import bound
+from polymodal.evaluation.subsets import others, sizes
+from polymodal.modalities import Image, Label, Vector
+from polymodal.models import build
+from polymodal.schema import Schema
+from polymodal.table import Table
+
+VERIFIED = ("coherence", "generation")
+
+
+@pytest.fixture(scope="module")
+def verifiers():
+    return train_verifiers(table_of())
+
+
+@pytest.fixture(scope="module")
+def unnamed():
+    """Those of rows whose class is no modality."""
+    return train_verifiers(table_of(UNNAMED))
+
+
+def of(frame, **where):
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def value(frame, **where):
+    return of(frame, **where)["value"].item()
+
+
+# Translation from several
+
+
+@pytest.mark.parametrize("modalities", [2, 3, 6, 9, 12, 41, 120])
+def test_subsets_are_of_others_different_and_as_many_as_there_are_or_ten(modalities):
+    for size in sizes(modalities):
+        taken = {m: [] for m in range(modalities)}
+        found = list(others(modalities, size, seed=0))
+        for subset, targets in found:
+            assert len({*subset}) == size
+            assert list(subset) == sorted(subset)
+            assert targets
+            for m in targets:
+                assert m not in subset
+                taken[m].append(subset)
+        for own in taken.values():
+            assert len({*own}) == len(own) == min(10, comb(modalities - 1, size))
+        assert found == list(others(modalities, size, seed=0))
+        if comb(modalities - 1, size) > 10:
+            assert found != list(others(modalities, size, seed=1))
+    assert sum(len(list(others(modalities, size, 0))) for size in sizes(modalities)) < 20 * modalities
+
+
+def test_subsets_favour_no_modality():
+    """Over many choices each of the others is given equally often."""
+    times = np.zeros(15)
+    for seed in range(300):
+        for subset, targets in others(15, 4, seed):
+            times[list(subset)] += 0 in targets
+    assert times[0] == 0
+    np.testing.assert_allclose(times[1:], 300 * 10 * 4 / 14, rtol=0.12)
+
+
+def by_hand(model, table, metric, target, given):
+    """A score over the rows that have the target and something of what is given, translated row by row."""
+    schema, score = model.schema, METRICS[metric]()
+    truth = schema.hide(table, torch.float32)[target]
+    for row in range(len(table)):
+        observed = table.observed[row]
+        if observed[schema.index(target)] and (observed & schema.mask(given)).any():
+            batch = table[row]
+            score.update(model.predict(batch, given, [target])[target], truth[row : row + 1])
+    return score.compute(), int(score.rows)
+
+
+@pytest.mark.parametrize("name", ["mac-wae", "mvae"])
+def test_translation_is_the_mean_over_all_subsets_of_a_size(name, schema, complete):
+    batch = rows_of(schema, 12, complete=complete)
+    table = Table(batch.values, batch.observed, schema)
+    model = build(name, schema, latent_dim=6)
+    frame = evaluate(model, table, tasks="translation", batch_size=5)
+    assert len(frame) == (5 + 1) * 4  # ssim has a companion
+    for _, row in frame.iterrows():
+        rest = [name for name in schema if name != row["modality"]]
+        size = int(row["given"].split()[0])
+        found = [by_hand(model, table, row["metric"], row["modality"], list(v)) for v in combinations(rest, size)]
+        numbers, rows = np.array(found).T
+        assert row["rows"] == rows.max()
+        np.testing.assert_allclose(row["value"], np.nanmean(numbers), rtol=1e-4, atol=1e-5)
+
+
+def test_from_one_other_and_from_all_others_it_is_the_papers_tasks(schema, complete):
+    batch = rows_of(schema, 23, complete=complete)
+    table = Table(batch.values, batch.observed, schema)
+    frame = evaluate(build("mac-wae", schema, latent_dim=6), table, tasks=[*TASKS, "translation"], batch_size=7)
+    for target in schema:
+        for metric in of(frame, modality=target)["metric"].unique():
+            asked = {"modality": target, "metric": metric}
+            single = of(frame, task="one-to-one", **asked)["value"].mean()
+            assert value(frame, task="translation", given="1 other", **asked) == pytest.approx(single, rel=1e-12)
+            whole = value(frame, task="many-to-one", **asked)
+            assert value(frame, task="translation", given="4 others", **asked) == whole
+
+
+def test_other_tasks_beside_them_change_no_score(schema):
+    batch = rows_of(schema, 50, complete=False)
+    table = Table(batch.values, batch.observed, schema)
+    model = build("mac-wae", schema, latent_dim=6)
+    every = evaluate(model, table, tasks=[*TASKS, *FURTHER], train=table, batch_size=4)
+    assert list(every["task"].unique()) == [*TASKS, "translation", "coherence", "calibration", "generation", "probe"]
+    for task in (TASKS, "translation", "coherence", "generation", "probe"):
+        alone = evaluate(model, table, tasks=task, train=table, batch_size=4)
+        same = every[every["task"].isin(alone["task"].unique())].reset_index(drop=True)
+        pd.testing.assert_frame_equal(alone, same)
+
+
+def test_a_group_counts_as_one_modality():
+    schema = Schema({"a": Label(2), "b": Label(2), "vector": EXAMPLES["vector"]}, groups={"both": ["a", "b"]})
+    batch = rows_of(schema, 22, complete=True)
+    model = build("mac-wae", schema, latent_dim=6)
+    table = Table(batch.values, batch.observed, schema)
+    tasks = ["translation", "coherence", "probe"]
+    grouped = evaluate(model, table, tasks=tasks, train=table)
+    plain = Schema(schema.modalities)
+    single = evaluate(
+        build("mac-wae", plain, latent_dim=6), Table(batch.values, batch.observed, plain), tasks=tasks, train=table
+    )
+    assert set(grouped["modality"]) == {"both", "vector", "all", "a"}
+    assert set(of(grouped, task="probe")["modality"]) == {"a"}
+    for given in ("1 other", "2 others"):
+        mean = of(single, task="translation", given=given, metric="acc")["value"].mean()
+        assert value(grouped, task="translation", given=given, modality="both") == pytest.approx(mean)
+
+
+# Coherence
+
+
+def test_counts_are_scikit_learns():
+    generator = torch.Generator().manual_seed(0)
+    said, true = torch.randint(4, (9,), generator=generator), torch.randint(-1, 4, (30,), generator=generator)
+    answers = torch.randint(-1, 9, (3, 30), generator=generator)
+    verdicts = Verdicts(3, 4)
+    for rows in (slice(0, 11), slice(11, 30)):
+        verdicts.update(said, true[rows], answers[:, rows])
+    for stream, answer in enumerate(answers):
+        has = (answer >= 0) & (true >= 0)
+        made, expected = said[answer[has]].numpy(), true[has].numpy()
+        assert verdicts.accuracy(stream) == pytest.approx(100 * accuracy_score(expected, made))
+        assert int(verdicts.rows[stream]) == int(has.sum())
+        shares = [np.bincount(part, minlength=4) / len(part) for part in (made, expected)]
+        assert verdicts.variation(stream) == pytest.approx(np.abs(shares[0] - shares[1]).sum() / 2)
+    empty = Verdicts(1, 4)
+    empty.update(said[:0], true, torch.full((1, 30), -1))
+    assert np.isnan([empty.accuracy(0), empty.variation(0)]).all()
+
+
+def test_of_what_is_true_coherence_is_the_verifiers_own_accuracy(unnamed):
+    table = table_of(UNNAMED, 150, seed=1)
+    frame = evaluate(Mirror(UNNAMED, table), table, tasks="coherence", verifiers=unnamed, batch_size=64)
+    for name in UNNAMED:
+        said = unnamed.said(name, table.values[name])
+        own = value(frame, task="coherence", modality=name, given="the truth", metric="verifier-acc")
+        assert own == pytest.approx(100 * accuracy_score(table.labels, said))
+        shares = [part.bincount(minlength=CLASSES) / len(part) for part in (said, table.labels)]
+        apart = float((shares[0] - shares[1]).abs().sum() / 2)
+        for given in ("1 other", "2 others"):
+            row = of(frame, task="coherence", modality=name, given=given, metric="coherence")
+            assert row["value"].item() == pytest.approx(own)
+            assert row["rows"].item() == 150
+        for given in ("1 other", "2 others", "nothing"):
+            assert value(frame, task="calibration", modality=name, given=given, metric="tv") == pytest.approx(
+                apart, abs=1e-7
+            )
+    every = torch.stack([unnamed.said(name, table.values[name]) for name in UNNAMED])
+    agree = 100 * float((every == every[0]).all(0).float().mean())
+    assert value(frame, task="coherence", modality="all", given="nothing") == pytest.approx(agree)
+    assert set(frame["better"]) == {"higher", "lower"}
+
+
+def test_of_the_label_it_is_the_accuracy_of_translations(verifiers):
+    table = table_of(rows=80, seed=1)
+    frame = evaluate(
+        build("mac-wae", SCHEMA, latent_dim=4), table, tasks=["translation", "coherence"], verifiers=verifiers
+    )
+    for given in ("1 other", "2 others", "3 others"):
+        asked = {"modality": "kind", "given": given}
+        assert value(frame, task="coherence", **asked) == value(frame, task="translation", **asked)
+    assert of(frame, modality="kind", metric="verifier-acc").empty
+
+
+@pytest.mark.parametrize("kind", range(CLASSES))
+def test_one_thing_always_agrees_with_itself_and_calibration_tells(verifiers, kind):
+    table = table_of(rows=200, seed=1)
+    judged = [name for name in SCHEMA if name != "noise"]
+    schema = Schema({name: SCHEMA[name] for name in judged})
+    values = {name: table.values[name] for name in judged}
+    row = int((values["kind"] == kind).nonzero()[0])
+    own = Table(values, schema=schema)
+    model = Mirror(schema, Table({name: part[[row]] for name, part in values.items()}, schema=schema))
+    frame = evaluate(model, own, tasks=VERIFIED, train=table_of(schema))
+    assert value(frame, task="coherence", modality="all") == 100
+    share = float((values["kind"] == kind).double().mean())
+    for name in judged:
+        assert value(frame, task="calibration", modality=name, given="nothing") == pytest.approx(1 - share)
+
+
+def test_draws_whose_modalities_do_not_belong_together_agree_as_chance_has_it(verifiers):
+    """True rows whose vectors are another row's: calibrated, and of one class as often as two rows are."""
+    values = values_of(300, seed=1)
+    mixed = {**values, "vector": values["vector"].roll(1, 0)}
+    schema = Schema({name: SCHEMA[name] for name in ("picture", "vector", "kind")})
+    table = table_of(schema, values=values)
+    ready = train_verifiers(table_of(schema))
+    frame = evaluate(Mirror(schema, table_of(schema, values=mixed)), table, tasks="coherence", verifiers=ready)
+    same = float((values["kind"] == values["kind"].roll(1)).double().mean())
+    assert value(frame, task="coherence", modality="all") == pytest.approx(100 * same, abs=3)
+    for name in schema:
+        assert value(frame, task="calibration", modality=name, given="nothing") < 0.03
+
+
+# Generation
+
+
+def test_draws_that_are_the_true_rows_are_at_no_distance(unnamed):
+    table = table_of(UNNAMED, 100, seed=1)
+    frame = evaluate(Mirror(UNNAMED, table), table, tasks="generation", verifiers=unnamed)
+    assert list(frame["modality"]) == list(UNNAMED)
+    assert set(frame["metric"]) == {"frechet"}
+    assert (frame["rows"] == 100).all()
+    assert (frame["value"] < 1e-6).all()
+    other = evaluate(Mirror(UNNAMED, table_of(UNNAMED, 100, seed=2)), table, tasks="generation", verifiers=unnamed)
+    assert (other["value"] > 1e-3).all()
+
+
+def test_a_distance_is_that_of_numpys_moments(unnamed):
+    model, table = build("mac-wae", UNNAMED, latent_dim=4), table_of(UNNAMED, 90, seed=1)
+    frame = evaluate(model, table, tasks="generation", verifiers=unnamed, batch_size=40, seed=3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        made = model.sample(90)
+    for name in UNNAMED:
+        moments = []
+        for values in (table.values[name], made[name]):
+            features = unnamed.features(name, values).double().numpy()
+            moments += [features.mean(0), np.cov(features.T)]
+        assert value(frame, modality=name) == pytest.approx(frechet_distance(*moments), rel=1e-4)
+
+
+def test_given_features_look_at_pictures_in_colours_between_0_and_1():
+    schema = Schema(
+        {
+            "grey": Image(1, 8, 8, widths=(4,)),
+            "colours": Image(3, 8, 8, widths=(4,)),
+            "planes": Image(2, 8, 8, widths=(4,)),
+            "kind": Label(2, hidden=(4,)),
+        }
+    )
+    generator = torch.Generator().manual_seed(0)
+    values = {
+        name: (torch.rand(40, *schema[name].shape, generator=generator) * 255).byte()
+        for name in ("grey", "colours", "planes")
+    }
+    table = Table({**values, "kind": torch.arange(40) % 2}, schema=schema)
+    seen = []
+
+    def features(pictures):
+        seen.append(pictures)
+        return pictures.flatten(2).mean(2)  # (N, 3)
+
+    model = build("mac-wae", schema, latent_dim=4)
+    ready = train_verifiers(table, epochs=1)
+    frame = evaluate(model, table, tasks="generation", verifiers=ready, features=features, batch_size=16)
+    fid = of(frame, metric="fid")
+    assert list(fid["modality"]) == ["grey", "colours"]
+    assert all(pictures.shape[1:] == (3, 8, 8) for pictures in seen)
+    assert 0.9 < max(float(pictures.max()) for pictures in seen) <= 1
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        made = model.sample(40)
+    moments = []
+    for pictures in (values["colours"] / 255, made["colours"]):
+        mean = pictures.flatten(2).mean(2).double().numpy()
+        moments += [mean.mean(0), np.cov(mean.T)]
+    assert value(fid, modality="colours") == pytest.approx(frechet_distance(*moments), rel=1e-3)
+    seen.clear()
+    evaluate(model, table, tasks="coherence", verifiers=ready, features=features)
+    assert not seen
+
+
+# Likelihood, of which more is known in tests/identities
+
+
+@pytest.mark.parametrize("name", ["jmvae", "mac-vae", "mmvae", "mmvae-plus", "mopoe", "mvae", "mvtcae", "nexus"])
+def test_every_model_with_a_density_has_a_bound_that_rises(name, schema, complete):
+    batch = rows_of(schema, 11, complete=complete)
+    model, table = build(name, schema, latent_dim=4), Table(batch.values, batch.observed, schema)
+    one, many = ([bound(model, table, draws=k, seed=seed)[0] for seed in range(30)] for k in (1, 20))
+    assert np.isfinite(one + many).all()
+    assert np.mean(many) > np.mean(one)
+    assert value(evaluate(model, table, tasks="likelihood", batch_size=4)) == bound(model, table, batch_size=4)[0]
+
+
+# What is asked for, and what is left alone
+
+
+def test_tasks_that_learn_need_training_rows():
+    model, table = build("mac-wae", SCHEMA, latent_dim=4), table_of(rows=20)
+    with pytest.raises(
+        ValueError, match=r"train must be a table of training rows, or ready verifiers, for coherence and"
+    ):
+        evaluate(model, table, tasks=VERIFIED)
+    with pytest.raises(ValueError, match=r"for probe learns from it; pass train=data\.train"):
+        evaluate(model, table, tasks=["probe", "coherence"], verifiers=train_verifiers(table, epochs=1))
+    with pytest.raises(ValueError, match="train must have the model's modalities"):
+        evaluate(model, table, tasks="probe", train=table_of(UNNAMED, 20))
+    with pytest.raises(ValueError, match=r"unknown task 'prob'; known are probe, .*, translation, "):
+        evaluate(model, table, tasks="prob")
+    nameless, unnamed = Table(table_of(UNNAMED, 20).values, schema=UNNAMED), build("mac-wae", UNNAMED, latent_dim=4)
+    with pytest.raises(ValueError, match="rows must have a class to be judged by"):
+        evaluate(unnamed, nameless, tasks="probe", train=nameless)
+
+
+def test_the_label_is_one_and_the_same_for_rows_and_verifiers():
+    schema = Schema({"a": Label(2), "b": Label(3), "vector": Vector(3, hidden=(4,))})
+    values = {"a": torch.arange(30) % 2, "b": torch.arange(30) % 3, "vector": torch.randn(30, 3)}
+    table = Table(values, schema=schema)
+    model, ready = build("mac-wae", schema, latent_dim=4), train_verifiers(table, label="b", epochs=1)
+    frame = evaluate(model, table, tasks=["coherence", "probe"], train=table, verifiers=ready)
+    assert set(of(frame, metric="verifier-acc")["modality"]) == {"a", "vector"}
+    assert set(of(frame, task="probe")["modality"]) == {"b"}
+    with pytest.raises(ValueError, match="verifiers must say a, by which rows are judged; these say b; train others"):
+        evaluate(model, table, tasks="coherence", verifiers=ready, label="a")
+    trained = evaluate(model, table, tasks="coherence", train=table, label="b")
+    assert set(of(trained, metric="verifier-acc")["modality"]) == {"a", "vector"}
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, UNNAMED], ids=["label", "labels"])
+def test_what_lies_under_the_mask_and_unknown_classes_change_nothing(schema):
+    rows, seen = 60, []
+    generator = torch.Generator().manual_seed(0)
+    observed = torch.rand(rows, len(schema), generator=generator) < 0.7
+    observed[:, 0] |= ~observed.any(1)
+    for junk in (False, True):
+        values = values_of(rows, seed=1)
+        values["kind"][::7] = -1
+        if schema is SCHEMA:
+            observed[::7, 3] = False
+            observed[:, 0] |= ~observed.any(1)
+        held = {name: values[name].clone() for name in schema}
+        for column, name in enumerate(schema):
+            odd = torch.nan if held[name].is_floating_point() else 211 if name == "picture" else 10**6
+            held[name][~observed[:, column]] = odd if junk else 0
+        table = Table(held, observed, schema, labels=None if schema is SCHEMA else values["kind"])
+        model = build("mvae", schema, latent_dim=4)
+        seen.append(evaluate(model, table, tasks=[*TASKS, *FURTHER], train=table, batch_size=13))
+    pd.testing.assert_frame_equal(*seen)
+    known = int((values["kind"] >= 0).sum()) if schema is UNNAMED else int(observed[:, 3].sum())
+    has = observed[:, 0] & (observed[:, 3] if schema is SCHEMA else values["kind"] >= 0)
+    assert of(seen[0], metric="verifier-acc", modality="picture")["rows"].item() == int(has.sum())
+    assert of(seen[0], task="probe", given="others")["rows"].item() <= known
+
+
+def test_scoring_changes_neither_model_nor_verifiers_nor_random_streams(verifiers):
+    model, table = build("mvae", SCHEMA, latent_dim=4).train(), table_of(rows=30)
+    kept = {name: weight.clone() for name, weight in verifiers.state_dict().items()}
+    torch.manual_seed(4)
+    np.random.seed(4)  # noqa: NPY002
+    state, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    run = functools.partial(evaluate, model, table, tasks=FURTHER, train=table, verifiers=verifiers)
+    first = run()
+    assert model.training
+    assert torch.equal(state, torch.get_rng_state())
+    assert (numpys == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert all(torch.equal(kept[name], weight) for name, weight in verifiers.state_dict().items())
+    torch.rand(7)
+    pd.testing.assert_frame_equal(first, run())
+    other = run(seed=1)
+    assert not first["value"].equals(other["value"])
+
+
+def test_every_batch_size_gives_the_same_but_for_what_is_drawn_from_posteriors(verifiers):
+    model, table = build("mac-wae", SCHEMA, latent_dim=4), table_of(rows=33)
+    asked = {"tasks": ["translation", "coherence", "generation", "probe"], "train": table, "verifiers": verifiers}
+    one, other = (evaluate(model, table, batch_size=size, **asked) for size in (256, 8))
+    pd.testing.assert_frame_equal(one, other, rtol=1e-3)
