@@ -29,6 +29,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
     """Codes of up to so many rows under several conditionings, projected together to two dimensions.
 
     The projection is UMAP where the package umap-learn is installed (the extra `umap`), else the two principal axes.
+    UMAP begins with these: rows that see the same have one code, and its usual beginning is of no use for many of such.
     The same seed gives the same map. A row is left out where it has nothing of what is given.
 
     Arguments:
@@ -98,7 +99,9 @@ def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
         return principal(z)[0], "pca"
     threads = torch.get_num_threads()
     try:
-        return np.asarray(UMAP(n_neighbors=NEIGHBOURS, random_state=seed, n_jobs=1).fit_transform(z)), "umap"
+        return np.asarray(
+            UMAP(n_neighbors=NEIGHBOURS, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
+        ), "umap"
     finally:
         torch.set_num_threads(threads)  # numba takes all of OpenMP's, which are PyTorch's too
 

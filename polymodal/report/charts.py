@@ -180,7 +180,7 @@ def _mark(p: float) -> str:
 
 
 def code_maps(points: pd.DataFrame) -> Figure:
-    """Codes in two dimensions, coloured by class: a row of panels per model, a panel per conditioning.
+    """Codes in two dimensions, coloured by class: model beside model, a panel per conditioning.
 
     The axes are the same in all panels of a model.
 
@@ -192,16 +192,16 @@ def code_maps(points: pd.DataFrame) -> Figure:
     models, subsets = list(points["model"].unique()), list(points["given"].unique())
     style, names = _classes(points["label"])
     points = points.assign(style=style)
-    across = min(ACROSS, len(subsets))
-    down = ceil(len(subsets) / across)
-    side = min(2.4, 9.6 / across)
-    with drawn(0.4 + side * across, 0.6 + (side + 0.3) * down * len(models)) as figure:
-        grid = figure.subplots(down * len(models), across, squeeze=False)
-        for place, model in enumerate(models):
+    across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side, of each model
+    down, side = ceil(len(subsets) / across), 9.6 / (across * len(models))
+    side = min(2.4, side)
+    with drawn(side * across * len(models), 0.9 + (side + 0.25) * down) as figure:
+        parts = figure.subfigures(2, len(models), squeeze=False, height_ratios=[(side + 0.25) * down + 0.3, 0.4])
+        for part, model in zip(parts[0], models, strict=True):
             own = points[points["model"] == model]
             limits = figures.limits(own[["x", "y"]].to_numpy(float))
-            panels = list(grid[place * down : (place + 1) * down].flat)
-            panels[0].set_ylabel(called(model), fontsize=10, fontweight="bold")
+            panels = list(part.subplots(down, across, squeeze=False).flat)
+            part.suptitle(called(model), fontsize=11, fontweight="bold")
             for axes, given in zip(panels, subsets, strict=False):
                 _scatter(axes, own[own["given"] == given], limits)
                 axes.set_title(given, fontsize=9)
@@ -239,4 +239,4 @@ def _marks(figure: Figure, names: dict[str, int]) -> None:
         for color, marker in map(figures.look, names.values())
     ]
     if names:
-        figure.legend(handles, list(names), loc="outside lower center", ncols=min(11, len(names)), fontsize=8.5)
+        figure.legend(handles, list(names), loc="lower center", ncols=min(11, len(names)), fontsize=8.5)
