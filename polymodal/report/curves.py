@@ -24,7 +24,7 @@ TICKED = 5
 """Most numbers of which each has a tick."""
 TRUTH = "the truth"
 """Given which a verifier is scored, in place of an answer."""
-LEVEL = "classifier, on true values"
+LEVEL = "classifier, on the truth"
 FEW = 4
 """Most lines whose bands can be told apart."""
 
@@ -196,5 +196,6 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
     entries: dict[str, Any] = {}
     for axes in panels:
         entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    columns = min(len(entries), 6)
+    longest = max(map(len, entries), default=1)
+    columns = min(len(entries), 6 if longest <= 10 else 4)  # so that it is no wider than the figure
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=8.5)
