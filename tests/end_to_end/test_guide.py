@@ -9,24 +9,34 @@ from commands import within
 from tables import birds
 
 ROOT = Path(__file__).parents[2]
+SCORES = """task,dataset,modality,metric,better,model,value
+many-to-one,birds,species,acc,higher,mac-wae,91.5
+many-to-one,birds,species,acc,higher,mopoe,90.0
+"""
 PAGES = ("README.md", "docs/command_line.md", "docs/datasets.md", "docs/models.md", "docs/tables.md")
+
+
+def text_of(page):
+    return (ROOT / page).read_text(encoding="utf-8")
 
 
 def steps(page):
     """The commands of a page in order, each with the lines that follow it."""
-    text = (ROOT / page).read_text(encoding="utf-8")
-    for block in re.findall(r"^```console\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+    for block in re.findall(r"^```console\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
         for step in re.split(r"^\$ polymodal ", block, flags=re.MULTILINE)[1:]:
             command, *lines = step.splitlines()
             yield shlex.split(command), [line.strip() for line in lines if line.strip() not in ("", "...")]
 
 
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("page", [*PAGES, "docs/studies.md"])
 def test_every_command_does_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
     birds().to_csv("birds.csv", index=False)
+    Path("scores.csv").write_text(SCORES, encoding="utf-8")
+    for name, settings in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```", text_of(page), flags=re.MULTILINE | re.DOTALL):
+        Path(name).write_text(settings, encoding="utf-8")
     for arguments, shown in steps(page):
         done = within(monkeypatch, capsys, *arguments)
         said = f"$ polymodal {shlex.join(arguments)}\n{done.stdout}{done.stderr}"
@@ -50,7 +60,7 @@ def test_the_guide_shows_every_command(command):
 @pytest.mark.parametrize("page", PAGES)
 def test_no_command_stands_in_another_block(page):
     """Blocks are Python, which has its own test, or commands, which run here, or the gate's."""
-    text = (ROOT / page).read_text(encoding="utf-8")
+    text = text_of(page)
     gate = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for kind, block in re.findall(r"^```(\w*)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
         if kind not in ("python", "console"):
