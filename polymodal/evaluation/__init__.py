@@ -1,5 +1,6 @@
 """How good a model's answers are."""
 
+from polymodal.evaluation.classes import classed
 from polymodal.evaluation.codes import code_map
 from polymodal.evaluation.frechet import frechet_distance
 from polymodal.evaluation.inception import inception
@@ -17,6 +18,7 @@ __all__ = [
     "Metric",
     "Verifiers",
     "check_tasks",
+    "classed",
     "code_map",
     "evaluate",
     "frechet_distance",

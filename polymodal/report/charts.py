@@ -239,4 +239,5 @@ def _marks(figure: Figure, names: dict[str, int]) -> None:
         for color, marker in map(figures.look, names.values())
     ]
     if names:
-        figure.legend(handles, list(names), loc="lower center", ncols=min(11, len(names)), fontsize=8.5)
+        columns = 11 if max(map(len, names)) <= 4 else 5  # so that it is no wider than the figure
+        figure.legend(handles, list(names), loc="lower center", ncols=min(columns, len(names)), fontsize=8.5)

@@ -109,7 +109,11 @@ def code_map(cell: Cell, folder: Path) -> Path | None:
     """The file of a map of a run's codes, made if it is not there; None where it is not, and the model neither."""
     path = folder / MAP
     if not path.exists() and (folder / "model").exists():
-        made = evaluation.code_map(load(folder / "model"), rows(cell.settings).test)
+        table = rows(cell.settings).test
+        made = evaluation.code_map(load(folder / "model"), table)
+        if (label := next(iter(evaluation.classed(table.schema)), None)) is not None:
+            shown = table.schema[label].show
+            made["label"] = [str(shown(torch.tensor(number))) if number >= 0 else "" for number in made["label"]]
         checkpoint.write_text(path, made.to_csv(index=False, float_format="%.4f"))
     return path if path.exists() else None
 
