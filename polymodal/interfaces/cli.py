@@ -466,7 +466,11 @@ def compare(
         listings.show(studies.planned(str(study), folder, device))
         return
     where = {"on": on, "address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
-    made = studies.run(str(study), folder, beside, device, **where)
+    try:
+        made = studies.run(str(study), folder, beside, device, **where)
+    except KeyboardInterrupt as stop:
+        _say("polymodal: stopped. To go on, give the same command again")
+        raise typer.Exit(_code(stop)) from None
     if made.page is not None and (made.page.parent / "best.csv").exists():
         listings.show(listings.comparison(made.page.parent))
     print(studies.told(made), flush=True)

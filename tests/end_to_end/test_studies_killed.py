@@ -119,3 +119,13 @@ def test_a_worker_of_ray_that_is_killed(study, unharmed, tmp_path):
     finish(study, tmp_path)  # in this process: the same files, and nothing left to do
     assert stamps(tmp_path) == before
     assert (tmp_path / "two" / "comparison.html").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(study, tmp_path):
+    process = start(study, tmp_path)
+    wait_for(lambda: under_way(tmp_path), process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert errors.splitlines()[-1] == "polymodal: stopped. To go on, give the same command again"
+    assert under_way(tmp_path)  # its state is there
