@@ -124,7 +124,9 @@ def note_failure(folder: Path, error: BaseException) -> str:
     Returns:
         The reason, in a line.
     """
-    reason = brief(error) if isinstance(error, ValueError | TypeError | OSError) else brief(repr(error))
+    reason = (
+        brief(error) if isinstance(error, ValueError | TypeError | OSError | FloatingPointError) else brief(repr(error))
+    )
     checkpoint.write_text(folder / FAILED, f"{reason}\n\n{''.join(traceback.format_exception(error))}")
     return reason
 
