@@ -8,8 +8,6 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from polymodal import checkpoint
 from polymodal.datasets import DATASETS
 from polymodal.datasets import load as load_data
@@ -21,7 +19,7 @@ from polymodal.interfaces.processes import count, number
 from polymodal.models import load as load_model
 from polymodal.names import brief, check_types, lookup, unknown
 from polymodal.report import write
-from polymodal.training import check_device, join
+from polymodal.training import chosen_device, join
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +30,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPLITS",
-    "chosen_device",
     "evaluate",
     "experiment",
     "no_run",
@@ -51,16 +48,6 @@ PROBE = 2**14
 RECORD = "experiment.json"
 HISTORY, SCORES = ["epoch"], ["task", "modality", "given", "metric", "better", "value"]
 """Columns without which there is no report."""
-
-
-def chosen_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a CUDA GPU if there is one.
-
-    Raises:
-        ValueError: It is not at hand.
-    """
-    check_device(name)
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def open_model(folder: Path, device: str = "auto") -> Model:

@@ -20,7 +20,7 @@ from polymodal.datasets import own
 from polymodal.documents import assignments, dump, read
 from polymodal.interfaces import tables
 from polymodal.interfaces.processes import number
-from polymodal.interfaces.runs import chosen_device, no_run, refuse_unwritable
+from polymodal.interfaces.runs import no_run, refuse_unwritable
 from polymodal.progress import duration
 from polymodal.settings import Settings, make, resolve, schema_settings
 from polymodal.streams import seeded
@@ -202,7 +202,11 @@ def text(settings: Settings) -> str:
 def announced(settings: Settings, data: Dataset, model: Model) -> str:
     """What is going to be trained, in one line."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    where, epochs, patience = chosen_device(settings.fit["device"]), settings.fit["epochs"], settings.fit["patience"]
+    where, epochs, patience = (
+        training.chosen_device(settings.fit["device"]),
+        settings.fit["epochs"],
+        settings.fit["patience"],
+    )
     seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
     early = f" at most, fewer where {patience} bring nothing better" if patience else ""
     name = _called(settings, data)

@@ -98,7 +98,7 @@ def compare(
     place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
     cells = list(made.cells())
     inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
-    jobs = [Job(cell, root / "runs" / cell.name, made.tasks, made.validates(cell), inception) for cell in cells]
+    jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
     left = [job for job in jobs if not running.finished(job.folder, made.tasks, inception)]
     if left and inception is not None:
         features_of(inception)  # other weights are refused now, and not when a run is trained

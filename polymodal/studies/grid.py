@@ -118,10 +118,6 @@ class Study:
                     if model not in own.get("without", ()):
                         yield from self._cells(dataset, own, model, particular, seed)
 
-    def validates(self, cell: Cell) -> bool:
-        """Whether a run translates its validation rows, so that the reported setting can be chosen by that."""
-        return bool(cell.varied)
-
     @property
     def numbers(self) -> list[int]:
         """The seeds."""

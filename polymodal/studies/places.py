@@ -34,21 +34,19 @@ class Job:
         cell: The run.
         folder: Its own.
         tasks: What it is scored on.
-        validate: See `running.run`.
         inception: Likewise.
     """
 
     cell: Cell
     folder: Path
     tasks: Sequence[str]
-    validate: bool
     inception: str | None = None
 
     def __call__(self) -> Outcome:
         """Does it."""
         began, failure = time.monotonic(), ""
         try:
-            running.run(self.cell, self.folder, self.tasks, validate=self.validate, inception=self.inception)
+            running.run(self.cell, self.folder, self.tasks, inception=self.inception)
         except Exception as error:  # whatever it was, the other runs go on
             failure = running.note_failure(self.folder, error)
         return Outcome(failure, time.monotonic() - began)

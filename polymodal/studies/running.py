@@ -7,6 +7,7 @@ import shutil
 import traceback
 from collections.abc import Sequence
 from functools import lru_cache
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from polymodal.models import load
 from polymodal.names import brief
 from polymodal.settings import Settings, network
 from polymodal.studies.names import ELSEWHERE, digest
-from polymodal.training import fit
+from polymodal.training import chosen_device, fit
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,16 +71,13 @@ def record(folder: Path) -> dict[str, Any]:
     return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
 
 
-def run(
-    cell: Cell, folder: Path, tasks: Sequence[str], *, validate: bool = False, inception: str | None = None
-) -> None:
+def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = None) -> None:
     """Does what is left to do of a run.
 
     Arguments:
         cell: The run.
         folder: Its own.
         tasks: On which it is scored on the test rows.
-        validate: Whether its many-to-one translation of the validation rows is scored too.
         inception: A file of weights, see `Study`.
 
     Raises:
@@ -90,17 +88,18 @@ def run(
         return
     data = rows(cell.settings)
     if "seconds" in trained(folder) and (folder / "model").exists():
-        model = load(folder / "model").to(_device(cell.settings))
+        model = load(folder / "model").to(chosen_device(cell.settings.fit["device"]))
     else:
         model = _train(cell, folder, data)
-    if validate:
+    if "validation" not in trained(folder):  # by which a setting may be chosen
         _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
+    tasks = sorted({*tasks, *trained(folder).get("tasks", [])})  # another study's scores stay
     if tasks:
         ready = _verifiers(folder.parent, cell.settings, data) if {*tasks} & {"coherence", "generation"} else None
         features = None if inception is None else _features(inception, model.weight.device)
         scores = evaluate(model, data.test, tasks=tasks, train=data.train, verifiers=ready, features=features)
         checkpoint.write_text(folder / SCORES, scores.to_csv(index=False))
-        _note(folder, tasks=sorted({*tasks}), fid=features is not None)
+        _note(folder, tasks=tasks, fid=features is not None)
     (folder / FAILED).unlink(missing_ok=True)
     shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
 
@@ -133,7 +132,7 @@ def note_failure(folder: Path, error: BaseException) -> str:
 
 def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
-    held, device = machine.restart(), _device(cell.settings)
+    held, device = machine.restart(), chosen_device(cell.settings.fit["device"])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
@@ -180,9 +179,5 @@ def _translated(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {
         f"{row['modality']}/{row['metric']}": {"value": row["value"], "better": row["better"]}
         for row in scores.to_dict("records")
+        if isfinite(row["value"])  # there may be no row to score
     }
-
-
-def _device(settings: Settings) -> torch.device:
-    asked = settings.fit["device"]
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked)

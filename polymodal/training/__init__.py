@@ -3,7 +3,7 @@
 from polymodal.training.balance import balance, balanced_weights, constant_costs
 from polymodal.training.loop import Fit, check_settings, fit
 from polymodal.training.records import FREE, holds_run
-from polymodal.training.settings import check_device, join
+from polymodal.training.settings import check_device, chosen_device, join
 from polymodal.training.stopping import Stopped
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "balanced_weights",
     "check_device",
     "check_settings",
+    "chosen_device",
     "constant_costs",
     "fit",
     "holds_run",

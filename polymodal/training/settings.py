@@ -27,6 +27,7 @@ __all__ = [
     "check_ranges",
     "check_rows",
     "check_shared",
+    "chosen_device",
     "join",
     "make_accelerator",
     "placed",
@@ -74,6 +75,16 @@ def check_device(device: str) -> None:
     devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
     if device not in devices:
         raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
+
+
+def chosen_device(name: str) -> torch.device:
+    """The device of that name; "auto" is a CUDA GPU if there is one.
+
+    Raises:
+        ValueError: It is not at hand.
+    """
+    check_device(name)
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def check_rows(name: str, rows: Any, schema: Schema) -> None:

@@ -1,8 +1,9 @@
-"""Rows whose class shows in some modalities, and a model that gives back what it is shown."""
+"""Rows whose class shows in some modalities, a model that gives back what it is shown, and scores by hand."""
 
 import torch
 
 from polymodal.distributions import Dirac
+from polymodal.evaluation import METRICS
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import Model
 from polymodal.schema import Schema
@@ -89,3 +90,15 @@ class Turns:
 
     def sample(self, shape):
         return self.codes[torch.arange(*shape) % len(self.codes)]
+
+
+def by_hand(model, table, metric, target, given):
+    """A score over the rows that have the target and something of what is given, translated row by row."""
+    schema, score = model.schema, METRICS[metric]()
+    truth = schema.hide(table, torch.float32)[target]
+    for row in range(len(table)):
+        observed = table.observed[row]
+        if observed[schema.index(target)] and (observed & schema.mask(given)).any():
+            batch = table[row]
+            score.update(model.predict(batch, given, [target])[target], truth[row : row + 1])
+    return score.compute(), int(score.rows)

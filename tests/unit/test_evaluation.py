@@ -4,24 +4,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import EXAMPLES, rows_of
+from kinds import by_hand
 
 from polymodal.evaluation import METRICS, evaluate
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table import Table
-
-
-def by_hand(model, table, metric, target, given):
-    """A score over the rows that have the target and something of what is given, translated row by row."""
-    schema, score = model.schema, METRICS[metric]()
-    truth = schema.hide(table, torch.float32)[target]
-    for row in range(len(table)):
-        observed = table.observed[row]
-        if observed[schema.index(target)] and (observed & schema.mask(given)).any():
-            batch = table[row]
-            score.update(model.predict(batch, given, [target])[target], truth[row : row + 1])
-    return score.compute(), score.rows
 
 
 @pytest.mark.parametrize(("name", "rows"), [("mac-wae", 15), ("mac-vae", 16)])  # 15: the last batch would be one row

@@ -9,10 +9,10 @@ import pandas as pd
 import pytest
 import torch
 from conftest import EXAMPLES, rows_of
-from kinds import CLASSES, SCHEMA, UNNAMED, Mirror, table_of, values_of
+from kinds import CLASSES, SCHEMA, UNNAMED, Mirror, by_hand, table_of, values_of
 from sklearn.metrics import accuracy_score
 
-from polymodal.evaluation import FURTHER, METRICS, TASKS, evaluate, frechet_distance, train_verifiers
+from polymodal.evaluation import FURTHER, TASKS, evaluate, frechet_distance, train_verifiers
 from polymodal.evaluation.coherence import Verdicts
 from polymodal.evaluation.likelihood import bound
 from polymodal.evaluation.subsets import others, sizes
@@ -76,18 +76,6 @@ def test_subsets_favour_no_modality():
             times[list(subset)] += 0 in targets
     assert times[0] == 0
     np.testing.assert_allclose(times[1:], 300 * 10 * 4 / 14, rtol=0.12)
-
-
-def by_hand(model, table, metric, target, given):
-    """A score over the rows that have the target and something of what is given, translated row by row."""
-    schema, score = model.schema, METRICS[metric]()
-    truth = schema.hide(table, torch.float32)[target]
-    for row in range(len(table)):
-        observed = table.observed[row]
-        if observed[schema.index(target)] and (observed & schema.mask(given)).any():
-            batch = table[row]
-            score.update(model.predict(batch, given, [target])[target], truth[row : row + 1])
-    return score.compute(), int(score.rows)
 
 
 @pytest.mark.parametrize("name", ["mac-wae", "mvae"])

@@ -204,6 +204,14 @@ class TestRunning:
         fewer = quiet(tmp_path, seeds=1)
         assert {*fewer.scores["task"]} == {"many-to-one"}
 
+    def test_scores_on_other_tasks_stay(self, tmp_path):
+        first = quiet(tmp_path, seeds=1)
+        quiet(tmp_path, seeds=1, tasks=["one-to-one"])
+        before = stamps(tmp_path / "runs")
+        again = quiet(tmp_path, seeds=1)
+        assert stamps(tmp_path / "runs") == before
+        pd.testing.assert_frame_equal(first.scores, again.scores)
+
     def test_a_failed_run_is_told_and_stops_no_other(self, tmp_path, monkeypatch):
         real = running.fit
 
