@@ -102,3 +102,13 @@ def by_hand(model, table, metric, target, given):
             batch = table[row]
             score.update(model.predict(batch, given, [target])[target], truth[row : row + 1])
     return score.compute(), int(score.rows)
+
+
+def of(frame, **where):
+    for column, value in where.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def value(frame, **where):
+    return of(frame, **where)["value"].item()
