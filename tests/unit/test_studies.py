@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from polymodal import checkpoint
 from polymodal.models import MODELS
 from polymodal.settings import resolve
 from polymodal.studies import PRESETS, compare, plan, running
@@ -211,6 +212,36 @@ class TestRunning:
         again = quiet(tmp_path, seeds=1)
         assert stamps(tmp_path / "runs") == before
         pd.testing.assert_frame_equal(first.scores, again.scores)
+
+    def test_killed_before_any_write_it_ends_the_same(self, tmp_path, monkeypatch):
+        one = {"models": ["m-wae"], "seeds": 1, "settings": {**TINY, "epochs": 1}}
+        real, written = checkpoint._flush, []
+
+        class Killed(BaseException):
+            pass
+
+        def killed_after(writes):
+            def flush(path):
+                if len(written) == writes:
+                    raise Killed
+                written.append(path.name)
+                real(path)
+
+            written.clear()
+            monkeypatch.setattr(checkpoint, "_flush", flush)
+
+        killed_after(None)
+        whole = quiet(tmp_path / "whole", **one)
+        files = list(written)
+        for writes, name in enumerate(files):
+            killed_after(writes)
+            with pytest.raises(Killed):
+                quiet(tmp_path / str(writes), **one)
+            killed_after(None)
+            again = quiet(tmp_path / str(writes), **one)
+            assert not again.failures, name
+            pd.testing.assert_frame_equal(whole.scores, again.scores)
+        assert sum("scores.csv" in name for name in files) == 1
 
     def test_a_failed_run_is_told_and_stops_no_other(self, tmp_path, monkeypatch):
         real = running.fit
