@@ -45,8 +45,7 @@ def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collecte
             continue
         who = {"dataset": cell.dataset, "model": cell.model, "setting": cell.setting, "seed": cell.seed}
         if tasks:
-            frame = pd.read_csv(folder / running.SCORES, keep_default_na=False, na_values={"value": [""]})
-            scores.append(frame[frame["task"].isin(_asked(tasks))].assign(**who, **_varied(cell)))
+            scores.append(running.scores(folder, tasks).assign(**who, **_varied(cell)))
         record = running.record(folder)
         facts = {name: record["run"].get(name) for name in (*FACTS, "validation")}
         runs.append({**who, "folder": cell.name, "rows": record["data"]["rows"], **facts})
@@ -115,10 +114,6 @@ def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
     order = {model: place for place, model in enumerate(study.maps)}
     made.sort(key=lambda frame: order[frame["model"].iloc[0]])
     return pd.concat(made, ignore_index=True) if made else None
-
-
-def _asked(tasks: Sequence[str]) -> list[str]:
-    return [*tasks, *(["calibration"] if "coherence" in tasks else [])]
 
 
 def _losses(runs: pd.DataFrame) -> pd.Series[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import traceback
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -18,6 +18,7 @@ from polymodal.datasets import Dataset
 from polymodal.datasets import load as load_data
 from polymodal.evaluation import Verifiers, evaluate, train_verifiers
 from polymodal.evaluation import inception as features_of
+from polymodal.evaluation.scores import place
 from polymodal.models import load
 from polymodal.names import brief
 from polymodal.settings import Settings, network
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.studies.grid import Cell
 
-__all__ = ["FAILED", "RECORD", "SCORES", "finished", "note_failure", "record", "rows", "run", "trained"]
+__all__ = ["FAILED", "RECORD", "SCORES", "finished", "note_failure", "record", "rows", "run", "scores", "trained"]
 
 RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
 RUN = "run"
@@ -71,6 +72,15 @@ def record(folder: Path) -> dict[str, Any]:
     return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
 
 
+def scores(folder: Path, tasks: Collection[str]) -> pd.DataFrame:
+    """What a run has scored on some tasks, to the last bit."""
+    import pandas as pd
+
+    exact = {"value": lambda text: float(text or "nan")}
+    frame = pd.read_csv(folder / SCORES, keep_default_na=False, converters=exact)
+    return frame[frame["task"].isin([*tasks, *(["calibration"] if "coherence" in tasks else [])])]
+
+
 def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = None) -> None:
     """Does what is left to do of a run.
 
@@ -84,6 +94,8 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
         Stopped: Ctrl-C came in training; it goes on where it was.
         Exception: Whatever went wrong.
     """
+    import pandas as pd
+
     if finished(folder, tasks, inception):
         return
     data = rows(cell.settings)
@@ -93,13 +105,18 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
         model = _train(cell, folder, data)
     if "validation" not in trained(folder):  # by which a setting may be chosen
         _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
-    tasks = sorted({*tasks, *trained(folder).get("tasks", [])})  # another study's scores stay
-    if tasks:
-        ready = _verifiers(folder.parent, cell.settings, data) if {*tasks} & {"coherence", "generation"} else None
+    noted = trained(folder)
+    have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()  # another study's scores stay
+    if inception is not None and not noted.get("fid"):
+        have -= {"generation"}
+    if left := sorted({*tasks} - have):
+        ready = _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation"} else None
         features = None if inception is None else _features(inception, model.weight.device)
-        scores = evaluate(model, data.test, tasks=tasks, train=data.train, verifiers=ready, features=features)
-        checkpoint.write_text(folder / SCORES, scores.to_csv(index=False))
-        _note(folder, tasks=tasks, fid=features is not None)
+        made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
+        frame = pd.concat([scores(folder, have), made]) if have else made
+        frame = frame.sort_values("task", key=lambda task: task.map(place), kind="stable")
+        checkpoint.write_text(folder / SCORES, frame.to_csv(index=False))
+        _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
     (folder / FAILED).unlink(missing_ok=True)
     shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
 

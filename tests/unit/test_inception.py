@@ -458,3 +458,10 @@ class TestStudies:
         monkeypatch.setattr(running, "evaluate", lambda *rest, **options: pytest.fail("it scores"))
         again = comparing.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
         pd.testing.assert_frame_equal(again.scores, made.scores)
+
+    @pytest.mark.usefixtures("cheap")
+    def test_they_stay_beside_scores_on_other_tasks(self, tmp_path, weights):
+        made = comparing.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        comparing.compare({**STUDY, "tasks": ["many-to-one"]}, folder=tmp_path, progress=False)
+        again = comparing.compare(STUDY, folder=tmp_path, progress=False)
+        pd.testing.assert_frame_equal(again.scores, made.scores)

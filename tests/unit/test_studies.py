@@ -205,13 +205,28 @@ class TestRunning:
         fewer = quiet(tmp_path, seeds=1)
         assert {*fewer.scores["task"]} == {"many-to-one"}
 
-    def test_scores_on_other_tasks_stay(self, tmp_path):
-        first = quiet(tmp_path, seeds=1)
-        quiet(tmp_path, seeds=1, tasks=["one-to-one"])
-        before = stamps(tmp_path / "runs")
-        again = quiet(tmp_path, seeds=1)
-        assert stamps(tmp_path / "runs") == before
-        pd.testing.assert_frame_equal(first.scores, again.scores)
+    def test_scores_on_other_tasks_stay(self, tmp_path, monkeypatch):
+        quiet(tmp_path / "a", seeds=1)
+        scored, real = [], running.evaluate
+        monkeypatch.setattr(
+            running, "evaluate", lambda *rest, **how: (scored.append(how["tasks"]), real(*rest, **how))[1]
+        )
+        quiet(tmp_path / "a", seeds=1, tasks=["one-to-one"])
+        assert scored == [["one-to-one"]] * 2
+        before = stamps(tmp_path / "a" / "runs")
+        quiet(tmp_path / "a", seeds=1)
+        assert stamps(tmp_path / "a" / "runs") == before
+        quiet(tmp_path / "b", seeds=1, tasks=["many-to-one", "one-to-one"])
+        assert [file.read_bytes() for file in before] == [file.read_bytes() for file in stamps(tmp_path / "b" / "runs")]
+
+    def test_scores_of_another_training_do_not(self, tmp_path, monkeypatch):
+        quiet(tmp_path, seeds=1, models=["m-wae"])
+        (folder,) = (tmp_path / "runs").iterdir()
+        shutil.rmtree(folder / "model")
+        made = quiet(tmp_path, seeds=1, models=["m-wae"], tasks=["one-to-one"])
+        assert {*made.scores["task"]} == {"one-to-one"}
+        assert running.trained(folder)["tasks"] == ["one-to-one"]
+        assert {*pd.read_csv(folder / "scores.csv")["task"]} == {"one-to-one"}
 
     def test_killed_before_any_write_it_ends_the_same(self, tmp_path, monkeypatch):
         one = {"models": ["m-wae"], "seeds": 1, "settings": {**TINY, "epochs": 1}}
