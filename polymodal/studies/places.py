@@ -115,7 +115,9 @@ class OnRay:
                 ray.shutdown()
 
     def _run(self, ray: Any, jobs: Sequence[Job], board: Board) -> dict[str, str]:
-        remote = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries)(_worked)
+        # One call for each process: what a run's memory is must not depend on those before it.
+        asked = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries, "max_calls": 1}
+        remote = ray.remote(**asked)(_worked)
         waiting = {remote.remote(job, self.cpus): job for job in jobs}
         failures = {}
         board.begins(f"{board.at_once} at once")
