@@ -148,9 +148,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cub-fair": _study("cub", _fair(0.25, 5), "translation", **CUB),
     "celeba-fair": _study("celeba", _fair(0.4, 10, betas=[1.0]), "translation", TOO_MANY, **CELEBA),
     "polymnist-small": _small(
-        "polymnist", {"data.rows": 4000, "held_out_rows": 1000, "widths": [16, 32, 64]}, epochs=16
+        "polymnist", {"data.rows": 16000, "held_out_rows": 1000, "widths": [16, 32, 64]}, epochs=8
     ),
-    "pendigits-mhd-small": _small("pendigits-mhd", {}, epochs=10),
+    "pendigits-mhd-small": _small("pendigits-mhd", {}, epochs=20),
     "emoji-small": _small(
         "emoji",
         {
@@ -162,7 +162,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "schema.dropout": 0.1,
             "schema.hidden": [64],
         },
-        epochs=12,
+        epochs=20,
     ),
     "polydigits-beta": {
         "datasets": {"polydigits": DIGITS},

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from polymodal.models import MODELS
+from polymodal.report.names import called
 from polymodal.studies import compare, plan, running
 
 ROOT = Path(__file__).parents[2]
@@ -58,6 +59,10 @@ def best(name):
     return pd.read_csv(RESULTS / name / "best.csv").set_index("model")["outcomes"]
 
 
+def outcomes(name):
+    return len(pd.read_csv(RESULTS / name / "table.csv")[["task", "dataset", "modality"]].drop_duplicates())
+
+
 def rank(name, model, task):
     ranks = pd.read_csv(RESULTS / name / "ranks.csv").set_index(["model", "task"])["mean"]
     return float(ranks[model, task])
@@ -69,9 +74,31 @@ def test_what_the_readme_says():
     lines = re.findall(r"^\| `([a-z-]+-small)` \| (\d+) of (\d+) \| (.+) \|$", text, re.MULTILINE)
     assert {line[0] for line in lines} == {name for name in STUDIES if name.endswith("-small")}
     for name, won, every, ranks in lines:
-        outcomes = pd.read_csv(RESULTS / name / "table.csv")[["task", "dataset", "modality"]].drop_duplicates()
         assert int(won) == best(name)["mac-wae"]
-        assert int(every) == len(outcomes)
+        assert int(every) == outcomes(name)
         told = [float(number) for number in ranks.split(" | ")]
         expected = [rank(name, "mac-wae", task) for task in ("reconstruction", "many-to-one", "one-to-one")]
         assert told == pytest.approx(expected, abs=0.0051)
+
+
+def test_what_the_page_of_results_says():
+    """Its tables of how often a model is best, and of mean ranks: a line of names, and lines of numbers for them."""
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert len(re.findall(r"^\| (?:study|mean rank) \| MAC-WAE \|.*MMVAE\+ \|$", text, re.MULTILINE)) == 2
+    named = {called(name): name for name in MODELS}
+    told = 0
+    for head, body in re.findall(
+        r"^\| (?:study|mean rank) \| (MAC-WAE .*) \|\n\|[-:|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE
+    ):
+        models = [named[title] for title in head.split(" | ")]
+        for line in body.splitlines():
+            what, *cells = line.strip("| ").split(" | ")
+            name, asked = re.fullmatch(r"`([a-z-]+)`, (.+)", what).groups()
+            if asked == f"of {outcomes(name)}":
+                assert [int(cell) for cell in cells] == [best(name).get(model, 0) for model in models]
+            else:
+                ranks = [rank(name, model, asked) for model in models]
+                assert [float(cell.strip("*")) for cell in cells] == pytest.approx(ranks, abs=0.0051)
+                assert [cell.startswith("**") for cell in cells] == [value == max(ranks) for value in ranks]
+            told += 1
+    assert told == 3 * (1 + 3)
