@@ -202,11 +202,8 @@ def text(settings: Settings) -> str:
 def announced(settings: Settings, data: Dataset, model: Model) -> str:
     """What is going to be trained, in one line."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    where, epochs, patience = (
-        training.chosen_device(settings.fit["device"]),
-        settings.fit["epochs"],
-        settings.fit["patience"],
-    )
+    where = training.chosen_device(settings.fit["device"])
+    epochs, patience = settings.fit["epochs"], settings.fit["patience"]
     seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
     early = f" at most, fewer where {patience} bring nothing better" if patience else ""
     name = _called(settings, data)

@@ -94,8 +94,6 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
         Stopped: Ctrl-C came in training; it goes on where it was.
         Exception: Whatever went wrong.
     """
-    import pandas as pd
-
     if finished(folder, tasks, inception):
         return
     data = rows(cell.settings)
@@ -105,18 +103,7 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
         model = _train(cell, folder, data)
     if "validation" not in trained(folder):  # by which a setting may be chosen
         _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
-    noted = trained(folder)
-    have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()  # another study's scores stay
-    if inception is not None and not noted.get("fid"):
-        have -= {"generation"}
-    if left := sorted({*tasks} - have):
-        ready = _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation"} else None
-        features = None if inception is None else _features(inception, model.weight.device)
-        made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
-        frame = pd.concat([scores(folder, have), made]) if have else made
-        frame = frame.sort_values("task", key=lambda task: task.map(place), kind="stable")
-        checkpoint.write_text(folder / SCORES, frame.to_csv(index=False))
-        _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
+    _score(cell, folder, data, model, tasks, inception)
     (folder / FAILED).unlink(missing_ok=True)
     shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
 
@@ -167,6 +154,26 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
         hardware=machine.described(device),
     )
     return model
+
+
+def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequence[str], inception: str | None) -> None:
+    """Scores a run on the tasks that are missing; what it has, perhaps of another study, stays."""
+    import pandas as pd
+
+    noted = trained(folder)
+    have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()
+    if inception is not None and not noted.get("fid"):
+        have -= {"generation"}
+    left = sorted({*tasks} - have)
+    if not left:
+        return
+    ready = _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation"} else None
+    features = None if inception is None else _features(inception, model.weight.device)
+    made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
+    frame = pd.concat([scores(folder, have), made]) if have else made
+    frame = frame.sort_values("task", key=lambda task: task.map(place), kind="stable")
+    checkpoint.write_text(folder / SCORES, frame.to_csv(index=False))
+    _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
 
 
 def _verifiers(runs: Path, settings: Settings, data: Dataset) -> Verifiers:

@@ -81,6 +81,24 @@ def test_what_the_readme_says():
         assert told == pytest.approx(expected, abs=0.0051)
 
 
+def test_what_the_results_rest_on():
+    """A line per study: rows, test rows, epochs, updates in batches of 64, seeds; and the longest training of all."""
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `([a-z-]+-small)` \|((?: [\d,]+ \|){5})", text, re.MULTILINE)
+    assert len(lines) == 3
+    every = []
+    for name, cells in lines:
+        rows, _, epochs, updates, seeds = (int(cell.replace(",", "")) for cell in cells.strip(" |").split(" | "))
+        runs = pd.read_csv(RESULTS / name / "runs.csv")
+        assert {*runs["rows"]} == {rows}
+        assert {*runs["epochs"]} == {epochs}
+        assert updates == epochs * -(-rows // 64)
+        assert runs["seed"].nunique() == seeds
+        every.append(runs)
+    longest = re.search(r"the longest training takes\s(\d+) seconds", text)
+    assert int(longest[1]) == round(pd.concat(every)["seconds"].max())
+
+
 def test_what_the_page_of_results_says():
     """Its tables of how often a model is best, and of mean ranks: a line of names, and lines of numbers for them."""
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
