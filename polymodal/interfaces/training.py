@@ -21,6 +21,7 @@ from polymodal.documents import assignments, dump, read
 from polymodal.interfaces import tables
 from polymodal.interfaces.processes import number
 from polymodal.interfaces.runs import no_run, refuse_unwritable
+from polymodal.models import upgrade_arguments_of
 from polymodal.progress import duration
 from polymodal.settings import Settings, make, resolve, schema_settings
 from polymodal.streams import seeded
@@ -59,7 +60,7 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
         raise ValueError(f"a setting must be given once; got {twice[0]} as an option and by --set; leave one out")
     line |= given
     if resume is None:
-        document = {} if config is None else read(config)
+        document = {} if config is None else _upgraded(read(config))
         return resolve(_suited(line, document) | document, line)
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
@@ -142,7 +143,7 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
         ValueError: The run was not made by the command line, or has come further than it is to go.
     """
     if (folder / SETTINGS).exists():
-        settings = replace(resolve(read(folder / SETTINGS), changes), folder=str(folder))
+        settings = replace(resolve(_upgraded(read(folder / SETTINGS)), changes), folder=str(folder))
         epochs = settings.fit["epochs"]
         if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := _epochs_done(folder)):
             raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
@@ -153,6 +154,14 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
             f"go on with it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
         )
     raise no_run(folder, SETTINGS)
+
+
+def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a version without relative betas wrote, which named every setting, as they are read today."""
+    build = document.get("build")
+    if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:
+        return document
+    return {**document, "build": upgrade_arguments_of(document.get("model", "mac-wae"), dict(build))}
 
 
 def _mark(folder: Path) -> tuple[int, int] | None:

@@ -20,7 +20,7 @@ from polymodal.modalities import Modality
 from polymodal.modalities.trial import untried
 from polymodal.models.base import FORMAT, Loss, Model
 from polymodal.models.jmvae import JMVAE
-from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
+from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae, upgrade_arguments
 from polymodal.models.mmvae import MMVAE
 from polymodal.models.mmvae_plus import MMVAEPlus
 from polymodal.models.mopoe import MoPoE
@@ -30,7 +30,7 @@ from polymodal.models.nexus import Nexus
 from polymodal.names import brief, check_arguments, check_types, lookup
 from polymodal.schema import Schema
 
-__all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load"]
+__all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]
 
 MODELS: dict[str, Callable[..., Model]] = {
     "jmvae": JMVAE,
@@ -98,6 +98,7 @@ def load(folder: str | Path) -> Model:
     most = 10_000 + 10 * len(held)
     with _describing(path), _at_most(most):
         _check_document(document)
+        document = upgrade_document(document)
         schema = Schema.from_json(document["schema"])
         make = partial(build, document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
         plan = _planned(make, [MODELS.get(document["model"]), *schema.values()])
@@ -113,15 +114,42 @@ def load(folder: str | Path) -> Model:
     return model.eval()
 
 
+UPGRADED = {
+    name: upgrade_arguments
+    for name, make in MODELS.items()
+    if (make.func if isinstance(make, partial) else make) is MAC
+}
+"""What brings the arguments of a model of format 1 to today's, by the model's name."""
+
+
+def upgrade_arguments_of(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
+    """A model's arguments as format 1 held them, as `build` takes them today; others stay as they are."""
+    return UPGRADED[model](arguments) if isinstance(model, str) and model in UPGRADED else arguments
+
+
+def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
+    """What `model.json` holds, in today's format. One that is of today's format, or damaged, stays as it is.
+
+    Example:
+        >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
+        >>> upgrade_document(old)["arguments"]
+        {'relative': False, 'regularizer': 'mmd(2)', 'bandwidth': None}
+    """
+    arguments = document.get("arguments")
+    if document.get("format") != 1 or not isinstance(arguments, dict):
+        return document
+    return {**document, "format": FORMAT, "arguments": upgrade_arguments_of(document.get("model"), arguments)}
+
+
 KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int}
 """What stands in `model.json`."""
 
 
 def _check_document(document: dict[str, Any]) -> None:
-    if type(number := document.get("format")) is not int or number != FORMAT:
+    if type(number := document.get("format")) is not int or not 1 <= number <= FORMAT:
         newer = type(number) is int and number > FORMAT
         way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
-        raise ValueError(f"format must be {FORMAT}; got {brief(repr(number))}; {way}")
+        raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
     if missing := KINDS.keys() - document.keys() - {"seed"}:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, and has not")

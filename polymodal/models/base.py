@@ -32,7 +32,8 @@ Plan = tuple[Tensor, ...]
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
 """What the modalities' reconstruction terms weigh."""
 
-FORMAT = 1
+FORMAT = 2
+"""Of `model.json`. In format 1 a weight of a penalty was never relative."""
 
 
 class Loss(NamedTuple):
@@ -41,7 +42,7 @@ class Loss(NamedTuple):
     total: Tensor
     """A scalar."""
     terms: dict[str, Tensor]
-    """Scalars for the log: "cost/<modality>", unweighted, and "penalty/<name>"."""
+    """Scalars for the history: "cost/<modality>", unweighted, "penalty/<name>", and the mean norm "codes/norm"."""
 
 
 class Model(nn.Module, ABC):
@@ -122,6 +123,18 @@ class Model(nn.Module, ABC):
     def prior(self) -> Distribution:
         """p(z), on the model's device and in its dtype."""
         return self._standard(self.code_dim)
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """Numbers that stand in each row of a training run's history, by name."""
+        return {}
+
+    def measured(self, reference_cost: float) -> None:
+        """Takes what `fit` has measured before its first step; most models need only the loss weights.
+
+        Arguments:
+            reference_cost: The weighted cost of the best constant prediction, per training row.
+        """
 
     @abstractmethod
     def encode(self, batch: Rows, given: Given = None) -> Distribution:

@@ -1,10 +1,22 @@
-"""MAC-WAE and its two ablations: one class, three registered variants."""
+"""MAC-WAE and its two ablations: one class, three registered variants.
+
+The objective of one batch of B rows, with K conditioning masks b_k and codes `z_ik ~ q(z | x_i, b_k)`:
+
+    L = (1/K) sum_k [ (1/B) sum_i sum_m w_m c_m(x_im, g_m(z_ik)) + beta R progress D(z_k) ]
+
+c_m is the cost of modality m, g_m its decoder, w_m its loss weight, D the penalty that matches the codes of one mask to
+the prior, progress the warm-up of the penalty. R is the weighted cost of the best constant prediction,
+`R = sum_m w_m c*_m`, so beta is the share of the trivial model's cost that one unit of the penalty is worth; with
+`relative=False`, as in the paper, R = 1.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from functools import partial
-from typing import Literal
+from math import exp, lgamma, sqrt
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,43 +27,51 @@ from polymodal.distributions import DiagNormal, Dirac
 from polymodal.memory import free, kept
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.models.pieces import Piece, cut, summed
-from polymodal.names import lookup
 from polymodal.networks import Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
-from polymodal.objectives.regularizers import REGULARIZERS
+from polymodal.objectives.regularizers import (
+    MMD,
+    REGULARIZERS,
+    Regularizer,
+    make_regularizer,
+    spell_regularizer,
+)
 from polymodal.schema import Schema
 
-__all__ = ["MAC", "m_wae", "mac_vae", "mac_wae"]
+__all__ = ["MAC", "m_wae", "mac_vae", "mac_wae", "upgrade_arguments"]
 
 MOST_SUBSETS = 4095
 
 
 class MAC(Model):
-    """Multimodal arbitrary conditioning: one encoder that is told what it sees, one decoder per modality.
+    """Multimodal arbitrary conditioning: one encoder conditioned on the mask of observed modalities.
 
-    Each step draws K conditioning indices b, encodes the batch under each, and decodes every modality from
-    every code, the hidden ones too:
-    `L = mean_k [ mean_i sum_m w_m c_m(x_im, g_m(z_ik)) + beta progress D(z_k) ]`.
-    The K passes share all that they can: a modality's encoder runs once on the batch and once on a blank, and
-    equal indices are decoded once where codes are deterministic.
+    Each step samples K conditioning masks b, encodes the batch under each, and decodes every modality from every code,
+    also those that the mask leaves out. The K passes share work: a modality's encoder runs once on the batch and once
+    on a blank, and equal masks are decoded once where codes are deterministic.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code, and of each modality's features.
-        beta: Weight of the penalty.
-        p0: Probability that a modality is hidden in training, in [0, 1).
-        draws: Conditioning indices per step, K.
-        indices: "per-batch" draws one index per pass, "per-sample" one per row and pass (a weaker penalty),
-            "exhaustive" takes every subset once and weights it by p(b).
-        stochastic: Gaussian posterior in place of a deterministic code.
-        conditioned: Whether the encoder is told b.
-        regularizer: A name in REGULARIZERS.
-        bandwidth: Of the regulariser's kernel; by default its own, 1.
+        beta: Weight of the penalty, at least 0; see `relative`.
+        p0: Probability that a modality is missing in training, in [0, 1). None samples masks of every size: the number
+            of observed modalities is uniform.
+        draws: Conditioning masks per step, K.
+        indices: "per-batch" samples one mask per pass, "per-sample" one per row and pass (a weaker penalty),
+            "exhaustive" takes every mask once and weights it by p(b).
+        stochastic: Gaussian posterior instead of a deterministic code.
+        conditioned: Whether the encoder is conditioned on b.
+        regularizer: The penalty: a name in REGULARIZERS, with arguments where it has any, such as "sliced",
+            "sliced(64)", "imq", "mmd(2)" or "kl"; or the object, such as `MMD(2.0)`.
+        relative: Whether beta is relative to the weighted cost R of the best constant prediction, which `fit` measures
+            before its first step and which is saved with the model. By default True for penalties on samples, and
+            False for the KL divergence, which is in nats like the likelihoods.
+        bandwidth: Deprecated spelling of `regularizer="mmd(bandwidth)"`.
         hidden: Sizes of the hidden layers of the joint encoder.
         at_once: Codes that go through a decoder at once. All K B of them do by default, unless what their backward
-            pass needs would take more than half of the memory that is left. With fewer, gradients are taken piece by
-            piece: they are the same, and the memory does not grow with K. Decoders must treat rows independently.
-            On a CPU each decoder's are taken before the next one runs in any case, while its outputs are near.
+            pass needs would take more than half of the free memory. With fewer, gradients are taken chunk by chunk:
+            they are the same, and the memory does not grow with K. Decoders must treat rows independently.
+            On a CPU each decoder's gradients are taken before the next one runs in any case.
         reconstruction: What is minimised: "cost", each modality's cost, or "likelihood", -log p(x | z). The
             two differ for `l2` only.
         weights: See `Model`.
@@ -60,24 +80,27 @@ class MAC(Model):
         ValueError: An argument is out of its range, or the KL divergence is asked of a deterministic encoder.
 
     Source: MAC-WAE (Tokar and Sanner, AAAI 2026), Eq. 7-9 and Algorithm 1. Departures: the loss of
-    `exhaustive` is weighted by p(b), as Eq. 9 says and the authors' code does not; defaults use the natural
-    likelihoods and balanced weights where the paper has `l2` and weights of 1.
+    `exhaustive` is weighted by p(b), as Eq. 9 says and the authors' code does not. Defaults use the natural
+    likelihoods and balanced weights where the paper has `l2` and weights of 1, and a relative sliced Wasserstein
+    penalty and masks of every size where it has `relative=False`, `regularizer="mmd"`, `beta=1` and `p0=0.4`.
     """
 
     name = "mac-wae"
+    reference_cost: Tensor
 
     def __init__(
         self,
         schema: Schema,
         latent_dim: int = 64,
         *,
-        beta: float = 1.0,
-        p0: float = 0.4,
+        beta: float = 0.05,
+        p0: float | None = None,
         draws: int = 10,
         indices: Literal["per-batch", "per-sample", "exhaustive"] = "per-batch",
         stochastic: bool = False,
         conditioned: bool = True,
-        regularizer: str = "mmd",
+        regularizer: str | Regularizer = "sliced",
+        relative: bool | None = None,
         bandwidth: float | None = None,
         hidden: Sequence[int] = (512,),
         at_once: int | None = None,
@@ -87,11 +110,16 @@ class MAC(Model):
         super().__init__(schema, latent_dim, weights)
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
         self.stochastic, self.conditioned, self.hidden = stochastic, conditioned, tuple(hidden)
-        self.regularizer, self.bandwidth, self.reconstruction = regularizer, bandwidth, reconstruction
+        self.penalty = make_regularizer(_with_bandwidth(regularizer, bandwidth))
+        registered = type(self.penalty) in REGULARIZERS.values()
+        self.regularizer = spell_regularizer(self.penalty) if registered else self.penalty
+        self.bandwidth, self.reconstruction = None, reconstruction
         self.at_once, self._fitting, self._probed = at_once, 0, {}
+        self.relative = self.penalty.on_samples if relative is None else relative
         self._check()
-        penalty = lookup(REGULARIZERS, regularizer, "regularizer")
-        self.penalty = penalty() if bandwidth is None else penalty(bandwidth)  # pyright: ignore[reportCallIssue]
+        if self.relative:
+            self.register_buffer("reference_cost", torch.ones(()))
+            self.weighed.fill_(False)
         self.encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
         self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
         self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
@@ -109,6 +137,28 @@ class MAC(Model):
         return not self.stochastic
 
     @property
+    def document(self) -> dict[str, Any]:
+        """See `Model.document`.
+
+        Raises:
+            ValueError: A modality or the regulariser is not registered.
+        """
+        spell_regularizer(self.penalty)
+        return super().document
+
+    @property
+    def constants(self) -> dict[str, float]:
+        """The mean norm of samples from the prior, and R where the penalty is relative. See `Model.constants`."""
+        norm = sqrt(2) * exp(lgamma((self.latent_dim + 1) / 2) - lgamma(self.latent_dim / 2))
+        reference = {"reference_cost": float(self.reference_cost)} if self.relative else {}
+        return {"prior_norm": norm, **reference}
+
+    def measured(self, reference_cost: float) -> None:
+        """Takes the weighted cost R of the best constant prediction. See `Model.measured`."""
+        if self.relative:
+            self.reference_cost.fill_(reference_cost)
+
+    @property
     def likelihood(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
         return self.reconstruction == "likelihood"
@@ -121,7 +171,7 @@ class MAC(Model):
         return self._posterior(x, b[..., :1, :] if alike else b, seen)
 
     def plan(self, observed: Tensor) -> Plan:
-        """The conditioning indices, see `Model.plan`.
+        """The conditioning masks, see `Model.plan`.
 
         Returns:
             Those that differ, `(U, B, M)` bool (all K where codes are drawn); which of them each pass has, `(K,)`
@@ -147,11 +197,18 @@ class MAC(Model):
         penalty = self.penalty(posterior, z[again], self.prior)
         penalty = penalty.to(share.dtype) @ share
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
-        total = total + self.beta * progress * penalty
-        return Loss(total, {**terms, f"penalty/{self.regularizer}": penalty})
+        terms["codes/norm"] = z.detach().to(share.dtype).norm(dim=-1).mean(-1) @ shares
+        scale = self.beta * self.reference_cost if self.relative else self.beta
+        total = total + scale * progress * penalty
+        return Loss(total, {**terms, f"penalty/{self._penalty_name}": penalty})
+
+    @property
+    def _penalty_name(self) -> str:
+        text = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
+        return text.partition("(")[0]
 
     def _draw(self, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Conditioning indices `(K, B, M)` of a batch and their shares of the loss `(K,)`."""
+        """Conditioning masks `(K, B, M)` of a batch and their shares of the loss `(K,)`."""
         if self.indices == "exhaustive":
             every = conditioning.subsets(len(self.schema), observed.device)
             b = every[:, None] & observed
@@ -231,8 +288,11 @@ class MAC(Model):
         return torch.cat([*features.values()])
 
     def _check(self) -> None:
-        if not 0 <= self.p0 < 1:
-            raise ValueError(f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed")
+        if self.p0 is not None and not 0 <= self.p0 < 1:
+            raise ValueError(
+                f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed; "
+                "None samples masks of every size"
+            )
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
         if self.at_once is not None and self.at_once < 1:
@@ -249,13 +309,11 @@ class MAC(Model):
                 f"exhaustive indices need 2^M - 1 passes, at most {MOST_SUBSETS}; {len(self.schema)} modalities "
                 "are too many; use indices='per-batch'"
             )
-        if self.regularizer == "kl" and not self.stochastic:
+        if not self.penalty.on_samples and not self.stochastic:
             raise ValueError(
-                "the KL divergence needs a stochastic encoder, for that of a single point is infinite; "
-                "pass stochastic=True, or regularizer='mmd'"
+                f"{self.regularizer!r} needs a stochastic encoder, for the divergence of a single point is infinite; "
+                "pass stochastic=True, or a penalty on samples such as regularizer='sliced'"
             )
-        if self.regularizer == "kl" and self.bandwidth is not None:
-            raise ValueError(f"bandwidth belongs to a kernel, and 'kl' has none; got {self.bandwidth}; leave it out")
 
 
 mac_wae = MAC
@@ -265,7 +323,32 @@ mac_vae = partial(MAC, stochastic=True, regularizer="kl", reconstruction="likeli
 """The ablation with a Gaussian posterior, the KL divergence and likelihoods."""
 
 m_wae = partial(MAC, conditioned=False)
-"""The ablation whose encoder is not told which modalities it sees."""
+"""The ablation whose encoder is not conditioned on the mask."""
+
+
+def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a model that was saved before beta could be relative, in today's spelling.
+
+    Arguments:
+        arguments: As a file of format 1 holds them, or settings of that time, which always name `bandwidth`.
+    """
+    bandwidth = arguments.get("bandwidth")
+    named = arguments.get("regularizer", "mmd")
+    regularizer = spell_regularizer(MMD(bandwidth)) if named == "mmd" and bandwidth is not None else named
+    return {"relative": False, **arguments, "regularizer": regularizer, "bandwidth": None}
+
+
+def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:
+    """The regulariser that the deprecated argument `bandwidth` means."""
+    if bandwidth is None:
+        return regularizer
+    if regularizer != "mmd":
+        raise ValueError(
+            f"bandwidth belongs to 'mmd'; got bandwidth={bandwidth} with regularizer={regularizer!r}; "
+            f"write regularizer='mmd({bandwidth:g})'"
+        )
+    warnings.warn(f"bandwidth is deprecated; write regularizer='mmd({bandwidth:g})'", DeprecationWarning, stacklevel=4)
+    return MMD(bandwidth)
 
 
 def _distinct(b: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,11 +1,19 @@
-"""The conditioning index b: which of a row's modalities the encoder sees.
+"""Conditioning masks b: which of a row's M modalities the encoder observes. Two distributions p(b) are available.
 
-p(b) is an independent Bernoulli(1 - p0) per modality, the all-zero index left out (MAC-WAE, Eq. 7).
+`p0` in [0, 1): each modality is missing with probability p0, independently, and the empty mask is left out,
+`p(b) = p0^(M - |b|) (1 - p0)^|b| / (1 - p0^M)` (MAC-WAE, Eq. 7). For many modalities nearly all masks have about
+`(1 - p0) M` of them.
+
+`p0=None`, masks of every size: the number of observed modalities |b| is uniform on 1..M, and every mask of one size
+has the same probability, `p(b) = 1 / (M C(M, |b|))` with C the binomial coefficient. This is Eq. 7 with p0 ~ U(0, 1).
+
+Both stay the same distribution when a mask is restricted to the modalities that an incomplete row has.
 """
 
 from __future__ import annotations
 
 from itertools import product
+from math import comb
 
 import torch
 from torch import Tensor
@@ -13,18 +21,19 @@ from torch import Tensor
 __all__ = ["probabilities", "sample", "sample_rows", "subsets"]
 
 
-def sample(observed: Tensor, draws: int, p0: float, *, per_sample: bool = False) -> Tensor:
-    """Draws K conditioning indices for a batch.
+def sample(observed: Tensor, draws: int, p0: float | None, *, per_sample: bool = False) -> Tensor:
+    """Samples K conditioning masks for a batch.
 
-    One index is drawn per pass and shared by the batch, or one per row; each row then keeps what it has of it.
-    Where that is nothing, the row's index is drawn anew over what it has, so every row's law is Eq. 7 over its
-    own modalities. Random numbers come from PyTorch's global stream.
+    One mask is sampled per pass and shared by the batch, or one per row. Each row keeps the part of it that the row
+    has observed. Where nothing is left, that row's mask is sampled again over what the row has, so every row's masks
+    follow p(b) over its own modalities. With `p0=None` the sizes of the K masks are stratified: their K quantiles are
+    evenly spaced. Random numbers come from PyTorch's global generator.
 
     Arguments:
-        observed: What each row has, `(B, M)` bool, something in every row.
-        draws: Their number K.
-        p0: Probability that a modality is hidden, in [0, 1).
-        per_sample: One index per row instead of one per pass.
+        observed: Observed modalities of each row, `(B, M)` bool, at least one in every row.
+        draws: Number of masks K.
+        p0: Probability that a modality is missing, in [0, 1); None samples masks of every size.
+        per_sample: Sample one mask per row instead of one per pass.
 
     Returns:
         `(K, B, M)` bool.
@@ -33,8 +42,10 @@ def sample(observed: Tensor, draws: int, p0: float, *, per_sample: bool = False)
         >>> b = sample(torch.ones(4, 3, dtype=torch.bool), draws=10, p0=0.9)
         >>> b.shape, bool(b.any(-1).all())
         (torch.Size([10, 4, 3]), True)
+        >>> sample(torch.ones(1, 3, dtype=torch.bool), draws=6, p0=None).sum(-1).flatten().sort().values
+        tensor([1, 1, 2, 2, 3, 3])
 
-    Source: MAC-WAE, Eq. 7 and Algorithm 1; incomplete rows are not in the paper.
+    Source: MAC-WAE, Eq. 7 and Algorithm 1; incomplete rows and masks of every size are not in the paper.
     """
     everything = observed.expand(draws, *observed.shape)
     if per_sample:
@@ -44,21 +55,24 @@ def sample(observed: Tensor, draws: int, p0: float, *, per_sample: bool = False)
     return torch.where(empty, sample_rows(everything, p0), b) if empty.any() else b
 
 
-def sample_rows(observed: Tensor, p0: float) -> Tensor:
-    """Draws Eq. 7 for every row over what that row has, without rejection.
+def sample_rows(observed: Tensor, p0: float | None) -> Tensor:
+    """Samples a mask for every row over the modalities that the row has observed, without rejection.
 
-    Of the n modalities of a row, the first one kept is the j-th with probability proportional to
-    p0^(j-1) (1 - p0); those before it are hidden and those after it are independent.
+    For a number p0, the first of a row's n modalities that is kept is the j-th with probability proportional to
+    p0^(j-1) (1 - p0). Those before it are missing, those after it are independent. For None, the number of kept
+    modalities is uniform on 1..n, stratified over the first axis, and which ones are kept is uniform.
 
     Arguments:
-        observed: `(*, M)` bool, something in every row.
-        p0: Probability that a modality is hidden, in [0, 1).
+        observed: `(K, *, M)` bool, at least one in every row.
+        p0: Probability that a modality is missing, in [0, 1); None samples masks of every size.
 
     Returns:
-        `(*, M)` bool, something in every row and nothing that `observed` lacks.
+        `(K, *, M)` bool, at least one in every row and none that is missing in `observed`.
     """
+    n = observed.sum(-1, keepdim=True)
+    if p0 is None:
+        return _every_size(observed, n)
     rank = observed.cumsum(-1)  # 1..n at the observed ones
-    n = rank[..., -1:]
     u = torch.rand(n.shape, dtype=torch.float64, device=observed.device)
     # The truncated geometric law by inversion; p0 = 0 gives log 0 = -inf and so the first.
     p = torch.tensor(p0, dtype=torch.float64, device=observed.device)
@@ -67,8 +81,19 @@ def sample_rows(observed: Tensor, p0: float) -> Tensor:
     return observed & ((rank == first) | later)
 
 
+def _every_size(observed: Tensor, n: Tensor) -> Tensor:
+    """See `sample_rows`; n is the number of observed modalities, `(K, *, 1)`."""
+    draws, device = len(observed), observed.device
+    shift = torch.arange(draws, dtype=torch.float64, device=device).view(-1, *[1] * (observed.dim() - 1)) / draws
+    u = (torch.rand(n.shape[1:], dtype=torch.float64, device=device) + shift) % 1  # (K, *, 1), each uniform
+    size = (u * n).floor() + 1
+    keys = torch.where(observed, torch.rand(observed.shape, device=device), torch.inf)
+    rank = keys.argsort(-1).argsort(-1)  # 0..n-1 in random order at the observed ones
+    return observed & (rank < size)
+
+
 def subsets(modalities: int, device: torch.device | str | None = None) -> Tensor:
-    """Every conditioning index but the empty one, `(2^M - 1, M)` bool.
+    """Every conditioning mask but the empty one, `(2^M - 1, M)` bool.
 
     Example:
         >>> subsets(2)
@@ -80,21 +105,25 @@ def subsets(modalities: int, device: torch.device | str | None = None) -> Tensor
     return torch.tensor(every[1:], device=device)
 
 
-def probabilities(b: Tensor, p0: float) -> Tensor:
-    """p(b) of Eq. 7, float64.
+def probabilities(b: Tensor, p0: float | None) -> Tensor:
+    """The probability p(b) of masks.
 
     Arguments:
         b: `(*, M)` bool, not empty.
-        p0: Probability that a modality is hidden, in [0, 1).
+        p0: Probability that a modality is missing, in [0, 1); None for masks of every size.
 
     Returns:
-        `(*)`, in [0, 1].
+        `(*)` float64, in [0, 1].
 
     Example:
         >>> probabilities(subsets(2), p0=0.5)
         tensor([0.3333, 0.3333, 0.3333], dtype=torch.float64)
+        >>> probabilities(subsets(2), p0=None)
+        tensor([0.2500, 0.2500, 0.5000], dtype=torch.float64)
     """
-    seen = b.sum(-1).double()
-    modalities = b.shape[-1]
-    hidden = modalities - seen
-    return torch.tensor(p0, dtype=torch.float64, device=b.device) ** hidden * (1 - p0) ** seen / (1 - p0**modalities)
+    modalities, size = b.shape[-1], b.sum(-1)
+    if p0 is None:
+        by_size = [0.0, *(1 / (modalities * comb(modalities, n)) for n in range(1, modalities + 1))]
+        return torch.tensor(by_size, dtype=torch.float64, device=b.device)[size]
+    p = torch.tensor(p0, dtype=torch.float64, device=b.device)
+    return p ** (modalities - size).double() * (1 - p0) ** size.double() / (1 - p0**modalities)

@@ -1,4 +1,9 @@
-"""Weights under which no modality drowns another."""
+"""Measurements before the first training step: the balanced loss weights, and the cost of the best constant prediction.
+
+With c*_m the mean cost of the best constant prediction of modality m over the training rows that have it, and s_m the
+share of rows that have it, the balanced loss weights are `w_m = max_j c*_j / c*_m`, and the reference cost, to which a
+relative penalty weight refers, is `R = sum_m w_m c*_m s_m`.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +24,18 @@ __all__ = ["balance", "balanced_weights", "constant_costs"]
 
 
 def balance(model: Model, rows: Table) -> None:
-    """Measures a model's balanced weights, once; does nothing where they are measured or not asked for."""
-    if not model.weighed:
-        model.weight.copy_(
-            balanced_weights(model.schema, constant_costs(model.schema, rows, likelihood=model.likelihood))
-        )
-        model.weighed.fill_(True)
+    """Measures a model's balanced loss weights and its reference cost, once.
+
+    Does nothing where they are measured already, or where the model needs neither.
+    """
+    if model.weighed:
+        return
+    costs, present = _measure(model.schema, rows, likelihood=model.likelihood)
+    if model.weights == "balanced":
+        model.weight.copy_(balanced_weights(model.schema, costs))
+    reference = float(model.weight.cpu().double() @ (costs * present))
+    model.measured(reference if reference > 0 else 1.0)  # 0 where no modality ever varies
+    model.weighed.fill_(True)
 
 
 def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
@@ -68,6 +79,11 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
     Raises:
         FloatingPointError: One of them is not finite; names the modality.
     """
+    return _measure(schema, rows, likelihood=likelihood, batch_size=batch_size)[0]
+
+
+def _measure(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+    """See `constant_costs`; and the share of the rows that have each modality, `(M,)` float64."""
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
     turns = parallel.world() if steps(len(rows), batch_size) >= parallel.world() else 1
@@ -90,6 +106,6 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
         if not costs[column].isfinite():
             raise FloatingPointError(
                 f"the best constant's cost of {name!r} must be finite, to balance the weights; got "
-                f"{float(costs[column])}; look at its values, or pass weights='sum' to build"
+                f"{float(costs[column])}; look at its values, or pass weights='sum' and relative=False to build"
             )
-    return costs
+    return costs, counts / max(1, len(rows))

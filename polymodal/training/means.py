@@ -70,6 +70,8 @@ class Means:
         """
         self.steps += 1
         self.rows += rows
+        if self._sums is not None and terms.names != self.names:  # an earlier version began this epoch, with fewer
+            terms = Terms(self.names, torch.stack([terms.values[terms.names.index(name)] for name in self.names]))
         added = terms.values * (rows if counted is None else counted)
         self.names, self._sums = terms.names, added if self._sums is None else self._sums + added
         if self.every == 1:

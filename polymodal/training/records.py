@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from polymodal import checkpoint, parallel
+from polymodal.models import upgrade_document
 
 if TYPE_CHECKING:
     from polymodal.models import Model
@@ -159,7 +160,7 @@ class Records:
                 f"{folder / STATE} must be of format {FORMAT}; got {document.get('format')!r}; "
                 "if it is newer, update polymodal"
             )
-        if difference := _difference(document.get("experiment"), self.identity, ""):
+        if difference := _difference(_upgraded(document.get("experiment")), self.identity, ""):
             name, there, here = difference
             raise ValueError(
                 f"{folder} holds another experiment: {name} is {there} there, and {here} here; "
@@ -186,6 +187,13 @@ class Records:
 def holds_run(folder: Path) -> bool:
     """Whether a folder holds a run: its state, or a model."""
     return (folder / STATE).exists() or (folder / "model").exists()
+
+
+def _upgraded(experiment: Any) -> Any:
+    """What a state says of its run, with the model's document in today's format."""
+    if not isinstance(experiment, dict) or not isinstance(experiment.get("model"), dict):
+        return experiment
+    return {**experiment, "model": upgrade_document(experiment["model"])}
 
 
 def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Run"]
 
+
+FAR = 2
+"""How many times as far out as samples from the prior the codes may lie before a warning."""
 
 READ_BACK = 50
 """Steps after which a GPU is asked whether the loss is still finite."""
@@ -70,6 +74,7 @@ class Run:
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
         self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
+        self.warned = False
         self.best = Best(model)
         self.means = self._means("train")
         self.own = self.judged = model
@@ -102,7 +107,9 @@ class Run:
             "learning_rate": rate,
             **self.means.compute(),
             **validation,
+            **self.own.constants,
         }
+        self._warn_of_codes(row)
         better = self.epoch >= self.warmup and self.best.offer(self.epoch, row["validation/total"], self.judged)
         self.history.append(row)
         self.schedule.after_epochs([row["validation/total"]])
@@ -203,6 +210,21 @@ class Run:
         self.one_step.release()
         self.own.load_state_dict(self.best.weights)
         self.own.eval()
+
+    def _warn_of_codes(self, row: Mapping[str, float]) -> None:
+        """Warns once where the codes have left the prior, so that unconditional samples are not like the data."""
+        norm, prior = (row.get(name, math.nan) for name in ("validation/codes/norm", "prior_norm"))
+        if self.warned or self.epoch < self.warmup or parallel.rank() or not norm > FAR * prior:
+            return
+        self.warned = True
+        beta = getattr(self.own, "beta", None)
+        warnings.warn(
+            f"the codes have left the prior: after epoch {self.epoch} their mean norm is {norm:.1f}, and that of samples "
+            f"from the prior is {prior:.1f}, so unconditional samples will be poor; raise beta (it is {beta:g}), or "
+            "build with regularizer='sliced' and relative=True",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
     def _early(self) -> str:
         if self.epoch > self.epochs:

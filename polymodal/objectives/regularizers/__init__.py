@@ -1,10 +1,89 @@
-"""What brings codes to the prior. To add one: a file here, and a line in REGULARIZERS."""
+"""Regularisers that match the aggregate posterior to the prior. To add one: a file here, and a line in REGULARIZERS."""
 
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from polymodal.names import brief, lookup
 from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.objectives.regularizers.kl import KL
-from polymodal.objectives.regularizers.mmd import MMD
+from polymodal.objectives.regularizers.mmd import IMQ, MMD
+from polymodal.objectives.regularizers.sliced import Sliced
 
-__all__ = ["KL", "MMD", "REGULARIZERS", "Regularizer"]
+__all__ = ["IMQ", "KL", "MMD", "REGULARIZERS", "Regularizer", "Sliced", "make_regularizer", "spell_regularizer"]
 
-REGULARIZERS: dict[str, type[Regularizer]] = {"kl": KL, "mmd": MMD}
+REGULARIZERS: dict[str, type[Regularizer]] = {"imq": IMQ, "kl": KL, "mmd": MMD, "sliced": Sliced}
 """Regularisers by name."""
+
+
+def make_regularizer(regularizer: str | Regularizer) -> Regularizer:
+    """Makes a regulariser from its text, such as "mmd", "mmd(2)" or "sliced(64, samples)".
+
+    Arguments:
+        regularizer: A name in REGULARIZERS, with arguments in parentheses in the order of its fields; or the object.
+
+    Raises:
+        ValueError: The name is unknown, there are too many arguments, or one is out of its range.
+
+    Example:
+        >>> make_regularizer("mmd(2)"), make_regularizer(KL())
+        (MMD(bandwidth=2), KL())
+        >>> make_regularizer("sliced(0)")
+        Traceback (most recent call last):
+        ValueError: regularizer 'sliced(0)': directions must be a whole number of at least 1; got 0
+    """
+    if isinstance(regularizer, Regularizer):
+        return regularizer
+    name, opened, rest = regularizer.partition("(")
+    kind = lookup(REGULARIZERS, name.strip(), "regularizer")
+    if opened and not rest.rstrip().endswith(")"):
+        raise ValueError(f"regularizer must be a name, or a name with arguments such as 'mmd(2)'; got {regularizer!r}")
+    inside = rest.rstrip()[:-1].strip() if opened else ""
+    arguments = [_read(text) for text in inside.split(",")] if inside else []
+    known = [field.name for field in fields(kind)]
+    if len(arguments) > len(known):
+        takes = f"takes {', '.join(known)}" if known else "takes no arguments"
+        raise ValueError(f"regularizer {name!r} {takes}; got {brief(inside)}; leave out what is too much")
+    try:
+        return kind(*arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"regularizer {brief(regularizer)!r}: {error}") from error
+
+
+def spell_regularizer(regularizer: Regularizer) -> str:
+    """Writes a regulariser as the text that `make_regularizer` reads; arguments at their defaults are left out.
+
+    Raises:
+        ValueError: Its class is not in REGULARIZERS.
+
+    Example:
+        >>> spell_regularizer(MMD(2.0)), spell_regularizer(Sliced(32)), spell_regularizer(KL())
+        ('mmd(2)', 'sliced(32)', 'kl')
+    """
+    name = next((name for name, kind in REGULARIZERS.items() if kind is type(regularizer)), None)
+    if name is None:
+        raise ValueError(
+            f"regularizer {type(regularizer).__name__} must be in REGULARIZERS to be saved; "
+            f"add it there: REGULARIZERS['a-name'] = {type(regularizer).__name__}"
+        )
+    given = [(getattr(regularizer, field.name), field.default) for field in fields(regularizer)]
+    while given and given[-1][0] == given[-1][1]:
+        given.pop()
+    return f"{name}({', '.join(_write(value) for value, _ in given)})" if given else name
+
+
+def _read(text: str) -> Any:
+    """A number where the text is one, else the text itself."""
+    text = text.strip()
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def _write(value: Any) -> str:
+    short = f"{value:g}" if isinstance(value, float) else str(value)
+    return repr(value) if isinstance(value, float) and float(short) != value else short

@@ -1,10 +1,10 @@
-"""What every regulariser provides."""
+"""The interface of regularisers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -15,7 +15,13 @@ __all__ = ["Regularizer"]
 
 @dataclass(frozen=True)
 class Regularizer(ABC):
-    """A penalty D that brings codes to the prior, one value per conditioning."""
+    """A penalty D that matches the aggregate posterior to the prior, one value per conditioning.
+
+    A subclass is a frozen dataclass. Its fields are its arguments, which text gives in their order: "mmd(2)".
+    """
+
+    on_samples: ClassVar[bool] = True
+    """Whether the penalty is computed from samples of the codes alone, and so suits a deterministic encoder."""
 
     @abstractmethod
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
@@ -23,11 +29,11 @@ class Regularizer(ABC):
 
         Arguments:
             posterior: q(z | x, b), batch shape `(*, B)`; a penalty on samples does not read it.
-            z: Its draws, `(*, B, D)`.
+            z: Samples from it, `(*, B, D)`.
             prior: p(z), event shape `(D,)`.
 
-        Where several processes have a part of a batch each, `z` has this one's rows, and the result is weighted with
-        their number and added up. A penalty that is no mean over rows must look at those of the others too, see
+        Where several processes have a part of a batch each, `z` has this process's rows, and the result is weighted
+        by their number and added up. A penalty that is no mean over rows must look at those of the others too, see
         `polymodal.parallel.here`.
 
         Returns:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.distributions import Distribution, kl_divergence
@@ -25,6 +26,8 @@ class KL(Regularizer):
 
     Source: MAC-WAE, Eq. 2, and the ablation MAC-VAE.
     """
+
+    on_samples: ClassVar[bool] = False
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """`(*)`, see `Regularizer`."""
