@@ -77,7 +77,7 @@ def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prio
         prior: Draws from the prior, `(B, D)`.
     """
     z = encode(model, x, b)
-    total = model.beta * mmd(prior, z)
+    total = model.beta * (model.reference_cost if model.relative else 1) * mmd(prior, z)
     for m, (name, modality) in enumerate(model.schema.items()):
         cost = modality.cost(model.decoders[m](z), x[name])  # (B,)
         total = total + model.weight[m] * (cost * observed[:, m]).mean()

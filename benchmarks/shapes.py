@@ -99,15 +99,14 @@ def named(name: str) -> Shape:
 
 
 def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:
-    """MAC-WAE with the paper's costs and weights, in training mode, with K = `draws` and further arguments."""
+    """MAC-WAE with the paper's costs, weights and penalty, in training mode, with K = `draws` and further arguments."""
     model = build(
         "mac-wae",
         Schema(shape.modalities).replace(cost="l2"),
         latent_dim=shape.latent_dim,
         p0=shape.p0,
         draws=draws,
-        weights="sum",
-        **arguments,
+        **{"weights": "sum", "regularizer": "mmd", "beta": 1.0, "relative": False, **arguments},
     )
     assert isinstance(model, MAC)
     return model.train()

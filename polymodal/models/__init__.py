@@ -114,11 +114,7 @@ def load(folder: str | Path) -> Model:
     return model.eval()
 
 
-UPGRADED = {
-    name: upgrade_arguments
-    for name, make in MODELS.items()
-    if (make.func if isinstance(make, partial) else make) is MAC
-}
+UPGRADED = dict.fromkeys(("m-wae", "mac-vae", "mac-wae"), upgrade_arguments)
 """What brings the arguments of a model of format 1 to today's, by the model's name."""
 
 

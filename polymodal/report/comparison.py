@@ -46,6 +46,7 @@ def write(
     title: str,
     runs: pd.DataFrame | None = None,
     chosen: pd.DataFrame | None = None,
+    tuned: pd.DataFrame | None = None,
     sweeps: pd.DataFrame | None = None,
     maps: pd.DataFrame | None = None,
     beside: pd.DataFrame | None = None,
@@ -68,6 +69,7 @@ def write(
         runs: A row per run: `dataset`, `model`, `setting`, `seed`, `seconds`, `memory` (MiB), `epochs`, `best_epoch`,
             `rows`, `hardware`.
         chosen: Which setting is shown: `dataset`, `model`, `setting`, `by`.
+        tuned: Every setting that was tried to choose it: `dataset`, `model`, `setting`, `judged`, `chosen`.
         sweeps: Scores of every setting, with its `name`, such as "beta" or "draws", and its `number`.
         maps: Codes in two dimensions: `model`, `given`, `label`, `x`, `y`, and `dataset` where there are several.
         beside: Another source's numbers in the columns of `scores`, to show beside those of the same data set.
@@ -104,7 +106,7 @@ def write(
         *further.mapped(into, maps),
         *further.tasks(into, rest, models),
         *further.cost(into, runs),
-        *further.basis(into, scores, runs, chosen),
+        *further.basis(into, scores, runs, chosen, tuned),
         *further.failed(into, failures),
     ]
     context = {

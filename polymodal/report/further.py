@@ -118,7 +118,13 @@ def cost(into: Folder, runs: pd.DataFrame | None) -> list[Section]:
     return [Section("cost", "Time and memory", about, (), [sheet])]
 
 
-def basis(into: Folder, scores: pd.DataFrame, runs: pd.DataFrame | None, chosen: pd.DataFrame | None) -> list[Section]:
+def basis(
+    into: Folder,
+    scores: pd.DataFrame,
+    runs: pd.DataFrame | None,
+    chosen: pd.DataFrame | None,
+    tuned: pd.DataFrame | None = None,
+) -> list[Section]:
     """What the numbers rest on: rows, epochs, seeds, machines, and how settings were chosen."""
     import pandas as pd
 
@@ -130,6 +136,9 @@ def basis(into: Folder, scores: pd.DataFrame, runs: pd.DataFrame | None, chosen:
     if chosen is not None and not chosen.empty:
         file, named = into.table("chosen.csv", chosen), chosen.assign(model=chosen["model"].map(called))
         shown.append(sheets.listed(named, "Settings that are shown", file, by="dataset"))
+    if tuned is not None and not tuned.empty:
+        file, named = into.table("tuning.csv", tuned), tuned.assign(model=tuned["model"].map(called))
+        shown.append(sheets.listed(named, "Settings that were tried", file, by="dataset"))
     return [Section("basis", "What these numbers rest on", "", (), shown)] if shown else []
 
 

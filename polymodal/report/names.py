@@ -9,8 +9,8 @@ from polymodal.report import figures
 
 __all__ = ["called", "styles", "task_called"]
 
-SPELT = {"mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
-"""Registered models that are not written in capitals."""
+SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
+"""Models that are not written in capitals, and the row of a study that is MAC-WAE in the paper's own setting."""
 
 
 def called(model: str) -> str:
@@ -20,7 +20,7 @@ def called(model: str) -> str:
         >>> called("mac-wae"), called("mmvae-plus"), called("mopoe"), called("ours, beta=2")
         ('MAC-WAE', 'MMVAE+', 'MoPoE', 'ours, beta=2')
     """
-    return SPELT.get(model, model.upper()) if model in MODELS else model
+    return SPELT[model] if model in SPELT else model.upper() if model in MODELS else model
 
 
 def task_called(task: str) -> str:

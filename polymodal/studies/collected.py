@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from polymodal.studies.grid import Cell, Study
 
-__all__ = ["Collected", "choose", "collect", "mapped"]
+__all__ = ["Collected", "choose", "collect", "mapped", "tried"]
 
 FACTS = ("seconds", "memory", "epochs", "best_epoch", "validation_loss", "weights", "hardware")
 GIVEN = ["dataset", "model", "setting", "seed"]
@@ -82,12 +82,33 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        score = _losses(own) if by == "loss" else _ranks(own)
+        score = _judged(own, by)
         several = own["setting"].nunique() > 1
         why = {"loss": "validation loss", "translation": "many-to-one translation of validation rows"}[by]
         best = own["setting"].iloc[0] if score.isna().all() else score.idxmin()
         rows.append({"dataset": dataset, "model": model, "setting": best, "by": why if several else ""})
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "by"])
+
+
+def tried(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Every setting that was tried of each model on each data set, and what it was judged by.
+
+    Arguments:
+        runs: See `Collected`.
+        by: See `choose`.
+
+    Returns:
+        A row each, lower is better: `dataset`, `model`, `setting`, `judged`, and `chosen`, "yes" or nothing.
+    """
+    import pandas as pd
+
+    rows = []
+    for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
+        judged = _judged(own, by)
+        for setting, value in judged.items():
+            chosen = "yes" if setting == judged.idxmin() else ""
+            rows.append({"dataset": dataset, "model": model, "setting": setting, "judged": value, "chosen": chosen})
+    return pd.DataFrame(rows, columns=["dataset", "model", "setting", "judged", "chosen"])
 
 
 def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
@@ -114,6 +135,11 @@ def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
     order = {model: place for place, model in enumerate(study.maps)}
     made.sort(key=lambda frame: order[frame["model"].iloc[0]])
     return pd.concat(made, ignore_index=True) if made else None
+
+
+def _judged(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
+    """What the settings of one model on one data set are judged by, lower is better; by setting."""
+    return _losses(runs) if by == "loss" else _ranks(runs)
 
 
 def _losses(runs: pd.DataFrame) -> pd.Series[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ from polymodal.names import lookup
 from polymodal.report import comparison
 from polymodal.settings import network
 from polymodal.studies import running
-from polymodal.studies.collected import choose, collect, mapped
+from polymodal.studies.collected import choose, collect, mapped, tried
 from polymodal.studies.grid import Cell, Study, plan
 from polymodal.studies.places import PLACES, Job
 from polymodal.studies.progress import Board
@@ -96,7 +96,7 @@ def compare(
     made, root = plan(study, **parts), Path(folder)
     on_ray = {"address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
     place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
-    cells = list(made.cells())
+    cells, tuned = list(made.cells()), None
     inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
     jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
     left = [job for job in jobs if not running.finished(job.folder, made.tasks, inception)]
@@ -105,11 +105,28 @@ def compare(
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
     checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), _head(made, root)))
+    failed: dict[str, str] = {}
+    if made.tuning_seeds is not None:
+        varied = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
+        failed = _run(varied, place, progress)
+        tuned = collect([job.cell for job in varied], root / "runs", ()).runs
+        best = choose(tuned, made.choose).set_index(["dataset", "model"])["setting"].to_dict()
+        jobs = [job for job in jobs if job.cell.setting == best.get((job.cell.dataset, job.cell.model))]
+    failed |= _run([job for job in jobs if job.cell.name not in failed], place, progress)
+    failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
+    return _written(made, [job.cell for job in jobs], root, failures, beside, tuned)
+
+
+def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
+    """Does what is left to do of some runs.
+
+    Returns:
+        Why runs failed, by name.
+    """
+    left = [job for job in jobs if not running.finished(job.folder, job.tasks, job.inception)]
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
         board.waits(job.cell for job in left)
-        failed = place(left, board) if left else {}
-    failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
-    return _written(made, cells, root, failures, beside)
+        return place(left, board) if left else {}
 
 
 def _check(cells: list[Cell]) -> None:
@@ -133,11 +150,16 @@ def _check(cells: list[Cell]) -> None:
 
 
 def _written(
-    study: Study, cells: list[Cell], root: Path, failures: dict[str, str], beside: pd.DataFrame | None
+    study: Study,
+    cells: list[Cell],
+    root: Path,
+    failures: dict[str, str],
+    beside: pd.DataFrame | None,
+    tuned: pd.DataFrame | None,
 ) -> Comparison:
     """What the finished runs have brought, and the page that shows it."""
     scores, runs = collect(cells, root / "runs", study.tasks)
-    chosen = choose(runs, study.choose)
+    chosen = choose(runs if tuned is None else tuned, study.choose)
     if scores.empty:
         return Comparison(scores, runs, chosen, failures, None)
     reported = scores.merge(chosen[["dataset", "model", "setting"]])
@@ -147,6 +169,7 @@ def _written(
         title=study.name,
         runs=runs,
         chosen=chosen[chosen["by"] != ""],
+        tuned=None if tuned is None else tried(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
         maps=mapped(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
         beside=beside,

@@ -20,7 +20,7 @@ from polymodal.studies.presets import PRESETS
 __all__ = ["Cell", "Study", "plan"]
 
 CHOICES = ("loss", "translation")
-OWN = ("vary",)
+OWN = ("vary", "model")
 """What may stand beside a model's settings."""
 
 
@@ -32,21 +32,18 @@ class Cell:
         settings: All that makes it.
         varied: Those of them that the study varies for this model, by name.
         seed: Of weights and training.
+        model: The name under which the study shows it; that of the model unless the study gives another.
     """
 
     settings: Settings
     varied: Mapping[str, Any]
     seed: int
+    model: str
 
     @property
     def dataset(self) -> str:
         """The data set's name."""
         return self.settings.dataset
-
-    @property
-    def model(self) -> str:
-        """The model's name."""
-        return self.settings.model
 
     @property
     def setting(self) -> str:
@@ -60,7 +57,7 @@ class Cell:
         del told["folder"]
         for section, names in ELSEWHERE.items():
             told[section] = {name: value for name, value in told[section].items() if name not in names}
-        return f"{self.dataset}-{self.model}-{digest(told)}"
+        return f"{self.dataset}-{self.settings.model}-{digest(told)}"
 
     def __str__(self) -> str:
         varied = f", {self.setting}" if self.varied else ""
@@ -75,11 +72,15 @@ class Study:
         name: Of its folder.
         datasets: A name, names, or settings by name: those of `train` (`rows`, `fit.epochs`), and beside them
             `models`, settings by model on this data set alone, and `without`, models that are left out on it.
-        models: Likewise; beside the settings may stand `vary`, values by setting.
+        models: Likewise; next to the settings may stand `vary`, values by setting, and `model`, the registered model
+            where the name is a row's own, such as `mac-wae-paper: {model: mac-wae, beta: 1}`.
         settings: Those of all runs.
         vary: Values to try by setting, in all combinations, of every model that has the setting; a model's own `vary`
             takes the place of this.
         seeds: Of weights and training, a run for each; or how many, from 0.
+        tuning_seeds: On how many of the seeds every varied setting is run, to choose one by validation rows. The other
+            seeds are run with the chosen setting alone, and the chosen one alone is scored and reported. None runs and
+            scores every setting with every seed.
         tasks: What is scored, see `evaluate`.
         choose: By what the setting that is reported is chosen where some are varied: "loss", the lowest on validation
             rows (the paper's way), or "translation", the best mean rank in many-to-one translation of them.
@@ -101,6 +102,7 @@ class Study:
     settings: Mapping[str, Any] | None = None
     vary: Mapping[str, Sequence[Any]] | None = None
     seeds: int | Sequence[int] = 3
+    tuning_seeds: int | None = None
     tasks: Sequence[str] = TASKS
     choose: str = "loss"
     maps: Sequence[str] = ()
@@ -123,10 +125,16 @@ class Study:
         """The seeds."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
 
+    @property
+    def tuned_on(self) -> list[int]:
+        """The seeds with which every varied setting is run."""
+        return self.numbers[: self.tuning_seeds]
+
     def _cells(
         self, dataset: str, own: Mapping[str, Any], model: str, particular: Mapping[str, Any], seed: int
     ) -> Iterator[Cell]:
-        base = resolve({"dataset": dataset, "model": model, **(self.settings or {})})
+        kind = particular.get("model", model)
+        base = resolve({"dataset": dataset, "model": kind, **(self.settings or {})})
         levels = [_without(own, "models", "without"), _without(particular, *OWN), (own.get("models") or {}).get(model)]
         for level in levels:
             base = resolve(asdict(base), level or {})
@@ -135,7 +143,7 @@ class Study:
         for values in product(*(vary[name] for name in names)):
             varied = dict(zip(names, values, strict=True))
             settings = resolve(asdict(base), {**varied, "fit.seed": seed, "build.seed": seed})
-            yield Cell(replace(settings, folder=""), varied, seed)
+            yield Cell(replace(settings, folder=""), varied, seed, model)
 
 
 def plan(study: str | Path | Mapping[str, Any] | None = None, **parts: Any) -> Study:
@@ -185,12 +193,19 @@ def _preset(name: str) -> dict[str, Any]:
 def _check(study: Study) -> None:
     if not study.name or Path(study.name).name != study.name or study.name.startswith("."):
         raise ValueError(f"name of a study must be the name of a folder; got {brief(repr(study.name))}")
+    rows = _named(study.models)
     for dataset, own in _named(study.datasets).items():
         lookup(DATASETS, dataset, "data set")
         for model in [*own.get("without", ()), *(own.get("models") or {})]:
-            lookup(MODELS, model, "model")
-    for model in [*_named(study.models), *study.maps]:
-        lookup(MODELS, model, "model")
+            lookup(dict.fromkeys([*rows, *MODELS]), model, "model")
+    for model, own in rows.items():
+        lookup(MODELS, own.get("model", model), "model")
+    for model in study.maps:
+        lookup(dict.fromkeys([*rows, *MODELS]), model, "model")
+    if study.tuning_seeds is not None and not 1 <= study.tuning_seeds <= len(study.numbers):
+        raise ValueError(
+            f"tuning_seeds must be from 1 to the number of seeds, {len(study.numbers)}; got {study.tuning_seeds}"
+        )
     check_tasks(study.tasks)
     if study.inception is not None:
         _check_inception(study)

@@ -19,6 +19,9 @@ FURTHER = ["mvae", "mmvae", "mmvae-plus"]
 SQUASHED = {"schema.cost": "categorical-squashed"}
 """The authors' code feeds the sigmoid of its heads to the cross-entropy as logits, in all models but those of `l2`."""
 
+PENALTY = {"regularizer": "mmd", "relative": False}
+"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD."""
+
 Settings = dict[str, Any]
 
 
@@ -30,11 +33,12 @@ def _paper(
     Answers are made from the posterior's mean, where the authors' code draws one sample.
     """
     conditioned = {"p0": p0, "draws": draws, "vary": {"beta": betas}}
+    wasserstein = {"schema.cost": "l2", **PENALTY, **conditioned}
     squashed = SQUASHED if classes else {}
     return {
-        "mac-wae": {"schema.cost": "l2", **conditioned},
+        "mac-wae": wasserstein,
         "mac-vae": {**squashed, **conditioned},
-        "m-wae": {"schema.cost": "l2", **conditioned},
+        "m-wae": wasserstein,
         # The supplement varies alpha of JMVAE, and has its warm-up of 10 epochs from the authors' code.
         "jmvae": {**squashed, "warmup": 10, "vary": {"alpha": betas}},
         "mopoe": {**squashed, "draw": "full", "vary": {"beta": betas}},
@@ -55,11 +59,12 @@ def _paper(
 def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
     """Each method as its own paper has it, with heads whose probabilities have no cap."""
     conditioned = {"p0": p0, "draws": draws, "vary": {"beta": betas}}
+    wasserstein = {"schema.cost": "l2", **PENALTY, **conditioned}
     vary = {"vary": {"beta": betas}}
     return {
-        "mac-wae": {"schema.cost": "l2", **conditioned},
+        "mac-wae": wasserstein,
         "mac-vae": conditioned,
-        "m-wae": {"schema.cost": "l2", **conditioned},
+        "m-wae": wasserstein,
         "jmvae": {"warmup": 10, "vary": {"alpha": betas}},  # Suzuki, Nakayama and Matsuo 2017, section 4
         "mopoe": vary,  # Sutter, Daunhawer and Vogt 2021: a subset per row, drawn in strata
         "mvtcae": {"alpha": 0.1, **vary},  # Hwang et al. 2021: alpha 0.1, beta 2.5 among those tried

@@ -219,9 +219,9 @@ class Run:
         self.warned = True
         beta = getattr(self.own, "beta", None)
         warnings.warn(
-            f"the codes have left the prior: after epoch {self.epoch} their mean norm is {norm:.1f}, and that of samples "
-            f"from the prior is {prior:.1f}, so unconditional samples will be poor; raise beta (it is {beta:g}), or "
-            "build with regularizer='sliced' and relative=True",
+            f"the codes have left the prior: after epoch {self.epoch} their mean norm is {norm:.1f}, and that of "
+            f"samples from the prior is {prior:.1f}; unconditional samples will be poor; raise beta (it is {beta:g}) "
+            "or build with regularizer='sliced' and relative=True",
             RuntimeWarning,
             stacklevel=4,
         )

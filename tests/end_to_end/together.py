@@ -21,6 +21,9 @@ FITS = {
     "small": {"batch_size": 4},
     "update": {"accumulate": 2, "clip": 0.5, "ema": 0.8, "schedule": "plateau", "warmup": 2},
     "per-sample": {"indices": "per-sample", "weights": "sum"},
+    "sliced": {"regularizer": "sliced(16)", "p0": None},
+    "samples": {"regularizer": "sliced(16, samples)", "indices": "per-sample", "p0": None},
+    "imq": {"regularizer": "imq", "indices": "exhaustive"},
 }
 """Fits by name: settings of the model and of `fit`. With 4 rows a batch each of 3 processes takes all of them."""
 
@@ -41,8 +44,9 @@ def fitted(name="mac-wae", *, folder=None, dropout=0.0, scale=1.0, **settings):
     """A model that was fitted so, in float64, and the history; in one process the numbers can be of another scale."""
     train = table(dropout=dropout)
     train.values["size"].mul_(scale)
-    own = {"mac-wae": {**MAC, "p0": 0.6}, "m-wae": MAC}.get(name, {})
-    own = own | {key: settings.pop(key) for key in ("indices", "weights", "rows") if key in settings}
+    own = {"mac-wae": {**MAC, "p0": 0.6, "regularizer": "mmd"}, "m-wae": MAC}.get(name, {})
+    build = ("indices", "p0", "regularizer", "rows", "weights")
+    own = own | {key: settings.pop(key) for key in build if key in settings}
     model = pm.build(name, train.schema, latent_dim=4, **own).double()
     settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
     return model, pm.fit(model, train, table(23, seed=9), folder=folder, progress=False, device="cpu", **settings)

@@ -36,7 +36,8 @@ def loss_and_gradients(model, compute):
 @pytest.mark.parametrize("name", ["mac-wae", "m-wae"])
 def test_every_modality(name, indices, complete):
     schema = Schema(EXAMPLES).replace(cost="l2")
-    model = build(name, schema, latent_dim=4, draws=6, indices=indices, beta=2.0, weights={"label": 5.0, "text": 0.5})
+    arguments = {"indices": indices, "beta": 2.0, "regularizer": "mmd", "weights": {"label": 5.0, "text": 0.5}}
+    model = build(name, schema, latent_dim=4, draws=6, **arguments)
     assert_same_loss_and_gradients(model.double().train(), rows_of_examples(schema, 5, complete=complete))
 
 

@@ -1,15 +1,26 @@
-"""The MMD is what it says, without bias; the paper's theorem; the KL divergence."""
+"""The MMDs and the sliced Wasserstein distance against closed forms and POT; the paper's theorem; the KL divergence."""
 
 import math
 
+import ot
 import pytest
 import torch
+from scipy.integrate import quad
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from polymodal.distributions import DiagNormal
 from polymodal.objectives.conditioning import probabilities, subsets
-from polymodal.objectives.regularizers import KL, MMD, REGULARIZERS
+from polymodal.objectives.regularizers import (
+    IMQ,
+    KL,
+    MMD,
+    REGULARIZERS,
+    Regularizer,
+    Sliced,
+    make_regularizer,
+    spell_regularizer,
+)
 
 
 def prior(d):
@@ -52,6 +63,144 @@ def test_mmd_is_unbiased(shift, scale, bandwidth):
     error = float(estimates.std()) / math.sqrt(repeats)
     assert float(estimates.mean()) == pytest.approx(truth, abs=4 * error)
     assert error < 0.003
+
+
+def test_imq_equals_its_definition():
+    z = torch.randn(3, 5, 4).double() * 2
+    torch.manual_seed(0)
+    ours = IMQ()(prior(4), z, prior(4))
+    torch.manual_seed(0)
+    p = prior(4).sample((3, 5))
+
+    def kernel(u, v):
+        scales = [2 * 4 * s for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)]
+        return sum(c / (c + float((u - v).square().sum())) for c in scales) / 7
+
+    for k in range(3):
+        pp = sum(kernel(p[k, i], p[k, j]) for i in range(5) for j in range(5) if i != j) / 20
+        zz = sum(kernel(z[k, i], z[k, j]) for i in range(5) for j in range(5) if i != j) / 20
+        pz = sum(kernel(p[k, i], z[k, j]) for i in range(5) for j in range(5)) / 25
+        assert float(ours[k]) == pytest.approx(pp + zz - 2 * pz, abs=1e-12)
+
+
+@pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 1.0), (0.2, 2.0), (0.0, 0.1)])
+def test_imq_is_unbiased(shift, scale):
+    """C / (C + r) is the mean of exp(-t r / C) over t ~ Exp(1), whose mean over two Gaussians has a closed form."""
+    d, rows, repeats = 3, 4, 20_000
+
+    def expected(mean, variance):
+        def over(c):
+            def integrand(t):
+                spread = 1 + 2 * t * variance / c
+                return math.exp(-t - t * d * mean**2 / (c * spread)) * spread ** (-d / 2)
+
+            return quad(integrand, 0, math.inf)[0]
+
+        return sum(over(2 * d * s) for s in (0.1, 0.2, 0.5, 1, 2, 5, 10)) / 7
+
+    truth = expected(0, 2) + expected(0, 2 * scale**2) - 2 * expected(shift, 1 + scale**2)
+    torch.manual_seed(0)
+    z = shift + scale * torch.randn(repeats, rows, d).double()
+    estimates = IMQ()(prior(d), z, prior(d))
+    error = float(estimates.std()) / math.sqrt(repeats)
+    assert float(estimates.mean()) == pytest.approx(truth, abs=4 * error)
+    assert error < 0.003
+
+
+class TestSliced:
+    @pytest.mark.parametrize("target", ["quantiles", "samples"])
+    @pytest.mark.parametrize(("shift", "scale"), [(0.0, 1.0), (0.5, 1.0), (0.2, 2.0), (0.0, 0.1), (3.0, 30.0)])
+    def test_two_gaussians(self, shift, scale, target):
+        """W2^2 of N(theta m, s^2) and N(0, 1) is (theta m)^2 + (s - 1)^2, and the mean of (theta m)^2 is |m|^2 / D."""
+        torch.manual_seed(0)
+        z = shift + scale * torch.randn(20_000, 3).double()
+        ours = float(Sliced(500, target)(prior(3), z, prior(3)))
+        assert ours == pytest.approx(shift**2 + (scale - 1) ** 2, rel=0.05, abs=0.002)
+
+    def test_equals_pot(self):
+        """POT's distance between the codes and the prior's samples, on the same directions."""
+        z = torch.randn(40, 5).double() * 2 + 1
+        torch.manual_seed(3)
+        ours = Sliced(30, "samples")(prior(5), z, prior(5))
+        torch.manual_seed(3)
+        theta = torch.randn(5, 30, dtype=torch.float64)
+        theta = theta / theta.norm(dim=0, keepdim=True)
+        p = prior(5).sample((40,))
+        theirs = ot.sliced_wasserstein_distance(z.numpy(), p.numpy(), projections=theta.numpy())
+        assert float(ours) == pytest.approx(theirs**2, rel=1e-12)
+
+    def test_quantiles_are_those_of_scipy(self):
+        from scipy.stats import norm
+
+        z = torch.randn(1, 7, 1).double()
+        expected = (z.flatten().sort().values.numpy() - norm.ppf([(i - 0.5) / 7 for i in range(1, 8)])) ** 2
+        assert float(Sliced()(prior(1), z.abs() * z.sign(), prior(1))) == pytest.approx(expected.mean(), rel=1e-12)
+
+    def test_of_codes_at_the_origin_it_is_about_one_and_it_pulls_from_afar(self):
+        assert float(Sliced(500)(prior(8), torch.zeros(2000, 8).double(), prior(8))) == pytest.approx(1, abs=0.01)
+        z = (100 * torch.randn(200, 8).double()).requires_grad_()
+        for penalty, pulls in ((Sliced(500), True), (MMD(), False)):
+            (gradient,) = torch.autograd.grad(penalty(prior(8), z, prior(8)), z)
+            towards = float((gradient * z).sum() / z.norm() * len(z))
+            assert (towards > 1) == pulls
+
+    def test_quantiles_need_a_gaussian_prior(self):
+        laplace = torch.distributions.Independent(torch.distributions.Laplace(torch.zeros(3), torch.ones(3)), 1)
+        z = torch.randn(50, 3)
+        with pytest.raises(TypeError, match="Gaussian prior; got Independent"):
+            Sliced()(laplace, z, laplace)
+        assert Sliced(64, "samples")(laplace, z, laplace).isfinite()
+
+
+class TestText:
+    """A regulariser is given as text or as the object, and written as the text that makes it again."""
+
+    @pytest.mark.parametrize(
+        ("text", "made"),
+        [
+            ("mmd", MMD()),
+            ("mmd(2)", MMD(2.0)),
+            ("mmd( 0.1 )", MMD(0.1)),
+            ("sliced()", Sliced()),
+            ("sliced(32, samples)", Sliced(32, "samples")),
+            ("imq", IMQ()),
+            ("kl", KL()),
+        ],
+    )
+    def test_is_read(self, text, made):
+        assert make_regularizer(text) == made
+        assert make_regularizer(spell_regularizer(made)) == made
+        assert make_regularizer(made) is made
+
+    def test_is_written_in_one_way(self):
+        assert [spell_regularizer(one) for one in (MMD(1.0), MMD(2.0), MMD(2), MMD(1 / 3), Sliced(64), Sliced(8))] == [
+            "mmd", "mmd(2)", "mmd(2)", "mmd(0.3333333333333333)", "sliced", "sliced(8)",
+        ]  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("mdm", "unknown regularizer 'mdm'; known are mmd"),
+            ("mmd(2", "with arguments such as 'mmd\\(2\\)'"),
+            ("mmd(0)", "bandwidth must be positive"),
+            ("mmd(two)", "regularizer 'mmd\\(two\\)'"),
+            ("mmd(1, 2)", "takes bandwidth"),
+            ("kl(1)", "takes no arguments"),
+            ("sliced(1.5)", "directions must be a whole number"),
+            ("sliced(8, quartiles)", "target must be"),
+        ],
+    )
+    def test_what_is_wrong_is_said(self, text, message):
+        with pytest.raises(ValueError, match=message):
+            make_regularizer(text)
+
+    def test_one_that_is_not_registered_cannot_be_written(self):
+        class Mine(Regularizer):
+            def __call__(self, posterior, z, prior):
+                return z.square().mean((-2, -1))
+
+        with pytest.raises(ValueError, match="Mine must be in REGULARIZERS"):
+            spell_regularizer(Mine())
 
 
 @pytest.mark.parametrize("penalty", [kind() for kind in REGULARIZERS.values()], ids=REGULARIZERS.keys())

@@ -1,8 +1,9 @@
 """The sliced Wasserstein distance: the mean over random directions of one-dimensional Wasserstein distances.
 
 For a unit vector theta, codes z_1..z_B and the prior's quantiles q_1..q_B along theta,
-`W2^2(theta) = (1/B) sum_i (sort(theta z)_i - q_i)^2`, and the penalty is the mean over L directions. It is about 1 where
-all codes lie at the origin and about (s - 1)^2 for codes of scale s, so its gradient does not vanish far from the prior.
+`W2^2(theta) = (1/B) sum_i (sort(theta z)_i - q_i)^2`, and the penalty is the mean over L directions. It is about 1
+where all codes lie at the origin and about (s - 1)^2 for codes of scale s, so its gradient does not vanish far from the
+prior.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ class Sliced(Regularizer):
         >>> Sliced()(prior, torch.stack([near, far]), prior).round()
         tensor([0., 4.])
 
-    Source: Kolouri et al. (2018), Sliced-Wasserstein autoencoder; Wu et al. (2019), Sliced Wasserstein generative models.
+    Source: Kolouri et al. (2018), Sliced-Wasserstein Autoencoder; Wu et al. (2019), Sliced Wasserstein Generative
+    Models.
     """
 
     directions: int = 64
