@@ -113,7 +113,13 @@ def swatch(style: int) -> tuple[str, str]:
     return color, " ".join(f"{x:.3f},{y:.3f}" for x, y in outline)
 
 
-def curve(lines: Mapping[str, Sequence[float]], epochs: Sequence[int], best: int | None, name: str) -> str:
+def curve(
+    lines: Mapping[str, Sequence[float]],
+    epochs: Sequence[int],
+    best: int | None,
+    name: str,
+    level: float | None = None,
+) -> str:
     """Losses per epoch as SVG, in colours and type that the page decides on.
 
     Arguments:
@@ -121,6 +127,7 @@ def curve(lines: Mapping[str, Sequence[float]], epochs: Sequence[int], best: int
         epochs: Of the losses.
         best: The epoch to mark.
         name: Goes before every id, so that several drawings fit on one page.
+        level: A value to compare the lines with, drawn as a horizontal line.
 
     Returns:
         An `svg` element.
@@ -133,6 +140,8 @@ def curve(lines: Mapping[str, Sequence[float]], epochs: Sequence[int], best: int
             known = split == "validation"
             color, dashes = (ACCENT, "-") if known else (MUTED, (0, (4, 2)))
             axes.plot(epochs, values, color=color, linestyle=dashes, linewidth=1.6, marker=marker, markersize=3)
+        if level is not None:
+            axes.axhline(level, color=MUTED, linewidth=1.2, zorder=0)
         if best is not None:
             axes.axvline(best, color=MUTED, linewidth=1, linestyle=":", zorder=0)
             if "validation" in lines:

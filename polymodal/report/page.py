@@ -41,6 +41,7 @@ class Training(NamedTuple):
     time: str
     best: int | None
     curves: list[Curve]
+    facts: list[str]
 
 
 def write(
@@ -152,6 +153,9 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
     penalties = [column.removeprefix("validation/") for column in columns if column.startswith("validation/penalty/")]
     terms = {"total": "total loss"} | {f"cost/{name}": f"cost of {name}" for name in shown(schema)}
     terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
+    last = {name: float(history[name].iloc[-1]) for name in columns if name in ("prior_norm", "reference_cost")}
+    if "prior_norm" in last:
+        terms["codes/norm"] = "mean norm of the codes (level line: samples from the prior)"
     epochs = [int(epoch) for epoch in history["epoch"]]
     curves = []
     for term, name in terms.items():
@@ -161,9 +165,26 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
             if f"{split}/{term}" in history
         }
         if lines:
-            curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}")))
+            level = last.get("prior_norm") if term == "codes/norm" else None
+            curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}", level)))
     time = duration(float(history["seconds"].sum())) if "seconds" in history else ""
-    return Training(len(epochs), time, best, curves)
+    return Training(len(epochs), time, best, curves, _facts(history, last))
+
+
+def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:
+    """Sentences on the penalty and the codes, of a model whose history has them."""
+    facts = []
+    if "reference_cost" in constants:
+        facts.append(
+            f"The best constant prediction costs R = {constants['reference_cost']:.4g} per row; beta is relative to it."
+        )
+    if "prior_norm" in constants and "validation/codes/norm" in history:
+        norm = float(history["validation/codes/norm"].iloc[-1])
+        facts.append(
+            f"After the last epoch the codes have a mean norm of {norm:.3g}, samples from the prior one of "
+            f"{constants['prior_norm']:.3g}."
+        )
+    return facts
 
 
 def _best(history: pd.DataFrame, settings: Mapping[str, Any]) -> int | None:

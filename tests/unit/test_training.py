@@ -87,16 +87,18 @@ def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
     row = fitted.history.iloc[0]
     costs = {name: row[f"validation/cost/{name}"] for name in schema}
     weight = balanced_weights(schema, constant_costs(schema, table(schema))).tolist()
-    total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + row["validation/penalty/mmd"]
+    total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + (
+        0.05 * row["reference_cost"] * row["validation/penalty/sliced"]
+    )
     assert row["validation/total"] == pytest.approx(total, rel=1e-5)
 
 
 def test_warmup_scales_the_penalty_and_no_earlier_epoch_counts(schema):
-    model = build("mac-wae", schema, latent_dim=6, draws=2, weights="sum", beta=50.0)
+    model = build("mac-wae", schema, latent_dim=6, draws=2, weights="sum", beta=50.0, relative=False)
     _, fitted = quick(schema, model=model, epochs=4, warmup=4, learning_rate=1e-30)
     history = fitted.history
     costs = history.filter(like="train/cost/").sum(axis=1)
-    anneal = (history["train/total"] - costs) / (50 * history["train/penalty/mmd"])
+    anneal = (history["train/total"] - costs) / (50 * history["train/penalty/sliced"])
     assert anneal.tolist() == pytest.approx([0.25, 0.5, 0.75, 1.0], rel=1e-3)
     assert fitted.best_epoch == 4
     with pytest.raises(ValueError, match=r"epochs must be at least warmup \(5\)"):
@@ -341,6 +343,24 @@ class TestBalance:
         fit(again, table(schema, seed=5), table(schema), epochs=1, progress=False)
         assert torch.equal(again.weight, expected)
 
+    @pytest.mark.parametrize("weights", ["balanced", "sum", {"size": 3.0}])
+    def test_the_reference_cost_is_that_of_a_pass_by_hand(self, weights, tmp_path):
+        """R = sum_m w_m c*_m, over rows that have m times their share: 2 of 3 rows have a size."""
+        schema = Schema({"size": Vector(2), "kind": Label(2)})
+        size = torch.tensor([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
+        observed = torch.tensor([[True, True], [True, True], [False, True]])
+        rows = Table({"size": size, "kind": torch.tensor([0, 1, 1])}, observed, schema)
+        model = build("mac-wae", schema, latent_dim=3, draws=2, hidden=(4,), weights=weights)
+        fitted = fit(model, rows, rows, epochs=1, progress=False)
+        entropy = -(1 / 3 * math.log(1 / 3) + 2 / 3 * math.log(2 / 3))
+        a, b = 2.5, entropy  # a: half the variances of 1 and 4
+        expected = {"balanced": a * 2 / 3 + a, "sum": a * 2 / 3 + b}.get(str(weights), 3 * a * 2 / 3 + b)
+        assert float(model.reference_cost) == pytest.approx(expected, rel=1e-6)
+        assert fitted.history["reference_cost"].tolist() == pytest.approx([expected], rel=1e-6)
+        again = load(model.save(tmp_path / "model"))
+        fit(again, rows, rows, epochs=1, progress=False)
+        assert torch.equal(again.reference_cost, model.reference_cost)
+
     @pytest.mark.parametrize(("given", "expected"), [("sum", [1, 1, 1, 1, 1]), ({"label": 7.0}, [1, 1, 7, 1, 1])])
     def test_other_weights_are_left_alone(self, schema, given, expected):
         model = build("mac-wae", schema, latent_dim=6, draws=2, weights=given)
@@ -386,3 +406,31 @@ class TestCompleteRows:
         rows = Table(rows.values, rows.observed & ~schema.mask(["text"]) | schema.mask(["label"]), schema)
         with pytest.raises(ValueError, match="at least one row must have every modality; none of 10 has"):
             fit(build("jmvae", schema, latent_dim=4, rows="complete"), rows, rows, epochs=1)
+
+
+class TestCodes:
+    """History has the norm of the codes next to the prior's; a warning says where the codes have left the prior."""
+
+    def test_norms_are_those_of_the_codes(self, schema):
+        model = build("mac-wae", schema, latent_dim=6, draws=1, p0=0.0)
+        rows = table(schema, complete=True)
+        fitted = fit(model, rows, rows, epochs=1, batch_size=24, progress=False)
+        row = fitted.history.iloc[0]
+        assert row["validation/codes/norm"] == pytest.approx(float(model.embed(rows).norm(dim=-1).mean()), rel=1e-5)
+        torch.manual_seed(0)
+        assert row["prior_norm"] == pytest.approx(float(model.prior.sample((100_000,)).norm(dim=-1).mean()), rel=0.005)
+
+    @pytest.mark.filterwarnings("default:::polymodal")
+    def test_a_warning_where_they_have_left_the_prior(self, schema):
+        model = build("mac-wae", schema, latent_dim=6, draws=2, beta=0.0)
+        with torch.no_grad():
+            model.joint.rest[-1].weight.mul_(100)
+        with pytest.warns(
+            RuntimeWarning, match=r"after epoch 2 their mean norm is \d.*; raise beta \(it is 0\)"
+        ) as said:
+            quick(schema, model=model, epochs=4, warmup=2)
+        assert len([one for one in said if "left the prior" in str(one.message)]) == 1
+
+    def test_none_where_they_have_not(self, schema, recwarn):
+        quick(schema, epochs=4)
+        assert not [one for one in recwarn if "left the prior" in str(one.message)]
