@@ -13,7 +13,7 @@ from polymodal.modalities import Label, Vector
 from polymodal.models import base, build, load
 from polymodal.schema import Schema
 from polymodal.table import Table
-from polymodal.training import balanced_weights, constant_costs, fit
+from polymodal.training import balance, balanced_weights, constant_costs, fit
 from polymodal.training.means import Means, Terms
 from polymodal.training.settings import arithmetic
 
@@ -56,6 +56,7 @@ def test_it_is_a_plain_loop_with_adam():
     train = table(schema, complete=True)
     model, _ = quick(schema, model=build("mac-wae", schema, latent_dim=6, draws=2, weights="sum"), epochs=1)
     plain = build("mac-wae", schema, latent_dim=6, draws=2, weights="sum").train()
+    balance(plain, table(schema))
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-2, weight_decay=1e-5)
     torch.manual_seed(0)
     for batch in table(schema).batches(8, seed=0, epoch=1):
