@@ -106,7 +106,7 @@ def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:
         latent_dim=shape.latent_dim,
         p0=shape.p0,
         draws=draws,
-        **{"weights": "sum", "regularizer": "mmd", "beta": 1.0, "relative": False, **arguments},
+        **{"weights": "sum", "regularizer": "mmd", "beta": 1.0, "relative": False, "skip": False, **arguments},
     )
     assert isinstance(model, MAC)
     return model.train()

@@ -29,7 +29,7 @@ FILES += [*MADE, "logs", *(f"scores-{split}.csv" for split in SPLITS)]
 # like the prior, so that samples look like digits; it costs a few points of the label from one picture. The
 # wider kernel reaches codes that lie far out: at 1, all zeros wandered off to where it no longer pulled.
 WIDTHS = (16, 32)
-MODEL: dict[str, Any] = {"latent_dim": 16, "beta": 100.0, "bandwidth": 2.0, "p0": 0.7, "draws": 3}
+MODEL: dict[str, Any] = {"latent_dim": 16, "beta": 100.0, "p0": 0.7, "draws": 3}
 FIT: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
 
 

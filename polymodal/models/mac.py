@@ -68,6 +68,8 @@ class MAC(Model):
             False for the KL divergence, which is in nats like the likelihoods.
         bandwidth: Deprecated spelling of `regularizer="mmd(bandwidth)"`.
         hidden: Sizes of the hidden layers of the joint encoder.
+        skip: Whether a linear map of the features and of c(b) is added to the joint encoder's output, without which it
+            learns more slowly.
         at_once: Codes that go through a decoder at once. All K B of them do by default, unless what their backward
             pass needs would take more than half of the free memory. With fewer, gradients are taken chunk by chunk:
             they are the same, and the memory does not grow with K. Decoders must treat rows independently.
@@ -103,13 +105,14 @@ class MAC(Model):
         relative: bool | None = None,
         bandwidth: float | None = None,
         hidden: Sequence[int] = (512,),
+        skip: bool = True,
         at_once: int | None = None,
         reconstruction: Literal["cost", "likelihood"] = "cost",
         weights: Weights = "balanced",
     ) -> None:
         super().__init__(schema, latent_dim, weights)
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
-        self.stochastic, self.conditioned, self.hidden = stochastic, conditioned, tuple(hidden)
+        self.stochastic, self.conditioned, self.hidden, self.skip = stochastic, conditioned, tuple(hidden), skip
         self.penalty = make_regularizer(_with_bandwidth(regularizer, bandwidth))
         registered = type(self.penalty) in REGULARIZERS.values()
         self.regularizer = spell_regularizer(self.penalty) if registered else self.penalty
@@ -129,6 +132,7 @@ class MAC(Model):
             latent_dim if conditioned else 0,
             self.hidden,
             2 * latent_dim if stochastic else latent_dim,
+            skip=skip,
         )
 
     @property
@@ -335,7 +339,7 @@ def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     bandwidth = arguments.get("bandwidth")
     named = arguments.get("regularizer", "mmd")
     regularizer = spell_regularizer(MMD(bandwidth)) if named == "mmd" and bandwidth is not None else named
-    return {"relative": False, **arguments, "regularizer": regularizer, "bandwidth": None}
+    return {"relative": False, "skip": False, **arguments, "regularizer": regularizer, "bandwidth": None}
 
 
 def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:

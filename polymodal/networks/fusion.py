@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,23 @@ PIECE = 4 * 2**20
 """Bytes of a hidden layer that are made at once on a CPU where no gradient is wanted: its cache holds them."""
 
 
+class Skip(nn.Module):
+    """Adds the last columns of its input to what a network makes of the first ones, `(*, width + out)` to `(*, out)`.
+
+    Arguments:
+        network: `(*, width)` to `(*, out)`.
+        width: Number of the first columns.
+    """
+
+    def __init__(self, network: nn.Module, width: int) -> None:
+        super().__init__()
+        self.network, self.width = network, width
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        return chained(self.network, x[..., : self.width].contiguous()) + x[..., self.width :]
+
+
 class Fusion(nn.Module):
     """An MLP on the concatenation of M feature vectors, each of which is either a row's own or a blank.
 
@@ -34,6 +52,7 @@ class Fusion(nn.Module):
         extra: Size of a further vector that is never hidden (the conditioner's); 0 for none.
         hidden: Sizes of the hidden layers.
         out: Size of the output.
+        skip: Whether a linear map of the concatenation is added to the output.
 
     Example:
         >>> f = Fusion(2, 3, 0, [8], 4)
@@ -41,11 +60,16 @@ class Fusion(nn.Module):
         torch.Size([7, 5, 4])
     """
 
-    def __init__(self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int) -> None:
+    def __init__(
+        self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int, *, skip: bool = False
+    ) -> None:
         super().__init__()
         width, *after = [*hidden, out]
-        self.first = Linear(parts * features + extra, width)
-        self.rest = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
+        skip = skip and bool(after)  # without a hidden layer the map is linear as it is
+        self.first = Linear(parts * features + extra, width + out * skip)
+        self.rest: nn.Module = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
+        if skip:
+            self.rest = Skip(self.rest, width)
         self.parts, self.features = parts, features
 
     def forward(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None = None) -> Tensor:
@@ -72,5 +96,6 @@ class Fusion(nn.Module):
         if known.device.type == "cpu" and not torch.is_grad_enabled():
             rows = max(1, PIECE * rows // (hidden.numel() * hidden.element_size()))
         parts = zip(b.split(rows, -2), shares.split(rows), hidden.split(rows, -2), strict=True)
-        made = [chained(self.rest, torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
+        run = self.rest if isinstance(self.rest, Skip) else partial(chained, self.rest)
+        made = [run(torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
         return made[0] if len(made) == 1 else torch.cat(made, dim=-2)

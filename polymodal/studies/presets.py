@@ -19,8 +19,8 @@ FURTHER = ["mvae", "mmvae", "mmvae-plus"]
 SQUASHED = {"schema.cost": "categorical-squashed"}
 """The authors' code feeds the sigmoid of its heads to the cross-entropy as logits, in all models but those of `l2`."""
 
-PENALTY = {"regularizer": "mmd", "relative": False}
-"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD."""
+OWN = {"regularizer": "mmd", "relative": False, "skip": False}
+"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD; and its joint encoder."""
 
 Settings = dict[str, Any]
 
@@ -32,8 +32,8 @@ def _paper(
 
     Answers are made from the posterior's mean, where the authors' code draws one sample.
     """
-    conditioned = {"p0": p0, "draws": draws, "vary": {"beta": betas}}
-    wasserstein = {"schema.cost": "l2", **PENALTY, **conditioned}
+    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
+    wasserstein = {"schema.cost": "l2", **OWN, **conditioned}
     squashed = SQUASHED if classes else {}
     return {
         "mac-wae": wasserstein,
@@ -58,8 +58,8 @@ def _paper(
 
 def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
     """Each method as its own paper has it, with heads whose probabilities have no cap."""
-    conditioned = {"p0": p0, "draws": draws, "vary": {"beta": betas}}
-    wasserstein = {"schema.cost": "l2", **PENALTY, **conditioned}
+    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
+    wasserstein = {"schema.cost": "l2", **OWN, **conditioned}
     vary = {"vary": {"beta": betas}}
     return {
         "mac-wae": wasserstein,
@@ -98,19 +98,29 @@ CELEBA = {"batch_size": 64, "learning_rate": 1e-4, "latent_dim": 128, "epochs": 
 TOO_MANY = {"without": ["mopoe"]}
 """Of 41 modalities there are too many subsets for MoPoE, of which the paper has no value either."""
 
-SMALL = {
-    "mac-wae": {"draws": 5},
-    "mac-vae": {"draws": 5},
-    "m-wae": {"draws": 5},
-    "jmvae": {},
-    "mopoe": {},
-    "mvtcae": {},
-    "nexus": {},
-    "mvae": {},
-    "mmvae": {"draws": 1},  # its own ten draws from each of its experts would leave no time to learn in
-    "mmvae-plus": {},
+PAPERS_OWN: Settings = {"model": "mac-wae", "schema.cost": "l2", "weights": "sum", "beta": 1.0, "p0": 0.4, **OWN}
+"""A row for MAC-WAE in its paper's setting, next to that of its defaults."""
+
+
+def _tuned(default: float) -> dict[str, Any]:
+    """A third, once and three times a model's default weight of its divergence or penalty: the same for every model."""
+    return {"beta": [round(0.3 * default, 3), default, 3 * default]}
+
+
+SMALL: dict[str, Settings] = {
+    "mac-wae": {"draws": 5, "vary": _tuned(0.1)},
+    "mac-wae-paper": {"draws": 5, **PAPERS_OWN},
+    "mac-vae": {"draws": 5, "vary": _tuned(1.0)},
+    "m-wae": {"draws": 5, "vary": _tuned(0.1)},
+    "jmvae": {"vary": {"alpha": [0.03, 0.1, 0.3]}},  # as its paper varies it
+    "mopoe": {"vary": _tuned(1.0)},
+    "mvtcae": {"vary": _tuned(2.5)},
+    "nexus": {"vary": _tuned(1.0)},
+    "mvae": {"vary": _tuned(1.0)},
+    "mmvae": {"draws": 1},  # its own ten draws would leave no time to learn in; its bound has no weight to tune
+    "mmvae-plus": {"vary": _tuned(2.5)},
 }
-"""Every model at the library's defaults: natural likelihoods, balanced weights, its own beta."""
+"""Every model at the library's defaults: natural likelihoods, balanced weights; its own beta is tuned."""
 
 
 def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
@@ -119,14 +129,19 @@ def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
         "models": SMALL,
         "settings": {"latent_dim": 32, "learning_rate": 1e-3, "batch_size": 64, **fit},
         "seeds": 2,
+        "tuning_seeds": 1,
+        "choose": "translation",
         "tasks": EVERY,
         "maps": ["mac-wae", "mac-vae"],
     }
 
 
+RELATIVE = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
+"""Relative weights of the penalty."""
 DIGITS = {"data.rows": 3000, "held_out_rows": 1000, "widths": [16, 32]}
 SWEPT = {"latent_dim": 32, "learning_rate": 1e-3, "batch_size": 64, "epochs": 10}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
+JUDGED = [*TASKS, "coherence", "generation"]
 
 PRESETS: dict[str, dict[str, Any]] = {
     "polymnist-paper": _study("polymnist", _paper(128, 10, 0.4, classes=False), "loss", **POLYMNIST),
@@ -173,11 +188,37 @@ PRESETS: dict[str, dict[str, Any]] = {
         "datasets": {"polydigits": DIGITS},
         "models": {
             **{name: {**SMALL[name], "vary": {"beta": BETAS}} for name in PAPER},
+            **{name: {**SMALL[name], "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
             "jmvae": {"vary": {"alpha": BETAS}},  # as the paper varies it
         },
         "settings": SWEPT,
         "seeds": 2,
         "tasks": TASKS,
+    },
+    "polydigits-penalties": {
+        "datasets": {"polydigits": DIGITS},
+        "models": {
+            "sliced": {"model": "mac-wae"},
+            "sliced, samples": {"model": "mac-wae", "regularizer": "sliced(64, samples)"},
+            "imq": {"model": "mac-wae", "regularizer": "imq", "beta": 1.0},
+            "mmd": {"model": "mac-wae", "regularizer": "mmd", "beta": 1.0},
+            "mmd(2)": {"model": "mac-wae", "regularizer": "mmd(2)", "beta": 1.0},
+            "mmd, absolute": {"model": "mac-wae", "regularizer": "mmd", "relative": False, "beta": 1.0},
+            "mac-wae-paper": PAPERS_OWN,
+        },
+        "settings": {**SWEPT, "build.draws": 5},
+        "seeds": 2,
+        "tasks": JUDGED,
+    },
+    "polydigits-masks": {
+        "datasets": {"polydigits": DIGITS},
+        "models": {
+            "every size": {"model": "mac-wae"},
+            **{f"p0={p0}": {"model": "mac-wae", "p0": p0} for p0 in (0.2, 0.4, 0.6, 0.8)},
+        },
+        "settings": {**SWEPT, "build.draws": 5},
+        "seeds": 2,
+        "tasks": JUDGED,
     },
     "polydigits-draws": {
         "datasets": {"polydigits": DIGITS},

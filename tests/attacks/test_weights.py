@@ -105,9 +105,9 @@ ATTACKS = {
     "renamed": (changed(encoders__2__3__bias=None, x=torch.zeros(2)), f"it lacks {LEAST}; it has x, which"),
     "all others": (
         lambda path: save_file({"x": torch.zeros(1)}, path),
-        "it lacks weight, weighed, encoders.0.0.weight and ",
+        "it lacks weight, weighed, reference_cost and ",
     ),
-    "none": (lambda path: save_file({}, path), "it lacks weight, weighed, encoders.0.0.weight and "),
+    "none": (lambda path: save_file({}, path), "it lacks weight, weighed, reference_cost and "),
     "no weight": (changed(weight=None), MISFIT + "it lacks weight"),
     "forged letters": (changed(**{"a\n\x1b[31m": torch.zeros(1)}), r"it has a \x1b[31m, which"),
     "integers": (changed(encoders__2__3__bias=torch.zeros(2).long()), f"{LEAST} must be float32 (2,), is int64 (2,)"),

@@ -13,7 +13,7 @@ from polymodal.models import build
 from polymodal.objectives.conditioning import sample
 from polymodal.schema import Schema
 
-PAPER = {"regularizer": "mmd", "relative": False, "p0": 0.4, "beta": 1.0}
+PAPER = {"regularizer": "mmd", "relative": False, "p0": 0.4, "beta": 1.0, "skip": False}
 
 
 def plain_loop(model, batch, progress):
@@ -119,7 +119,7 @@ def loss_and_gradients(model, compute):
         ("mac-wae", PAPER),
         ("mac-wae", {"regularizer": "sliced(16)"}),
         ("mac-wae", {"regularizer": "imq", "p0": 0.6}),
-        ("mac-wae", {"regularizer": "mmd", "stochastic": True}),
+        ("mac-wae", {"regularizer": "mmd", "stochastic": True, "skip": False}),
         ("mac-vae", {}),
         ("mac-vae", {"p0": 0.4}),
         ("m-wae", {"regularizer": "sliced(16)"}),

@@ -25,7 +25,8 @@ def table(schema, seed=0):
 
 
 def make(schema, **arguments):
-    return build("mac-wae", schema, **{"latent_dim": 6, "draws": 2, "weights": "sum"} | arguments).double()
+    own = {"latent_dim": 6, "draws": 2, "weights": "sum", "regularizer": "mmd", "relative": False}
+    return build("mac-wae", schema, **own | {"beta": 1.0, "p0": 0.4, "skip": False} | arguments).double()
 
 
 def run(schema, *, model=None, **settings):
