@@ -95,7 +95,7 @@ class MAC(Model):
         schema: Schema,
         latent_dim: int = 64,
         *,
-        beta: float = 0.05,
+        beta: float = 0.1,
         p0: float | None = None,
         draws: int = 10,
         indices: Literal["per-batch", "per-sample", "exhaustive"] = "per-batch",

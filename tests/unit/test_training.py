@@ -89,7 +89,7 @@ def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
     costs = {name: row[f"validation/cost/{name}"] for name in schema}
     weight = balanced_weights(schema, constant_costs(schema, table(schema))).tolist()
     total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + (
-        0.05 * row["reference_cost"] * row["validation/penalty/sliced"]
+        0.1 * row["reference_cost"] * row["validation/penalty/sliced"]
     )
     assert row["validation/total"] == pytest.approx(total, rel=1e-5)
 
