@@ -105,6 +105,8 @@ def tried(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
         judged = _judged(own, by)
+        if len(judged) < 2:
+            continue
         for setting, value in judged.items():
             chosen = "yes" if setting == judged.idxmin() else ""
             rows.append({"dataset": dataset, "model": model, "setting": setting, "judged": value, "chosen": chosen})

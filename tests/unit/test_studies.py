@@ -69,7 +69,9 @@ class TestGrid:
         assert study.name == name
         assert len({cell.name for cell in made}) == len(made)
         if "small" in name:
-            assert {cell.model for cell in made} == {*MODELS}
+            assert {cell.model for cell in made} == {*MODELS, "mac-wae-paper"}
+            tried = {model: len({cell.setting for cell in made if cell.model == model}) for model in MODELS}
+            assert tried == {**dict.fromkeys(MODELS, 3), "mmvae": 1}  # whose bound has no weight
 
     @pytest.mark.parametrize(
         ("dataset", "epochs", "draws", "p0", "batch_size", "learning_rate"),
@@ -90,7 +92,9 @@ class TestGrid:
             assert cell.settings.build["latent_dim"] == 128
             assert cell.settings.build["weights"] == "sum"
         told = [cell.settings.build for cell in made if cell.model in ("mac-wae", "mac-vae", "m-wae")]
-        assert all((own["draws"], own["p0"]) == (draws, p0) for own in told)
+        assert all((own["draws"], own["p0"], own["skip"]) == (draws, p0, False) for own in told)
+        told = [cell.settings.build for cell in made if cell.model in ("mac-wae", "m-wae")]
+        assert all((own["regularizer"], own["relative"]) == ("mmd", False) for own in told)
         models = {"mac-wae", "mac-vae", "m-wae", "jmvae", "mopoe", "mvtcae", "nexus"}
         assert {cell.model for cell in made} == (models - {"mopoe"} if dataset == "celeba" else models)
 
@@ -111,7 +115,7 @@ class TestNames:
 
     def test_names_do_not_change_by_themselves(self):
         """Finished runs are found by them: a change here makes every one of them be run again."""
-        assert cells()[0].name == "polydigits-m-wae-64cb9efd4525"
+        assert cells()[0].name == "polydigits-m-wae-cda9d226a00c"
 
 
 class TestRefused:
@@ -136,6 +140,9 @@ class TestRefused:
             ({"models": []}, "a study must name its models"),
             ({"preset": "polymnist-smal"}, "unknown preset 'polymnist-smal'; known are polymnist-small"),
             ({"datasets": {"polydigits": {"without": ["m-wae", "mvae"]}}}, "at least one run"),
+            ({"tuning_seeds": 3}, "tuning_seeds must be from 1 to the number of seeds, 2; got 3"),
+            ({"models": {"mine": {"model": "mvea"}}}, "unknown model 'mvea'; known are mvae"),
+            ({"models": {"mine": {}}}, "unknown model 'mine'"),
         ],
     )
     def test_before_anything_runs(self, changes, message, tmp_path):
@@ -339,6 +346,65 @@ class TestChoosing:
         assert made.chosen["setting"].tolist() == [losses.idxmin()]
         assert {*made.scores["number"]} == {0.0, 1000.0}
         assert {*made.scores["name"]} == {"beta"}
+
+
+class TestRows:
+    """A row of a study can be a registered model in settings of its own, under a name of its own."""
+
+    ROWS = {"m-wae": None, "m-wae, absolute": {"model": "m-wae", "relative": False}}
+
+    def test_it_is_that_model_under_its_own_name(self):
+        made = cells(models=self.ROWS, seeds=1)
+        assert [(cell.model, cell.settings.model) for cell in made] == [
+            ("m-wae", "m-wae"),
+            ("m-wae, absolute", "m-wae"),
+        ]
+        assert made[1].settings.build["relative"] is False
+        alone = cells(models={"m-wae": {"relative": False}}, seeds=1)
+        assert made[1].name == alone[0].name  # a finished run is the same run under any name
+
+    def test_it_is_scored_and_can_be_left_out_and_mapped(self, tmp_path):
+        made = quiet(tmp_path, models=self.ROWS, seeds=1, maps=["m-wae, absolute"])
+        assert {*made.scores["model"]} == {*made.runs["model"]} == {*self.ROWS}
+        left = quiet(tmp_path, models=self.ROWS, seeds=1, datasets={"polydigits": {"without": ["m-wae, absolute"]}})
+        assert {*left.scores["model"]} == {"m-wae"}
+
+
+class TestTuning:
+    """With `tuning_seeds`, every setting is run on some seeds, and the chosen one alone on all."""
+
+    def test_only_the_chosen_setting_is_run_on_all_seeds_and_scored(self, tmp_path):
+        study = {"models": {"m-wae": None, "mmvae": {"draws": 1}}, "vary": {"beta": [0.1, 1.0, 10.0]}, "seeds": 3}
+        made = quiet(tmp_path, **study, tuning_seeds=1, choose="translation")
+        chosen = made.chosen.set_index("model")["setting"].to_dict()
+        told = {(row.model, row.setting, row.seed) for row in made.runs.itertuples()}
+        assert told == {("m-wae", chosen["m-wae"], seed) for seed in range(3)} | {("mmvae", "", s) for s in range(3)}
+        assert {*made.scores["setting"]} == {chosen["m-wae"], ""}
+        assert len(list((tmp_path / "runs").glob("*/experiment.json"))) == 3 + 2 + 3
+        assert len(list((tmp_path / "runs").glob("*/scores.csv"))) == 3 + 3
+        tuned = pd.read_csv(tmp_path / "study" / "tuning.csv", keep_default_na=False)
+        assert tuned["setting"].tolist() == ["beta=0.1", "beta=1", "beta=10"]
+        assert tuned.loc[tuned["chosen"] == "yes", "setting"].tolist() == [chosen["m-wae"]]
+        assert tuned["judged"].idxmin() == tuned.index[tuned["chosen"] == "yes"][0]
+        every = quiet(tmp_path / "all", **{**study, "seeds": 1}, choose="translation")
+        assert every.chosen["setting"].tolist() == made.chosen["setting"].tolist()
+        before = stamps(tmp_path)
+        again = quiet(tmp_path, **study, tuning_seeds=1, choose="translation")
+        assert stamps(tmp_path) == before
+        pd.testing.assert_frame_equal(again.scores, made.scores)
+
+    def test_a_setting_that_fails_is_told_and_not_chosen(self, tmp_path, monkeypatch):
+        fit = running.fit
+
+        def failing(model, *rows, **arguments):
+            if model.beta == 1.0:
+                raise ValueError("no")
+            return fit(model, *rows, **arguments)
+
+        monkeypatch.setattr(running, "fit", failing)
+        made = quiet(tmp_path, models="m-wae", vary={"beta": [1.0, 2.0]}, tuning_seeds=1)
+        assert list(made.failures) == ["m-wae on polydigits, beta=1, seed 0"]
+        assert made.runs["setting"].tolist() == ["beta=2", "beta=2"]
 
 
 def test_every_preset_can_be_built(monkeypatch):
