@@ -348,13 +348,14 @@ class TestChoosing:
         assert {*made.scores["name"]} == {"beta"}
 
 
+ROWS = {"m-wae": None, "m-wae, absolute": {"model": "m-wae", "relative": False}}
+
+
 class TestRows:
     """A row of a study can be a registered model in settings of its own, under a name of its own."""
 
-    ROWS = {"m-wae": None, "m-wae, absolute": {"model": "m-wae", "relative": False}}
-
     def test_it_is_that_model_under_its_own_name(self):
-        made = cells(models=self.ROWS, seeds=1)
+        made = cells(models=ROWS, seeds=1)
         assert [(cell.model, cell.settings.model) for cell in made] == [
             ("m-wae", "m-wae"),
             ("m-wae, absolute", "m-wae"),
@@ -364,9 +365,9 @@ class TestRows:
         assert made[1].name == alone[0].name  # a finished run is the same run under any name
 
     def test_it_is_scored_and_can_be_left_out_and_mapped(self, tmp_path):
-        made = quiet(tmp_path, models=self.ROWS, seeds=1, maps=["m-wae, absolute"])
-        assert {*made.scores["model"]} == {*made.runs["model"]} == {*self.ROWS}
-        left = quiet(tmp_path, models=self.ROWS, seeds=1, datasets={"polydigits": {"without": ["m-wae, absolute"]}})
+        made = quiet(tmp_path, models=ROWS, seeds=1, maps=["m-wae, absolute"])
+        assert {*made.scores["model"]} == {*made.runs["model"]} == {*ROWS}
+        left = quiet(tmp_path, models=ROWS, seeds=1, datasets={"polydigits": {"without": ["m-wae, absolute"]}})
         assert {*left.scores["model"]} == {"m-wae"}
 
 
