@@ -28,7 +28,7 @@ from polymodal.training import fit
 
 __all__ = ["main", "score", "table"]
 
-EPOCHS = {"polymnist": 8, "pendigits-mhd": 6, "emoji": 8, "adult": 6}
+EPOCHS = {"polymnist": 8, "pendigits-mhd": 6, "emoji": 8, "adult": 30}
 ROWS = {"polymnist": 8000}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
 
@@ -103,10 +103,8 @@ def main() -> None:
     parser.add_argument("file", type=Path)
     parser.add_argument("--data", default="polymnist,pendigits-mhd,emoji,adult")
     parser.add_argument("--settings", nargs="*", default=["{}"], help="JSON, one run each")
-    parser.add_argument(
-        "--judges", type=Path, default=Path("runs/defaults"), help="folder of the classifiers that judge"
-    )
-    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--folder", type=Path, default=Path("runs/defaults"), help="of the classifiers of samples")
+    parser.add_argument("--csv", type=Path, help="write the runs of the file as this table, and stop")
     told = parser.parse_args()
     if told.csv:
         table(told.file).to_csv(told.csv, index=False)
