@@ -96,25 +96,39 @@ def compare(
     made, root = plan(study, **parts), Path(folder)
     on_ray = {"address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
     place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
-    cells, tuned = list(made.cells()), None
+    cells = list(made.cells())
     inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
     jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
-    left = [job for job in jobs if not running.finished(job.folder, made.tasks, inception)]
+    tuning = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
+    left = _unfinished(tuning) or _unfinished(_reported(jobs, _collected(tuning, root), made))
     if left and inception is not None:
         features_of(inception)  # other weights are refused now, and not when a run is trained
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
     checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), _head(made, root)))
-    failed: dict[str, str] = {}
-    if made.tuning_seeds is not None:
-        varied = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
-        failed = _run(varied, place, progress)
-        tuned = collect([job.cell for job in varied], root / "runs", ()).runs
-        best = choose(tuned, made.choose).set_index(["dataset", "model"])["setting"].to_dict()
-        jobs = [job for job in jobs if job.cell.setting == best.get((job.cell.dataset, job.cell.model))]
-    failed |= _run([job for job in jobs if job.cell.name not in failed], place, progress)
+    failed = _run(tuning, place, progress) if tuning else {}
+    tuned = _collected(tuning, root)
+    reported = _reported(jobs, tuned, made)
+    failed |= _run([job for job in reported if job.cell.name not in failed], place, progress)
     failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
-    return _written(made, [job.cell for job in jobs], root, failures, beside, tuned)
+    return _written(made, [job.cell for job in reported], root, failures, beside, tuned)
+
+
+def _unfinished(jobs: list[Job]) -> list[Job]:
+    return [job for job in jobs if not running.finished(job.folder, job.tasks, job.inception)]
+
+
+def _collected(tuning: list[Job], root: Path) -> pd.DataFrame | None:
+    """The finished runs by which settings are chosen; None where a study has none of its own for that."""
+    return collect([job.cell for job in tuning], root / "runs", ()).runs if tuning else None
+
+
+def _reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) -> list[Job]:
+    """The runs of the settings that are chosen; all, where the runs that are reported choose."""
+    if tuned is None:
+        return jobs
+    best = choose(tuned, study.choose).set_index(["dataset", "model"])["setting"].to_dict()
+    return [job for job in jobs if job.cell.setting == best.get((job.cell.dataset, job.cell.model))]
 
 
 def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
@@ -123,7 +137,7 @@ def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
     Returns:
         Why runs failed, by name.
     """
-    left = [job for job in jobs if not running.finished(job.folder, job.tasks, job.inception)]
+    left = _unfinished(jobs)
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
         board.waits(job.cell for job in left)
         return place(left, board) if left else {}

@@ -127,8 +127,8 @@ class Study:
 
     @property
     def tuned_on(self) -> list[int]:
-        """The seeds with which every varied setting is run."""
-        return self.numbers[: self.tuning_seeds]
+        """The seeds with which every varied setting is run to choose one; none where all seeds choose."""
+        return self.numbers[: self.tuning_seeds] if self.tuning_seeds is not None else []
 
     def _cells(
         self, dataset: str, own: Mapping[str, Any], model: str, particular: Mapping[str, Any], seed: int
