@@ -1,6 +1,8 @@
 """The MMDs and the sliced Wasserstein distance against closed forms and POT; the paper's theorem; the KL divergence."""
 
+import json
 import math
+from dataclasses import dataclass
 
 import ot
 import pytest
@@ -10,6 +12,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from polymodal.distributions import DiagNormal
+from polymodal.modalities import Label, Vector
+from polymodal.models import build, load
 from polymodal.objectives.conditioning import probabilities, subsets
 from polymodal.objectives.regularizers import (
     IMQ,
@@ -21,6 +25,7 @@ from polymodal.objectives.regularizers import (
     make_regularizer,
     spell_regularizer,
 )
+from polymodal.schema import Schema
 
 
 def prior(d):
@@ -201,6 +206,53 @@ class TestText:
 
         with pytest.raises(ValueError, match="Mine must be in REGULARIZERS"):
             spell_regularizer(Mine())
+
+
+class TestModels:
+    """A model takes a regulariser as text or as the object, and its file holds the text."""
+
+    SCHEMA = Schema({"size": Vector(2), "kind": Label(3)})
+
+    @pytest.mark.parametrize(
+        ("given", "written"), [("mmd(2)", "mmd(2)"), (MMD(2.0), "mmd(2)"), (Sliced(8), "sliced(8)"), ("imq", "imq")]
+    )
+    def test_it_is_saved_as_text(self, given, written, tmp_path):
+        model = build("mac-wae", self.SCHEMA, latent_dim=3, regularizer=given)
+        document = json.loads((model.save(tmp_path / "model") / "model.json").read_text(encoding="utf-8"))
+        assert document["arguments"]["regularizer"] == written
+        assert load(tmp_path / "model").penalty == make_regularizer(given)
+        batch = self.SCHEMA.batch({"size": torch.rand(4, 2), "kind": torch.arange(4) % 3})
+        assert f"penalty/{written.partition('(')[0]}" in model.loss(batch).terms
+
+    def test_one_of_the_users_own_trains_and_is_saved_once_it_is_registered(self, tmp_path, monkeypatch):
+        @dataclass(frozen=True)
+        class Norm(Regularizer):
+            scale: float = 1.0
+
+            def __call__(self, posterior, z, prior):
+                return self.scale * z.square().mean((-2, -1))
+
+        model = build("mac-wae", self.SCHEMA, latent_dim=3, regularizer=Norm(3.0))
+        batch = self.SCHEMA.batch({"size": torch.rand(4, 2), "kind": torch.arange(4) % 3})
+        assert "penalty/norm" in model.loss(batch).terms
+        with pytest.raises(ValueError, match="Norm must be in REGULARIZERS"):
+            model.save(tmp_path / "model")
+        monkeypatch.setitem(REGULARIZERS, "norm", Norm)
+        made = build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="norm(3)")
+        assert made.penalty == Norm(3)
+        assert load(made.save(tmp_path / "model")).penalty == Norm(3)
+
+    def test_bandwidth_is_the_old_spelling(self):
+        with pytest.warns(DeprecationWarning, match=r"write regularizer='mmd\(2\)'"):
+            model = build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="mmd", bandwidth=2.0)
+        assert model.regularizer == "mmd(2)"
+        with pytest.raises(ValueError, match=r"bandwidth belongs to 'mmd'.*write regularizer='mmd\(2\)'"):
+            build("mac-wae", self.SCHEMA, latent_dim=3, bandwidth=2.0)
+
+    def test_what_needs_a_density_refuses_a_deterministic_encoder(self):
+        with pytest.raises(ValueError, match="'kl' needs a stochastic encoder"):
+            build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="kl")
+        assert build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="kl", stochastic=True).relative is False
 
 
 @pytest.mark.parametrize("penalty", [kind() for kind in REGULARIZERS.values()], ids=REGULARIZERS.keys())
