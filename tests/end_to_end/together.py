@@ -23,7 +23,8 @@ FITS = {
     "per-sample": {"indices": "per-sample", "weights": "sum", "regularizer": "sliced(16, samples)", "p0": None},
 }
 """Fits by name: settings of the model and of `fit`. Those that name no penalty have the MMD, but for m-wae, which has
-its default, the sliced Wasserstein distance, and masks of every size. With 4 rows a batch each of 3 processes takes all of them."""
+its default, the sliced Wasserstein distance, and masks of every size. With 4 rows a batch each of 3 processes takes
+all of them."""
 
 
 def table(rows=ROWS, seed=0, dropout=0.0):
