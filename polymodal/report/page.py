@@ -155,7 +155,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
     terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
     last = {name: float(history[name].iloc[-1]) for name in columns if name in ("prior_norm", "reference_cost")}
     if "prior_norm" in last:
-        terms["codes/norm"] = "mean norm of the codes (level line: samples from the prior)"
+        terms["codes/norm"] = "norm of the codes (level: the prior's)"
     epochs = [int(epoch) for epoch in history["epoch"]]
     curves = []
     for term, name in terms.items():
