@@ -34,7 +34,7 @@ def task_called(task: str) -> str:
 
 
 def styles(models: Iterable[str]) -> dict[str, int]:
-    """A style for each model, which for a registered one is the same in every figure.
+    """A style for each model, which for a registered one is the same in every figure; grey where there are too many.
 
     Example:
         >>> styles(["jmvae", "M-WAE", "ours"])
@@ -44,4 +44,4 @@ def styles(models: Iterable[str]) -> dict[str, int]:
     own = {called(model).lower(): place for place, model in enumerate(MODELS)}
     given = {model: own[called(model).lower()] for model in models if called(model).lower() in own}
     free = (place for place in range(len(models) + len(given)) if place % figures.STYLES not in given.values())
-    return {model: given[model] if model in given else next(free, 0) for model in models}
+    return {model: given[model] if model in given else next(free, figures.OTHER) for model in models}
