@@ -187,6 +187,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             "schema.dropout": 0.1,
             "schema.hidden": [64],
         },
+        tuned=False,
         epochs=20,
     ),
     "polydigits-beta": {
