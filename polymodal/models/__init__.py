@@ -129,7 +129,7 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
         >>> upgrade_document(old)["arguments"]
-        {'relative': False, 'regularizer': 'mmd(2)', 'bandwidth': None}
+        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None}
     """
     arguments = document.get("arguments")
     if document.get("format") != 1 or not isinstance(arguments, dict):

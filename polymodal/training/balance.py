@@ -7,6 +7,7 @@ relative penalty weight refers, is `R = sum_m w_m c*_m s_m`.
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,14 +65,18 @@ def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
     return weights
 
 
-def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int = 1024) -> Tensor:
+MOST = 16 * 2**20
+"""Bytes of values in float64 that are read at a time."""
+
+
+def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None) -> Tensor:
     """The mean cost of each modality's best constant prediction, over the rows that have it.
 
     Arguments:
         schema: The modalities.
         rows: A table, or anything with its `batches`; gone through once, by several processes in turn.
         likelihood: Of -log p(x | z) in place of the cost.
-        batch_size: Rows at a time.
+        batch_size: Rows at a time; by default as many as have 16 MB of values, at most 1,024.
 
     Returns:
         `(M,)` float64; 0 for a modality that no row has.
@@ -82,8 +87,12 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
     return _measure(schema, rows, likelihood=likelihood, batch_size=batch_size)[0]
 
 
-def _measure(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int = 1024) -> tuple[Tensor, Tensor]:
+def _measure(
+    schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
+) -> tuple[Tensor, Tensor]:
     """See `constant_costs`; and the share of the rows that have each modality, `(M,)` float64."""
+    if batch_size is None:
+        batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
     turns = parallel.world() if steps(len(rows), batch_size) >= parallel.world() else 1

@@ -122,7 +122,7 @@ def workers(launcher):
 def same_run(folder, other):
     """Up to the order of sums in float32."""
     histories = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (folder, other)]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4, atol=1e-4)  # norms of codes come near 0
     weights = [load_file(run / "model" / "weights.safetensors") for run in (folder, other)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-3, msg=name)

@@ -423,7 +423,7 @@ class TestCodes:
 
     @pytest.mark.filterwarnings("default:::polymodal")
     def test_a_warning_where_they_have_left_the_prior(self, schema):
-        model = build("mac-wae", schema, latent_dim=6, draws=2, beta=0.0)
+        model = build("mac-wae", schema, latent_dim=6, draws=2, beta=0.0, skip=False)
         with torch.no_grad():
             model.joint.rest[-1].weight.mul_(100)
         with pytest.warns(
