@@ -323,7 +323,7 @@ class MAC(Model):
 mac_wae = MAC
 """The paper's model."""
 
-mac_vae = partial(MAC, stochastic=True, regularizer="kl", reconstruction="likelihood")
+mac_vae = partial(MAC, beta=1.0, stochastic=True, regularizer="kl", reconstruction="likelihood")
 """The ablation with a Gaussian posterior, the KL divergence and likelihoods."""
 
 m_wae = partial(MAC, conditioned=False)

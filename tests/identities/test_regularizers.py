@@ -254,6 +254,14 @@ class TestModels:
             build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="kl")
         assert build("mac-wae", self.SCHEMA, latent_dim=3, regularizer="kl", stochastic=True).relative is False
 
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [("mac-wae", ("sliced", 0.1, True)), ("m-wae", ("sliced", 0.1, True)), ("mac-vae", ("kl", 1.0, False))],
+    )
+    def test_each_variant_has_a_weight_that_suits_its_penalty(self, name, expected):
+        model = build(name, self.SCHEMA, latent_dim=3)
+        assert (model.regularizer, model.beta, model.relative) == expected
+
 
 @pytest.mark.parametrize("penalty", [kind() for kind in REGULARIZERS.values()], ids=REGULARIZERS.keys())
 def test_gradients_are_those_of_finite_differences(penalty):

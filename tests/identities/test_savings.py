@@ -65,7 +65,9 @@ def without(monkeypatch):
 def model_and_rows(name, dtype, *, complete, **arguments):
     schema = Schema(MODALITIES).replace(cost="l2")
     torch.manual_seed(3)
-    model = build(name, schema, latent_dim=5, draws=12, p0=0.7, weights={"species": 3.0, "sound": 0.5}, **arguments)
+    weights = {"species": 3.0, "sound": 0.5}
+    arguments = {"draws": 12, "p0": 0.7, **({"regularizer": "mmd"} if name == "mac-wae" else {}), **arguments}
+    model = build(name, schema, latent_dim=5, weights=weights, **arguments)
     values = {
         key: torch.rand(ROWS, *modality.shape)
         if modality.levels is None and modality.dtype.is_floating_point
