@@ -23,7 +23,7 @@ VARIANTS = [
     ("mvtcae", {"alpha": 0.6, "beta": 0.7}),
     ("nexus", {"squashed": True, "beta": 0.7, "bottom_beta": 0.3, "dropout": 0.9}),
 ]
-MMD = dict.fromkeys(("mac-wae", "m-wae"), {"regularizer": "mmd"})
+MMD = {name: {"regularizer": "mmd"} for name in ("mac-wae", "m-wae")}
 """The loop has the paper's penalty."""
 ONCE = ("jmvae", "mvtcae", "nexus")
 HOLDING = {"mopoe": 16, "mvae": 2}
