@@ -7,7 +7,7 @@ relative penalty weight refers, is `R = sum_m w_m c*_m s_m`.
 
 from __future__ import annotations
 
-from math import prod
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -32,6 +32,8 @@ def balance(model: Model, rows: Table) -> None:
     if model.weighed:
         return
     costs, present = _measure(model.schema, rows, likelihood=model.likelihood)
+    with parallel.together():
+        _check(model.schema, costs)
     if model.weights == "balanced":
         model.weight.copy_(balanced_weights(model.schema, costs))
     reference = float(model.weight.cpu().double() @ (costs * present))
@@ -84,7 +86,9 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
     Raises:
         FloatingPointError: One of them is not finite; names the modality.
     """
-    return _measure(schema, rows, likelihood=likelihood, batch_size=batch_size)[0]
+    costs, _ = _measure(schema, rows, likelihood=likelihood, batch_size=batch_size)
+    _check(schema, costs)
+    return costs
 
 
 def _measure(
@@ -112,9 +116,13 @@ def _measure(
         if n := counts[column]:
             first, second = sums[name]
             costs[column] = modality.constant_cost(first / n, second / n, likelihood=likelihood)
-        if not costs[column].isfinite():
-            raise FloatingPointError(
-                f"the best constant's cost of {name!r} must be finite, to balance the weights; got "
-                f"{float(costs[column])}; look at its values, or pass weights='sum' and relative=False to build"
-            )
     return costs, counts / max(1, len(rows))
+
+
+def _check(schema: Schema, costs: Tensor) -> None:
+    for name, cost in zip(schema, costs.tolist(), strict=True):
+        if not isfinite(cost):
+            raise FloatingPointError(
+                f"the best constant's cost of {name!r} must be finite, to balance the weights; got {cost}; look at its "
+                "values, or pass weights='sum' and relative=False to build"
+            )

@@ -80,6 +80,7 @@ def test_what_is_wrong_in_one_is_an_error_of_all(processes):
     for said in processes["refusals"]:
         assert said["settings"].startswith("ValueError: all processes must have the same model, data and settings")
         assert said["loss"].startswith("FloatingPointError: the train loss must stay finite; in epoch 1, step 1, ")
+        assert said["measured"].startswith("FloatingPointError: the best constant's cost of 'size' must be finite")
         assert said["folder"].startswith("OSError: /dev/null/run must be writable: Not a directory")
 
 

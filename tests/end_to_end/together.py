@@ -44,7 +44,7 @@ def fitted(name="mac-wae", *, folder=None, dropout=0.0, scale=1.0, **settings):
     train = table(dropout=dropout)
     train.values["size"].mul_(scale)
     own = {"mac-wae": {**MAC, "p0": 0.6, "regularizer": "mmd"}, "m-wae": MAC}.get(name, {})
-    build = ("indices", "p0", "regularizer", "rows", "weights")
+    build = ("indices", "p0", "regularizer", "relative", "rows", "weights")
     own = own | {key: settings.pop(key) for key in build if key in settings}
     model = pm.build(name, train.schema, latent_dim=4, **own).double()
     settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
@@ -98,7 +98,8 @@ def refusals(folder):
     alone, said = parallel.rank() == 1, {}
     attempts = {
         "settings": {"learning_rate": 1e-2 if alone else 1e-3},
-        "loss": {"scale": float("inf") if alone else 1.0, "weights": "sum"},
+        "loss": {"scale": float("inf") if alone else 1.0, "weights": "sum", "relative": False},
+        "measured": {"scale": float("inf") if alone else 1.0},
         "folder": {"folder": folder / "settled" if alone else Path("/dev/null/run")},
     }
     for name, wrong in attempts.items():
