@@ -19,7 +19,9 @@ from polymodal.models import MODELS
 
 SCRIPT = Path(__file__).with_name("together.py")
 TRAIN = "train polydigits --folder run --epochs 6 --batch-size 25 --latent-dim 4 --set widths=4,8 --set rows=120 "
-TRAIN += "--set held_out_rows=40 --set draws=2 --set build.hidden=[8] --seed 1"
+TRAIN += "--set held_out_rows=40 --set draws=2 --set build.hidden=[8] --seed 1 "
+TRAIN += "--set regularizer=mmd --set relative=false --set beta=1.0 --set p0=0.4 --set skip=false"
+"""In float32 the order of sums must not decide the order of codes; every penalty is compared in float64."""
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1"]
 
@@ -123,7 +125,7 @@ def workers(launcher):
 def same_run(folder, other):
     """Up to the order of sums in float32."""
     histories = [pd.read_csv(run / "history.csv").drop(columns="seconds") for run in (folder, other)]
-    pd.testing.assert_frame_equal(*histories, rtol=1e-4, atol=1e-4)  # norms of codes come near 0
+    pd.testing.assert_frame_equal(*histories, rtol=1e-4)
     weights = [load_file(run / "model" / "weights.safetensors") for run in (folder, other)]
     for name, weight in weights[0].items():
         torch.testing.assert_close(weights[1][name], weight, rtol=1e-3, atol=1e-3, msg=name)
