@@ -60,15 +60,15 @@ def score(data: str, rows: Dataset, settings: dict[str, Any], folder: Path) -> d
     if data == "adult":
         scores = evaluate(model, rows.validation, tasks=TASKS)
     else:
-        judges = _judges(rows, folder / data)
+        classifiers = _load_classifiers(rows, folder / data)
         scores = evaluate(
-            model, rows.validation, tasks=[*TASKS, "coherence", "generation"], train=rows.train, verifiers=judges
+            model, rows.validation, tasks=[*TASKS, "coherence", "generation"], train=rows.train, verifiers=classifiers
         )
     found["scores"] = _means(scores)
     return found
 
 
-def _judges(rows: Dataset, folder: Path) -> Verifiers:
+def _load_classifiers(rows: Dataset, folder: Path) -> Verifiers:
     if not (folder / "verifiers.json").exists():
         train_verifiers(rows.train).save(folder)
     return Verifiers.load(folder)
@@ -94,7 +94,7 @@ def table(path: Path) -> pd.DataFrame:
     """The runs of a file, a row each: data, settings, seconds, the norm of the codes, and the scores."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [{**one, "settings": json.dumps(one["settings"]), **one["scores"]} for one in lines]
-    return pd.DataFrame(rows).drop(columns="scores").round(4)
+    return pd.DataFrame(rows).drop(columns="scores")
 
 
 def main() -> None:
@@ -105,21 +105,21 @@ def main() -> None:
     parser.add_argument("--settings", nargs="*", default=["{}"], help="JSON, one run each")
     parser.add_argument("--folder", type=Path, default=Path("runs/defaults"), help="of the classifiers of samples")
     parser.add_argument("--csv", type=Path, help="write the runs of the file as this table, and stop")
-    told = parser.parse_args()
-    if told.csv:
-        table(told.file).to_csv(told.csv, index=False)
+    arguments = parser.parse_args()
+    if arguments.csv:
+        table(arguments.file).to_csv(arguments.csv, index=False, float_format="%.6g")
         return
     torch.set_num_threads(1)
-    done = told.file.read_text(encoding="utf-8").splitlines() if told.file.exists() else []
+    done = arguments.file.read_text(encoding="utf-8").splitlines() if arguments.file.exists() else []
     known = {(one["data"], json.dumps(one["settings"])) for one in map(json.loads, done)}
-    for data in told.data.split(","):
-        rows = rows_of(data, told.folder)
-        for text in told.settings:
+    for data in arguments.data.split(","):
+        rows = rows_of(data, arguments.folder)
+        for text in arguments.settings:
             settings = json.loads(text)
             if (data, json.dumps(settings)) in known:
                 continue
-            found = {"data": data, "settings": settings, **score(data, rows, settings, told.folder)}
-            with told.file.open("a", encoding="utf-8") as file:
+            found = {"data": data, "settings": settings, **score(data, rows, settings, arguments.folder)}
+            with arguments.file.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(found) + "\n")
             print(data, text, {name: round(value, 3) for name, value in found["scores"].items()}, flush=True)
 

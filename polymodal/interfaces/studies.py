@@ -41,9 +41,12 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
     runs, done, settings = Counter(), Counter(), {}
     for cell in made.cells():
         who = cell.dataset, cell.model
-        runs[who] += 1
-        done[who] += running.finished(folder / "runs" / cell.name, made.tasks, made.inception)
         settings.setdefault(who, {})[cell.setting] = None
+        tuning = cell.seed in made.tuned_on
+        asked = ((), None) if tuning else (made.tasks, made.inception)
+        done[who] += running.finished(folder / "runs" / cell.name, *asked)
+        # Where some seeds choose a setting, each of the others runs one alone.
+        runs[who] += tuning or not made.tuned_on or cell.setting == next(iter(settings[who]))
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)
     for (dataset, model), count in runs.items():
         varied = "; ".join(filter(None, settings[dataset, model]))

@@ -60,7 +60,7 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
         raise ValueError(f"a setting must be given once; got {twice[0]} as an option and by --set; leave one out")
     line |= given
     if resume is None:
-        document = {} if config is None else _upgraded(read(config))
+        document = {} if config is None else _upgrade_settings(read(config))
         return resolve(_suited(line, document) | document, line)
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
@@ -143,7 +143,7 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
         ValueError: The run was not made by the command line, or has come further than it is to go.
     """
     if (folder / SETTINGS).exists():
-        settings = replace(resolve(_upgraded(read(folder / SETTINGS)), changes), folder=str(folder))
+        settings = replace(resolve(_upgrade_settings(read(folder / SETTINGS)), changes), folder=str(folder))
         epochs = settings.fit["epochs"]
         if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := _epochs_done(folder)):
             raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
@@ -156,7 +156,7 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
     raise no_run(folder, SETTINGS)
 
 
-def _upgraded(document: dict[str, Any]) -> dict[str, Any]:
+def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
     """Settings that a version without relative betas wrote, which named every setting, as they are read today."""
     build = document.get("build")
     if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:

@@ -129,7 +129,7 @@ class Model(nn.Module, ABC):
         """Numbers that stand in each row of a training run's history, by name."""
         return {}
 
-    def measured(self, reference_cost: float) -> None:
+    def set_reference_cost(self, reference_cost: float) -> None:
         """Takes what `fit` has measured before its first step; most models need only the loss weights.
 
         Arguments:

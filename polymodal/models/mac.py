@@ -157,8 +157,8 @@ class MAC(Model):
         reference = {"reference_cost": float(self.reference_cost)} if self.relative else {}
         return {"prior_norm": norm, **reference}
 
-    def measured(self, reference_cost: float) -> None:
-        """Takes the weighted cost R of the best constant prediction. See `Model.measured`."""
+    def set_reference_cost(self, reference_cost: float) -> None:
+        """Takes the weighted cost R of the best constant prediction. See `Model.set_reference_cost`."""
         if self.relative:
             self.reference_cost.fill_(reference_cost)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from polymodal.studies.grid import Cell, Study
 
-__all__ = ["Collected", "choose", "collect", "mapped", "tried"]
+__all__ = ["Collected", "choose", "collect", "mapped", "tuning_table"]
 
 FACTS = ("seconds", "memory", "epochs", "best_epoch", "validation_loss", "weights", "hardware")
 GIVEN = ["dataset", "model", "setting", "seed"]
@@ -82,7 +82,7 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        score = _judged(own, by)
+        score = _criterion(own, by)
         several = own["setting"].nunique() > 1
         why = {"loss": "validation loss", "translation": "many-to-one translation of validation rows"}[by]
         best = own["setting"].iloc[0] if score.isna().all() else score.idxmin()
@@ -90,8 +90,8 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "by"])
 
 
-def tried(runs: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Every setting that was tried of each model on each data set, and what it was judged by.
+def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Every varied setting of each model on each data set, and the value by which one is chosen.
 
     Arguments:
         runs: See `Collected`.
@@ -104,11 +104,11 @@ def tried(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        judged = _judged(own, by)
-        if len(judged) < 2:
+        criterion = _criterion(own, by)
+        if len(criterion) < 2:
             continue
-        for setting, value in judged.items():
-            chosen = "yes" if setting == judged.idxmin() else ""
+        for setting, value in criterion.items():
+            chosen = "yes" if setting == criterion.idxmin() else ""
             rows.append({"dataset": dataset, "model": model, "setting": setting, "judged": value, "chosen": chosen})
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "judged", "chosen"])
 
@@ -139,7 +139,7 @@ def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
     return pd.concat(made, ignore_index=True) if made else None
 
 
-def _judged(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
+def _criterion(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
     """What the settings of one model on one data set are judged by, lower is better; by setting."""
     return _losses(runs) if by == "loss" else _ranks(runs)
 

@@ -17,7 +17,7 @@ from polymodal.names import lookup
 from polymodal.report import comparison
 from polymodal.settings import network
 from polymodal.studies import running
-from polymodal.studies.collected import choose, collect, mapped, tried
+from polymodal.studies.collected import choose, collect, mapped, tuning_table
 from polymodal.studies.grid import Cell, Study, plan
 from polymodal.studies.places import PLACES, Job
 from polymodal.studies.progress import Board
@@ -100,30 +100,31 @@ def compare(
     inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
     jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
     tuning = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
-    left = _unfinished(tuning) or _unfinished(_reported(jobs, _collected(tuning, root), made))
+    left = _select_unfinished(tuning) or _select_unfinished(_select_reported(jobs, _collect_tuning(tuning, root), made))
     if left and inception is not None:
         features_of(inception)  # other weights are refused now, and not when a run is trained
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
-    checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(asdict(made)), _head(made, root)))
+    given = {name: part for name, part in asdict(made).items() if part is not None}
+    checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(given), _head(made, root)))
     failed = _run(tuning, place, progress) if tuning else {}
-    tuned = _collected(tuning, root)
-    reported = _reported(jobs, tuned, made)
+    tuned = _collect_tuning(tuning, root)
+    reported = _select_reported(jobs, tuned, made)
     failed |= _run([job for job in reported if job.cell.name not in failed], place, progress)
     failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
     return _written(made, [job.cell for job in reported], root, failures, beside, tuned)
 
 
-def _unfinished(jobs: list[Job]) -> list[Job]:
+def _select_unfinished(jobs: list[Job]) -> list[Job]:
     return [job for job in jobs if not running.finished(job.folder, job.tasks, job.inception)]
 
 
-def _collected(tuning: list[Job], root: Path) -> pd.DataFrame | None:
+def _collect_tuning(tuning: list[Job], root: Path) -> pd.DataFrame | None:
     """The finished runs by which settings are chosen; None where a study has none of its own for that."""
     return collect([job.cell for job in tuning], root / "runs", ()).runs if tuning else None
 
 
-def _reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) -> list[Job]:
+def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) -> list[Job]:
     """The runs of the settings that are chosen; all, where the runs that are reported choose."""
     if tuned is None:
         return jobs
@@ -137,7 +138,7 @@ def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
     Returns:
         Why runs failed, by name.
     """
-    left = _unfinished(jobs)
+    left = _select_unfinished(jobs)
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
         board.waits(job.cell for job in left)
         return place(left, board) if left else {}
@@ -183,7 +184,7 @@ def _written(
         title=study.name,
         runs=runs,
         chosen=chosen[chosen["by"] != ""],
-        tuned=None if tuned is None else tried(tuned, study.choose),
+        tuned=None if tuned is None else tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
         maps=mapped(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
         beside=beside,
@@ -209,7 +210,7 @@ def _head(study: Study, root: Path) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """Without what is not said, in types of YAML."""
+    """In types of YAML."""
     if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items() if part is not None}
+        return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value

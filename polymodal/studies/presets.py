@@ -19,10 +19,16 @@ FURTHER = ["mvae", "mmvae", "mmvae-plus"]
 SQUASHED = {"schema.cost": "categorical-squashed"}
 """The authors' code feeds the sigmoid of its heads to the cross-entropy as logits, in all models but those of `l2`."""
 
-OWN = {"regularizer": "mmd", "relative": False, "skip": False}
-"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD; and its joint encoder."""
+PENALTY = {"regularizer": "mmd", "relative": False}
+"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD."""
 
 Settings = dict[str, Any]
+
+
+def _conditioned(p0: float, draws: int, betas: list[float]) -> tuple[Settings, Settings]:
+    """What MAC-VAE, and what MAC-WAE and M-WAE have in the paper."""
+    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
+    return conditioned, {"schema.cost": "l2", **PENALTY, **conditioned}
 
 
 def _paper(
@@ -32,8 +38,7 @@ def _paper(
 
     Answers are made from the posterior's mean, where the authors' code draws one sample.
     """
-    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
-    wasserstein = {"schema.cost": "l2", **OWN, **conditioned}
+    conditioned, wasserstein = _conditioned(p0, draws, betas)
     squashed = SQUASHED if classes else {}
     return {
         "mac-wae": wasserstein,
@@ -58,8 +63,7 @@ def _paper(
 
 def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
     """Each method as its own paper has it, with heads whose probabilities have no cap."""
-    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
-    wasserstein = {"schema.cost": "l2", **OWN, **conditioned}
+    conditioned, wasserstein = _conditioned(p0, draws, betas)
     vary = {"vary": {"beta": betas}}
     return {
         "mac-wae": wasserstein,
@@ -98,7 +102,15 @@ CELEBA = {"batch_size": 64, "learning_rate": 1e-4, "latent_dim": 128, "epochs": 
 TOO_MANY = {"without": ["mopoe"]}
 """Of 41 modalities there are too many subsets for MoPoE, of which the paper has no value either."""
 
-PAPERS_OWN: Settings = {"model": "mac-wae", "schema.cost": "l2", "weights": "sum", "beta": 1.0, "p0": 0.4, **OWN}
+PAPERS_OWN: Settings = {
+    "model": "mac-wae",
+    "schema.cost": "l2",
+    "weights": "sum",
+    "beta": 1.0,
+    "p0": 0.4,
+    "skip": False,
+    **PENALTY,
+}
 """A row for MAC-WAE in its paper's setting, next to that of its defaults."""
 
 
@@ -144,9 +156,19 @@ def _small(dataset: str, own: Settings, *, tuned: bool = True, **fit: Any) -> Se
 RELATIVE = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 """Relative weights of the penalty."""
 DIGITS = {"data.rows": 3000, "held_out_rows": 1000, "widths": [16, 32]}
-SWEPT = {"latent_dim": 32, "learning_rate": 1e-3, "batch_size": 64, "epochs": 10}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
-JUDGED = [*TASKS, "coherence", "generation"]
+
+
+def _sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings: Any) -> Settings:
+    """A short study on PolyDigits."""
+    return {
+        "datasets": {"polydigits": DIGITS},
+        "models": models,
+        "settings": {"latent_dim": 32, "learning_rate": 1e-3, "batch_size": 64, "epochs": 10, **settings},
+        "seeds": 2,
+        "tasks": tasks,
+    }
+
 
 PRESETS: dict[str, dict[str, Any]] = {
     "polymnist-paper": _study("polymnist", _paper(128, 10, 0.4, classes=False), "loss", **POLYMNIST),
@@ -190,49 +212,35 @@ PRESETS: dict[str, dict[str, Any]] = {
         tuned=False,
         epochs=20,
     ),
-    "polydigits-beta": {
-        "datasets": {"polydigits": DIGITS},
-        "models": {
+    "polydigits-beta": _sweep(
+        {
             **{name: {**SMALL[name], "vary": {"beta": BETAS}} for name in PAPER},
             **{name: {**SMALL[name], "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
             "jmvae": {"vary": {"alpha": BETAS}},  # as the paper varies it
         },
-        "settings": SWEPT,
-        "seeds": 2,
-        "tasks": TASKS,
-    },
-    "polydigits-penalties": {
-        "datasets": {"polydigits": DIGITS},
-        "models": {
+        TASKS,
+    ),
+    "polydigits-draws": {**_sweep(["mac-wae"], TASKS), "vary": {"draws": [1, 2, 5, 10, 20]}},
+    "polydigits-penalties": _sweep(
+        {
             "sliced": {"model": "mac-wae"},
             "sliced, samples": {"model": "mac-wae", "regularizer": "sliced(64, samples)"},
             "imq": {"model": "mac-wae", "regularizer": "imq", "beta": 1.0},
             "mmd": {"model": "mac-wae", "regularizer": "mmd", "beta": 1.0},
             "mmd(2)": {"model": "mac-wae", "regularizer": "mmd(2)", "beta": 1.0},
-            "mmd, absolute": {"model": "mac-wae", "regularizer": "mmd", "relative": False, "beta": 1.0},
+            "mmd, absolute": {"model": "mac-wae", **PENALTY, "beta": 1.0},
             "mac-wae-paper": PAPERS_OWN,
         },
-        "settings": {**SWEPT, "build.draws": 5},
-        "seeds": 2,
-        "tasks": JUDGED,
-    },
-    "polydigits-masks": {
-        "datasets": {"polydigits": DIGITS},
-        "models": {
+        [*TASKS, "coherence", "generation"],
+        **{"build.draws": 5},
+    ),
+    "polydigits-masks": _sweep(
+        {
             "every size": {"model": "mac-wae"},
             **{f"p0={p0}": {"model": "mac-wae", "p0": p0} for p0 in (0.2, 0.4, 0.6, 0.8)},
         },
-        "settings": {**SWEPT, "build.draws": 5},
-        "seeds": 2,
-        "tasks": JUDGED,
-    },
-    "polydigits-draws": {
-        "datasets": {"polydigits": DIGITS},
-        "models": ["mac-wae"],
-        "settings": SWEPT,
-        "vary": {"draws": [1, 2, 5, 10, 20]},
-        "seeds": 2,
-        "tasks": TASKS,
-    },
+        [*TASKS, "coherence", "generation"],
+        **{"build.draws": 5},
+    ),
 }
 """Studies by name; arguments of `Study`."""

@@ -37,7 +37,7 @@ def balance(model: Model, rows: Table) -> None:
     if model.weights == "balanced":
         model.weight.copy_(balanced_weights(model.schema, costs))
     reference = float(model.weight.cpu().double() @ (costs * present))
-    model.measured(reference if reference > 0 else 1.0)  # 0 where no modality ever varies
+    model.set_reference_cost(reference if reference > 0 else 1.0)  # 0 where no modality ever varies
     model.weighed.fill_(True)
 
 

@@ -160,7 +160,7 @@ class Records:
                 f"{folder / STATE} must be of format {FORMAT}; got {document.get('format')!r}; "
                 "if it is newer, update polymodal"
             )
-        if difference := _difference(_upgraded(document.get("experiment")), self.identity, ""):
+        if difference := _difference(_upgrade_experiment(document.get("experiment")), self.identity, ""):
             name, there, here = difference
             raise ValueError(
                 f"{folder} holds another experiment: {name} is {there} there, and {here} here; "
@@ -189,7 +189,7 @@ def holds_run(folder: Path) -> bool:
     return (folder / STATE).exists() or (folder / "model").exists()
 
 
-def _upgraded(experiment: Any) -> Any:
+def _upgrade_experiment(experiment: Any) -> Any:
     """What a state says of its run, with the model's document in today's format."""
     if not isinstance(experiment, dict) or not isinstance(experiment.get("model"), dict):
         return experiment

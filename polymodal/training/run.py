@@ -217,7 +217,7 @@ class Run:
         if self.warned or self.epoch < self.warmup or parallel.rank() or not norm > FAR * prior:
             return
         self.warned = True
-        beta = getattr(self.own, "beta", None)
+        beta = getattr(self.own, "beta", math.nan)
         warnings.warn(
             f"the codes have left the prior: after epoch {self.epoch} their mean norm is {norm:.1f}, and that of "
             f"samples from the prior is {prior:.1f}; unconditional samples will be poor; raise beta (it is {beta:g}) "

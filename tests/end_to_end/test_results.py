@@ -135,7 +135,7 @@ OTHERS = {"jmvae", "mopoe", "mvtcae", "nexus", "mvae", "mmvae", "mmvae-plus"}
 """The methods that are no ablation of MAC-WAE, and not MAC-WAE."""
 
 
-def beaten(name):
+def count_wins(name):
     """In how many outcomes MAC-WAE is better than all of the others."""
     table = pd.read_csv(RESULTS / name / "table.csv")
     table = table[~table["metric"].str.contains("paper")]
@@ -147,7 +147,7 @@ def beaten(name):
     return won
 
 
-def judged(name, task, given):
+def mean_score(name, task, given):
     """The mean over modalities of one of MAC-WAE's further scores."""
     table = pd.read_csv(RESULTS / name / f"{task}.csv").query("model == 'mac-wae'")
     return table[table["given"].isin(given)]["mean"].mean()
@@ -159,9 +159,30 @@ def test_what_mac_wae_reaches():
     lines = re.findall(r"^\| `([a-z-]+-small)` \| (\d+) of (\d+) \| (\d+) / (\d+) \| (\d+) \|", text, re.MULTILINE)
     assert len(lines) == 3
     for name, won, every, *told in lines:
-        assert (int(won), int(every)) == (beaten(name), outcomes(name))
+        assert (int(won), int(every)) == (count_wins(name), outcomes(name))
         others = pd.read_csv(RESULTS / name / "coherence.csv")["given"].unique()
         most = max((given for given in others if given.endswith("others")), key=lambda given: int(given.split()[0]))
-        expected = [judged(name, "coherence", ["1 other"]), judged(name, "coherence", [most])]
-        expected.append(judged(name, "generation", ["nothing"]))
+        expected = [mean_score(name, "coherence", ["1 other"]), mean_score(name, "coherence", [most])]
+        expected.append(mean_score(name, "generation", ["nothing"]))
         assert [int(number) for number in told] == [round(number) for number in expected]
+
+
+def test_what_the_page_of_defaults_says():
+    """Each line of its tables is a run of `defaults.csv`: right class given one and all, Frechet distance, SSIM."""
+    runs = pd.read_csv(RESULTS / "defaults.csv")
+    found = {
+        (
+            row["data"],
+            round(row["coherence/coherence/1 other"]),
+            round(row[f"coherence/coherence/{ {'polymnist': 4, 'pendigits-mhd': 3, 'emoji': 2}[row['data']] } others"]),
+            round(row["generation/frechet"]),
+            *(round(row[f"{task}/ssim"], 3) for task in ("reconstruction", "many-to-one", "one-to-one")),
+        )
+        for _, row in runs.iterrows()
+    }
+    line = r"^\| (PolyMNIST|pendigits-mhd|emoji) \|.*\| (\d+) / (\d+) \| (\d+) \| ([.\d]+) / ([.\d]+) / ([.\d]+) \|$"
+    lines = re.findall(line, (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(lines) == 29
+    for data, one, every, frechet, *similarities in lines:
+        told = (data.lower(), int(one), int(every), int(frechet), *map(float, similarities))
+        assert told in found, told

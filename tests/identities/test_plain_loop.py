@@ -130,7 +130,7 @@ def test_loss_and_gradients_equal_the_plain_loop(name, penalty, indices, cost, c
     weights = {"label": 5.0, "text": 0.5}
     arguments = {"indices": indices, "weights": weights, **penalty, "beta": 2.0}
     model = build(name, schema, latent_dim=4, draws=4, hidden=(8, 8), **arguments).double().train()
-    model.measured(7.5)
+    model.set_reference_cost(7.5)
     batch = rows_of(schema, 5, complete=complete)
     ours, our_gradients = loss_and_gradients(model, lambda: model.loss(batch, progress=0.3).total)
     plain, plain_gradients = loss_and_gradients(model, lambda: plain_loop(model, batch, 0.3))
@@ -187,7 +187,7 @@ def test_dropout_is_one_draw_per_row_and_none_on_the_blank():
 @pytest.mark.parametrize("name", ["mac-wae", "mac-vae", "m-wae"])
 def test_terms_add_up_to_the_total(name, schema, complete):
     model = build(name, schema, latent_dim=6, weights={"label": 3.0}, beta=0.7).double()
-    model.measured(7.5)
+    model.set_reference_cost(7.5)
     reference = 7.5 if model.relative else 1
     loss = model.loss(rows_of(schema, 6, complete=complete), progress=0.5)
     weight = dict(zip(schema, model.weight, strict=True))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from polymodal import checkpoint
+from polymodal.interfaces.studies import planned
 from polymodal.models import MODELS
 from polymodal.settings import resolve
 from polymodal.studies import PRESETS, compare, comparing, plan, running
@@ -390,6 +391,14 @@ class TestTuning:
         assert tuned["judged"].idxmin() == tuned.index[tuned["chosen"] == "yes"][0]
         every = quiet(tmp_path / "all", **{**study, "seeds": 1}, choose="translation")
         assert every.chosen["setting"].tolist() == made.chosen["setting"].tolist()
+        listed = planned(str(tmp_path / "study" / "study.yaml"), tmp_path, None)
+        counts = {
+            name: [*column.cells]
+            for name, column in zip(
+                ("model", "runs", "finished"), (listed.columns[1], *listed.columns[3:]), strict=True
+            )
+        }
+        assert counts == {"model": ["m-wae", "mmvae"], "runs": ["5", "3"], "finished": ["5", "3"]}
         before = stamps(tmp_path)
         monkeypatch.setattr(comparing, "network", None)  # nothing is left to check or to run
         again = quiet(tmp_path, **study, tuning_seeds=1, choose="translation")
