@@ -104,7 +104,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
         panels = iter(figure.subplots(down, across, squeeze=False).flat)
         for task, axes in zip(tasks, panels, strict=False):
             own = ranks[ranks["task"] == task][::-1]
-            _bars(axes, own, [figures.COLORS[style[model] % figures.STYLES] for model in own["model"]])
+            _bars(axes, own, [figures.look(style[model])[0] for model in own["model"]])
             axes.set_title(task_called(task), loc="left", fontweight="bold")
         for axes in panels:
             axes.remove()

@@ -165,7 +165,7 @@ def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 
 def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
     own = own.sort_values("number")
-    color, marker = figures.COLORS[style % figures.STYLES], figures.MARKERS[style % figures.STYLES]
+    color, marker = figures.look(style)
     size = 4 * figures.LARGER.get(marker, 1.0) ** 0.5
     axes.fill_between(
         own["number"], own["min"], own["max"], color=color, alpha=0.18 if among <= FEW else 0.07, linewidth=0

@@ -384,6 +384,19 @@ def test_a_model_has_one_colour_wherever_it_is(models):
     assert styles(["MAC-WAE"])["MAC-WAE"] == styles(["x", "mac-wae"])["mac-wae"]
 
 
+def test_no_row_has_the_colour_of_a_registered_model():
+    """In bars and in lines; there are ten colours, for as many models."""
+    from polymodal.models import MODELS as REGISTERED
+
+    names = [*REGISTERED, "mac-wae-paper"]
+    frame = pd.concat([scores(seeds=1).query("model == 'mac-wae'").assign(model=name) for name in names])
+    axes = charts.rank_bars(ranking.ranks(frame)).axes[0]
+    assert len({bar.get_facecolor() for bar in axes.patches}) == len(names)
+    given = pd.concat([frame.assign(task="translation", given=f"{n} others", value=0.1 * n) for n in (1, 2)])
+    lines = [line for line in curves.given(given).axes[0].lines if line.get_label() != curves.LEVEL]
+    assert len({line.get_color() for line in lines}) == len(names)
+
+
 def test_many_tasks_have_panels_in_several_rows():
     frame = pd.concat([scores(seeds=1).query("task == 'many-to-one'").assign(task=f"task {k}") for k in range(5)])
     figure = charts.rank_bars(ranking.ranks(frame))
