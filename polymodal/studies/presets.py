@@ -135,19 +135,14 @@ SMALL: dict[str, Settings] = {
 """Every model at the library's defaults: natural likelihoods, balanced weights; its own beta is tuned."""
 
 
-def _untuned(settings: Settings) -> Settings:
-    """The settings of a model with the middle one, its default, of the values that are tried."""
-    varied = {name: values[1] for name, values in settings.get("vary", {}).items()}
-    return {name: value for name, value in settings.items() if name != "vary"} | varied
-
-
-def _small(dataset: str, own: Settings, *, tuned: bool = True, **fit: Any) -> Settings:
+def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
     return {
         "datasets": {dataset: own},
-        "models": SMALL if tuned else {name: _untuned(settings) for name, settings in SMALL.items()},
+        "models": SMALL,
         "settings": {"latent_dim": 32, "learning_rate": 1e-3, "batch_size": 64, **fit},
         "seeds": 2,
-        **({"tuning_seeds": 1, "choose": "translation"} if tuned else {}),
+        "tuning_seeds": 1,
+        "choose": "translation",
         "tasks": EVERY,
         "maps": ["mac-wae", "mac-vae"],
     }
@@ -195,9 +190,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "cub-fair": _study("cub", _fair(0.25, 5), "translation", **CUB),
     "celeba-fair": _study("celeba", _fair(0.4, 10, betas=[1.0]), "translation", TOO_MANY, **CELEBA),
     "polymnist-small": _small(
-        "polymnist", {"data.rows": 16000, "held_out_rows": 1000, "widths": [16, 32, 64]}, tuned=False, epochs=8
+        "polymnist", {"data.rows": 16000, "held_out_rows": 1000, "widths": [16, 32, 64]}, epochs=8
     ),
-    "pendigits-mhd-small": _small("pendigits-mhd", {}, tuned=False, epochs=20),
+    "pendigits-mhd-small": _small("pendigits-mhd", {}, epochs=20),
     "emoji-small": _small(
         "emoji",
         {
@@ -209,7 +204,6 @@ PRESETS: dict[str, dict[str, Any]] = {
             "schema.dropout": 0.1,
             "schema.hidden": [64],
         },
-        tuned=False,
         epochs=20,
     ),
     "polydigits-beta": _sweep(
