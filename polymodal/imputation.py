@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -17,7 +17,8 @@ from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering
-from polymodal.streams import seeded
+from polymodal.models.flow_codes import sample_codes
+from polymodal.streams import number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +58,11 @@ class Filler:
         to: Names of those to fill; by default every one.
         root: As in `Table.from_frame`.
         unreadable: As there.
-        seed: Of the draws that say how sure the model is.
+        seed: Random seed of the posterior samples.
+        imputation: Impute from this posterior sample, by number, instead of the posterior mean.
+
+    Raises:
+        ValueError: A name is unknown, or a posterior sample is asked of a model that has one code per row.
     """
 
     def __init__(
@@ -69,9 +74,15 @@ class Filler:
         root: str | Path | None = None,
         unreadable: float = frames.MOST_UNREADABLE,
         seed: int = 0,
+        imputation: int | None = None,
     ) -> None:
         schema = model.schema
-        self.model, self.seed = model, seed
+        self.model, self.seed, self.imputation = model, seed, imputation
+        if imputation is not None and model.deterministic:
+            raise ValueError(
+                f"{model.name} must have a distribution over codes for several imputations, and has one code per row; "
+                "train a flow over its codes with fit(..., only='prior'), or take a model such as mac-vae"
+            )
         self.given = schema.mask(list(schema) if given is None else list(given))
         self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]
         self.reader = frames.Reader(schema, root, unreadable)
@@ -94,6 +105,7 @@ class Filler:
         Raises:
             ValueError: A cell cannot be read; names column and row.
         """
+        start = self.reader.rows
         batch = self.reader.read(frame)
         self.look(frame)
         names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
@@ -107,7 +119,8 @@ class Filler:
         filled: dict[str, Filled] = {}
         if len(rows):
             asked = {name: mask[rows] for name, mask in wanted.items() if mask[rows].any()}
-            for name, made in self._made(batch[torch.from_numpy(rows)], seen[torch.from_numpy(rows)], asked).items():
+            some = torch.from_numpy(rows)
+            for name, made in self._made(batch[some], seen[some], asked, (start + rows).tolist()).items():
                 for column, own in zip(self._columns(name), made.cells, strict=True):
                     mine = empty[column][rows[made.rows]] & cells.held(frame[column], own)
                     chosen = own if mine.all() else [own[place] for place in np.flatnonzero(mine)]
@@ -151,14 +164,18 @@ class Filler:
     def _columns(self, name: str) -> tuple[str, ...]:
         return self.model.schema[name].columns(name)
 
-    def _made(self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray]) -> dict[str, Filled]:
+    def _made(self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray], rows: list[int]) -> dict[str, Filled]:
         """For each modality that some of the rows lack what it is there, its columns' cells, and how sure that is."""
         model = self.model
-        with answering(model), seeded(self.seed, model.weight.device):
+        with answering(model):
             batch = batch.to(model.weight.device)
             posterior = model.encode(batch, seen.to(model.weight.device))
-            draws = None if model.deterministic else posterior.sample(torch.Size([DRAWS]))
-            return {name: self._answer(name, mask, posterior.mean, draws) for name, mask in asked.items()}
+            draws = None if model.deterministic else sample_codes(posterior, [DRAWS], seed=self.seed, rows=rows)
+            codes = posterior.mean
+            if self.imputation is not None:
+                own = number(self.seed, self.imputation)
+                codes = sample_codes(posterior, [1], seed=own, rows=rows)[0]
+            return {name: self._answer(name, mask, codes, draws) for name, mask in asked.items()}
 
     def _answer(self, name: str, mask: np.ndarray, mean: Tensor, draws: Tensor | None) -> Filled:
         model, modality = self.model, self.model.schema[name]
@@ -182,6 +199,7 @@ class Filler:
         return modality.write(values).std(0).squeeze(-1).numpy()
 
 
+@overload
 def impute(
     model: Model,
     frame: pd.DataFrame,
@@ -194,7 +212,40 @@ def impute(
     root: str | Path | None = None,
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> pd.DataFrame: ...
+
+
+@overload
+def impute(
+    model: Model,
+    frame: pd.DataFrame,
+    given: Sequence[str] | None = None,
+    to: Sequence[str] | None = None,
+    *,
+    imputations: int,
+    sure: bool = False,
+    marked: bool = False,
+    batch_size: int = BATCH,
+    root: str | Path | None = None,
+    unreadable: float = frames.MOST_UNREADABLE,
+    seed: int = 0,
+) -> list[pd.DataFrame]: ...
+
+
+def impute(
+    model: Model,
+    frame: pd.DataFrame,
+    given: Sequence[str] | None = None,
+    to: Sequence[str] | None = None,
+    *,
+    imputations: int | None = None,
+    sure: bool = False,
+    marked: bool = False,
+    batch_size: int = BATCH,
+    root: str | Path | None = None,
+    unreadable: float = frames.MOST_UNREADABLE,
+    seed: int = 0,
+) -> pd.DataFrame | list[pd.DataFrame]:
     """The same frame with its holes filled, in its own units and types; every other cell is untouched.
 
     Each hole is filled from all that its row has. What is left empty: columns that the model does not know, those of
@@ -205,16 +256,23 @@ def impute(
         frame: N rows; columns are found by their names, and may be missing.
         given: Names of the modalities to start from; by default all that a row has.
         to: Names of those to fill; by default every one.
+        imputations: Number of imputed frames, each from a posterior sample of every row's code, so that the spread over
+            them says how uncertain the model is of what is missing (multiple imputation). By default one frame, from
+            the posterior mean.
         sure: Whether to add, beside each column that was filled, how sure the model is: the probability of the class;
             of a number the standard deviation over draws, of a model that draws.
         marked: Whether to add a column `filled` with the names of the columns that were filled, separated by commas.
         batch_size: Rows per pass.
         root: The folder that files in cells are named from.
         unreadable: The share of a column's files that may be damaged.
-        seed: Of the draws.
+        seed: Random seed of the posterior samples.
+
+    Returns:
+        The frame, or a list of `imputations` frames.
 
     Raises:
-        ValueError: A name is unknown, a cell cannot be read (names column and row), or no column is known.
+        ValueError: A name is unknown, a cell cannot be read (names column and row), no column is known, or several
+            imputations are asked of a model that has one code per row.
 
     Example:
         >>> import pandas as pd
@@ -226,7 +284,17 @@ def impute(
         >>> bool(filled.notna().all(axis=None)), filled["filled"].tolist()[:3]
         (True, ['', 'grams', 'kind'])
     """
+    if imputations is not None:
+        if imputations < 1:
+            raise ValueError(f"imputations must be at least 1, or None; got {imputations}")
+        options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable, "seed": seed}
+        fillers = [Filler(model, **options, imputation=one) for one in range(imputations)]
+        return [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
     filler = Filler(model, given, to, root=root, unreadable=unreadable, seed=seed)
+    return _impute(filler, frame, batch_size, sure=sure, marked=marked)
+
+
+def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool, marked: bool) -> pd.DataFrame:
     added = filler.added(frame.columns, sure, marked)
     filler.look(frame)
     starts = range(0, len(frame), batch_size)

@@ -22,7 +22,7 @@ __all__ = ["Settings", "make", "network", "resolve", "schema_settings"]
 TOP = ("dataset", "model", "folder")
 SECTIONS = ("fit", "build", "data", "schema")
 """Where a plain name is looked for, in this order; fit and build may share it."""
-NOT_SETTINGS = {"model", "train", "validation", "folder", "resume", "progress", "name", "schema"}
+NOT_SETTINGS = {"model", "train", "validation", "folder", "resume", "progress", "only", "name", "schema"}
 """What the command itself passes to `fit`, `build` and the model."""
 FROM_PYTHON = "network"
 """An argument of every modality that is an object, which no text gives."""

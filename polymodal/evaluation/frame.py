@@ -20,6 +20,7 @@ ORDER = [
     "translation",
     "coherence",
     "calibration",
+    "sampling",
     "generation",
     "likelihood",
     "probe",

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal import parallel
 from polymodal.evaluation import generation
-from polymodal.evaluation.classes import Classes, classes_of, label_of
+from polymodal.evaluation.classes import Classes, classed, classes_of, label_of
 from polymodal.evaluation.frame import framed, line
 from polymodal.evaluation.frechet import Features
 from polymodal.evaluation.learning import train_verifiers
 from polymodal.evaluation.likelihood import bound, has_density
 from polymodal.evaluation.probe import probed
 from polymodal.evaluation.questions import asked, compared, scores, targets_of
+from polymodal.evaluation.sampling import score_samples
 from polymodal.evaluation.verifier import Verifiers
 from polymodal.models.base import Model, answering
 from polymodal.names import unknown
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["FURTHER", "LEARNED", "TASKS", "check_tasks", "evaluate"]
 
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
-FURTHER = ("translation", "coherence", "generation", "likelihood", "probe")
+FURTHER = ("translation", "coherence", "sampling", "generation", "likelihood", "probe")
 """Tasks beyond the paper's three."""
 VERIFIED = ("coherence", "generation")
 """Those that verifiers judge."""
@@ -63,6 +64,9 @@ def evaluate(
       "nothing": on how many draws from the prior all modalities are of one class. As task "calibration" stands how
       far the answers' classes are from the true ones in frequency, in total variation, "tv": agreement alone is high
       where all draws are alike.
+    - sampling: how good posterior samples are, of models that have any: whether the modalities of one sample agree,
+      energy score, coverage, diversity; see `polymodal.evaluation.sampling`. Classes are judged where rows have them,
+      and `train` or `verifiers` are given.
     - generation: the Fréchet distance between the classifiers' features of true values and of as many draws, and
       with `features` that of theirs, "fid".
     - likelihood: an importance-sampled bound on log p(x) of all that a row has, in nats, "bound"; of models without a
@@ -114,12 +118,16 @@ def evaluate(
     _check(model, tasks, train, verifiers)
     shows = progress and parallel.rank() == 0
     classes = None
-    if {*tasks} & {*LEARNED}:
+    samples = "sampling" in tasks and not model.deterministic
+    judged = bool({*tasks} & {*VERIFIED}) or (samples and _has_classes(table) and not (train is verifiers is None))
+    if judged or "probe" in tasks:
         classes = classes_of(table, label_of(table, label or (verifiers and verifiers.label)))
-    if classes is not None and {*tasks} & {*VERIFIED}:
+    if classes is not None and judged:
         verifiers = _verifiers(model, train, verifiers, classes, seed, progress=shows)
         classes = classes._replace(number=max(classes.number, verifiers.classes))
     lines = _answered(model, table, tasks, classes, verifiers, batch_size, seed, progress=shows)
+    if samples:
+        lines += score_samples(model, table, verifiers if judged else None, classes, seed=seed)
     if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
         features = features if "generation" in tasks else None
         true = generation.held(table, verifiers, features, batch_size)
@@ -151,11 +159,20 @@ def check_tasks(tasks: Iterable[str]) -> list[str]:
     return tasks
 
 
+def _has_classes(table: Table) -> bool:
+    return bool(classed(table.schema)) or table.labels is not None
+
+
 def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verifiers | None) -> None:
     if {*tasks} == {"likelihood"} and not has_density(model):
         raise ValueError(
             f"{model.name} must have a posterior and a likelihood with a density to be scored by its likelihood, and "
             "this one has not; leave the task out, or take a variational model, such as mac-vae"
+        )
+    if {*tasks} == {"sampling"} and model.deterministic:
+        raise ValueError(
+            f"{model.name} must have a distribution over codes for sampling, and has one code per row; leave the task "
+            "out, or train a flow over its codes with fit(..., only='prior')"
         )
     learned = [task for task in LEARNED if task in tasks and (verifiers is None or task not in VERIFIED)]
     if train is None and learned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
@@ -53,6 +53,9 @@ def translate(
     rows: str = "0:8",
     split: str | None = None,
     samples: int | None = None,
+    combine: Literal["mean"] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
@@ -66,8 +69,11 @@ def translate(
         to: Names of what to make; by default every modality.
         rows: Numbers and ranges, such as "0:8" or "3,5,9".
         split: Of the run's data set; by default the test split.
-        samples: Draws from the posterior; by default one answer, from its mean.
-        seed: Of the draws.
+        samples: Number of posterior samples of each row; by default one prediction, from the posterior mean.
+        combine: As in `Model.translate`.
+        steps: As there.
+        guidance: As there.
+        seed: Random seed of the samples.
         out: Where to; by default `translations` in the run's folder.
         device: As in `fit`.
 
@@ -87,12 +93,15 @@ def translate(
     chosen, batch = _chosen(folder, schema, rows, split, file)
     seen = schema.mask(starts) & batch.observed
     _refuse_blind(schema, chosen, batch.observed, seen, starts)
+    options = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    if model.flow is not None and samples is not None:
+        options["seed"] = seed  # a sample then depends on the row's number alone
     with seeded(seed, model.weight.device):
-        made = _translated(model, batch, seen, ends, samples)
+        made = _translated(model, batch, seen, ends, chosen, options)
     answers = gallery.Answers(schema, chosen, made, batch, seen)
     where = {"split": split or "test"} if file is None else {"file": str(file.path)}
-    asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen}
-    return gallery.write(out, answers, {"command": "translate", **asked, "samples": samples, "seed": seed}), answers
+    asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen, **options}
+    return gallery.write(out, answers, {"command": "translate", **asked, "seed": seed}), answers
 
 
 def stream(
@@ -176,8 +185,7 @@ def sample(
     out = out or folder / "samples"
     gallery.refuse_foreign(out)
     model = open_model(folder, device)
-    with seeded(seed, model.weight.device):
-        made = {name: value[None] for name, value in model.sample(number).items()}
+    made = {name: value[None] for name, value in model.sample(number, seed=seed).items()}
     answers = gallery.Answers(model.schema, list(range(number)), made)
     asked = {"command": "sample", "run": str(folder), "number": number, "seed": seed}
     return gallery.write(out, answers, asked), answers
@@ -321,13 +329,19 @@ def _say(sentences: Iterable[str]) -> None:
         say(sentence)
 
 
-def _translated(model: Model, batch: Batch, seen: Tensor, to: list[str], samples: int | None) -> dict[str, Tensor]:
-    """Answers `(S, B, *shape)` by name, on the CPU; one draw unless there are samples."""
+def _translated(
+    model: Model, batch: Batch, seen: Tensor, to: list[str], rows: list[int], options: dict[str, Any]
+) -> dict[str, Tensor]:
+    """Values `(S, B, *shape)` by name, on the CPU; S is 1 unless there are samples that are not combined."""
     starts = range(0, len(batch), PASS)
     parts = shown(starts, "translating", len(starts)) if len(starts) > 1 else starts
-    passes = [model.translate(batch[start : start + PASS], seen[start : start + PASS], to, samples) for start in parts]
-    whole = {name: torch.cat([part[name].cpu() for part in passes], dim=0 if samples is None else 1) for name in to}
-    return whole if samples is not None else {name: value[None] for name, value in whole.items()}
+    passes = []
+    for start in parts:
+        some = slice(start, start + PASS)
+        passes.append(model.translate(batch[some], seen[some], to, rows=rows[some], **options))
+    several = options["samples"] is not None and options["combine"] is None
+    whole = {name: torch.cat([part[name].cpu() for part in passes], dim=int(several)) for name in to}
+    return whole if several else {name: value[None] for name, value in whole.items()}
 
 
 def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tensor, given: list[str]) -> None:

@@ -305,8 +305,20 @@ def translate(
     split: OwnSplit = None,
     columns: Columns = None,
     missing: Missing = None,
-    samples: Annotated[int | None, typer.Option(min=1, help="Draws per row; by default one answer.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    samples: Annotated[
+        int | None, typer.Option(min=1, help="Posterior samples of each row; by default one point prediction.")
+    ] = None,
+    combine: Annotated[
+        str | None, typer.Option(help="mean: combine the samples of a row into one estimate.", show_default=False)
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Steps of the solver that samples by a flow; by default 25.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(min=0, help="Weight of what is given in samples by a flow; by default 1, more is less varied."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the samples.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, by default FOLDER/translations; or a file, FILE.parquet.")
     ] = None,
@@ -323,7 +335,8 @@ def translate(
     table = _table(file, columns, missing)
     asked = {"given": given or (), "to": to or (), "split": split, "device": device}
     if out is None or out.suffix != ".parquet":
-        _present(*answers.translate(folder, table, rows=rows or "0:8", samples=samples, seed=seed, out=out, **asked))
+        options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+        _present(*answers.translate(folder, table, rows=rows or "0:8", seed=seed, out=out, **options, **asked))
         return
     if samples is not None:
         raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
@@ -342,7 +355,7 @@ def impute(
         list[str] | None, typer.Option(metavar="NAMES", help="What to fill, likewise; by default every hole.")
     ] = None,
     sure: Annotated[
-        bool, typer.Option("--sure", help="Add how sure the model is of each cell that it filled.")
+        bool, typer.Option("--sure", help="Add how sure the model is of each cell that it imputed.")
     ] = False,
     marked: Annotated[bool, typer.Option("--marked", help="Add a column with the names of what was filled.")] = False,
     columns: Columns = None,
@@ -387,12 +400,12 @@ def embed(
 @app.command(epilog="Example: polymodal sample runs/demo --number 16 --seed 1")
 def sample(
     folder: Run,
-    number: Annotated[int, typer.Option(min=1, help="Of rows.")] = 16,
-    seed: Annotated[int, typer.Option(help="Of the draws.")] = 0,
+    number: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 16,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/samples.")] = None,
     device: Device = "auto",
 ) -> None:
-    """Make rows of nothing, from the prior: pictures, a table, and a grid to look at."""
+    """Sample rows unconditionally, from the prior: images, a table, and a sheet to look at."""
     from polymodal.interfaces import answers
 
     _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device))

@@ -8,6 +8,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.modalities.arguments import Arguments
@@ -191,6 +192,32 @@ class Modality(Arguments, ABC):
     @abstractmethod
     def value(self, distribution: Distribution) -> Tensor:
         """The one value to answer with, `(*, N, *shape)`."""
+
+    def combine(self, samples: Tensor) -> Tensor:
+        """One estimate from several sampled values of a row: the mean of numbers, the most frequent class.
+
+        Of values made of several classes, such as the tokens of a text, it is the sample that shares most elements
+        with the others, so that it stays one that was sampled.
+
+        Arguments:
+            samples: `(S, *, *shape)`.
+
+        Returns:
+            `(*, *shape)`.
+
+        Example:
+            >>> from polymodal.modalities import Label, Vector
+            >>> Label(3).combine(torch.tensor([[0], [2], [2]])), Vector(1).combine(torch.tensor([[[1.0]], [[4.0]]]))
+            (tensor([2]), tensor([[2.5000]]))
+        """
+        if self.levels is None:
+            return samples.mean(0)
+        if not self.shape:
+            return F.one_hot(samples.long(), self.levels).sum(0).argmax(-1).to(samples.dtype)
+        flat = samples.reshape(*samples.shape[: samples.dim() - len(self.shape)], -1)  # (S, *, L)
+        shared = torch.stack([(flat == one).sum((0, -1)) for one in flat])  # (S, *)
+        chosen = shared.argmax(0)[None, ..., None].expand(1, *flat.shape[1:])
+        return flat.gather(0, chosen)[0].reshape(samples.shape[1:])
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Sums of prepared values `(N, *shape)` and of their squares over N; of classes, of their one-hot codes."""

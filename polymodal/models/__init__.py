@@ -100,7 +100,7 @@ def load(folder: str | Path) -> Model:
         _check_document(document)
         document = upgrade_document(document)
         schema = Schema.from_json(document["schema"])
-        make = partial(build, document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
+        make = partial(_make, document, schema)
         plan = _planned(make, [MODELS.get(document["model"]), *schema.values()])
     if plan is not None:
         checkpoint.check_tensors(weights, held, plan)
@@ -112,6 +112,15 @@ def load(folder: str | Path) -> Model:
     model.load_state_dict(tensors)
     _check_numbers(weights, model)
     return model.eval()
+
+
+def _make(document: dict[str, Any], schema: Schema) -> Model:
+    """The model that a document describes, with the flow that it was trained with."""
+    model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
+    if document.get("flow"):
+        with torch.random.fork_rng(devices=[]):
+            model.make_flow()
+    return model
 
 
 UPGRADED = dict.fromkeys(("m-wae", "mac-vae", "mac-wae"), upgrade_arguments)
@@ -129,15 +138,20 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
         >>> upgrade_document(old)["arguments"]
-        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None}
+        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None, 'prior': 'normal'}
     """
-    arguments = document.get("arguments")
-    if document.get("format") != 1 or not isinstance(arguments, dict):
+    arguments, model = document.get("arguments"), document.get("model")
+    if not isinstance(arguments, dict):
         return document
-    return {**document, "format": FORMAT, "arguments": upgrade_arguments_of(document.get("model"), arguments)}
+    if document.get("format") == 1:
+        arguments = upgrade_arguments_of(model, arguments)
+        document = {**document, "format": FORMAT, "arguments": arguments}
+    if isinstance(model, str) and model in UPGRADED and "prior" not in arguments:  # written before there was a choice
+        document = {**document, "arguments": {**arguments, "prior": "normal"}}
+    return document
 
 
-KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int}
+KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": bool}
 """What stands in `model.json`."""
 
 
@@ -147,7 +161,7 @@ def _check_document(document: dict[str, Any]) -> None:
         way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
         raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
-    if missing := KINDS.keys() - document.keys() - {"seed"}:
+    if missing := KINDS.keys() - document.keys() - {"seed", "flow"}:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, and has not")
     for key, value in document.items():
         if type(value) is not KINDS[key]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -16,7 +16,8 @@ from torch.distributions import Distribution
 from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
-from polymodal.networks import architecture, chained, evaluating, together
+from polymodal.models.flow_codes import sample_codes
+from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -68,6 +69,10 @@ class Model(nn.Module, ABC):
     rows: Literal["all", "complete"] | None = None
     """Of a model that can be trained on complete rows only: whether to leave the others out; None of one that can
     be trained on all."""
+    samples_by_flow = False
+    """Whether `fit` trains a flow over the model's codes, after the model itself."""
+    flow: CodeFlow | None
+    """The trained flow over codes, of a model that samples by one."""
     seed = 0
     """Of the initial weights."""
     weight: Tensor
@@ -77,6 +82,7 @@ class Model(nn.Module, ABC):
     def __init__(self, schema: Schema, latent_dim: int, weights: Weights) -> None:
         super().__init__()
         self.schema, self.latent_dim, self.weights = schema, latent_dim, weights
+        self.flow = None
         if latent_dim < 1:
             raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
         if weights not in ("balanced", "sum") and not isinstance(weights, Mapping):
@@ -108,6 +114,7 @@ class Model(nn.Module, ABC):
             "seed": self.seed,
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
+            **({} if self.flow is None else {"flow": True}),
         }
 
     def __repr__(self) -> str:
@@ -135,6 +142,20 @@ class Model(nn.Module, ABC):
         Arguments:
             reference_cost: The weighted cost of the best constant prediction, per training row.
         """
+
+    def make_flow(self) -> CodeFlow:
+        """Adds a flow over codes with random weights, for `fit` to train.
+
+        Raises:
+            ValueError: The model cannot have one.
+        """
+        raise ValueError(
+            f"only mac-wae, m-wae and mac-vae can sample their codes by a flow; got {self.name}; train one of these "
+            "with prior='flow'"
+        )
+
+    def drop_flow(self) -> None:
+        """Removes the flow, before the model is trained further."""
 
     @abstractmethod
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
@@ -224,31 +245,51 @@ class Model(nn.Module, ABC):
         given: Given = None,
         to: list[str] | None = None,
         samples: int | None = None,
+        *,
+        combine: Literal["mean"] | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+        rows: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Values of any modalities from any others.
 
         Arguments:
             batch: B rows.
             given: What to start from, as in `encode`.
-            to: Names of what to make; by default every modality.
-            samples: Draws from the posterior; by default one answer, from its mean.
+            to: Names of what to predict; by default every modality.
+            samples: Number of posterior samples; by default one prediction, from the posterior mean. The modalities of
+                one sample come from one code, so they fit each other.
+            combine: "mean" combines the samples of a row into one estimate: the mean of numbers and images, the most
+                frequent class, the text that shares most tokens with the others.
+            seed: Random seed of the samples; by default PyTorch's global random state is used.
+            steps: Steps of the solver that samples by a flow; by default 25.
+            guidance: Weight of the condition in samples by a flow; by default 1. More makes samples more typical of
+                what is given, and less varied.
+            rows: Numbers of the rows. Samples by a flow depend on the seed and on a row's number alone, not on the rows
+                next to it; by default the rows are numbered from 0.
 
         Returns:
-            By name, `(*, B, *shape)`, or `(samples, *, B, *shape)`: pictures in [0, 1], classes and tokens as
-            indices. `Schema.write` gives them as users hold them.
+            By name, `(*, B, *shape)`, or `(samples, *, B, *shape)`: images in [0, 1], classes and tokens as
+            integers. `Schema.write` gives them as users hold them.
 
         Raises:
-            ValueError: A row is left with nothing, a name is unknown, or a deterministic model is asked for draws.
+            ValueError: A row is left with nothing, a name is unknown, a model without a distribution over codes is
+                asked for samples, or an argument is out of its range.
         """
-        if samples is not None and self.deterministic:
+        if samples is None and (combine, seed, steps, guidance) != (None, None, None, None):
             raise ValueError(
-                "this model's encoder is deterministic, so it has one answer per row; leave out samples, "
-                "or build it with stochastic=True"
+                "combine, seed, steps and guidance belong to posterior samples, and samples is None; pass samples=10, "
+                "or leave them out"
             )
+        self._check_samples(samples, combine)
         with answering(self):
             posterior = self.encode(self._here(batch), given)
-            z = posterior.mean if samples is None else posterior.sample(torch.Size([samples]))
-            return self._values(z, to)
+            if samples is None:
+                return self._values(posterior.mean, to)
+            z = sample_codes(posterior, [samples], seed=seed, rows=rows, steps=steps, guidance=guidance)
+            values = self._values(z, to)
+            return {name: self.schema[name].combine(value) for name, value in values.items()} if combine else values
 
     def reconstruct(self, batch: Rows, to: list[str] | None = None) -> dict[str, Tensor]:
         """`translate` from all that each row has."""
@@ -259,10 +300,30 @@ class Model(nn.Module, ABC):
         with answering(self):
             return self.encode(self._here(batch), given).mean
 
-    def sample(self, n: int, to: list[str] | None = None) -> dict[str, Tensor]:
-        """N rows from the prior, `(n, *shape)` by name."""
+    def sample(
+        self,
+        n: int,
+        to: list[str] | None = None,
+        *,
+        seed: int | None = None,
+        steps: int | None = None,
+    ) -> dict[str, Tensor]:
+        """Unconditional samples: rows decoded from codes sampled from the prior.
+
+        Arguments:
+            n: Number of rows.
+            to: Names of the modalities; by default every one.
+            seed: Random seed; by default PyTorch's global random state is used.
+            steps: Steps of the solver that samples by a flow; by default 25.
+
+        Returns:
+            `(n, *shape)` by name.
+
+        Raises:
+            ValueError: A name is unknown, or an argument is out of its range.
+        """
         with answering(self):
-            return self._values(self.prior.sample(torch.Size([n])), to)
+            return self._values(sample_codes(self.prior, [n], seed=seed, steps=steps), to)
 
     def save(self, folder: str | Path) -> Path:
         """Writes `weights.safetensors` and `model.json` into an empty folder or over a model.
@@ -319,6 +380,17 @@ class Model(nn.Module, ABC):
                 "none of which was given"
             )
         return b
+
+    def _check_samples(self, samples: int | None, combine: str | None) -> None:
+        if samples is not None and self.deterministic:
+            raise ValueError(
+                "this model's encoder is deterministic, so it has one answer per row; leave out samples, "
+                "train a flow over its codes with fit(..., only='prior'), or build it with stochastic=True"
+            )
+        if samples is not None and samples < 1:
+            raise ValueError(f"samples must be at least 1, or None; got {samples}")
+        if combine not in (None, "mean"):
+            raise ValueError(f"combine must be 'mean' or None; got {combine!r}")
 
     def _standard(self, size: int) -> Distribution:
         zeros = self.weight.new_zeros(size)

@@ -8,6 +8,9 @@ c_m is the cost of modality m, g_m its decoder, w_m its loss weight, D the penal
 the prior, progress the warm-up of the penalty. R is the weighted cost of the best constant prediction,
 `R = sum_m w_m c*_m`, so beta is the share of the trivial model's cost that one unit of the penalty is worth; with
 `relative=False`, as in the paper, R = 1.
+
+With `prior="flow"`, `fit` then trains a flow over the codes of the finished autoencoder (`polymodal.networks.flow`),
+and posterior and unconditional samples come from it. Encoder, decoders and point predictions are those without it.
 """
 
 from __future__ import annotations
@@ -26,8 +29,9 @@ from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
 from polymodal.memory import free, kept
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
+from polymodal.models.flow_codes import FlowCodes
 from polymodal.models.pieces import Piece, cut, summed
-from polymodal.networks import Conditioner, Fusion, evaluating
+from polymodal.networks import CodeFlow, Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import (
     MMD,
@@ -77,6 +81,8 @@ class MAC(Model):
         reconstruction: What is minimised: "cost", each modality's cost, or "likelihood", -log p(x | z). The
             two differ for `l2` only.
         weights: See `Model`.
+        prior: What samples come from: "flow", which `fit` trains on the codes of the best epoch's autoencoder, or
+            "normal", the standard normal prior (and, of a stochastic encoder, its Gaussian posterior).
 
     Raises:
         ValueError: An argument is out of its range, or the KL divergence is asked of a deterministic encoder.
@@ -109,6 +115,7 @@ class MAC(Model):
         at_once: int | None = None,
         reconstruction: Literal["cost", "likelihood"] = "cost",
         weights: Weights = "balanced",
+        prior: Literal["flow", "normal"] = "normal",
     ) -> None:
         super().__init__(schema, latent_dim, weights)
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
@@ -118,6 +125,7 @@ class MAC(Model):
         self.regularizer = spell_regularizer(self.penalty) if registered else self.penalty
         self.bandwidth, self.reconstruction = None, reconstruction
         self.at_once, self._fitting, self._probed = at_once, 0, {}
+        self._prior = prior
         self.relative = self.penalty.on_samples if relative is None else relative
         self._check()
         if self.relative:
@@ -136,9 +144,14 @@ class MAC(Model):
         )
 
     @property
+    def arguments(self) -> dict[str, Any]:
+        """See `Model.arguments`."""
+        return {**super().arguments, "prior": self._prior}
+
+    @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the posterior is one code per row."""
-        return not self.stochastic
+        """Whether the posterior is one code per row: that of a deterministic encoder without a trained flow."""
+        return not self.stochastic and self.flow is None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -149,6 +162,28 @@ class MAC(Model):
         """
         spell_regularizer(self.penalty)
         return super().document
+
+    @property
+    def prior(self) -> Distribution:
+        """The distribution that unconditional samples come from; see `Model.prior`."""
+        if self.flow is None:
+            return super().prior
+        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport)
+
+    @property
+    def samples_by_flow(self) -> bool:
+        """See `Model.samples_by_flow`."""
+        return self._prior == "flow"
+
+    def make_flow(self) -> CodeFlow:
+        """Adds a new flow, with random weights from PyTorch's global generator; see `Model.make_flow`."""
+        self._prior = "flow"
+        self.flow = CodeFlow(self.code_dim, len(self.schema)).to(self.weight).requires_grad_(False)
+        return self.flow
+
+    def drop_flow(self) -> None:
+        """Removes the flow, which belongs to the codes that it was trained on."""
+        self.flow = None
 
     @property
     def constants(self) -> dict[str, float]:
@@ -168,11 +203,35 @@ class MAC(Model):
         return self.reconstruction == "likelihood"
 
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
-        """q(z | x_V, b), see `Model.encode`. Encoders of modalities that no row is given do not run."""
+        """q(z | x_V, b), see `Model.encode`. Encoders of modalities that no row is given do not run.
+
+        With a trained flow its samples come from the flow, and its mean is that of the encoder.
+        """
         b = self.condition(batch.observed, given)
         x, seen = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
         alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
-        return self._posterior(x, b[..., :1, :] if alike else b, seen)
+        b = b[..., :1, :] if alike else b
+        posterior = self._posterior(x, b, seen)
+        if self.flow is None:
+            return posterior
+        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b))
+
+    def encode_modalities(self, batch: Rows) -> Tensor:
+        """What each modality's encoder makes of a batch, `(B, M, F)`, of a missing one what it makes of its blank."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        return torch.stack([*self._encoded(self.encoders, x).values()], dim=1)
+
+    def fuse(self, features: Tensor, blanks: Tensor, b: Tensor) -> Distribution:
+        """The encoder's q(z | x_V, b) from features, without a flow.
+
+        Arguments:
+            features: What `encode_modalities` returns, `(B, M, F)`.
+            blanks: What `encode_blanks` returns, `(M, F)`.
+            b: Conditioning masks, `(*, B, M)` or `(*, 1, M)` bool.
+        """
+        mask = None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype))
+        z = self.joint(features, blanks, b, mask)
+        return DiagNormal.of(*z.chunk(2, dim=-1)) if self.stochastic else Dirac(z)
 
     def plan(self, observed: Tensor) -> Plan:
         """The conditioning masks, see `Model.plan`.
@@ -182,7 +241,7 @@ class MAC(Model):
             int64; and what share of the loss each pass has, `(K,)`.
         """
         b, share = self._draw(observed)
-        once, again = _distinct(b) if self.deterministic else (b, torch.arange(len(b), device=b.device))
+        once, again = (b, torch.arange(len(b), device=b.device)) if self.stochastic else _distinct(b)
         return once, again, share
 
     def part(self, plan: Plan, rows: slice) -> Plan:
@@ -198,7 +257,7 @@ class MAC(Model):
         posterior = self._posterior(x, once, [True] * len(self.schema))
         z = posterior.rsample()
         total, costs = self._reconstruction(x, z, batch.observed, shares)
-        penalty = self.penalty(posterior, z[again], self.prior)
+        penalty = self.penalty(posterior, z[again], self._standard(self.code_dim))
         penalty = penalty.to(share.dtype) @ share
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         terms["codes/norm"] = z.detach().to(share.dtype).norm(dim=-1).mean(-1) @ shares
@@ -274,17 +333,14 @@ class MAC(Model):
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
         """q(z | x, b) of prepared values under `(*, B, M)` or `(*, 1, M)`; `seen` tells which encoders must run."""
-        blank = self._blanks()
+        blank = self.encode_blanks()
         features = self._encoded(self.encoders, {name: x[name] for m, name in enumerate(self.schema) if seen[m]})
         hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
         known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
-        z = self.joint(known, blank, b, None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype)))
-        if self.deterministic:
-            return Dirac(z)
-        return DiagNormal.of(*z.chunk(2, dim=-1))
+        return self.fuse(known, blank, b)
 
-    def _blanks(self) -> Tensor:
-        """Features of hidden modalities, `(M, F)`; without dropout, which would be one draw for all rows."""
+    def encode_blanks(self) -> Tensor:
+        """Features of missing modalities, `(M, F)`; without dropout, which would be one sample for all rows."""
         device, dtype = self.weight.device, self.weight.dtype
         blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
         with evaluating(self.encoders):
@@ -305,9 +361,10 @@ class MAC(Model):
         for name, choices in {
             "indices": ("per-batch", "per-sample", "exhaustive"),
             "reconstruction": ("cost", "likelihood"),
+            "_prior": ("flow", "normal"),
         }.items():
-            if getattr(self, name) not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}; got {getattr(self, name)!r}")
+            if (chosen := getattr(self, name)) not in choices:
+                raise ValueError(f"{name.strip('_')} must be one of {', '.join(choices)}; got {chosen!r}")
         if self.indices == "exhaustive" and 2 ** len(self.schema) - 1 > MOST_SUBSETS:
             raise ValueError(
                 f"exhaustive indices need 2^M - 1 passes, at most {MOST_SUBSETS}; {len(self.schema)} modalities "

@@ -10,6 +10,7 @@ from polymodal.networks.conv import (
     spectrogram_encoder,
 )
 from polymodal.networks.evaluating import evaluating
+from polymodal.networks.flow import CodeFlow
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.inception import Inception
 from polymodal.networks.mlp import mlp
@@ -18,6 +19,7 @@ from polymodal.networks.together import architecture, together
 from polymodal.networks.transformer import TokenEncoder
 
 __all__ = [
+    "CodeFlow",
     "Conditioner",
     "Fusion",
     "Inception",

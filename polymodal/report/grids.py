@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["Cell", "Grid", "Line", "choose", "inputs", "samples", "translations"]
+__all__ = ["Cell", "Grid", "Line", "choose", "inputs", "posterior_samples", "samples", "translations"]
 
 POOL = 4096
 """Most rows that examples are chosen from."""
 LETTERS = 160
 """Most of a value that is printed."""
+ROWS, SAMPLES = 3, 6
+"""Rows whose posterior samples are shown, and samples of each."""
 
 
 class Cell(NamedTuple):
@@ -107,6 +109,30 @@ def samples(model: Model, number: int, seed: int) -> Grid:
     return Grid("Samples", "", [str(1 + column) for column in range(number)], lines)
 
 
+def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int) -> list[Grid]:
+    """A grid per row, of a model with a distribution over codes: the first modality given, the others sampled."""
+    if model.deterministic or len(model.schema) < 2:
+        return []
+    grids, names = [], shown(model.schema)
+    for place, column in enumerate(columns[:ROWS]):
+        row, observed = batch[place : place + 1], batch.observed[place]
+        source = next((name for name in names if observed[model.schema.index(name)]), None)
+        if source is None:
+            continue
+        point = model.translate(row, [source], names)
+        made = model.translate(row, [source], names, samples=SAMPLES, seed=seed)
+        lines = []
+        for name in names:
+            modality, true = model.schema[name], _truth(model.schema, name, row)
+            values = [point[name][0], *made[name][:, 0]]
+            cells = [_cell(modality, value, f"{name}, sampled") for value in values]
+            cells = [Cell()] * len(cells) if name == source else _judged(cells, true * len(cells), modality)
+            lines.append(Line(name, [*true, *cells]))
+        heads = ["the truth", "prediction", *(f"sample {number + 1}" for number in range(SAMPLES))]
+        grids.append(Grid(f"{column}, given {source}", "", heads, lines))
+    return grids
+
+
 def described(modality: Modality) -> str:
     """A modality's type and shape."""
     shape = " \N{MULTIPLICATION SIGN} ".join(map(str, modality.shape))
@@ -125,7 +151,7 @@ def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, e
             _cell(modality, answer, f"{name} from {head}") if here else Cell()
             for answer, here in zip(answers, able, strict=True)
         ]
-        lines.append(Line(head, _judged(cells, truth) if modality.metric == "acc" else cells))
+        lines.append(Line(head, _judged(cells, truth, modality)))
     return lines
 
 
@@ -137,7 +163,9 @@ def _truth(schema: Schema, name: str, batch: Batch) -> list[Cell]:
     ]
 
 
-def _judged(cells: Sequence[Cell], truth: Sequence[Cell]) -> list[Cell]:
+def _judged(cells: Sequence[Cell], truth: Sequence[Cell], modality: Modality) -> list[Cell]:
+    if modality.metric != "acc":
+        return list(cells)
     return [
         cell._replace(right=cell.text == true.text) if cell.text is not None and true.text is not None else cell
         for cell, true in zip(cells, truth, strict=True)

@@ -123,6 +123,7 @@ def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str,
         "inputs": grids.inputs(model.schema, batch, columns),
         "translations": grids.translations(model, batch, columns),
         "samples": grids.samples(model, examples, seed),
+        "posterior": grids.posterior_samples(model, batch, columns, seed),
         "map": code_map(model, table, seed),
     }
 

@@ -14,7 +14,7 @@ from polymodal.evaluation import TASKS, check_tasks
 from polymodal.models import MODELS
 from polymodal.names import brief, check_arguments, check_types, lookup, unknown
 from polymodal.settings import Settings, resolve, schema_settings
-from polymodal.studies.names import ELSEWHERE, digest
+from polymodal.studies.names import ELSEWHERE, LATER, digest
 from polymodal.studies.presets import PRESETS
 
 __all__ = ["Cell", "Study", "plan"]
@@ -57,6 +57,8 @@ class Cell:
         del told["folder"]
         for section, names in ELSEWHERE.items():
             told[section] = {name: value for name, value in told[section].items() if name not in names}
+        for section, names in LATER.items():
+            told[section] = {k: v for k, v in told[section].items() if k not in names or v != names[k]}
         return f"{self.dataset}-{self.settings.model}-{digest(told)}"
 
     def __str__(self) -> str:

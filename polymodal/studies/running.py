@@ -167,7 +167,9 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     left = sorted({*tasks} - have)
     if not left:
         return
-    ready = _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation"} else None
+    ready = (
+        _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation", "sampling"} else None
+    )
     features = None if inception is None else _features(inception, model.weight.device)
     made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
     frame = pd.concat([scores(folder, have), made]) if have else made

@@ -48,6 +48,9 @@ class Fit:
     """The epoch whose weights are now in the model, from 1."""
     folder: Path | None
     """Where the run was written."""
+    prior_history: pd.DataFrame
+    """Of a model whose codes are sampled by a flow, a row per round of the flow's training: `epoch` (passes over the
+    training rows), `seconds` so far, `learning_rate`, `prior/train` and `prior/validation`; otherwise empty."""
 
 
 def fit(
@@ -66,6 +69,8 @@ def fit(
     ema: float | None = None,
     warmup: int = 0,
     patience: int | None = None,
+    prior_epochs: int | None = None,
+    only: Literal["prior"] | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: Literal["bf16", "fp16", "tf32"] | None = None,
@@ -89,6 +94,10 @@ def fit(
     arguments: each works on its part of every batch, and they end with the same weights and history, those of one
     process but for what is drawn within a model (see docs/several_devices.md). The main process writes and prints.
 
+    A model whose codes are sampled by a flow (`prior="flow"` of MAC-WAE) is trained in two phases: first the
+    autoencoder, as every model; then the flow on the codes of its best epoch, with AdamW, a cosine schedule and
+    averaged weights. The second phase changes nothing but the flow.
+
     On a single GPU a step runs as one CUDA graph wherever the model allows it: the first three steps of every shape
     run as they are, and whether the loss is still finite is asked every 50 steps.
 
@@ -109,6 +118,9 @@ def fit(
             validated, kept and saved. None keeps the weights themselves.
         warmup: Epochs over which the penalty's weight rises to its full value; none before counts as best.
         patience: Stop after so many epochs without a better one; None never stops early.
+        prior_epochs: Passes over the training rows in which the flow is trained; by default as many as make one step of
+            512 rows for each update of the autoencoder.
+        only: "prior" trains a flow over the codes of a model that is trained already, and leaves all else as it is.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
         device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
         precision: "bf16" or "fp16" where the device has it; "tf32" on a GPU, which keeps 32 bits everywhere but
@@ -162,6 +174,8 @@ def fit(
         "ema": ema,
         "warmup": warmup,
         "patience": patience,
+        "prior_epochs": prior_epochs,
+        "only": only,
         "seed": seed,
         "device": device,
         "precision": precision,
@@ -173,6 +187,10 @@ def fit(
     settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
     for name, rows in {"train": train, "validation": validation}.items():
         check_rows(name, rows, model.schema)
+    model.drop_flow()
+    if only == "prior":
+        model.make_flow()  # says if it cannot
+        model.drop_flow()
     every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
     with Stop(caught=folder is not None) as stop:
         accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
@@ -188,7 +206,7 @@ def fit(
                     check_shared(name, rows)
             model.to(accelerator.device)
             train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
-            if records.state is None:
+            if records.state is None and only is None:
                 balance(model, train)
             run = Run(model, accelerator, train, validation, records, settings)
             main = not parallel.rank()
@@ -202,9 +220,12 @@ def fit(
                         run.one_epoch(stop, shown)
                     if stop.asked:
                         run.leave(stop)
+                    if model.samples_by_flow:
+                        run.train_prior(stop, shown)
             finally:
                 run.release()
-    return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder)
+    prior_history = pd.DataFrame([] if run.prior is None else run.prior.history)
+    return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder, prior_history)
 
 
 def check_settings(**settings: Any) -> None:

@@ -30,7 +30,7 @@ class TrainingProgress:
         self.epochs, self.steps, self.shown = epochs, steps, shown
         self.console = Console(stderr=True)
         self.bar = Progress(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[losses]}"),
@@ -42,6 +42,7 @@ class TrainingProgress:
             refresh_per_second=4,
         )
         self.task = self.bar.add_task("training", total=epochs * steps, losses="")
+        self.prior_steps = 0
 
     def __enter__(self) -> TrainingProgress:
         self.bar.start()
@@ -64,6 +65,20 @@ class TrainingProgress:
     def epoch(self, epoch: int, train: float, validation: float, *, best: bool) -> None:
         """One epoch is done."""
         losses = f"epoch {epoch}/{self.epochs} · loss {train:.4g} · validation {validation:.4g}"
+        self.bar.update(self.task, losses=losses)
+        if not self.console.is_terminal:
+            self.say(losses + (" (best)" if best else ""))
+
+    def begin_prior(self, steps: int, done: int) -> None:
+        """The training of the prior begins, or is resumed after some of its steps."""
+        self.bar.stop_task(self.task)
+        self.task = self.bar.add_task("training the prior", total=steps, completed=done, losses="")
+        self.prior_steps = steps
+        self.say(f"training the prior in {steps} steps" + (f", resumed after {done}" if done else ""))
+
+    def prior(self, step: int, train: float, validation: float, *, best: bool) -> None:
+        """A round of the prior's training is done."""
+        losses = f"prior, step {step}/{self.prior_steps} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
         if not self.console.is_terminal:
             self.say(losses + (" (best)" if best else ""))

@@ -109,6 +109,22 @@ class Records:
         if (folder := self.folder) is not None:
             self._write(lambda: checkpoint.write_text(folder / "experiment.json", checkpoint.to_json(self.experiment)))
 
+    def publish_prior(self, history: list[dict[str, float]], model: Model | None) -> None:
+        """Writes `prior_history.csv`, and the model with its flow once that is trained.
+
+        Raises:
+            OSError: They could not be written.
+        """
+        import pandas as pd
+
+        if (folder := self.folder) is None:
+            return
+        text = pd.DataFrame(history).to_csv(index=False)
+        self._write(lambda: checkpoint.write_text(folder / "prior_history.csv", text))
+        if model is not None:
+            files = {"model.json": model.document, "weights.safetensors": model.state_dict()}
+            self._write(lambda: checkpoint.write(folder / "model", files))
+
     def publish(self, history: list[dict[str, float]], weights: dict[str, Tensor] | None) -> None:
         """Writes what people read: `history.csv`, and the best weights where there are new ones.
 

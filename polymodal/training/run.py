@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -20,6 +21,7 @@ from polymodal.streams import number, restore_streams, seeded, streams
 from polymodal.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms
+from polymodal.training.prior import PriorTraining, prior_epochs
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
@@ -29,6 +31,7 @@ from polymodal.training.stopping import Stop, Stopped
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+    from polymodal.models import MAC
     from polymodal.table import Table
     from polymodal.training.progress import TrainingProgress
 
@@ -64,9 +67,7 @@ class Run:
         settings: Mapping[str, Any],
     ) -> None:
         self.accelerator, self.device, self.records = accelerator, accelerator.device, records
-        self.settings = {
-            name: value if isinstance(value, int | float) else str(value) for name, value in settings.items()
-        }
+        self.settings = settings
         self.rows, self.held_out = train, validation
         self.batch_size, self.seed, self.epochs = (settings[name] for name in ("batch_size", "seed", "epochs"))
         self.warmup, self.patience = settings["warmup"], settings["patience"]
@@ -75,6 +76,9 @@ class Run:
         self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
         self.history: list[dict[str, float]] = []
         self.warned = False
+        self.only_prior = settings["only"] == "prior"
+        self.prior_state: State | None = None
+        self.prior: PriorTraining | None = None
         self.best = Best(model)
         self.means = self._means("train")
         self.own = self.judged = model
@@ -90,11 +94,16 @@ class Run:
     def over(self) -> bool:
         """Whether all epochs are done, or no better one has come for too long."""
         waited = len(self.history) - self.best.epoch
-        return self.epoch > self.epochs or bool(self.patience and self.best.epoch and waited >= self.patience)
+        return (
+            self.only_prior
+            or self.epoch > self.epochs
+            or bool(self.patience and self.best.epoch and waited >= self.patience)
+        )
 
     def one_epoch(self, stop: Stop, shown: TrainingProgress) -> None:
         """What is left of the epoch under way: training, validation, history, state. Less of it if asked to stop."""
         began = time.perf_counter() - self.seconds
+        self.prior_state = None  # of codes that change now
         self._train(stop, shown, began)
         validation = self._validate(stop)
         self.seconds = time.perf_counter() - began
@@ -119,6 +128,56 @@ class Run:
         self.records.save(*self.state())
         self.records.publish(self.history, self.best.weights if better else None)
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
+
+    def train_prior(self, stop: Stop, shown: TrainingProgress) -> None:
+        """The second phase: a flow over the codes of the best epoch's autoencoder. Less of it if asked to stop.
+
+        Raises:
+            FloatingPointError: The loss became infinite or NaN; the model then has no flow.
+        """
+        ended = self._ended()
+        self.own.load_state_dict(self.best.weights)
+        self.prior = self._prior_training()
+        try:
+            if self.prior_state is not None:
+                self.prior.restore(self.records.path, *self.prior_state)
+            if self.prior.over:
+                shown.say(f"the prior is trained already, in {self.prior.step} steps")
+            else:
+                self.prior.run(partial(self.stopping, stop), partial(self._save_prior, ended), shown)
+            if stop.asked:
+                self._save_prior(ended)
+                raise self._stopped(stop, f"in the training of the prior, after {self.prior.step} steps")
+            self.prior.finish()
+        except BaseException:
+            self.own.drop_flow()
+            raise
+        self.best.weights = _copy(self.own)
+        self.records.publish_prior(self.prior.history, self.own)
+
+    def _prior_training(self) -> PriorTraining:
+        updates = self.epochs * -(-steps(len(self.rows), self.batch_size) // self.accumulate)
+        epochs = self.settings["prior_epochs"]
+        return PriorTraining(
+            cast("MAC", self.own),
+            self.rows,
+            self.held_out,
+            epochs=prior_epochs(len(self.rows), updates) if epochs is None else epochs,
+            seed=self.seed,
+            device=self.device,
+            precision=self.settings["precision"],
+        )
+
+    def _ended(self) -> State:
+        """The state at the end of the first phase, which the second one leaves as it is."""
+        tensors, document = self.state()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}, document
+
+    def _save_prior(self, ended: State) -> None:
+        if self.prior is not None:
+            tensors, told = self.prior.state()
+            self.records.save({**ended[0], **tensors}, {**ended[1], "prior": told})
+            self.records.publish_prior(self.prior.history, None)
 
     def state(self) -> State:
         """All that resuming needs. To be asked for between two updates.
@@ -160,10 +219,12 @@ class Run:
         state, self.records.state = self.records.state, None
         with parallel.together():
             if self.accelerator.log_with:
-                self.accelerator.init_trackers("polymodal", None if state else self.settings)
+                plain = {k: v if isinstance(v, int | float) else str(v) for k, v in self.settings.items()}
+                self.accelerator.init_trackers("polymodal", None if state else plain)
         if state is None:
             return
         start = self.best.weights
+        state, self.prior_state = _without_prior(state)
         try:
             self._restore(*state)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
@@ -187,8 +248,10 @@ class Run:
         self.records.save(*self.state())
         self.records.publish(self.history, None)
         where = f"in epoch {self.epoch}, after {self.step} of its {steps(len(self.rows), self.batch_size)} steps"
-        where = f"training stopped {'at its end' if self.over else where}, and its state is written"
-        raise Stopped(where, self.records.folder, stop.asked or 0)
+        raise self._stopped(stop, "at its end" if self.over else where)
+
+    def _stopped(self, stop: Stop, where: str) -> Stopped:
+        return Stopped(f"training stopped {where}, and its state is written", self.records.folder, stop.asked or 0)
 
     def stopping(self, stop: Stop, means: Means | None = None) -> bool:
         """Whether to stop, as any process was asked to; to be asked in all of them.
@@ -347,6 +410,16 @@ class Best:
 
 def _copy(model: Model) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def _without_prior(state: State) -> tuple[State, State | None]:
+    """The state of the first phase, and that of the second one if it has begun."""
+    tensors, document = state
+    if not isinstance(document.get("prior"), dict):
+        return state, None
+    second = {name: tensor for name, tensor in tensors.items() if name.startswith("prior/")}
+    first = {name: tensor for name, tensor in tensors.items() if name not in second}
+    return (first, {name: value for name, value in document.items() if name != "prior"}), (second, document["prior"])
 
 
 def _parts(tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

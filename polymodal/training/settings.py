@@ -45,7 +45,16 @@ def check_ranges(**settings: Any) -> None:
     Raises:
         ValueError: Names the first of them.
     """
-    for name in ("epochs", "batch_size", "learning_rate", "accumulate", "patience", "clip", "save_every"):
+    for name in (
+        "epochs",
+        "batch_size",
+        "learning_rate",
+        "accumulate",
+        "patience",
+        "clip",
+        "save_every",
+        "prior_epochs",
+    ):
         if (number := settings.get(name)) is not None and not 0 < number < MOST:
             raise ValueError(f"{name} must be positive and below 2^63; got {number}")
     for name in ("weight_decay", "warmup", "learning_rate_warmup", "seed"):

@@ -20,6 +20,7 @@ FITS = {
     "unconditioned": {"name": "m-wae", "batch_size": 47},
     "small": {"batch_size": 4},
     "update": {"accumulate": 2, "clip": 0.5, "ema": 0.8, "schedule": "plateau", "warmup": 2},
+    "flow": {"prior": "flow", "prior_epochs": 20},
     "per-sample": {"indices": "per-sample", "weights": "sum", "regularizer": "sliced(16, samples)", "p0": None},
 }
 """Fits by name: settings of the model and of `fit`. Those that name no penalty have the MMD, but for m-wae, which has
@@ -44,7 +45,7 @@ def fitted(name="mac-wae", *, folder=None, dropout=0.0, scale=1.0, **settings):
     train = table(dropout=dropout)
     train.values["size"].mul_(scale)
     own = {"mac-wae": {**MAC, "p0": 0.6, "regularizer": "mmd"}, "m-wae": MAC}.get(name, {})
-    build = ("indices", "p0", "regularizer", "relative", "rows", "weights")
+    build = ("indices", "p0", "regularizer", "relative", "rows", "weights", "prior")
     own = own | {key: settings.pop(key) for key in build if key in settings}
     model = pm.build(name, train.schema, latent_dim=4, **own).double()
     settings = {"epochs": 2, "batch_size": BATCH, "learning_rate": 1e-2, "seed": 3} | settings
@@ -57,6 +58,7 @@ def state(model, done):
         **{f"weight/{key}": value for key, value in model.state_dict().items()},
         "history": torch.tensor(done.history.drop(columns="seconds").to_numpy()).contiguous(),
         "best": torch.tensor(done.best_epoch),
+        "prior": torch.tensor(done.prior_history.drop(columns="seconds", errors="ignore").to_numpy()).contiguous(),
     }
 
 

@@ -1,0 +1,114 @@
+"""Codes sampled by a flow, and samples of codes from whatever distribution a model has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution
+
+from polymodal.streams import row_noise, seeded
+
+__all__ = ["FlowCodes", "sample_codes"]
+
+Size = torch.Size | list[int] | tuple[int, ...]
+
+
+class FlowCodes(Distribution):
+    """Codes that a flow makes of noise, next to a point prediction; it has samples and no density.
+
+    Arguments:
+        mean: The point prediction, `(*, B, D)`; without rows `(D,)`, as of a prior.
+        transport: From standard normal noise `(*, B, D)`, and the keyword arguments of `draw`, to codes.
+
+    Example:
+        >>> q = FlowCodes(torch.zeros(4, 2), lambda noise: 3 + noise)
+        >>> q.mean[0], q.sample([5]).shape
+        (tensor([0., 0.]), torch.Size([5, 4, 2]))
+        >>> torch.equal(q.draw([5], seed=0)[:2, 1:], q.draw([2], seed=0)[:, 1:])
+        True
+    """
+
+    def __init__(self, mean: Tensor, transport: Callable[..., Tensor]) -> None:
+        self.point, self.transport = mean, transport
+        super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
+
+    @property
+    def mean(self) -> Tensor:
+        """The point prediction, `(*, B, D)`; the mean of the samples may differ."""
+        return self.point
+
+    def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """`(*sample_shape, *, B, D)`, with a seed from PyTorch's global generator."""
+        return self.draw(sample_shape)
+
+    def draw(
+        self, sample_shape: Size = (), *, seed: int | None = None, rows: Sequence[int] | None = None, **options: Any
+    ) -> Tensor:
+        """Samples that depend on the seed and on a row's number alone, not on the rows next to it.
+
+        Arguments:
+            sample_shape: Of the samples of each row.
+            seed: Random seed; by default one from PyTorch's global generator.
+            rows: Numbers of the rows, B of them; by default 0 to B - 1. Without rows each sample is a row.
+            **options: Of the flow, such as `steps` and `guidance`.
+
+        Returns:
+            `(*sample_shape, *, B, D)`. Leading axes of the batch are conditionings, which share a row's noise.
+        """
+        shape, axes, size = torch.Size(sample_shape), len(self.batch_shape), self.event_shape[0]
+        seed = int(torch.randint(2**63 - 1, ())) if seed is None else seed
+        count = self.batch_shape[-1] if axes else prod(shape)
+        numbers = range(count) if rows is None else rows
+        noise = row_noise(seed, numbers, prod(shape) if axes else 1, size).to(self.point)
+        noise = noise.movedim(0, 1).reshape(*shape, *[1] * (axes - 1), *self.batch_shape[-1:], size)
+        with torch.no_grad():
+            return self.transport(noise.expand(*shape, *self.batch_shape, size), **options)
+
+    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> FlowCodes:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """The same codes with their batch shape broadcast to `batch_shape`."""
+        return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport)
+
+
+def sample_codes(
+    q: Distribution,
+    sample_shape: Size = (),
+    *,
+    seed: int | None = None,
+    rows: Sequence[int] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Tensor:
+    """Samples from a prior or a posterior, `(*sample_shape, *, B, D)`.
+
+    Arguments:
+        q: The distribution.
+        sample_shape: Of the samples of each row.
+        seed: Random seed; PyTorch's global random state is then left as it was. By default the samples come from
+            that state.
+        rows: Numbers of the rows, on which the samples of a flow depend; by default 0 to B - 1.
+        steps: Steps of a flow's solver; by default 25.
+        guidance: Weight of a flow's condition; by default 1, which samples from the distribution that it has learned.
+
+    Raises:
+        ValueError: `steps` or `guidance` is out of its range, or given for a distribution without a flow.
+    """
+    options = {name: value for name, value in {"steps": steps, "guidance": guidance}.items() if value is not None}
+    if steps is not None and not 1 <= steps <= 10_000:
+        raise ValueError(f"steps must be in 1..10000; got {steps}")
+    if guidance is not None and not 0 <= guidance < float("inf"):
+        raise ValueError(f"guidance must be finite and not negative; got {guidance}")
+    if isinstance(q, FlowCodes):
+        return q.draw(sample_shape, seed=seed, rows=rows, **options)
+    if options:
+        raise ValueError(
+            f"{' and '.join(options)} belong to a model that samples its codes by a flow, and this one does not; "
+            "leave them out, or train the flow of a MAC-WAE with fit(..., only='prior')"
+        )
+    if seed is None:
+        return q.sample(torch.Size(sample_shape))
+    with seeded(seed, q.mean.device):
+        return q.sample(torch.Size(sample_shape))

@@ -1,0 +1,353 @@
+"""The second phase of training: a flow over the codes of an autoencoder that is finished.
+
+Each modality's features are computed once for all rows. A step then samples fresh conditioning masks b, computes the
+codes w given all observed modalities and c given b from the features, and takes the loss of
+`polymodal.networks.flow.CodeFlow`; no modality's encoder and no decoder runs. With some probability a row is
+conditioned on nothing, which trains the unconditional distribution; so is every incomplete row whose mask observes all
+that it has, for nobody knows what is missing there.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from tempfile import NamedTemporaryFile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from polymodal import parallel
+from polymodal.checkpoint import check_tensors
+from polymodal.memory import free
+from polymodal.models.base import answering
+from polymodal.names import brief
+from polymodal.objectives import conditioning
+from polymodal.streams import number, seeded
+from polymodal.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from polymodal.models import MAC
+    from polymodal.networks import CodeFlow
+    from polymodal.table import Table
+    from polymodal.training.progress import TrainingProgress
+
+__all__ = ["PriorTraining", "prior_epochs"]
+
+BATCH = 512
+"""Rows per step."""
+ROUNDS = 20
+"""How often the flow is validated in all, evenly spaced."""
+PATIENCE = 5
+"""Rounds without a lower validation loss after which the training stops."""
+RATE, WARMUP, DECAY = 2e-3, 0.05, 0.999
+"""AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
+NOTHING = 0.3
+"""Probability that a row is conditioned on nothing."""
+WEIGHTS, STEPS, VALIDATION = 1, 2, 3
+"""Of the seeds: initial weights, training steps, validation."""
+
+
+def prior_epochs(rows: int, updates: int) -> int:
+    """How many epochs the flow is trained for by default: as many steps as the autoencoder had updates.
+
+    Arguments:
+        rows: Training rows.
+        updates: Updates of the autoencoder.
+
+    Example:
+        >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
+        (65, 4)
+    """
+    return max(1, math.ceil(updates / _steps(rows)))
+
+
+def _steps(rows: int) -> int:
+    """Steps per epoch; rows that fill no batch wait for the next epoch."""
+    return max(1, rows // BATCH)
+
+
+class Features(NamedTuple):
+    """What the encoders of the modalities make of a table."""
+
+    known: Tensor
+    """`(N, M, F)`."""
+    observed: Tensor
+    """`(N, M)` bool, on the CPU."""
+
+
+class PriorTraining:
+    """The training of a flow over codes, and where it stands.
+
+    Arguments:
+        model: Whose codes; it is not changed but for its flow.
+        train: The training rows.
+        validation: The rows that choose the best round.
+        epochs: Passes over the training rows.
+        seed: Of initial weights, masks and noise.
+        device: Where the model is.
+        precision: "bf16" computes the network in it.
+
+    Attributes:
+        history: A row per round: `epoch`, `seconds`, `learning_rate`, `prior/train`, `prior/validation`.
+    """
+
+    def __init__(
+        self,
+        model: MAC,
+        train: Table,
+        validation: Table,
+        *,
+        epochs: int,
+        seed: int,
+        device: torch.device,
+        precision: str | None = None,
+    ) -> None:
+        self.model, self.seed, self.device, self.precision = model, seed, device, precision
+        with answering(model), seeded(number(seed, WEIGHTS), device):
+            flow = model.make_flow()
+            self.blanks = model.encode_blanks()
+            self.rows, self.held_out = (_features(model, table, device) for table in (train, validation))
+            flow.mean, flow.scale = self._moments()
+        self.average, self.flow = flow, deepcopy(flow).requires_grad_(True)
+        self.parameters = [*self.flow.parameters()]
+        self.adam = torch.optim.AdamW(self.parameters, lr=RATE, fused=device.type in ("cpu", "cuda"))
+        self.per_epoch, self.epochs = _steps(len(self.rows.known)), epochs
+        self.total = epochs * self.per_epoch
+        self.schedule = Schedule(self.adam, "cosine", int(WARMUP * self.total), self.total)
+        self.step, self.seconds, self.best, self.sum = 0, 0.0, math.inf, torch.zeros((), device=device)
+        self.kept = _copy(self.average)
+        self.history: list[dict[str, float]] = []
+
+    @property
+    def over(self) -> bool:
+        """Whether all steps are done, or the validation loss has not fallen for too long."""
+        losses = [row["prior/validation"] for row in self.history]
+        return self.step >= self.total or (len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses))
+
+    def run(self, stopping: Callable[[], bool], save: Callable[[], None], shown: TrainingProgress) -> None:
+        """Does what is left to do; less of it if asked to stop.
+
+        Arguments:
+            stopping: Whether to stop.
+            save: Writes the state.
+            shown: Where progress is shown.
+
+        Raises:
+            FloatingPointError: The loss became infinite or NaN.
+        """
+        shown.begin_prior(self.total, self.step)
+        ends = {math.ceil(self.total * (i + 1) / ROUNDS) for i in range(ROUNDS)}
+        while not self.over:
+            began = time.perf_counter()
+            self._one_step()
+            due = self.step in ends
+            validation = self._validate() if due else math.nan
+            self.seconds += time.perf_counter() - began
+            shown.step()
+            if due:
+                self._end_round(validation, self.step - max((end for end in ends if end < self.step), default=0))
+                shown.prior(self.step, self.history[-1]["prior/train"], validation, best=validation == self.best)
+                save()
+            if stopping():
+                return
+
+    def finish(self) -> None:
+        """Leaves the averaged weights of the best round in the model's flow."""
+        self.average.load_state_dict(self.kept)
+        self.average.requires_grad_(False)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that resuming needs, beside the autoencoder: tensors by name, and JSON."""
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "flow": self.flow.state_dict(),
+            "average": self.average.state_dict(),
+            "best": self.kept,
+            "optimizer": {
+                f"{i}/{name}": value
+                for i, p in enumerate(self.parameters)
+                for name, value in (self.adam.state[p] or _fresh(p)).items()
+            },
+        }
+        tensors = {f"prior/{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
+        told = {"step": self.step, "seconds": self.seconds, "sum": float(self.sum), "history": self.history}
+        return tensors, told
+
+    def restore(self, path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> None:
+        """Goes back to a state.
+
+        Raises:
+            ValueError: It is not one of this training.
+        """
+        try:
+            self._restore(path, tensors, told)
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"the state in {path} must be of this run, and is damaged or edited: {brief(error)}; resume from a "
+                "copy of it, or train in another folder"
+            ) from error
+
+    def _restore(self, path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> None:
+        check_tensors(path, dict(tensors), self.state()[0])
+        parts: dict[str, dict[str, Tensor]] = {"flow": {}, "average": {}, "best": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            _, part, name = key.split("/", 2)
+            parts[part][name] = value
+        step, history = told["step"], told["history"]
+        if type(step) is not int or not 0 <= step <= self.total or not isinstance(history, list):
+            raise ValueError(f"the step of the prior must be in 0..{self.total}; got {step!r}")
+        self.flow.load_state_dict(parts["flow"])
+        self.average.load_state_dict(parts["average"])
+        self.kept = {name: value.to(self.device) for name, value in parts["best"].items()}
+        state: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, key = name.partition("/")
+            state.setdefault(int(index), {})[key] = value
+        self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
+        self.step, self.history, self.seconds = step, history, float(told["seconds"])
+        self.sum = torch.tensor(float(told["sum"]), device=self.device)
+        self.best = min((row["prior/validation"] for row in history), default=math.inf)
+
+    def _one_step(self) -> None:
+        epoch, place = divmod(self.step, self.per_epoch)
+        order = torch.randperm(len(self.rows.known), generator=_generator(self.seed, STEPS, epoch))
+        rows = order[place * BATCH : (place + 1) * BATCH]
+        mine = parallel.part(len(rows), parallel.rank(), parallel.world())
+        losses = self._losses(self.flow, self.rows, rows, mine, number(self.seed, STEPS, epoch, place))
+        loss = losses.sum() / len(rows)
+        self.schedule.before(self.step)
+        loss.backward()
+        if len(losses) < len(rows):
+            loss = _reduce(self.parameters, loss.detach())
+        self.adam.step()
+        self.adam.zero_grad()
+        self.sum += loss.detach()
+        self.step += 1
+        # Early on the average follows closely: the initial weights are not worth remembering.
+        decay = min(DECAY, (1 + self.step) / (10 + self.step))
+        get_ema_multi_avg_fn(decay)([*self.average.parameters()], [*self.parameters], None)
+
+    def _losses(self, flow: CodeFlow, features: Features, rows: Tensor, mine: slice, seed: int) -> Tensor:
+        """The losses of this process's part of some rows; what is sampled for a row does not depend on the part."""
+        observed = features.observed[rows]
+        with seeded(seed, torch.device("cpu")):
+            b = conditioning.sample_rows(observed[None], self.model.p0)[0]
+            nothing = torch.rand(len(rows), 1) < NOTHING
+            t = torch.rand(len(rows), 1)
+            size = self.model.code_dim
+            noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
+        nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
+        masks = torch.stack([observed, b])[:, mine].to(self.device)
+        known = features.known[rows[mine].to(features.known.device)].to(self.device)
+        dtype = self.model.weight.dtype
+        with torch.no_grad():
+            posterior = self.model.fuse(known, self.blanks, masks)
+            w, c = posterior.mean
+            if own is not None:  # the decoders know samples of the posterior, not its means
+                w = w + posterior.variance[0].sqrt() * own[mine].to(w)
+        given = masks[1] & ~nothing[mine].to(self.device)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return flow.loss(w, c, given, noise[mine].to(self.device, dtype), t[mine].to(self.device, dtype))
+
+    def _validate(self) -> float:
+        total, rows = torch.zeros((), dtype=torch.float64), len(self.held_out.known)
+        with torch.no_grad():
+            for start in range(0, rows, BATCH):
+                some = torch.arange(start, min(start + BATCH, rows))
+                every = slice(0, len(some))
+                losses = self._losses(self.average, self.held_out, some, every, number(self.seed, VALIDATION, start))
+                total += losses.double().sum().cpu()
+        return float(total) / rows
+
+    def _end_round(self, validation: float, taken: int) -> None:
+        train = float(self.sum) / taken
+        if not math.isfinite(train + validation):
+            raise FloatingPointError(
+                f"the loss of the prior must stay finite; after {self.step} steps it is {train} on the training rows "
+                f"and {validation} on the validation rows; look at the model's codes (`model.embed`)"
+            )
+        if validation < self.best:
+            self.best, self.kept = validation, _copy(self.average)
+        self.sum.zero_()
+        self.history.append(
+            {
+                "epoch": self.step / self.per_epoch,
+                "seconds": self.seconds,
+                "learning_rate": self.adam.param_groups[0]["lr"],
+                "prior/train": train,
+                "prior/validation": validation,
+            }
+        )
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of the training rows' codes, `(D,)` each."""
+        count, first, second = 0, 0.0, 0.0
+        for known, observed in _chunks(self.rows, self.device):
+            posterior = self.model.fuse(known, self.blanks, observed)
+            mean, variance = posterior.mean.double(), posterior.variance.double()
+            first, second = first + mean.sum(0), second + (mean.square() + variance).sum(0)
+            count += len(known)
+        mean = torch.as_tensor(first) / count
+        scale = (torch.as_tensor(second) / count - mean.square()).clamp(min=0).sqrt()
+        scale = torch.where(scale > 1e-6 * scale.max(), scale, 1.0)  # an element that never varies
+        return mean.to(self.model.weight), scale.to(self.model.weight)
+
+
+def _features(model: MAC, table: Table, device: torch.device) -> Features:
+    """What the encoders make of each row; mapped to a file on disk where memory is scarce."""
+    known, observed, start = torch.empty(0), [], 0
+    for batch in table.batches(BATCH, device=device):
+        some = model.encode_modalities(batch)
+        if not start:
+            known = _room(len(table), some)
+        known[start : start + len(some)] = some
+        observed.append(batch.observed.cpu())
+        start += len(some)
+    return Features(known, torch.cat(observed))
+
+
+def _room(rows: int, like: Tensor) -> Tensor:
+    """Room for so many rows: on the device, else in memory, else in a file that goes away with the process."""
+    shape, size = (rows, *like.shape[1:]), rows * like[0].numel() * like.element_size()
+    for device in dict.fromkeys([like.device, torch.device("cpu")]):
+        if size <= free(device) / 2:
+            return torch.empty(shape, dtype=like.dtype, device=device)
+    with NamedTemporaryFile(prefix="polymodal-") as file:  # what is mapped outlives the name
+        file.truncate(size)
+        return torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8).view(like.dtype).view(shape)
+
+
+def _chunks(features: Features, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    for start in range(0, len(features.known), BATCH):
+        part = slice(start, start + BATCH)
+        yield features.known[part].to(device), features.observed[part].to(device)
+
+
+def _generator(*parts: int) -> torch.Generator:
+    return torch.Generator().manual_seed(number(*parts))
+
+
+def _reduce(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
+    """Adds up the gradients and the losses of all processes' parts of a batch."""
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None].to(gradients[0])])
+    dist.all_reduce(flat)
+    for gradient, summed in zip(gradients, flat[:-1].split([gradient.numel() for gradient in gradients]), strict=True):
+        gradient.copy_(summed.view_as(gradient))
+    return flat[-1].to(loss)
+
+
+def _fresh(p: Tensor) -> dict[str, Tensor]:
+    """AdamW's state of a parameter before its first step."""
+    return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+
+
+def _copy(flow: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in flow.state_dict().items()}

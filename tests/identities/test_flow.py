@@ -1,0 +1,115 @@
+"""The flow over codes against closed forms: order of its solver, paths, guidance, and a linear-Gaussian model."""
+
+from itertools import combinations, pairwise
+
+import pytest
+import torch
+
+from polymodal.modalities import Vector
+from polymodal.models import build
+from polymodal.networks import CodeFlow
+from polymodal.schema import Schema
+from polymodal.table import Table
+from polymodal.training import fit
+
+
+@pytest.fixture
+def flow():
+    torch.manual_seed(0)
+    flow = CodeFlow(3, 2, width=16).double()
+    torch.nn.init.normal_(flow.out.weight)
+    for film in flow.films:
+        torch.nn.init.normal_(film.weight, std=0.1)
+    flow.mean, flow.scale = torch.randn(3).double(), torch.rand(3).double() + 0.5
+    return flow
+
+
+def test_the_loss_is_the_squared_error_of_the_velocity_of_a_straight_path(flow):
+    w, c, noise = torch.randn(3, 7, 3).double()
+    t, b = torch.rand(7, 1).double(), torch.rand(7, 2) < 0.5
+    b[0] = False
+    losses = flow.loss(w, c, b, noise, t)
+    for i in range(7):
+        to, start = (w[i] - flow.mean) / flow.scale, (c[i] - flow.mean) / flow.scale * b[i].any() + 0.5 * noise[i]
+        known = (c[i] - flow.mean) / flow.scale * b[i].any()
+        found = flow.velocity(
+            ((1 - t[i]) * start + t[i] * to)[None], t[i][None], flow.embed_condition(known[None], b[i][None])
+        )
+        assert losses[i].item() == pytest.approx((found[0] - (to - start)).square().mean().item(), rel=1e-12)
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.0])
+def test_the_error_of_the_solver_falls_with_the_square_of_its_steps(flow, guidance):
+    noise, c, b = torch.randn(50, 3).double(), torch.randn(50, 3).double(), torch.rand(50, 2) < 0.5
+    exact = flow.transport(noise, c, b, steps=2048, guidance=guidance)
+    errors = [
+        float((flow.transport(noise, c, b, steps=n, guidance=guidance) - exact).detach().norm()) for n in (64, 128, 256)
+    ]
+    assert [a / b for a, b in pairwise(errors)] == pytest.approx([4, 4], rel=0.15)
+
+
+def test_a_constant_velocity_is_integrated_exactly_in_one_step():
+    flow = CodeFlow(3, 2, width=8).double()
+    torch.nn.init.constant_(flow.out.bias, 2.0)
+    noise, c = torch.randn(2, 5, 3).double()
+    b = torch.tensor([[True, False]] * 4 + [[False, False]])
+    expected = torch.where(b.any(-1, keepdim=True), c, 0.0) + 0.5 * noise + 2
+    torch.testing.assert_close(flow.transport(noise, c, b, steps=1), expected)
+    torch.testing.assert_close(flow.transport(noise), 0.5 * noise + 2)
+
+
+def test_guidance_weighs_the_condition_against_nothing(flow):
+    noise, c, b = torch.randn(5, 3).double(), torch.randn(5, 3).double(), torch.ones(5, 2, dtype=torch.bool)
+    starts = (c - flow.mean) / flow.scale + 0.5 * noise
+    seen = flow.embed_condition((c - flow.mean) / flow.scale, b)
+    nothing = flow.embed_condition(torch.zeros(1, 3).double(), torch.zeros(1, 2))
+
+    def velocity(w, t):
+        t = torch.full((1, 1), t, dtype=torch.float64)
+        without = flow.velocity(w, t, nothing)
+        return without + 3 * (flow.velocity(w, t, seen) - without)
+
+    first = velocity(starts, 0.0)
+    expected = starts + (first + velocity(starts + first, 1.0)) / 2
+    found = flow.standardise(flow.transport(noise, c, b, steps=1, guidance=3.0))
+    torch.testing.assert_close(found, expected)
+
+
+def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form():
+    """Encoders are linear in three Gaussian modalities: w given c is Gaussian for every mask, and for none."""
+    torch.manual_seed(0)
+    schema = Schema({name: Vector(1, hidden=()) for name in "abc"})
+    factor = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.5, -0.5, 0.7]])
+    sigma = (factor @ factor.T).double()
+    x = torch.randn(12_400, 3) @ factor.T
+
+    def table(x):
+        return Table({name: x[:, i : i + 1].contiguous() for i, name in enumerate("abc")}, schema=schema)
+
+    model = build("mac-wae", schema, latent_dim=3, hidden=[])
+    fit(model, table(x[:12_000]), table(x[12_000:]), only="prior", prior_epochs=50, progress=False)
+
+    def coefficients(given):
+        z = model.embed(table(torch.cat([torch.zeros(1, 3), torch.eye(3)]))[:4], given).detach().double()
+        return (z[1:] - z[0]).T, z[0]
+
+    of_w, offset = coefficients(None)
+    marginal = of_w @ sigma @ of_w.T
+    scale, rows = marginal.diag().sqrt(), table(x[12_000:])
+    z = model.prior.draw([20_000], seed=1).double()
+    assert ((z.mean(0) - offset) / scale).abs().max() < 0.05
+    assert (z.T.cov() - marginal).norm() < 0.05 * marginal.norm()
+    for given in (names for size in (1, 2, 3) for names in combinations("abc", size)):
+        of_c, _ = coefficients(list(given))
+        # Where all is given the codes c span what w spans, but their covariance may have no inverse in float32.
+        gain = of_w @ sigma @ of_c.T @ torch.linalg.pinv(of_c @ sigma @ of_c.T, rtol=1e-5)
+        covariance = marginal - gain @ of_c @ sigma @ of_w.T
+        q = model.encode(rows[:400], list(given))
+        mean = offset + (q.mean.detach().double() - coefficients(list(given))[1]) @ gain.T
+        samples = q.draw([50], seed=2).double()
+        assert (((samples.mean(0) - mean) / scale).square().mean().sqrt()) < 0.05 + (
+            covariance.norm() / marginal.norm() / 50
+        ) ** 0.5, given
+        spread = (samples - samples.mean(0)).flatten(0, 1)
+        error = (spread.T @ spread / (len(spread) * 49 / 50) - covariance).norm()
+        assert error < 0.05 * max(covariance.norm(), 0.02 * marginal.norm()), given

@@ -1,0 +1,341 @@
+"""The flow over codes as the second phase of training, and what is sampled by it."""
+
+import os
+import signal
+from collections import Counter
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from conftest import EXAMPLES, rows_of
+from safetensors.torch import load_file
+
+import polymodal as pm
+from polymodal.checkpoint import read_json
+from polymodal.inference import distinct
+from polymodal.modalities import Image, Label, Text, Vector
+from polymodal.models import MODELS, build, load
+from polymodal.networks import CodeFlow
+from polymodal.schema import Schema
+from polymodal.table import Table
+from polymodal.training import Stopped, fit, prior
+from polymodal.training.prior import PriorTraining, prior_epochs
+from polymodal.training.progress import TrainingProgress
+
+SCHEMA = Schema({"text": EXAMPLES["text"], "vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
+NAMES = ["mac-wae", "m-wae", "mac-vae"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small():
+    """A small network for the flow, so that the tests are fast."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("polymodal.models.mac.CodeFlow", partial(CodeFlow, width=32, layers=2))
+        yield
+
+
+def table(rows=40, seed=0, *, complete=False):
+    batch = rows_of(SCHEMA, rows, complete=complete, seed=seed)
+    return Table(batch.values, batch.observed, SCHEMA)
+
+
+def train(name="mac-wae", model=None, prior="flow", **settings):
+    if model is None:
+        model = build(name, SCHEMA, latent_dim=4, draws=2, hidden=[16], prior=prior)
+    settings = {"epochs": 2, "batch_size": 8, "prior_epochs": 12, "seed": 3, "progress": False} | settings
+    return model, fit(model, table(), table(20, seed=9), **settings)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train(epochs=2, prior_epochs=25)[0]
+
+
+def same(one, other):
+    one, other = (part if isinstance(part, dict) else part.state_dict() for part in (one, other))
+    return one.keys() == other.keys() and all(torch.equal(value, other[name]) for name, value in one.items())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_flow_changes_nothing_of_the_autoencoder(name):
+    (model, fitted), (plain, other) = train(name), train(name, prior="normal")
+    weights = {key: value for key, value in model.state_dict().items() if not key.startswith("flow.")}
+    assert same(weights, plain)
+    assert len(model.state_dict()) > len(weights)
+    drop = {"columns": "seconds"}
+    pd.testing.assert_frame_equal(fitted.history.drop(**drop), other.history.drop(**drop), check_exact=True)
+    rows = table(7)[:]
+    expected = plain.translate(rows)
+    assert all(torch.equal(value, expected[key]) for key, value in model.translate(rows).items())
+    rows = table(7, complete=True)[:]
+    assert torch.equal(model.embed(rows, ["vector"]), plain.embed(rows, ["vector"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_training_the_prior_alone_gives_the_flow_of_both_phases(name, tmp_path):
+    (model, fitted), (later, _) = train(name), train(name, prior="normal")
+    torch.manual_seed(5)
+    _, alone = train(model=later, only="prior")
+    assert same(model, later)
+    assert alone.history.empty
+    assert alone.prior_history["prior/validation"].tolist() == fitted.prior_history["prior/validation"].tolist()
+    assert "prior='flow'" in repr(later)
+
+
+def test_the_loss_of_the_flow_falls_on_rows_that_it_was_not_trained_on():
+    losses = train(prior_epochs=60)[1].prior_history["prior/validation"]
+    assert losses.min() < 0.9 * losses.iloc[0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saved_and_loaded_it_samples_the_same(name, tmp_path):
+    model, _ = train(name)
+    again = load(model.save(tmp_path / "model"))
+    assert same(model, again)
+    assert not again.deterministic
+    for one, other in zip(model.sample(5, seed=1).values(), again.sample(5, seed=1).values(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_a_model_that_was_saved_without_a_flow_loads_as_before_and_can_get_one(tmp_path):
+    model, _ = train(prior="normal")
+    folder = model.save(tmp_path / "model")
+    document = read_json(folder / "model.json")
+    del document["arguments"]["prior"]  # as before there was a choice
+    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    old = load(folder)
+    assert same(model, old)
+    assert old.deterministic
+    with pytest.raises(ValueError, match=r"deterministic.*only='prior'"):
+        old.translate(table(4)[:], samples=2)
+    train(model=old, only="prior")
+    assert old.translate(table(4)[:], samples=2)["label"].shape == (2, 4)
+
+
+def test_a_flow_in_a_file_must_be_of_a_model_that_can_have_one(tmp_path):
+    folder = build("mvae", SCHEMA, latent_dim=4).save(tmp_path / "model")
+    document = {**read_json(folder / "model.json"), "flow": True}
+    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    with pytest.raises(ValueError, match="only mac-wae, m-wae and mac-vae"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", sorted({*MODELS} - {*NAMES}))
+def test_other_models_refuse_a_prior_alone(name):
+    with pytest.raises(ValueError, match=f"flow; got {name}"):
+        fit(build(name, SCHEMA, latent_dim=4), table(complete=True), table(complete=True), only="prior")
+
+
+class Interrupted(TrainingProgress):
+    """Sends a signal after so many steps in all."""
+
+    after = 0
+
+    def step(self):
+        super().step()
+        type(self).after -= 1
+        if not self.after:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("after", [3, 10, 11, 16, 22])  # two epochs of 5 steps, then 12 of the flow
+def test_interrupted_in_either_phase_it_ends_with_the_same_bits(after, tmp_path, monkeypatch):
+    model, fitted = train(folder=tmp_path / "whole")
+    monkeypatch.setattr("polymodal.training.loop.TrainingProgress", Interrupted)
+    monkeypatch.setattr(Interrupted, "after", after)
+    with pytest.raises(Stopped, match="prior" if after > 10 else "training stopped"):
+        train(folder=tmp_path / "run")
+    monkeypatch.setattr(Interrupted, "after", 0)
+    again, other = train(folder=tmp_path / "run", resume=True)
+    assert same(model, again)
+    assert same(
+        load_file(tmp_path / "whole/state/state.safetensors"), load_file(tmp_path / "run/state/state.safetensors")
+    )
+    for file in ("model/model.json", "model/weights.safetensors"):
+        assert (tmp_path / "run" / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+    drop = {"columns": "seconds"}
+    pd.testing.assert_frame_equal(fitted.prior_history.drop(**drop), other.prior_history.drop(**drop))
+    written = pd.read_csv(tmp_path / "run/prior_history.csv")
+    assert [*written] == ["epoch", "seconds", "learning_rate", "prior/train", "prior/validation"]
+
+
+def test_a_run_that_is_over_goes_on_with_more_epochs_and_trains_the_flow_again(tmp_path):
+    train(folder=tmp_path / "run")
+    again, _ = train(folder=tmp_path / "run", resume=True)  # over: nothing changes
+    assert same(load(tmp_path / "run/model"), again)
+    longer, _ = train(folder=tmp_path / "run", resume=True, epochs=3)
+    assert same(longer, train(epochs=3)[0])
+
+
+def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
+    train(folder=tmp_path / "run")
+    path = tmp_path / "run/state/state.safetensors"
+    tensors, document = pm.checkpoint.read_state(path)
+    for spoil in ({"step": -1}, {"step": 10**6}, {"history": "none"}):
+        pm.checkpoint.write_state(path, tensors, {**document, "prior": {**document["prior"], **spoil}})
+        with pytest.raises(ValueError, match=r"is damaged or edited: .*(step|list)"):
+            train(folder=tmp_path / "run", resume=True)
+    pm.checkpoint.write_state(path, {k: v for k, v in tensors.items() if k != "prior/best/mean"}, document)
+    with pytest.raises(ValueError, match="prior/best/mean"):
+        train(folder=tmp_path / "run", resume=True)
+
+
+def test_features_in_a_file_give_the_same_flow(monkeypatch):
+    expected = train()[0]
+    monkeypatch.setattr(prior, "free", lambda device: 0)
+    assert same(expected, train()[0])
+
+
+def test_a_flow_is_dropped_before_its_codes_change():
+    model, _ = train()
+    model, _ = train(model=model)
+    once, _ = train()
+    assert not same(model, once)  # it was trained from other weights
+    fit(model, table(), table(20), epochs=1, progress=False, prior_epochs=1)
+    assert model.flow is not None
+
+
+def test_a_sample_depends_on_its_seed_and_its_row_alone(trained):
+    rows = table(9, complete=True)
+    whole = trained.translate(rows[:], ["vector"], samples=4, seed=7)
+    part = trained.translate(rows[3:6], ["vector"], samples=2, seed=7, rows=[3, 4, 5])
+    for name, value in part.items():
+        torch.testing.assert_close(value, whole[name][:2, 3:6])
+    other = trained.translate(rows[:], ["vector"], samples=4, seed=8)
+    assert not torch.equal(other["vector"], whole["vector"])
+    before = torch.get_rng_state()
+    trained.translate(rows[:], ["vector"], samples=4, seed=7)
+    trained.sample(3, seed=1)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(0)
+    one = trained.sample(3)
+    torch.manual_seed(0)
+    assert torch.equal(trained.sample(3)["vector"], one["vector"])
+    torch.testing.assert_close(trained.sample(3, seed=1)["vector"], trained.sample(5, seed=1)["vector"][:3])
+
+
+def test_conditionings_share_a_rows_noise(trained):
+    rows = table(5, complete=True)[:]
+    given = torch.tensor([[[True, False, False]], [[False, True, True]]])
+    both = trained.encode(rows, given).draw([3], seed=2)
+    assert both.shape == (3, 2, 5, 4)
+    for place in range(2):
+        torch.testing.assert_close(both[:, place], trained.encode(rows, given[place]).draw([3], seed=2))
+
+
+def test_samples_combined(trained):
+    rows = table(5, complete=True)[:]
+    samples = trained.translate(rows, ["vector"], samples=9, seed=1)
+    combined = trained.translate(rows, ["vector"], samples=9, seed=1, combine="mean")
+    torch.testing.assert_close(combined["vector"], samples["vector"].mean(0))
+    for row in range(5):
+        counts = Counter(samples["label"][:, row].tolist())
+        assert counts[int(combined["label"][row])] == max(counts.values())
+        assert combined["text"][row].tolist() in samples["text"][:, row].tolist()
+
+
+def test_the_text_that_shares_most_tokens():
+    samples = torch.tensor([[[1, 2, 3]], [[1, 2, 4]], [[1, 5, 4]], [[6, 6, 6]]])
+    assert Text(3, tuple("abcdef")).combine(samples).tolist() == [[1, 2, 4]]
+    assert Image(1, 2, 2).combine(torch.stack([torch.zeros(3, 1, 2, 2), torch.ones(3, 1, 2, 2)])).unique() == 0.5
+    assert Label(2).combine(torch.tensor([[1], [0], [1]])).tolist() == [1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"samples": 0}, "samples must be at least 1"),
+        ({"samples": 2, "combine": "median"}, "combine must be 'mean'"),
+        ({"combine": "mean"}, "samples is None"),
+        ({"seed": 1}, "samples is None"),
+        ({"samples": 2, "steps": 0}, "steps must be in 1"),
+        ({"samples": 2, "guidance": -1.0}, "guidance must be finite"),
+        ({"samples": 2, "guidance": float("nan")}, "guidance must be finite"),
+    ],
+)
+def test_arguments_out_of_range(trained, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        trained.translate(table(4)[:], **arguments)
+
+
+def test_options_of_a_flow_are_refused_by_a_model_without_one():
+    model = build("mvae", SCHEMA, latent_dim=4)
+    with pytest.raises(ValueError, match="steps belong to a model that samples its codes by a flow"):
+        model.translate(table(4)[:], samples=2, steps=3)
+    one, other = (model.translate(table(4)[:], samples=2, seed=3) for _ in range(2))
+    assert torch.equal(one["vector"], other["vector"])
+
+
+def test_how_long_the_flow_is_trained_by_default():
+    rows = table(600, complete=True)
+    model = build("mac-wae", SCHEMA, latent_dim=4, draws=1, prior="flow")
+    fitted = fit(model, rows, table(20), epochs=1, batch_size=100, progress=False)
+    assert fitted.prior_history["epoch"].iloc[-1] == prior_epochs(600, 6) == 6
+
+
+def test_what_incomplete_rows_teach():
+    """A row whose mask observes all that it has trains the unconditional distribution; a complete row does not."""
+    seen = []
+
+    class Spy(torch.nn.Module):
+        def loss(self, w, c, b, noise, t):
+            seen.append(b)
+            return w.sum(-1)
+
+    model, _ = train(prior="normal")
+    training = PriorTraining(model, table(200), table(20), epochs=1, seed=0, device=torch.device("cpu"))
+    features = prior.Features(training.rows.known, table(200).observed)
+    for place in range(20):
+        training._losses(Spy(), features, torch.arange(200), slice(0, 200), place)
+    given, observed = torch.stack(seen), table(200).observed
+    complete = observed.all(1)
+    assert not ((given == observed) & given.any(-1, keepdim=True)).all(-1)[:, ~complete].any()
+    assert not (given & ~observed).any()
+    share = (~given.any(-1)).double().mean(0)
+    assert share[observed.sum(1) == 1].min() == 1 if (observed.sum(1) == 1).any() else True
+    assert (~complete).any()
+
+
+def test_imputations_differ_as_the_model_is_uncertain(trained):
+    rows = 12
+    frame = pd.DataFrame({"vector": [[0.1, 0.2, 0.3], None] * (rows // 2), "label": [None, "1"] * (rows // 2)})
+    model = trained
+    assert not model.deterministic
+    schema = Schema({"size": Vector(1), "kind": Label(3, names=("a", "b", "c"))})
+    frame = pd.DataFrame({"size": [0.5, None, 1.5, None] * 10, "kind": ["a", "b", None, "c"] * 10})
+    data = Table.from_frame(frame, schema, say=None)
+    model = build("mac-wae", schema, latent_dim=3, draws=2, hidden=[16], prior="flow")
+    fit(model, data, data, epochs=3, prior_epochs=30, batch_size=8, progress=False)
+    several = pm.impute(model, frame, imputations=4, seed=1)
+    assert len(several) == 4
+    holes = frame["size"].isna()
+    sizes = np.stack([one["size"].to_numpy() for one in several])
+    assert (sizes[:, ~holes] == frame["size"][~holes].to_numpy()).all()
+    assert sizes[:, holes].std(0).min() > 0
+    again = pm.impute(model, frame, imputations=2, seed=1, batch_size=7)
+    np.testing.assert_allclose(again[1]["size"], several[1]["size"], rtol=1e-4)
+    assert pm.impute(model, frame, sure=True)["size_sure"][holes].min() > 0
+    with pytest.raises(ValueError, match="imputations must be at least 1"):
+        pm.impute(model, frame, imputations=0)
+    plain = build("mac-wae", schema, latent_dim=3, prior="normal")
+    with pytest.raises(ValueError, match="one code per row"):
+        pm.impute(plain, frame, imputations=2)
+
+
+def test_batches_that_ask_for_point_predictions_do_not_sample(trained, monkeypatch):
+    monkeypatch.setattr(type(trained.flow), "velocity", None)
+    z, _ = distinct(trained, table(6)[:], torch.eye(3).bool())
+    assert z.shape[-1] == 4
+
+
+def test_mixed_precision_trains_the_flow_too():
+    losses = train(precision="bf16")[1].prior_history["prior/validation"]
+    assert losses.notna().all()
+
+
+def test_a_settled_run_folder_has_the_model_with_its_flow(tmp_path):
+    model, _ = train(folder=tmp_path / "run")
+    assert same(load(tmp_path / "run/model"), model)
+    assert read_json(tmp_path / "run/model/model.json")["flow"] is True
