@@ -146,7 +146,8 @@ class MAC(Model):
     @property
     def arguments(self) -> dict[str, Any]:
         """See `Model.arguments`."""
-        return {**super().arguments, "prior": self._prior}
+        made = super().arguments
+        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may not take it
 
     @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
