@@ -120,7 +120,7 @@ class Filler:
         if len(rows):
             asked = {name: mask[rows] for name, mask in wanted.items() if mask[rows].any()}
             some = torch.from_numpy(rows)
-            for name, made in self._made(batch[some], seen[some], asked, (start + rows).tolist()).items():
+            for name, made in self._impute_modalities(batch[some], seen[some], asked, (start + rows).tolist()).items():
                 for column, own in zip(self._columns(name), made.cells, strict=True):
                     mine = empty[column][rows[made.rows]] & cells.held(frame[column], own)
                     chosen = own if mine.all() else [own[place] for place in np.flatnonzero(mine)]
@@ -164,7 +164,9 @@ class Filler:
     def _columns(self, name: str) -> tuple[str, ...]:
         return self.model.schema[name].columns(name)
 
-    def _made(self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray], rows: list[int]) -> dict[str, Filled]:
+    def _impute_modalities(
+        self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray], rows: list[int]
+    ) -> dict[str, Filled]:
         """For each modality that some of the rows lack what it is there, its columns' cells, and how sure that is."""
         model = self.model
         with answering(model):

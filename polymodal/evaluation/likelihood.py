@@ -24,8 +24,11 @@ MOST = 128 * 2**20
 
 
 def has_density(model: Model) -> bool:
-    """Whether a model has a likelihood and a posterior with a density, so that rows have a bound."""
-    return model.likelihood and not model.deterministic
+    """Whether a model has a likelihood and a posterior with a density, so that rows have a bound.
+
+    Codes that are sampled by a flow have no density here.
+    """
+    return model.likelihood and not model.deterministic and model.flow is None
 
 
 def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 256, seed: int = 0) -> tuple[float, int]:

@@ -97,7 +97,7 @@ def translate(
     if model.flow is not None and samples is not None:
         options["seed"] = seed  # a sample then depends on the row's number alone
     with seeded(seed, model.weight.device):
-        made = _translated(model, batch, seen, ends, chosen, options)
+        made = _translate_batches(model, batch, seen, ends, chosen, options)
     answers = gallery.Answers(schema, chosen, made, batch, seen)
     where = {"split": split or "test"} if file is None else {"file": str(file.path)}
     asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen, **options}
@@ -329,7 +329,7 @@ def _say(sentences: Iterable[str]) -> None:
         say(sentence)
 
 
-def _translated(
+def _translate_batches(
     model: Model, batch: Batch, seen: Tensor, to: list[str], rows: list[int], options: dict[str, Any]
 ) -> dict[str, Tensor]:
     """Values `(S, B, *shape)` by name, on the CPU; S is 1 unless there are samples that are not combined."""

@@ -291,6 +291,7 @@ def evaluate(
 
 @app.command(
     epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9\n\n"
+    "Example: polymodal translate runs/mac-vae --given m0 --to m3,label --samples 6\n\n"
     "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet\n\n"
     "Example: polymodal translate runs/birds birds.csv --to weight --out weights.parquet"
 )
@@ -325,9 +326,9 @@ def translate(
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
-    """Make modalities of rows from others: pictures, a table, and a grid to look at; or one Parquet file.
+    """Predict modalities of rows from others: images, a table, and a sheet to look at; or one Parquet file.
 
-    A Parquet file is written as the answers come, so a split or a table of any size will do. Rows that have nothing of
+    A Parquet file is written batch by batch, so a split or a table of any size will do. Rows that observe nothing of
     what is given are left out of it.
     """
     from polymodal.interfaces import answers

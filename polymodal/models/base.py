@@ -143,8 +143,8 @@ class Model(nn.Module, ABC):
             reference_cost: The weighted cost of the best constant prediction, per training row.
         """
 
-    def make_flow(self) -> CodeFlow:
-        """Adds a flow over codes with random weights, for `fit` to train.
+    def enable_flow(self) -> None:
+        """Makes `fit` train a flow over the model's codes.
 
         Raises:
             ValueError: The model cannot have one.
@@ -154,8 +154,19 @@ class Model(nn.Module, ABC):
             "with prior='flow'"
         )
 
+    def make_flow(self) -> CodeFlow:
+        """Adds a new flow over codes, with random weights from PyTorch's global generator.
+
+        Raises:
+            ValueError: The model cannot have one.
+        """
+        self.enable_flow()
+        self.flow = CodeFlow(self.code_dim, len(self.schema)).to(self.weight).requires_grad_(False)
+        return self.flow
+
     def drop_flow(self) -> None:
-        """Removes the flow, before the model is trained further."""
+        """Removes the flow, which belongs to the codes that it was trained on."""
+        self.flow = None
 
     @abstractmethod
     def encode(self, batch: Rows, given: Given = None) -> Distribution:

@@ -94,13 +94,16 @@ def sample_codes(
         guidance: Weight of a flow's condition; by default 1, which samples from the distribution that it has learned.
 
     Raises:
-        ValueError: `steps` or `guidance` is out of its range, or given for a distribution without a flow.
+        ValueError: `seed`, `steps` or `guidance` is out of its range, or one of the last two is given for a
+            distribution without a flow.
     """
     options = {name: value for name, value in {"steps": steps, "guidance": guidance}.items() if value is not None}
     if steps is not None and not 1 <= steps <= 10_000:
         raise ValueError(f"steps must be in 1..10000; got {steps}")
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise ValueError(f"guidance must be finite and not negative; got {guidance}")
+    if seed is not None and not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
     if isinstance(q, FlowCodes):
         return q.draw(sample_shape, seed=seed, rows=rows, **options)
     if options:

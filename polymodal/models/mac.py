@@ -31,7 +31,7 @@ from polymodal.memory import free, kept
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.models.pieces import Piece, cut, summed
-from polymodal.networks import CodeFlow, Conditioner, Fusion, evaluating
+from polymodal.networks import Conditioner, Fusion, evaluating
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import (
     MMD,
@@ -176,15 +176,9 @@ class MAC(Model):
         """See `Model.samples_by_flow`."""
         return self._prior == "flow"
 
-    def make_flow(self) -> CodeFlow:
-        """Adds a new flow, with random weights from PyTorch's global generator; see `Model.make_flow`."""
+    def enable_flow(self) -> None:
+        """See `Model.enable_flow`."""
         self._prior = "flow"
-        self.flow = CodeFlow(self.code_dim, len(self.schema)).to(self.weight).requires_grad_(False)
-        return self.flow
-
-    def drop_flow(self) -> None:
-        """Removes the flow, which belongs to the codes that it was trained on."""
-        self.flow = None
 
     @property
     def constants(self) -> dict[str, float]:

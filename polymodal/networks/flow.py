@@ -27,7 +27,7 @@ FREQUENCIES = 32
 FASTEST = 50.0
 """The highest of them, in radians; the lowest is 1."""
 AT_ONCE = 2048
-"""Codes that are integrated at once on a CPU: what the layers make of them stays in its cache."""
+"""Codes that are integrated at once on a CPU: the layers' outputs then fit its cache."""
 
 
 class CodeFlow(nn.Module):
@@ -114,7 +114,7 @@ class CodeFlow(nn.Module):
             noise: Standard normal noise, `(N, D)`.
             t: Times in [0, 1], `(N, 1)`.
         """
-        w, c = self.standardise(w), self._known(c, b)
+        w, c = self.standardise(w), self._standardise_condition(c, b)
         start = c + self.sigma * noise
         found = self.velocity(torch.lerp(start, w, t), t, self.embed_condition(c, b))
         return (found - (w - start)).square().mean(-1)
@@ -151,7 +151,7 @@ class CodeFlow(nn.Module):
         return torch.cat(made).view(*shape, self.code_dim) if made else noise
 
     def _integrate(self, noise: Tensor, c: Tensor, b: Tensor, *, steps: int, guidance: float) -> Tensor:
-        c = self._known(c, b)
+        c = self._standardise_condition(c, b)
         w = c + self.sigma * noise
         condition = self.embed_condition(c, b)
         nothing = self.embed_condition(torch.zeros_like(c[:1]), torch.zeros_like(b[:1])) if guidance != 1 else None
@@ -169,6 +169,6 @@ class CodeFlow(nn.Module):
             before = now
         return w * self.scale + self.mean
 
-    def _known(self, c: Tensor, b: Tensor) -> Tensor:
+    def _standardise_condition(self, c: Tensor, b: Tensor) -> Tensor:
         """Standardised codes, 0 where nothing is given."""
         return torch.where(b.any(-1, keepdim=True), self.standardise(c), 0.0)

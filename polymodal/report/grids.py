@@ -126,7 +126,7 @@ def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int)
             modality, true = model.schema[name], _truth(model.schema, name, row)
             values = [point[name][0], *made[name][:, 0]]
             cells = [_cell(modality, value, f"{name}, sampled") for value in values]
-            cells = [Cell()] * len(cells) if name == source else _judged(cells, true * len(cells), modality)
+            cells = [Cell()] * len(cells) if name == source else _mark_correct(cells, true * len(cells), modality)
             lines.append(Line(name, [*true, *cells]))
         heads = ["the truth", "prediction", *(f"sample {number + 1}" for number in range(SAMPLES))]
         grids.append(Grid(f"{column}, given {source}", "", heads, lines))
@@ -151,7 +151,7 @@ def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, e
             _cell(modality, answer, f"{name} from {head}") if here else Cell()
             for answer, here in zip(answers, able, strict=True)
         ]
-        lines.append(Line(head, _judged(cells, truth, modality)))
+        lines.append(Line(head, _mark_correct(cells, truth, modality)))
     return lines
 
 
@@ -163,7 +163,7 @@ def _truth(schema: Schema, name: str, batch: Batch) -> list[Cell]:
     ]
 
 
-def _judged(cells: Sequence[Cell], truth: Sequence[Cell], modality: Modality) -> list[Cell]:
+def _mark_correct(cells: Sequence[Cell], truth: Sequence[Cell], modality: Modality) -> list[Cell]:
     if modality.metric != "acc":
         return list(cells)
     return [

@@ -58,7 +58,9 @@ class Cell:
         for section, names in ELSEWHERE.items():
             told[section] = {name: value for name, value in told[section].items() if name not in names}
         for section, names in LATER.items():
-            told[section] = {k: v for k, v in told[section].items() if k not in names or v != names[k]}
+            told[section] = {
+                name: value for name, value in told[section].items() if name not in names or value != names[name]
+            }
         return f"{self.dataset}-{self.settings.model}-{digest(told)}"
 
     def __str__(self) -> str:

@@ -187,10 +187,8 @@ def fit(
     settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
     for name, rows in {"train": train, "validation": validation}.items():
         check_rows(name, rows, model.schema)
-    model.drop_flow()
     if only == "prior":
-        model.make_flow()  # says if it cannot
-        model.drop_flow()
+        model.enable_flow()
     every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
     with Stop(caught=folder is not None) as stop:
         accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
@@ -208,6 +206,7 @@ def fit(
             train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
             if records.state is None and only is None:
                 balance(model, train)
+            model.drop_flow()  # no earlier: what is refused above leaves the model as it was
             run = Run(model, accelerator, train, validation, records, settings)
             main = not parallel.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)

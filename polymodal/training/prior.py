@@ -123,6 +123,7 @@ class PriorTraining:
         self.total = epochs * self.per_epoch
         self.schedule = Schedule(self.adam, "cosine", int(WARMUP * self.total), self.total)
         self.step, self.seconds, self.best, self.sum = 0, 0.0, math.inf, torch.zeros((), device=device)
+        self.order: Tensor | None = None  # of the rows, in the epoch under way
         self.kept = _copy(self.average)
         self.history: list[dict[str, float]] = []
 
@@ -177,30 +178,30 @@ class PriorTraining:
             },
         }
         tensors = {f"prior/{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
-        told = {"step": self.step, "seconds": self.seconds, "sum": float(self.sum), "history": self.history}
-        return tensors, told
+        document = {"step": self.step, "seconds": self.seconds, "sum": float(self.sum), "history": self.history}
+        return tensors, document
 
-    def restore(self, path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> None:
+    def restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Goes back to a state.
 
         Raises:
             ValueError: It is not one of this training.
         """
         try:
-            self._restore(path, tensors, told)
+            self._restore(path, tensors, document)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
                 f"the state in {path} must be of this run, and is damaged or edited: {brief(error)}; resume from a "
                 "copy of it, or train in another folder"
             ) from error
 
-    def _restore(self, path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, Any]) -> None:
+    def _restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         check_tensors(path, dict(tensors), self.state()[0])
         parts: dict[str, dict[str, Tensor]] = {"flow": {}, "average": {}, "best": {}, "optimizer": {}}
         for key, value in tensors.items():
             _, part, name = key.split("/", 2)
             parts[part][name] = value
-        step, history = told["step"], told["history"]
+        step, history = document["step"], document["history"]
         if type(step) is not int or not 0 <= step <= self.total or not isinstance(history, list):
             raise ValueError(f"the step of the prior must be in 0..{self.total}; got {step!r}")
         self.flow.load_state_dict(parts["flow"])
@@ -211,14 +212,16 @@ class PriorTraining:
             index, _, key = name.partition("/")
             state.setdefault(int(index), {})[key] = value
         self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
-        self.step, self.history, self.seconds = step, history, float(told["seconds"])
-        self.sum = torch.tensor(float(told["sum"]), device=self.device)
+        self.order = None
+        self.step, self.history, self.seconds = step, history, float(document["seconds"])
+        self.sum = torch.tensor(float(document["sum"]), device=self.device)
         self.best = min((row["prior/validation"] for row in history), default=math.inf)
 
     def _one_step(self) -> None:
         epoch, place = divmod(self.step, self.per_epoch)
-        order = torch.randperm(len(self.rows.known), generator=_generator(self.seed, STEPS, epoch))
-        rows = order[place * BATCH : (place + 1) * BATCH]
+        if self.order is None or place == 0:
+            self.order = torch.randperm(len(self.rows.known), generator=_generator(self.seed, STEPS, epoch))
+        rows = self.order[place * BATCH : (place + 1) * BATCH]
         mine = parallel.part(len(rows), parallel.rank(), parallel.world())
         losses = self._losses(self.flow, self.rows, rows, mine, number(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)

@@ -65,7 +65,7 @@ class Records:
         self.written: tuple[int, int] | None = None  # epoch and step of the last state
         if self.folder is None:
             return
-        self.model = model.document
+        self.model = {name: part for name, part in model.document.items() if name != "flow"}  # that comes later
         self.experiment = _plain(
             {
                 "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},

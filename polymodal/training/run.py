@@ -135,10 +135,10 @@ class Run:
         Raises:
             FloatingPointError: The loss became infinite or NaN; the model then has no flow.
         """
-        ended = self._ended()
+        ended = self._copy_state()
         self.own.load_state_dict(self.best.weights)
-        self.prior = self._prior_training()
         try:
+            self.prior = self._make_prior_training()
             if self.prior_state is not None:
                 self.prior.restore(self.records.path, *self.prior_state)
             if self.prior.over:
@@ -147,7 +147,7 @@ class Run:
                 self.prior.run(partial(self.stopping, stop), partial(self._save_prior, ended), shown)
             if stop.asked:
                 self._save_prior(ended)
-                raise self._stopped(stop, f"in the training of the prior, after {self.prior.step} steps")
+                raise self._make_stopped(stop, f"in the training of the prior, after {self.prior.step} steps")
             self.prior.finish()
         except BaseException:
             self.own.drop_flow()
@@ -155,7 +155,7 @@ class Run:
         self.best.weights = _copy(self.own)
         self.records.publish_prior(self.prior.history, self.own)
 
-    def _prior_training(self) -> PriorTraining:
+    def _make_prior_training(self) -> PriorTraining:
         updates = self.epochs * -(-steps(len(self.rows), self.batch_size) // self.accumulate)
         epochs = self.settings["prior_epochs"]
         return PriorTraining(
@@ -168,15 +168,15 @@ class Run:
             precision=self.settings["precision"],
         )
 
-    def _ended(self) -> State:
+    def _copy_state(self) -> State:
         """The state at the end of the first phase, which the second one leaves as it is."""
         tensors, document = self.state()
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, document
 
     def _save_prior(self, ended: State) -> None:
         if self.prior is not None:
-            tensors, told = self.prior.state()
-            self.records.save({**ended[0], **tensors}, {**ended[1], "prior": told})
+            tensors, document = self.prior.state()
+            self.records.save({**ended[0], **tensors}, {**ended[1], "prior": document})
             self.records.publish_prior(self.prior.history, None)
 
     def state(self) -> State:
@@ -248,9 +248,9 @@ class Run:
         self.records.save(*self.state())
         self.records.publish(self.history, None)
         where = f"in epoch {self.epoch}, after {self.step} of its {steps(len(self.rows), self.batch_size)} steps"
-        raise self._stopped(stop, "at its end" if self.over else where)
+        raise self._make_stopped(stop, "at its end" if self.over else where)
 
-    def _stopped(self, stop: Stop, where: str) -> Stopped:
+    def _make_stopped(self, stop: Stop, where: str) -> Stopped:
         return Stopped(f"training stopped {where}, and its state is written", self.records.folder, stop.asked or 0)
 
     def stopping(self, stop: Stop, means: Means | None = None) -> bool:
