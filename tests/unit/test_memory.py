@@ -15,16 +15,16 @@ SIZE = 64 * 2**20
 PAGES = SIZE // resource.getpagesize()
 
 
-def faults(times=3):
+def faults(size=SIZE, times=3):
     """Pages that the system had to clear for blocks that were taken and freed, after the first ones.
 
     The C library keeps the rests of the first seven aligned blocks for small ones, and cannot take those blocks again.
     """
-    for _ in range(16):
-        torch.ones(SIZE // 4)
+    for _ in range(16 * SIZE // size):
+        torch.ones(size // 4)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(times):
-        torch.ones(SIZE // 4)
+        torch.ones(size // 4)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 
@@ -36,7 +36,8 @@ needs_glibc = pytest.mark.skipif(
 def blocks_are_taken_again():
     with memory.held():
         assert faults() < PAGES / 10
-    assert faults() > PAGES / 10  # large pages, where the system gives them, are fewer
+    # What small blocks that came later have cut off from the heap's end can be taken again, so ask for more than that.
+    assert faults(16 * SIZE) > 16 * PAGES / 10  # large pages, where the system gives them, are fewer
 
 
 def all_is_given_back():
