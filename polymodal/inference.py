@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from polymodal.loader import ahead
 from polymodal.models.base import Model, answering
 from polymodal.repeats import contents
+from polymodal.streams import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.table import Table
 
-__all__ = ["answered", "codes", "distinct", "embed", "translate"]
+__all__ = ["answered", "codes", "distinct", "embed", "translate", "translate_samples"]
 
 MOST = 128 * 2**20
 """Bytes of what a posterior is made of, and of a decoder's outputs, that stand at once: a row's, if it has more."""
@@ -212,6 +213,64 @@ def translate(
             some = (which >= 0).any(0)
             values = {name: _values(model, name, z, which[:, some], device) for name in names}
         yield numbers[some.cpu()], values if isinstance(given, Tensor) else {k: value[0] for k, value in values.items()}
+
+
+def translate_samples(
+    model: Model,
+    table: Table,
+    given: list[str] | None = None,
+    to: list[str] | None = None,
+    batch_size: int = 256,
+    *,
+    samples: int,
+    combine: Literal["mean"] | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    rows: Sequence[int] | Tensor | None = None,
+    first: int = 0,
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Posterior samples of a table's rows, batch by batch, so that neither they nor the samples need fit in memory.
+
+    Arguments:
+        model: With a distribution over codes.
+        table: N rows of the model's modalities.
+        given: Names of what to start from; by default all that a row observes.
+        to: Names of what to predict; by default every modality.
+        batch_size: Rows per pass.
+        samples: Number of posterior samples of each row, S.
+        combine: As in `Model.translate`.
+        seed: Random seed. Samples by a flow depend on it and on a row's number alone; those of other models also on the
+            rows of the same batch.
+        steps: As in `Model.translate`.
+        guidance: As in `Model.translate`.
+        rows: Numbers of the rows to predict, in this order; by default all.
+        first: What the table's first row is numbered where samples depend on a row's number.
+
+    Yields:
+        For R of the rows: their numbers `(R,)`, on the CPU, and values by name, `(S, R, *shape)`, or `(R, *shape)` if
+        they are combined. A row that observes nothing of what is given is left out.
+
+    Raises:
+        ValueError: A name is unknown, the table has other modalities than the model, or as in `Model.translate`.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> model = build("mac-vae", data.schema, latent_dim=8)
+        >>> [(rows.tolist(), x["m1"].shape) for rows, x in translate_samples(model, data.test, ["m0"], samples=2)]
+        [([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], torch.Size([2, 10, 3, 16, 16]))]
+    """
+    mask = _conditionings(model, table, given)[0].to(model.weight.device)
+    options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    for numbers, batch in _batches(model, table, rows, batch_size):
+        batch = batch.to(model.weight.device)
+        some = (batch.observed & mask).any(-1)
+        kept = numbers[some.cpu()]
+        own = (first + kept).tolist()
+        options["seed"] = seed if model.flow is not None else number(seed, first + int(numbers[0]))
+        yield kept, model.translate(batch[some], mask & batch.observed[some], to, rows=own, **options)
 
 
 def _conditionings(model: Model, table: Table, given: list[str] | Tensor | None) -> Tensor:

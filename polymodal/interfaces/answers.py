@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 
 from polymodal import frames, inference
@@ -113,10 +114,15 @@ def stream(
     to: Sequence[str] = (),
     rows: str | None = None,
     split: str | None = None,
+    samples: int | None = None,
+    combine: Literal["mean"] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int = 0,
     device: str = "auto",
     batch_size: int = PASS,
 ) -> tuple[int, int]:
-    """As `translate`, into one Parquet file, as the answers come: `row`, and a column per modality.
+    """As `translate`, into one Parquet file, batch by batch: `row`, `sample` if there are several, and the modalities.
 
     Arguments:
         folder: Of the run.
@@ -126,11 +132,16 @@ def stream(
         to: Names of what to make; by default every modality.
         rows: Numbers and ranges in a split, such as "0:8" or "3,5,9"; by default all.
         split: Of the run's data set; by default the test split.
+        samples: As in `translate`; the samples of a row are numbered from 0.
+        combine: As there.
+        steps: As there.
+        guidance: As there.
+        seed: As there.
         device: As in `fit`.
         batch_size: Rows per pass.
 
     Returns:
-        How many rows were written, and how many were left out, for they have nothing of what is given.
+        How many rows were predicted, and how many were left out, for they observe nothing of what is given.
 
     Raises:
         OSError: The file cannot be written there.
@@ -148,17 +159,30 @@ def stream(
     chosen = None if rows is None else numbered(rows, source.rows)
     count = source.rows if chosen is None else len(chosen)
     passes = source.passes if chosen is None else -(-count // batch_size)
-    kinds = parquet.columns(schema, ends, {"row": pa.int64()})
+    options: dict[str, Any] = {"combine": combine, "steps": steps, "guidance": guidance}
+    model.check_samples(samples, combine, steps=steps, guidance=guidance)
+    each = 1 if samples is None or combine is not None else samples  # lines per row
+    several = samples is not None and combine is None
+    kinds = parquet.columns(schema, ends, {"row": pa.int64(), **({"sample": pa.int64()} if several else {})})
+
+    def predicted(numbers: Tensor, table: Table) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+        asked = model, table, starts, ends, batch_size
+        if samples is None:
+            return inference.translate(*asked, rows=chosen)
+        first = int(numbers[0]) if len(numbers) else 0
+        return inference.translate_samples(*asked, samples=samples, seed=seed, rows=chosen, first=first, **options)
+
     parts = (
-        (numbers[places], values)
-        for numbers, table in source.pieces
-        for places, values in inference.translate(model, table, starts, ends, batch_size, rows=chosen)
+        (numbers[places], values) for numbers, table in source.pieces for places, values in predicted(numbers, table)
     )
     written = 0
     with parquet.writing(out, kinds) as write:
         for numbers, values in shown(parts, "translating", passes):
-            made = {name: parquet.cells(schema[name], value) for name, value in values.items()}
-            write({"row": numbers.numpy(), **made})
+            columns = {"row": numbers.numpy().repeat(each)}
+            if several:  # all samples of a row, and then those of the next
+                columns["sample"] = np.arange(len(numbers) * each) % each
+                values = {name: value.transpose(0, 1).flatten(0, 1) for name, value in values.items()}
+            write({**columns, **{name: parquet.cells(schema[name], value) for name, value in values.items()}})
             written += len(numbers)
         _say(source.told())
     return written, count - written

@@ -293,7 +293,7 @@ def evaluate(
     epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9\n\n"
     "Example: polymodal translate runs/mac-vae --given m0 --to m3,label --samples 6\n\n"
     "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet\n\n"
-    "Example: polymodal translate runs/birds birds.csv --to weight --out weights.parquet"
+    "Example: polymodal translate runs/birds birds.csv --to weight --samples 20 --out weights.parquet"
 )
 def translate(
     folder: Run,
@@ -328,23 +328,24 @@ def translate(
 ) -> None:
     """Predict modalities of rows from others: images, a table, and a sheet to look at; or one Parquet file.
 
-    A Parquet file is written batch by batch, so a split or a table of any size will do. Rows that observe nothing of
-    what is given are left out of it.
+    A Parquet file is written batch by batch, so a split or a table of any size will do; with samples, each of them is
+    a row of it. Rows that observe nothing of what is given are left out of it.
     """
     from polymodal.interfaces import answers
 
     table = _table(file, columns, missing)
-    asked = {"given": given or (), "to": to or (), "split": split, "device": device}
+    asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
+    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
     if out is None or out.suffix != ".parquet":
-        options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
-        _present(*answers.translate(folder, table, rows=rows or "0:8", seed=seed, out=out, **options, **asked))
+        _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
         return
-    if samples is not None:
-        raise ValueError("a Parquet file holds one answer per row; leave out --samples, or let --out be a folder")
     _wrote("Answers for", answers.stream(folder, table, rows=rows, out=out, batch_size=batch_size, **asked), out)
 
 
-@app.command(epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked")
+@app.command(
+    epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked\n\n"
+    "Example: polymodal impute runs/birds birds.csv --out whole.csv --imputations 5"
+)
 def impute(
     folder: Run,
     file: Annotated[Path, typer.Argument(help="A table: a CSV or Parquet file, or a folder of them.")],
@@ -359,6 +360,11 @@ def impute(
         bool, typer.Option("--sure", help="Add how sure the model is of each cell that it imputed.")
     ] = False,
     marked: Annotated[bool, typer.Option("--marked", help="Add a column with the names of what was filled.")] = False,
+    imputations: Annotated[
+        int | None,
+        typer.Option(min=1, help="Multiple imputation: write so many files, each from one posterior sample per row."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
     columns: Columns = None,
     missing: Missing = None,
     device: Device = "auto",
@@ -367,12 +373,14 @@ def impute(
     """Fill the holes of a table, in its own units, and leave every other cell as it is.
 
     A file is read and written in pieces, so one of any size will do. How sure the model is of a class is its
-    probability; of a number, the standard deviation over draws, of models that draw.
+    probability; of a number, the standard deviation over posterior samples, of models that have them. With several
+    imputations FILE-0, FILE-1 and so on are written, and the spread over them says how uncertain the model is.
     """
     from polymodal.interfaces import tables
 
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "columns": columns, "missing": missing or ()}
-    print(tables.impute(folder, file, out, sure=sure, marked=marked, device=device, batch_size=batch_size, **asked))
+    asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed}
+    print(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
 
 
 @app.command(

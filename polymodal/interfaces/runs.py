@@ -47,6 +47,7 @@ PROBE = 2**14
 """Bytes that a folder must have room for, before anything is made that takes long."""
 RECORD = "experiment.json"
 HISTORY, SCORES = ["epoch"], ["task", "modality", "given", "metric", "better", "value"]
+PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
 """Columns without which there is no report."""
 
 
@@ -162,11 +163,13 @@ def write_scores(path: Path, scores: pd.DataFrame) -> Path:
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:
     """Writes `report.html` into a run's folder."""
+    flow = folder / "prior_history.csv"
     return write(
         folder / "report.html",
         model,
         table,
         history=_columns(folder / "history.csv", HISTORY),
+        prior_history=_columns(flow, PRIOR_HISTORY) if model.flow is not None and flow.exists() else None,
         scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False, na_values={"value": [""]}),
         settings=experiment(folder),
     )

@@ -1,15 +1,17 @@
-"""One picture of rows side by side: what was given, what was made, and the truth."""
+"""One image of rows side by side: what was given, predictions or samples, and the truth."""
 
 from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, partial
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
 import PIL.Image
 from PIL import ImageDraw, ImageFont
+
+from polymodal.interfaces.gallery import pictorial
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,13 +23,16 @@ __all__ = ["sheet"]
 
 MOST_ROWS, MOST_NAMES, MOST_DRAWS = 24, 12, 6
 """What the sheet has room for; files hold the rest."""
-SIDE, LONGEST, WRITING = 96, 192, 132
-"""Of a picture, about and at most, and the width of a text, in pixels."""
+LARGEST, SMALLEST, WIDTH = 96, 48, 1500
+"""About the side of an image where there are few, at least that of one of many, and about the width of them all, in
+pixels."""
+ELONGATED, WRITING = 2, 132
+"""How much longer than that a side may be, and the width of a text in pixels."""
 GAP, APART, HEAD, MARGIN = 10, 30, 46, 20
 """Between cells and between groups of columns, of the headings, and around all, in pixels."""
 LETTERS = 100
 PAPER, INK, QUIET = "#ffffff", "#1a1c20", "#6b7078"
-ROLES = {"given": "#6b7078", "made": "#2c5aca", "truth": "#1a1c20"}
+ROLES = {"given": "#6b7078", "prediction": "#2c5aca", "sample": "#2c5aca", "truth": "#1a1c20"}
 RIGHT, WRONG = "#2e7d32", "#c62828"
 
 
@@ -80,30 +85,38 @@ def sheet(answers: Answers) -> PIL.Image.Image:
 
 def _columns(answers: Answers) -> Iterator[Column]:
     count = min(len(answers.rows), MOST_ROWS)
-    if answers.given is not None:
-        told = [name for name, any_row in zip(answers.schema, answers.given.any(0).tolist(), strict=True) if any_row]
-        for name in told[:MOST_NAMES]:
-            seen = answers.given[:, answers.schema.index(name)].tolist()
-            values = [answers.true(name, place) if seen[place] else None for place in range(count)]
-            yield Column("given", name, "given", [_cell(answers.schema[name], value) for value in values])
-    for name in list(answers.made)[:MOST_NAMES]:
+    seen = {} if answers.given is None else dict(zip(answers.schema, answers.given.T.tolist(), strict=True))
+    given = [name for name, rows in seen.items() if any(rows)][:MOST_NAMES]
+    names, shown = list(answers.made)[:MOST_NAMES], min(answers.draws, MOST_DRAWS)
+    cell = partial(_cell, side=_side(answers, given, names, shown))
+    for name in given:
+        values = [answers.true(name, place) if seen[name][place] else None for place in range(count)]
+        yield Column("given", name, "given", [cell(answers.schema[name], value) for value in values])
+    for name in names:
         modality, truth = answers.schema[name], [answers.true(name, place) for place in range(count)]
-        true = [_cell(modality, value) for value in truth]
-        group = "made" if answers.truth is None else name
-        for number, values in enumerate(answers.made[name][:MOST_DRAWS]):
-            role = "made" if answers.draws == 1 else f"made {number}"
-            cells = [_cell(modality, value) for value in values[:count]]
+        true = [cell(modality, value) for value in truth]
+        group = "samples" if answers.truth is None else name
+        for number, values in enumerate(answers.made[name][:shown], start=1):
+            cells = [cell(modality, value) for value in values[:count]]
+            role = f"sample {number}" if answers.draws > 1 else "sample" if answers.truth is None else "prediction"
             yield Column(role, name, group, [_judged(modality, *pair) for pair in zip(cells, true, strict=True)])
         if answers.truth is not None:
             yield Column("truth", name, group, true)
 
 
-def _cell(modality: Modality, value: Tensor | None) -> Cell:
+def _side(answers: Answers, given: list[str], names: list[str], shown: int) -> int:
+    """The side of an image with which all of a row fit the page's width, if it is not too small to look at."""
+    images = [*given, *names * (shown + (answers.truth is not None))]
+    across = sum(pictorial(answers.schema[name]) for name in images)
+    return max(SMALLEST, min(LARGEST, WIDTH // max(1, across) - GAP))
+
+
+def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
     if value is None:
         return Cell(text="\N{EN DASH}", color=QUIET)
     seen = modality.draw(value.cpu())
     if isinstance(seen, PIL.Image.Image):
-        return Cell(_scaled(seen.convert("RGB")))
+        return Cell(_scaled(seen.convert("RGB"), side))
     text = " ".join(str(seen).split())
     return Cell(text=textwrap.shorten(text, LETTERS, placeholder=" ...") or "(empty)")
 
@@ -116,9 +129,9 @@ def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
     return Cell(text=f"{made.text} {'✓' if right else '✗'}", color=RIGHT if right else WRONG)
 
 
-def _scaled(picture: PIL.Image.Image) -> PIL.Image.Image:
-    """About 96 pixels wide and high: small pictures enlarged by a whole factor, large ones made smaller."""
-    scale = min(SIDE / sqrt(picture.width * picture.height), LONGEST / max(picture.size))
+def _scaled(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+    """About `side` pixels wide and high: small images enlarged by a whole factor, large ones made smaller."""
+    scale = min(side / sqrt(picture.width * picture.height), ELONGATED * side / max(picture.size))
     scale = max(1, round(scale)) if scale > 0.75 else scale
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
     return picture.resize(size, PIL.Image.Resampling.NEAREST if scale >= 1 else PIL.Image.Resampling.LANCZOS)

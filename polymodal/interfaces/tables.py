@@ -65,6 +65,10 @@ def settings(
     return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
 
 
+OWN = ("build.hidden", "build.features")
+"""Settings that not every model has."""
+
+
 def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Settings that suit a table of so many rows, where nothing else is said; those that a model has.
 
@@ -81,13 +85,14 @@ def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         "schema.hidden": [32] if small else [64],
         "build.hidden": [128] if small else [256],
         "build.latent_dim": 32,
+        "build.features": None,
         "fit.batch_size": batch_size,
         "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
         "fit.patience": 20,
         "fit.learning_rate": 2e-3,
     }
     known = inspect.signature(lookup(MODELS, model, "model")).parameters
-    return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
+    return {name: value for name, value in suited.items() if name not in OWN or name.removeprefix("build.") in known}
 
 
 def names(columns: str | None) -> list[str] | None:
@@ -125,21 +130,26 @@ def impute(
     to: Sequence[str] = (),
     sure: bool = False,
     marked: bool = False,
+    imputations: int | None = None,
+    seed: int = 0,
     columns: str | None = None,
     missing: Sequence[str] = (),
     device: str = "auto",
     batch_size: int = imputation.BATCH,
 ) -> str:
-    """Fills the holes of a table's file, as `polymodal.impute` does.
+    """Imputes the missing values of a table's file, as `polymodal.impute` does.
 
     Arguments:
         folder: Of the run.
         file: CSV or Parquet, or a folder of Parquet files.
-        out: To write, of the same kind; by default in the run's folder.
+        out: To write, of the same kind; by default in the run's folder. Of several imputations there are as many
+            files, `<out>-0`, `<out>-1`, and so on.
         given: Names of what to start from; by default all that a row has.
         to: Names of what to fill; by default every modality.
         sure: As in `polymodal.impute`.
         marked: As there.
+        imputations: As there.
+        seed: As there.
         columns: Names of a CSV file's columns, see `names`.
         missing: Further texts for a value that is not there.
         device: As in `fit`.
@@ -163,12 +173,21 @@ def impute(
         raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
     model = open_model(folder, device)
     chosen = (selected(some, model.schema) if some else None for some in (given, to))
-    filler = imputation.Filler(model, *chosen, root=table.root)
-    rows = (_csv if table.text else _parquet)(filler, table, out, sure, marked, batch_size)
+    numbers = [None] if imputations is None else range(imputations)
+    outs = [out if one is None else out.with_stem(f"{out.stem}-{one}") for one in numbers]
+    if table.path.resolve() in (path.resolve() for path in outs):
+        raise ValueError(f"--out must name other files than {file}, which stays as it is; choose another")
+    fillers = [imputation.Filler(model, *chosen, root=table.root, seed=seed, imputation=one) for one in numbers]
+    rows = [
+        (_csv if table.text else _parquet)(filler, table, path, sure, marked, batch_size)
+        for filler, path in zip(fillers, outs, strict=True)
+    ]
+    filler = fillers[0]
     for sentence in filler.told():
         say(sentence)
     left = f"; {filler.left:,} rows with a hole have nothing to fill it from" if filler.left else ""
-    return f"Filled {filler.filled:,} cells of {rows:,} rows: {shlex.quote(str(out))}{left}"
+    files = ", ".join(shlex.quote(str(path)) for path in outs)
+    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}{left}"
 
 
 def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:

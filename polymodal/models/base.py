@@ -288,12 +288,7 @@ class Model(nn.Module, ABC):
             ValueError: A row is left with nothing, a name is unknown, a model without a distribution over codes is
                 asked for samples, or an argument is out of its range.
         """
-        if samples is None and (combine, seed, steps, guidance) != (None, None, None, None):
-            raise ValueError(
-                "combine, seed, steps and guidance belong to posterior samples, and samples is None; pass samples=10, "
-                "or leave them out"
-            )
-        self._check_samples(samples, combine)
+        self.check_samples(samples, combine, seed, steps, guidance)
         with answering(self):
             posterior = self.encode(self._here(batch), given)
             if samples is None:
@@ -392,7 +387,24 @@ class Model(nn.Module, ABC):
             )
         return b
 
-    def _check_samples(self, samples: int | None, combine: str | None) -> None:
+    def check_samples(
+        self,
+        samples: int | None,
+        combine: str | None = None,
+        seed: int | None = None,
+        steps: int | None = None,
+        guidance: float | None = None,
+    ) -> None:
+        """Refuses arguments of `translate` about posterior samples that do not fit the model or each other.
+
+        Raises:
+            ValueError: They do not.
+        """
+        if samples is None and (combine, seed, steps, guidance) != (None, None, None, None):
+            raise ValueError(
+                "combine, seed, steps and guidance belong to posterior samples, and samples is None; pass samples=10, "
+                "or leave them out"
+            )
         if samples is not None and self.deterministic:
             raise ValueError(
                 "this model's encoder is deterministic, so it has one answer per row; leave out samples, "

@@ -56,7 +56,8 @@ class MAC(Model):
 
     Arguments:
         schema: The modalities.
-        latent_dim: Size of the code, and of each modality's features.
+        latent_dim: Size of the code.
+        features: Size of each modality's features, the input of the joint encoder; None takes the size of the code.
         beta: Weight of the penalty, at least 0; see `relative`.
         p0: Probability that a modality is missing in training, in [0, 1). None samples masks of every size: the number
             of observed modalities is uniform.
@@ -90,7 +91,8 @@ class MAC(Model):
     Source: MAC-WAE (Tokar and Sanner, AAAI 2026), Eq. 7-9 and Algorithm 1. Departures: the loss of
     `exhaustive` is weighted by p(b), as Eq. 9 says and the authors' code does not. Defaults use the natural
     likelihoods and balanced weights where the paper has `l2` and weights of 1, and a relative sliced Wasserstein
-    penalty and masks of every size where it has `relative=False`, `regularizer="mmd"`, `beta=1` and `p0=0.4`.
+    penalty, masks of every size and wider features where it has `relative=False`, `regularizer="mmd"`, `beta=1`,
+    `p0=0.4` and `features=None`.
     """
 
     name = "mac-wae"
@@ -101,6 +103,7 @@ class MAC(Model):
         schema: Schema,
         latent_dim: int = 64,
         *,
+        features: int | None = 128,
         beta: float = 0.1,
         p0: float | None = None,
         draws: int = 10,
@@ -120,6 +123,7 @@ class MAC(Model):
         super().__init__(schema, latent_dim, weights)
         self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
         self.stochastic, self.conditioned, self.hidden, self.skip = stochastic, conditioned, tuple(hidden), skip
+        self.features = features
         self.penalty = make_regularizer(_with_bandwidth(regularizer, bandwidth))
         registered = type(self.penalty) in REGULARIZERS.values()
         self.regularizer = spell_regularizer(self.penalty) if registered else self.penalty
@@ -131,12 +135,13 @@ class MAC(Model):
         if self.relative:
             self.register_buffer("reference_cost", torch.ones(()))
             self.weighed.fill_(False)
-        self.encoders = nn.ModuleList(modality.build_encoder(latent_dim) for modality in schema.values())
+        width = latent_dim if features is None else features
+        self.encoders = nn.ModuleList(modality.build_encoder(width) for modality in schema.values())
         self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
         self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
         self.joint = Fusion(
             len(schema),
-            latent_dim,
+            width,
             latent_dim if conditioned else 0,
             self.hidden,
             2 * latent_dim if stochastic else latent_dim,
@@ -348,6 +353,8 @@ class MAC(Model):
                 f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed; "
                 "None samples masks of every size"
             )
+        if self.features is not None and self.features < 1:
+            raise ValueError(f"features must be at least 1, or None for the size of the code; got {self.features}")
         if self.draws < 1:
             raise ValueError(f"draws must be at least 1, got {self.draws}")
         if self.at_once is not None and self.at_once < 1:
@@ -391,7 +398,8 @@ def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     bandwidth = arguments.get("bandwidth")
     named = arguments.get("regularizer", "mmd")
     regularizer = spell_regularizer(MMD(bandwidth)) if named == "mmd" and bandwidth is not None else named
-    return {"relative": False, "skip": False, **arguments, "regularizer": regularizer, "bandwidth": None}
+    chosen = {"regularizer": regularizer, "bandwidth": None}
+    return {"relative": False, "skip": False, "features": None, **arguments, **chosen}
 
 
 def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:

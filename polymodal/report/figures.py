@@ -115,8 +115,8 @@ def swatch(style: int) -> tuple[str, str]:
 
 def curve(
     lines: Mapping[str, Sequence[float]],
-    epochs: Sequence[int],
-    best: int | None,
+    epochs: Sequence[float],
+    best: float | None,
     name: str,
     level: float | None = None,
 ) -> str:

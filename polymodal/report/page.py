@@ -50,6 +50,7 @@ def write(
     table: Table,
     *,
     history: pd.DataFrame | None = None,
+    prior_history: pd.DataFrame | None = None,
     scores: pd.DataFrame | None = None,
     settings: Mapping[str, Any] | None = None,
     title: str | None = None,
@@ -66,6 +67,7 @@ def write(
         model: To show.
         table: The rows to show it on, of the model's modalities; some may be missing.
         history: `Fit.history`, for the curves of losses; None leaves them out.
+        prior_history: `Fit.prior_history`, for the curve of the flow's loss; None leaves it out.
         scores: What `evaluate` returned, for the tables of scores on the paper's tasks; None leaves them out.
         settings: The run's arguments, nested, as in `experiment.json`; None leaves them out.
         title: Of the page; by default the model's name and the rows'.
@@ -91,6 +93,11 @@ def write(
     """
     _check(model, table, examples)
     scores = None if scores is None else scores[scores["task"].isin(TASKS)]
+    training = None
+    if history is not None and not history.empty:
+        training = _training(history, model.schema, settings or {})
+        if prior_history is not None and not prior_history.empty:
+            training = _with_flow(training, prior_history)
     context = {
         "title": title or _title(model, table),
         "about": _about(model, table),
@@ -99,7 +106,7 @@ def write(
         **_pictures(model, table, examples, seed),
         "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
         "scores": None if scores is None or scores.empty else present(scores, model.schema),
-        "training": None if history is None or history.empty else _training(history, model.schema, settings or {}),
+        "training": training,
         "settings": _sections(settings) if settings else None,
     }
     return checkpoint.write_text(path, render("template.html.j2", context))
@@ -170,6 +177,20 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
             curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}", level)))
     time = duration(float(history["seconds"].sum())) if "seconds" in history else ""
     return Training(len(epochs), time, best, curves, _facts(history, last))
+
+
+def _with_flow(training: Training, history: pd.DataFrame) -> Training:
+    """How the training went, with that of the flow over the codes."""
+    lines = {split: history[f"prior/{split}"].astype(float).tolist() for split in ("train", "validation")}
+    epochs = history["epoch"].astype(float).tolist()
+    best = epochs[min(range(len(epochs)), key=lines["validation"].__getitem__)]
+    curve = figures.curve(lines, epochs, best, f"curve{len(training.curves)}")
+    fact = (
+        f"The flow over the codes was then trained for {epochs[-1]:.3g} epochs in "
+        f"{duration(float(history['seconds'].iloc[-1]))}; its lowest validation loss is that of epoch {best:.3g}."
+    )
+    curves = [*training.curves, Curve("loss of the flow (epochs of its own)", curve)]
+    return training._replace(curves=curves, facts=[*training.facts, fact])
 
 
 def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:

@@ -12,7 +12,7 @@ __all__ = ["ELSEWHERE", "LATER", "digest"]
 ELSEWHERE = {"data": ("root", "download"), "fit": ("device", "compile", "save_every", "trackers")}
 """Settings that say where and how something is done, and change nothing of what comes out."""
 
-LATER = {"fit": {"prior_epochs": None}, "build": {"prior": "normal"}}
+LATER = {"fit": {"prior_epochs": None}, "build": {"prior": "normal", "features": None}}
 """Settings that an earlier version did not have, with the value that makes what it made: a run that has this value
 keeps the name that it had."""
 

@@ -249,6 +249,21 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     assert pictures.keys() == {f"{row}-{draw}.png" for row in "42" for draw in "012"}
     assert command(*arguments).returncode == 0
     assert pictures == {path.name: path.read_bytes() for path in (tmp_path / "run/translations/m1").iterdir()}
+    out = tmp_path / "samples.parquet"
+    done = command(*arguments, "--out", out, "--batch-size", 2)
+    assert (done.returncode, done.stdout) == (0, f"Answers for 2 rows: {out}\n"), done.stderr
+    frame = pd.read_parquet(out)
+    assert frame.columns.tolist() == ["row", "sample", "m1", "label"]
+    assert list(zip(frame["row"], frame["sample"], strict=True)) == [(r, s) for r in (4, 2) for s in range(3)]
+    assert frame["m1"].nunique() == 6
+    assert command(*arguments, "--combine", "mean", "--out", out).returncode == 0
+    assert pd.read_parquet(out)["row"].tolist() == [4, 2]
+    written = out.read_bytes()
+    done = command("translate", tmp_path / "run", "--steps", 3, "--out", out)
+    assert done.returncode == 2
+    assert "belong to posterior samples" in done.stderr
+    assert command(*arguments, "--steps", 3, "--out", out).returncode == 2
+    assert written == out.read_bytes()
 
 
 def test_embed_writes_the_codes_of_every_row(folder, root, model, test_rows):
@@ -325,7 +340,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["translate", "{run}", "--rows", "50"], "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'"),
         (["translate", "{run}", "--rows", "a:b"], "rows must be among 0..49"),
         (["translate", "{run}", "--samples", "2"], "this model's encoder is deterministic"),
-        (["translate", "{run}", "--samples", "2", "--out", "x.parquet"], "a Parquet file holds one answer per row"),
+        (["translate", "{run}", "--samples", "2", "--out", "x.parquet"], "this model's encoder is deterministic"),
         (["translate", "{run}", "--out", "{run}/x.parquet", "--to", "m7"], "unknown modality 'm7'"),
         (["translate", "{run}", "--out", "."], "must be a folder of its own, for it is replaced"),
         (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),

@@ -12,6 +12,8 @@ import pytest
 from commands import within
 from tables import birds
 
+import polymodal as pm
+
 DATA = Path(os.environ.get("POLYMODAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 real = pytest.mark.skipif(not (DATA / "tabular").is_dir(), reason=f"{DATA} has no tables")
 ADULT = (
@@ -73,6 +75,34 @@ def test_penguins(worked):
     sure = after["sex_sure"]
     assert (sure.notna() == before["sex"].isna()).all()
     assert sure.dropna().between(0.5, 1).all()
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_several_imputations_are_several_files(worked, run, kind):
+    numbers = np.random.default_rng(0)
+    frame = pd.DataFrame({"grams": numbers.normal(size=80).round(3), "kind": numbers.choice(["owl", "emu"], 80)})
+    frame.loc[::4, "grams"] = None
+    frame.to_csv("birds.csv", index=False)
+    frame.to_parquet("birds.parquet", index=False)
+    train = ["--model", "mac-vae", "--epochs", 1, "--folder", "run", "--latent-dim", 4]
+    worked("train", "birds.csv", *train)
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[kind]
+    done = worked("impute", "run", f"birds.{kind}", "--imputations", 3, "--out", f"whole.{kind}", "--seed", 5)
+    files = [f"whole-{number}.{kind}" for number in range(3)]
+    assert done.stdout == f"Filled 20 cells of 80 rows: {', '.join(files)}\n"
+    assert not Path(f"whole.{kind}").exists()
+    several = [read(file) for file in files]
+    holes = frame["grams"].isna()
+    expected = pm.impute(pm.load("run/model"), frame, imputations=3, seed=5)
+    for one, same in zip(several, expected, strict=True):
+        pd.testing.assert_frame_equal(one[~holes], frame[~holes])
+        np.testing.assert_allclose(one["grams"], same["grams"], atol=2e-3)
+    assert not np.allclose(several[0]["grams"], several[1]["grams"])
+    Path(f"birds.{kind}").rename(f"birds-1.{kind}")
+    refused = run("impute", "run", f"birds-1.{kind}", "--imputations", 3, "--out", f"birds.{kind}")
+    assert refused.returncode == 2
+    assert "--out must name other files than" in refused.stderr
+    assert not Path(f"birds-0.{kind}").exists()
 
 
 @real

@@ -47,6 +47,20 @@ def test_the_table_holds_what_is_no_picture_and_nothing_where_there_is_none(made
     assert pictures == sorted(f"{row}-{draw}.png" for row in made.rows for draw in range(2))
 
 
+@pytest.mark.parametrize("modalities", [1, 5])
+def test_a_sheet_of_many_samples_is_no_wider_than_a_screen(modalities):
+    schema = Schema({f"m{one}": Image(3, 28, 28) for one in range(modalities)})
+    batch, count = rows_of(schema, 3, complete=True), 4
+    values = {name: torch.rand(count, 3, 3, 28, 28) for name in schema}
+    widths = [
+        sheet(gallery.Answers(schema, [0, 1, 2], {name: x[:some] for name, x in values.items()}, batch)).width
+        for some in (1, count)
+    ]
+    assert max(widths) <= 1920
+    if modalities == 1:
+        assert widths[1] >= 5 * 84  # few images are not made smaller
+
+
 @pytest.mark.parametrize("names", [NAMES, NAMES[::-1]])
 def test_a_modality_may_have_any_name(tmp_path, names):
     schema = Schema({name: Image(1, 5, 4) for name in names})

@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 
 import polymodal as pm
 from polymodal.checkpoint import read_json
-from polymodal.inference import distinct
+from polymodal.inference import distinct, translate_samples
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import MODELS, build, load
 from polymodal.networks import CodeFlow
+from polymodal.report import write
 from polymodal.schema import Schema
 from polymodal.table import Table
 from polymodal.training import Stopped, fit, prior
@@ -233,6 +234,26 @@ def test_a_sample_depends_on_its_seed_and_its_row_alone(trained):
     torch.testing.assert_close(trained.sample(3, seed=1)["vector"], trained.sample(5, seed=1)["vector"][:3])
 
 
+def test_samples_of_a_table_do_not_depend_on_its_batches(trained):
+    rows = table(23, seed=4)
+    some = (rows.observed & SCHEMA.mask(["text", "label"])).any(1).nonzero()[:, 0]
+    assert 0 < len(some) < 23
+    options = {"samples": 3, "seed": 2, "steps": 4}
+    expected = trained.translate(rows[some], ["text", "label"], ["vector"], rows=some.tolist(), **options)
+    for batch_size in (5, 23):
+        parts = list(translate_samples(trained, rows, ["text", "label"], ["vector"], batch_size, **options))
+        assert torch.cat([numbers for numbers, _ in parts]).equal(some)
+        made = torch.cat([values["vector"] for _, values in parts], dim=1)
+        torch.testing.assert_close(made, expected["vector"], rtol=1e-4, atol=1e-5)
+    rest = Table(rows[10:].values, rows[10:].observed, SCHEMA)
+    later = [*translate_samples(trained, rest, ["text", "label"], ["vector"], first=10, **options)]
+    torch.testing.assert_close(later[0][1]["vector"], expected["vector"][:, some >= 10], rtol=1e-4, atol=1e-5)
+    ((numbers, one),) = translate_samples(
+        trained, rows, ["label"], ["vector"], rows=some[:2], combine="mean", **options
+    )
+    assert one["vector"].shape == (len(numbers), *SCHEMA["vector"].shape)
+
+
 def test_conditionings_share_a_rows_noise(trained):
     rows = table(5, complete=True)[:]
     given = torch.tensor([[[True, False, False]], [[False, True, True]]])
@@ -349,6 +370,15 @@ def test_batches_that_ask_for_point_predictions_do_not_sample(trained, monkeypat
 def test_mixed_precision_trains_the_flow_too():
     losses = train(precision="bf16")[1].prior_history["prior/validation"]
     assert losses.notna().all()
+
+
+def test_the_report_shows_the_loss_of_the_flow(tmp_path):
+    model, fitted = train()
+    path = write(tmp_path / "report.html", model, table(6), history=fitted.history, prior_history=fitted.prior_history)
+    page = path.read_text(encoding="utf-8")
+    best = fitted.prior_history.set_index("epoch")["prior/validation"].idxmin()
+    assert "loss of the flow" in page
+    assert f"its lowest validation loss is that of epoch {best:.3g}" in page
 
 
 def test_a_settled_run_folder_has_the_model_with_its_flow(tmp_path):
