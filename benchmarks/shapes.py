@@ -98,10 +98,6 @@ def named(name: str) -> Shape:
     return alike(kind, int(count)) if kind else SHAPES[name]
 
 
-PAPER = {"weights": "sum", "regularizer": "mmd", "beta": 1.0, "relative": False, "skip": False, "features": None}
-"""The paper's setting of MAC-WAE, beside p0 and K."""
-
-
 def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:
     """MAC-WAE with the paper's costs, weights and penalty, in training mode, with K = `draws` and further arguments."""
     model = build(
@@ -110,7 +106,7 @@ def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:
         latent_dim=shape.latent_dim,
         p0=shape.p0,
         draws=draws,
-        **{**PAPER, **arguments},
+        **{"weights": "sum", "regularizer": "mmd", "beta": 1.0, "relative": False, "skip": False, **arguments},
     )
     assert isinstance(model, MAC)
     return model.train()

@@ -65,10 +65,6 @@ def settings(
     return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
 
 
-OWN = ("build.hidden", "build.features")
-"""Settings that not every model has."""
-
-
 def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Settings that suit a table of so many rows, where nothing else is said; those that a model has.
 
@@ -85,14 +81,13 @@ def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         "schema.hidden": [32] if small else [64],
         "build.hidden": [128] if small else [256],
         "build.latent_dim": 32,
-        "build.features": None,
         "fit.batch_size": batch_size,
         "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
         "fit.patience": 20,
         "fit.learning_rate": 2e-3,
     }
     known = inspect.signature(lookup(MODELS, model, "model")).parameters
-    return {name: value for name, value in suited.items() if name not in OWN or name.removeprefix("build.") in known}
+    return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
 
 
 def names(columns: str | None) -> list[str] | None:

@@ -157,12 +157,10 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
 
 
 def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
-    """Settings that an earlier version wrote, which named every setting that it had, as they are read today."""
+    """Settings that a version without relative betas wrote, which named every setting, as they are read today."""
     build = document.get("build")
-    if not isinstance(build, Mapping) or "bandwidth" not in build:
+    if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:
         return document
-    if "relative" in build:
-        return {**document, "build": {"features": None, **build}}
     return {**document, "build": upgrade_arguments_of(document.get("model", "mac-wae"), dict(build))}
 
 

@@ -123,9 +123,6 @@ def _make(document: dict[str, Any], schema: Schema) -> Model:
     return model
 
 
-BEFORE = {"prior": "normal", "features": None}
-"""What those models did before there was a choice."""
-
 UPGRADED = dict.fromkeys(("m-wae", "mac-vae", "mac-wae"), upgrade_arguments)
 """What brings the arguments of a model of format 1 to today's, by the model's name."""
 
@@ -140,8 +137,8 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
 
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
-        >>> sorted(upgrade_document(old)["arguments"].items())[:4]
-        [('bandwidth', None), ('features', None), ('prior', 'normal'), ('regularizer', 'mmd(2)')]
+        >>> upgrade_document(old)["arguments"]
+        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None, 'prior': 'normal'}
     """
     arguments, model = document.get("arguments"), document.get("model")
     if not isinstance(arguments, dict):
@@ -149,8 +146,8 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     if document.get("format") == 1:
         arguments = upgrade_arguments_of(model, arguments)
         document = {**document, "format": FORMAT, "arguments": arguments}
-    if isinstance(model, str) and model in UPGRADED:
-        document = {**document, "arguments": {**BEFORE, **arguments}}
+    if isinstance(model, str) and model in UPGRADED and "prior" not in arguments:  # written before there was a choice
+        document = {**document, "arguments": {**arguments, "prior": "normal"}}
     return document
 
 

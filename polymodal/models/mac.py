@@ -57,7 +57,8 @@ class MAC(Model):
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
-        features: Size of each modality's features, the input of the joint encoder; None takes the size of the code.
+        features: Size of each modality's features, the input of the joint encoder; by default that of the code. 128 is
+            better for images (docs/defaults.md).
         beta: Weight of the penalty, at least 0; see `relative`.
         p0: Probability that a modality is missing in training, in [0, 1). None samples masks of every size: the number
             of observed modalities is uniform.
@@ -91,8 +92,7 @@ class MAC(Model):
     Source: MAC-WAE (Tokar and Sanner, AAAI 2026), Eq. 7-9 and Algorithm 1. Departures: the loss of
     `exhaustive` is weighted by p(b), as Eq. 9 says and the authors' code does not. Defaults use the natural
     likelihoods and balanced weights where the paper has `l2` and weights of 1, and a relative sliced Wasserstein
-    penalty, masks of every size and wider features where it has `relative=False`, `regularizer="mmd"`, `beta=1`,
-    `p0=0.4` and `features=None`.
+    penalty and masks of every size where it has `relative=False`, `regularizer="mmd"`, `beta=1` and `p0=0.4`.
     """
 
     name = "mac-wae"
@@ -103,7 +103,7 @@ class MAC(Model):
         schema: Schema,
         latent_dim: int = 64,
         *,
-        features: int | None = 128,
+        features: int | None = None,
         beta: float = 0.1,
         p0: float | None = None,
         draws: int = 10,
@@ -398,8 +398,7 @@ def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
     bandwidth = arguments.get("bandwidth")
     named = arguments.get("regularizer", "mmd")
     regularizer = spell_regularizer(MMD(bandwidth)) if named == "mmd" and bandwidth is not None else named
-    chosen = {"regularizer": regularizer, "bandwidth": None}
-    return {"relative": False, "skip": False, "features": None, **arguments, **chosen}
+    return {"relative": False, "skip": False, **arguments, "regularizer": regularizer, "bandwidth": None}
 
 
 def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:

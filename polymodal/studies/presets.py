@@ -27,7 +27,7 @@ Settings = dict[str, Any]
 
 def _conditioned(p0: float, draws: int, betas: list[float]) -> tuple[Settings, Settings]:
     """What MAC-VAE, and what MAC-WAE and M-WAE have in the paper."""
-    conditioned = {"p0": p0, "draws": draws, "skip": False, "features": None, "vary": {"beta": betas}}
+    conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
     return conditioned, {"schema.cost": "l2", **PENALTY, **conditioned}
 
 
@@ -109,7 +109,6 @@ PAPERS_OWN: Settings = {
     "beta": 1.0,
     "p0": 0.4,
     "skip": False,
-    "features": None,
     **PENALTY,
 }
 """A row for MAC-WAE in its paper's setting, next to that of its defaults."""
@@ -121,10 +120,10 @@ def _tuned(default: float) -> dict[str, Any]:
 
 
 SMALL: dict[str, Settings] = {
-    "mac-wae": {"draws": 5, "features": None, "vary": _tuned(0.1)},
+    "mac-wae": {"draws": 5, "vary": _tuned(0.1)},
     "mac-wae-paper": {"draws": 5, **PAPERS_OWN},
-    "mac-vae": {"draws": 5, "features": None, "vary": _tuned(1.0)},
-    "m-wae": {"draws": 5, "features": None, "vary": _tuned(0.1)},
+    "mac-vae": {"draws": 5, "vary": _tuned(1.0)},
+    "m-wae": {"draws": 5, "vary": _tuned(0.1)},
     "jmvae": {"vary": {"alpha": [0.03, 0.1, 0.3]}},  # as its paper varies it
     "mopoe": {"vary": _tuned(1.0)},
     "mvtcae": {"vary": _tuned(2.5)},
@@ -153,8 +152,6 @@ RELATIVE = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
 """Relative weights of the penalty."""
 DIGITS = {"data.rows": 3000, "held_out_rows": 1000, "widths": [16, 32]}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
-NARROW = {"features": None}
-"""Features of the size of the code, in the sweeps on PolyDigits."""
 
 
 def _sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings: Any) -> Settings:
@@ -212,13 +209,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     "polydigits-beta": _sweep(
         {
             **{name: {**SMALL[name], "vary": {"beta": BETAS}} for name in PAPER},
-            **{name: {**SMALL[name], **NARROW, "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
-            "mac-vae": {**SMALL["mac-vae"], **NARROW, "vary": {"beta": BETAS}},
+            **{name: {**SMALL[name], "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
             "jmvae": {"vary": {"alpha": BETAS}},  # as the paper varies it
         },
         TASKS,
     ),
-    "polydigits-draws": {**_sweep({"mac-wae": NARROW}, TASKS), "vary": {"draws": [1, 2, 5, 10, 20]}},
+    "polydigits-draws": {**_sweep(["mac-wae"], TASKS), "vary": {"draws": [1, 2, 5, 10, 20]}},
     "polydigits-penalties": _sweep(
         {
             "sliced": {"model": "mac-wae"},
@@ -227,10 +223,10 @@ PRESETS: dict[str, dict[str, Any]] = {
             "mmd": {"model": "mac-wae", "regularizer": "mmd", "beta": 1.0},
             "mmd(2)": {"model": "mac-wae", "regularizer": "mmd(2)", "beta": 1.0},
             "mmd, absolute": {"model": "mac-wae", **PENALTY, "beta": 1.0},
-            "mac-wae-paper": {**PAPERS_OWN},
+            "mac-wae-paper": PAPERS_OWN,
         },
         [*TASKS, "coherence", "generation"],
-        **{"build.draws": 5, "build.features": None},
+        **{"build.draws": 5},
     ),
     "polydigits-masks": _sweep(
         {
@@ -238,7 +234,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             **{f"p0={p0}": {"model": "mac-wae", "p0": p0} for p0 in (0.2, 0.4, 0.6, 0.8)},
         },
         [*TASKS, "coherence", "generation"],
-        **{"build.draws": 5, "build.features": None},
+        **{"build.draws": 5},
     ),
 }
 """Studies by name; arguments of `Study`."""

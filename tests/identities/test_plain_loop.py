@@ -122,7 +122,7 @@ def loss_and_gradients(model, compute):
         ("mac-wae", {"regularizer": "mmd", "stochastic": True, "skip": False}),
         ("mac-vae", {}),
         ("mac-vae", {"p0": 0.4}),
-        ("m-wae", {"regularizer": "sliced(16)"}),
+        ("m-wae", {"regularizer": "sliced(16)", "features": 9}),
     ],
 )
 def test_loss_and_gradients_equal_the_plain_loop(name, penalty, indices, cost, complete):
