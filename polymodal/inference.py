@@ -262,12 +262,15 @@ def translate_samples(
         >>> [(rows.tolist(), x["m1"].shape) for rows, x in translate_samples(model, data.test, ["m0"], samples=2)]
         [([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], torch.Size([2, 10, 3, 16, 16]))]
     """
+    model.check_samples(samples, combine, seed, steps, guidance)
     mask = _conditionings(model, table, given)[0].to(model.weight.device)
     options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
     for numbers, batch in _batches(model, table, rows, batch_size):
         batch = batch.to(model.weight.device)
         some = (batch.observed & mask).any(-1)
         kept = numbers[some.cpu()]
+        if not len(kept):
+            continue
         own = (first + kept).tolist()
         options["seed"] = seed if model.flow is not None else number(seed, first + int(numbers[0]))
         yield kept, model.translate(batch[some], mask & batch.observed[some], to, rows=own, **options)

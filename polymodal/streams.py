@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["number", "restore_streams", "row_noise", "seeded", "streams"]
+__all__ = ["check_seed", "number", "restore_streams", "row_noise", "seeded", "streams"]
 
 
 @contextmanager
@@ -41,6 +41,16 @@ def restore_streams(states: Mapping[str, Tensor], device: torch.device) -> None:
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
         torch.cuda.set_rng_state(states["cuda"], device)
+
+
+def check_seed(seed: int) -> None:
+    """Refuses a random seed out of its range.
+
+    Raises:
+        ValueError: It is negative, or 2^63 or more.
+    """
+    if not 0 <= seed < 2**63:
+        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
 
 
 def row_noise(seed: int, rows: Iterable[int], *shape: int) -> Tensor:

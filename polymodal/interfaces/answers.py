@@ -165,7 +165,7 @@ def stream(
     several = samples is not None and combine is None
     kinds = parquet.columns(schema, ends, {"row": pa.int64(), **({"sample": pa.int64()} if several else {})})
 
-    def predicted(numbers: Tensor, table: Table) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    def predict(numbers: Tensor, table: Table) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
         asked = model, table, starts, ends, batch_size
         if samples is None:
             return inference.translate(*asked, rows=chosen)
@@ -173,7 +173,7 @@ def stream(
         return inference.translate_samples(*asked, samples=samples, seed=seed, rows=chosen, first=first, **options)
 
     parts = (
-        (numbers[places], values) for numbers, table in source.pieces for places, values in predicted(numbers, table)
+        (numbers[places], values) for numbers, table in source.pieces for places, values in predict(numbers, table)
     )
     written = 0
     with parquet.writing(out, kinds) as write:

@@ -32,7 +32,8 @@ GAP, APART, HEAD, MARGIN = 10, 30, 46, 20
 """Between cells and between groups of columns, of the headings, and around all, in pixels."""
 LETTERS = 100
 PAPER, INK, QUIET = "#ffffff", "#1a1c20", "#6b7078"
-ROLES = {"given": "#6b7078", "prediction": "#2c5aca", "sample": "#2c5aca", "truth": "#1a1c20"}
+SAMPLED = "#2c5aca"
+ROLES = {"given": "#6b7078", "truth": "#1a1c20"}
 RIGHT, WRONG = "#2e7d32", "#c62828"
 
 
@@ -72,7 +73,7 @@ def sheet(answers: Answers) -> PIL.Image.Image:
     page = PIL.Image.new("RGB", size, PAPER)
     draw = ImageDraw.Draw(page)
     for column, x in zip(columns, lefts, strict=True):
-        draw.text((x, MARGIN), column.role, ROLES[column.role.split()[0]], _font(12))
+        draw.text((x, MARGIN), column.role, ROLES.get(column.role, SAMPLED), _font(12))
         draw.text((x, MARGIN + 16), column.name, INK, _font(14, bold=True))
     y = MARGIN + HEAD
     for place, (name, height) in enumerate(zip(names, heights, strict=True)):
@@ -98,7 +99,9 @@ def _columns(answers: Answers) -> Iterator[Column]:
         group = "samples" if answers.truth is None else name
         for number, values in enumerate(answers.made[name][:shown], start=1):
             cells = [cell(modality, value) for value in values[:count]]
-            role = f"sample {number}" if answers.draws > 1 else "sample" if answers.truth is None else "prediction"
+            role = "sample" if answers.truth is None else "prediction"
+            if answers.draws > 1:  # the word once, for small images are narrower
+                role = f"sample {number}" if number == 1 else str(number)
             yield Column(role, name, group, [_judged(modality, *pair) for pair in zip(cells, true, strict=True)])
         if answers.truth is not None:
             yield Column("truth", name, group, true)
@@ -116,7 +119,7 @@ def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
         return Cell(text="\N{EN DASH}", color=QUIET)
     seen = modality.draw(value.cpu())
     if isinstance(seen, PIL.Image.Image):
-        return Cell(_scaled(seen.convert("RGB"), side))
+        return Cell(_scale_image(seen.convert("RGB"), side))
     text = " ".join(str(seen).split())
     return Cell(text=textwrap.shorten(text, LETTERS, placeholder=" ...") or "(empty)")
 
@@ -129,8 +132,8 @@ def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
     return Cell(text=f"{made.text} {'✓' if right else '✗'}", color=RIGHT if right else WRONG)
 
 
-def _scaled(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
-    """About `side` pixels wide and high: small images enlarged by a whole factor, large ones made smaller."""
+def _scale_image(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+    """Scales an image to about `side` pixels a side: small ones by a whole factor, large ones to fewer pixels."""
     scale = min(side / sqrt(picture.width * picture.height), ELONGATED * side / max(picture.size))
     scale = max(1, round(scale)) if scale > 0.75 else scale
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))

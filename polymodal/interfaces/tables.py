@@ -164,14 +164,12 @@ def impute(
         raise ValueError(
             f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
         )
-    if out.resolve() == file.resolve():
+    numbers = [None] if imputations is None else range(imputations)
+    outs = [out if one is None else out.with_stem(f"{out.stem}-{one}") for one in numbers]
+    if file.resolve() in (path.resolve() for path in outs):
         raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
     model = open_model(folder, device)
     chosen = (selected(some, model.schema) if some else None for some in (given, to))
-    numbers = [None] if imputations is None else range(imputations)
-    outs = [out if one is None else out.with_stem(f"{out.stem}-{one}") for one in numbers]
-    if table.path.resolve() in (path.resolve() for path in outs):
-        raise ValueError(f"--out must name other files than {file}, which stays as it is; choose another")
     fillers = [imputation.Filler(model, *chosen, root=table.root, seed=seed, imputation=one) for one in numbers]
     rows = [
         (_csv if table.text else _parquet)(filler, table, path, sure, marked, batch_size)

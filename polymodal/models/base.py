@@ -414,6 +414,8 @@ class Model(nn.Module, ABC):
             raise ValueError(f"samples must be at least 1, or None; got {samples}")
         if combine not in (None, "mean"):
             raise ValueError(f"combine must be 'mean' or None; got {combine!r}")
+        if seed is not None:
+            check_seed(seed)
 
     def _standard(self, size: int) -> Distribution:
         zeros = self.weight.new_zeros(size)

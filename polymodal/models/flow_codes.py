@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polymodal.streams import row_noise, seeded
+from polymodal.streams import check_seed, row_noise, seeded
 
 __all__ = ["FlowCodes", "sample_codes"]
 
@@ -102,8 +102,8 @@ def sample_codes(
         raise ValueError(f"steps must be in 1..10000; got {steps}")
     if guidance is not None and not 0 <= guidance < float("inf"):
         raise ValueError(f"guidance must be finite and not negative; got {guidance}")
-    if seed is not None and not 0 <= seed < 2**63:
-        raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
+    if seed is not None:
+        check_seed(seed)
     if isinstance(q, FlowCodes):
         return q.draw(sample_shape, seed=seed, rows=rows, **options)
     if options:

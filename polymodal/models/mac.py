@@ -57,8 +57,8 @@ class MAC(Model):
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
-        features: Size of each modality's features, the input of the joint encoder; by default that of the code. 128 is
-            better for images (docs/defaults.md).
+        features: Size of each modality's features, the input of the joint encoder; by default that of the code.
+            docs/defaults.md has measurements of more.
         beta: Weight of the penalty, at least 0; see `relative`.
         p0: Probability that a modality is missing in training, in [0, 1). None samples masks of every size: the number
             of observed modalities is uniform.

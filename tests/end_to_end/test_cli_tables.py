@@ -101,7 +101,7 @@ def test_several_imputations_are_several_files(worked, run, kind):
     Path(f"birds.{kind}").rename(f"birds-1.{kind}")
     refused = run("impute", "run", f"birds-1.{kind}", "--imputations", 3, "--out", f"birds.{kind}")
     assert refused.returncode == 2
-    assert "--out must name other files than" in refused.stderr
+    assert f"--out must be another file than birds-1.{kind}" in refused.stderr
     assert not Path(f"birds-0.{kind}").exists()
 
 
