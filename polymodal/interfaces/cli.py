@@ -293,7 +293,7 @@ def evaluate(
     epilog="Example: polymodal translate runs/demo --given m0,label --to m3 --rows 3,5,9\n\n"
     "Example: polymodal translate runs/mac-vae --given m0 --to m3,label --samples 6\n\n"
     "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet\n\n"
-    "Example: polymodal translate runs/birds birds.csv --to weight --samples 20 --out weights.parquet"
+    "Example: polymodal translate runs/birds birds.csv --to weight --out weights.parquet"
 )
 def translate(
     folder: Run,
@@ -344,7 +344,7 @@ def translate(
 
 @app.command(
     epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked\n\n"
-    "Example: polymodal impute runs/birds birds.csv --out whole.csv --imputations 5"
+    "Example: polymodal impute runs/mac-vae birds.csv --out whole.csv --imputations 5"
 )
 def impute(
     folder: Run,
@@ -362,7 +362,11 @@ def impute(
     marked: Annotated[bool, typer.Option("--marked", help="Add a column with the names of what was filled.")] = False,
     imputations: Annotated[
         int | None,
-        typer.Option(min=1, help="Multiple imputation: write so many files, each from one posterior sample per row."),
+        typer.Option(
+            min=1,
+            help="Multiple imputation: write so many files, each from one posterior sample per row, of a model that has "
+            "them: mac-vae, or one trained with --set prior=flow.",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
     columns: Columns = None,

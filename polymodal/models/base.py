@@ -18,6 +18,7 @@ from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
 from polymodal.models.flow_codes import sample_codes
 from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
+from polymodal.streams import check_seed
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema

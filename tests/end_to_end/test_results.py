@@ -180,9 +180,10 @@ def test_what_the_page_of_defaults_says():
         )
         for _, row in runs.iterrows()
     }
-    line = r"^\| (PolyMNIST|pendigits-mhd|emoji) \|.*\| (\d+) / (\d+) \| (\d+) \| ([.\d]+) / ([.\d]+) / ([.\d]+) \|$"
+    scores = r"(\d+) / (\d+) \| (\d+) \| ([.\d]+) / ([.\d]+) / ([.\d]+)"
+    line = rf"^\| (PolyMNIST|pendigits-mhd|emoji) \|.*\| {scores} \|(?:[^|]*\|)?$"
     lines = re.findall(line, (ROOT / "docs" / "defaults.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(lines) == 29
+    assert len(lines) == 32
     for data, one, every, frechet, *similarities in lines:
         told = (data.lower(), int(one), int(every), int(frechet), *map(float, similarities))
         assert told in found, told

@@ -254,6 +254,16 @@ def test_samples_of_a_table_do_not_depend_on_its_batches(trained):
     assert one["vector"].shape == (len(numbers), *SCHEMA["vector"].shape)
 
 
+def test_batches_without_what_is_given_are_left_out_of_samples():
+    values, observed = rows_of(SCHEMA, 8, complete=True).values, torch.ones(8, 3, dtype=torch.bool)
+    observed[:5, 0] = False
+    rows, model = Table(values, observed, SCHEMA), build("mac-vae", SCHEMA, latent_dim=4)
+    parts = translate_samples(model, rows, ["text"], ["label"], 4, samples=2)
+    assert [numbers.tolist() for numbers, _ in parts] == [[5, 6, 7]]
+    with pytest.raises(ValueError, match="seed must be a whole number from 0"):
+        next(translate_samples(model, rows, ["text"], samples=2, seed=-1))
+
+
 def test_conditionings_share_a_rows_noise(trained):
     rows = table(5, complete=True)[:]
     given = torch.tensor([[[True, False, False]], [[False, True, True]]])
