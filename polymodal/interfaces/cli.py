@@ -364,8 +364,8 @@ def impute(
         int | None,
         typer.Option(
             min=1,
-            help="Multiple imputation: write so many files, each from one posterior sample per row, of a model that has "
-            "them: mac-vae, or one trained with --set prior=flow.",
+            help="Multiple imputation: write so many files, each from one posterior sample per row; of a model that "
+            "has them, such as mac-vae or one trained with --set prior=flow.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
