@@ -17,12 +17,14 @@ from polymodal.models.base import Model, answering
 from polymodal.streams import seeded
 
 if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
     from polymodal.evaluation.classes import Classes
     from polymodal.evaluation.verifier import Verifiers
     from polymodal.modalities import Modality
     from polymodal.table import Table
 
-__all__ = ["Looked", "coherence", "colours", "distances", "drawn", "held"]
+__all__ = ["Looked", "checked", "coherence", "colours", "distances", "drawn", "held"]
 
 MOST = 50_000
 """Rows that are drawn, at most."""
@@ -72,12 +74,18 @@ def held(table: Table, verifiers: Verifiers, features: Features | None, batch_si
 
 
 def drawn(
-    model: Model, verifiers: Verifiers, features: Features | None, rows: int, batch_size: int, seed: int
+    model: Model,
+    prior: Distribution,
+    verifiers: Verifiers,
+    features: Features | None,
+    rows: int,
+    batch_size: int,
+    seed: int,
 ) -> Looked:
-    """What verifiers make of so many rows that a model makes of codes from its prior, at most 50,000."""
+    """What verifiers make of so many rows that a model decodes from samples of a prior, at most 50,000."""
     looked = Looked(verifiers, features)
     with answering(model), seeded(seed, model.weight.device):
-        codes = model.prior.sample(torch.Size([min(rows, MOST)]))
+        codes = prior.sample(torch.Size([min(rows, MOST)]))
         for z in codes.split(batch_size):
             every = torch.arange(len(z), device=z.device)
             for name in model.schema:
@@ -86,8 +94,8 @@ def drawn(
     return looked
 
 
-def coherence(true: Looked, made: Looked, table: Table, classes: Classes) -> list[dict[str, Any]]:
-    """How often verifiers are right about true values, and what they say of draws, as lines of scores."""
+def checked(true: Looked, table: Table, classes: Classes) -> list[dict[str, Any]]:
+    """How often verifiers are right about true values, as lines of scores."""
     lines = []
     for name in true.seen:
         if true.said[name]:
@@ -96,22 +104,28 @@ def coherence(true: Looked, made: Looked, table: Table, classes: Classes) -> lis
             lines.append(
                 line("coherence", name, "the truth", "verifier-acc", "higher", 100 * float(right.mean()), len(right))
             )
-    said = {name: torch.cat(parts) for name, parts in made.said.items() if parts}
-    if len(said) > 1:
-        every = torch.stack([*said.values()])
-        lines.append(line("coherence", "all", "nothing", "coherence", "higher", agreement(every), every.shape[1]))
-    known = classes.values[classes.values >= 0].bincount(minlength=classes.number)
-    for name, some in said.items():
-        counts = some.bincount(minlength=classes.number)
-        lines.append(line("calibration", name, "nothing", "tv", "lower", variation(counts, known), len(some)))
     return lines
 
 
-def distances(true: Looked, made: Looked) -> list[dict[str, Any]]:
-    """Fréchet distances between true values and draws, as lines of scores."""
+def coherence(made: Looked, given: str, classes: Classes) -> list[dict[str, Any]]:
+    """How often all modalities of a sample are of one class, and how often each class occurs, as lines of scores."""
+    lines = []
+    said = {name: torch.cat(parts) for name, parts in made.said.items() if parts}
+    if len(said) > 1:
+        every = torch.stack([*said.values()])
+        lines.append(line("coherence", "all", given, "coherence", "higher", agreement(every), every.shape[1]))
+    known = classes.values[classes.values >= 0].bincount(minlength=classes.number)
+    for name, some in said.items():
+        counts = some.bincount(minlength=classes.number)
+        lines.append(line("calibration", name, given, "tv", "lower", variation(counts, known), len(some)))
+    return lines
+
+
+def distances(true: Looked, made: Looked, given: str) -> list[dict[str, Any]]:
+    """Fréchet distances between true values and samples, as lines of scores."""
     pairs = [("frechet", true.seen, made.seen), ("fid", true.pictured, made.pictured)]
     return [
-        line("generation", name, "nothing", metric, "lower", _distance(one, others[name]), others[name].rows)
+        line("generation", name, given, metric, "lower", _distance(one, others[name]), others[name].rows)
         for metric, every, others in pairs
         for name, one in every.items()
     ]

@@ -23,6 +23,7 @@ from polymodal.table import Table, steps
 
 if TYPE_CHECKING:
     import pandas as pd
+    from torch.distributions import Distribution
 
 __all__ = ["FURTHER", "LEARNED", "TASKS", "check_tasks", "evaluate"]
 
@@ -61,20 +62,21 @@ def evaluate(
       them or 10 at random.
     - coherence: how often such an answer is of the row's class, in per cent. A classifier of each modality, trained on
       true values, says of which class it is; how often that is right given "the truth" is "verifier-acc". Given
-      "nothing": on how many draws from the prior all modalities are of one class. As task "calibration" stands how
+      "nothing": in how many unconditional samples all modalities are of one class. As task "calibration" stands how
       far the answers' classes are from the true ones in frequency, in total variation, "tv": agreement alone is high
-      where all draws are alike.
+      where all samples are alike. Of a model that samples by a flow, "nothing, normal prior" are the same scores of
+      codes from the standard normal distribution.
     - sampling: how good posterior samples are, of models that have any: whether the modalities of one sample agree,
       energy score, coverage, diversity; see `polymodal.evaluation.sampling`. Classes are judged where rows have them,
       and `train` or `verifiers` are given.
-    - generation: the Fréchet distance between the classifiers' features of true values and of as many draws, and
-      with `features` that of theirs, "fid".
+    - generation: the Fréchet distance between the classifiers' features of true values and of as many unconditional
+      samples, and with `features` that of theirs, "fid"; given "nothing", or "nothing, normal prior" as above.
     - likelihood: an importance-sampled bound on log p(x) of all that a row has, in nats, "bound"; of models without a
       density there is none.
     - probe: how often a linear classifier on the codes says the class, given the others and given one.
 
-    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them. What
-    is drawn from the prior, the bound and the probe are worked out in full by each.
+    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
+    Unconditional samples, the bound and the probe are worked out in full by each.
 
     Arguments:
         model: To score.
@@ -91,9 +93,9 @@ def evaluate(
 
     Returns:
         A row per score: `task`, `modality`, `given` ("all", "others", the name of the single one, "2 others",
-        "nothing" or "the truth"), `metric`, `better` ("higher" or "lower"), `value`, `rows` (how many it is over) and
-        `note`. The modalities of a group are one modality of the group's name, with the mean of their scores, over
-        at most `rows` rows.
+        "nothing", "nothing, normal prior" or "the truth"), `metric`, `better` ("higher" or "lower"), `value`, `rows`
+        (how many it is over) and `note`. The modalities of a group are one modality of the group's name, with the mean
+        of their scores, over at most `rows` rows.
 
     Raises:
         ValueError: A task is unknown or lacks what it needs, likelihood is all that is asked of a model without a
@@ -131,9 +133,11 @@ def evaluate(
     if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
         features = features if "generation" in tasks else None
         true = generation.held(table, verifiers, features, batch_size)
-        made = generation.drawn(model, verifiers, features, len(table), batch_size, seed)
-        lines += generation.coherence(true, made, table, classes) if "coherence" in tasks else []
-        lines += generation.distances(true, made) if "generation" in tasks else []
+        lines += generation.checked(true, table, classes) if "coherence" in tasks else []
+        for given, prior in _priors(model).items():
+            made = generation.drawn(model, prior, verifiers, features, len(table), batch_size, seed)
+            lines += generation.coherence(made, given, classes) if "coherence" in tasks else []
+            lines += generation.distances(true, made, given) if "generation" in tasks else []
     if "likelihood" in tasks and has_density(model):
         value, rows = bound(model, table, batch_size=batch_size, seed=seed)
         lines.append(line("likelihood", "all", "all", "bound", "higher", value, rows))
@@ -157,6 +161,12 @@ def check_tasks(tasks: Iterable[str]) -> list[str]:
         if task not in TASKS + FURTHER:
             raise unknown(task, TASKS + FURTHER, "task")
     return tasks
+
+
+def _priors(model: Model) -> dict[str, Distribution]:
+    """What unconditional samples come from, by what they are given."""
+    by_flow = {} if model.flow is None else {"nothing, normal prior": model.normal_prior}
+    return {"nothing": model.prior, **by_flow}
 
 
 def _has_classes(table: Table) -> bool:

@@ -19,15 +19,17 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-FILES = ["experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"]
+FILES = ["experiment.json", "history.csv", "model", "prior_history.csv", "report.html", "scores.csv", "settings.yaml"]
 MADE = ["translations", "samples"]
-FILES += [*MADE, "logs", *(f"scores-{split}.csv" for split in SPLITS)]
+FILES += [*MADE, "logs", "state", *(f"scores-{split}.csv" for split in SPLITS)]
 """What a demo leaves in its folder, and what can be made from it there."""
 
 # Small networks and few masks per step, for two cores; all else is the library's default.
 WIDTHS = (16, 32)
-MODEL: dict[str, Any] = {"latent_dim": 64, "draws": 3}
+MODEL: dict[str, Any] = {"latent_dim": 64, "draws": 3, "prior": "flow"}
 FIT: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
+PRIOR = 6
+"""Passes of the flow over the training rows, for each of the autoencoder."""
 
 
 def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tuple[Path, pd.DataFrame]:
@@ -53,7 +55,7 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
             "data": {"rows": rows, "seed": seed},
             "schema": {"widths": WIDTHS},
             "build": {**MODEL, "seed": seed},
-            "fit": {**FIT, "epochs": epochs, "seed": seed, "device": device},
+            "fit": {**FIT, "epochs": epochs, "prior_epochs": PRIOR * epochs, "seed": seed, "device": device},
         }
     )
     earlier = _earlier(folder)

@@ -117,9 +117,10 @@ def load(folder: str | Path) -> Model:
 def _make(document: dict[str, Any], schema: Schema) -> Model:
     """The model that a document describes, with the flow that it was trained with."""
     model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
-    if document.get("flow"):
+    if "flow" in document:
+        check_arguments(document["flow"], {"width"}, "a model's flow")
         with torch.random.fork_rng(devices=[]):
-            model.make_flow()
+            model.make_flow(**document["flow"])
     return model
 
 
@@ -148,10 +149,12 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
         document = {**document, "format": FORMAT, "arguments": arguments}
     if isinstance(model, str) and model in UPGRADED and "prior" not in arguments:  # written before there was a choice
         document = {**document, "arguments": {**arguments, "prior": "normal"}}
+    if document.get("flow") is True:  # written when all flows had one width
+        document = {**document, "flow": {"width": 512}}
     return document
 
 
-KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": bool}
+KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": dict}
 """What stands in `model.json`."""
 
 
@@ -164,7 +167,8 @@ def _check_document(document: dict[str, Any]) -> None:
     if missing := KINDS.keys() - document.keys() - {"seed", "flow"}:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, and has not")
     for key, value in document.items():
-        if type(value) is not KINDS[key]:
+        earlier = key == "flow" and value is True  # see `upgrade_document`
+        if type(value) is not KINDS[key] and not earlier:
             raise ValueError(f"{key} must be {KINDS[key].__name__}; got {brief(repr(value))}")
 
 

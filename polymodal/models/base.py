@@ -115,7 +115,7 @@ class Model(nn.Module, ABC):
             "seed": self.seed,
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
-            **({} if self.flow is None else {"flow": True}),
+            **({} if self.flow is None else {"flow": {"width": self.flow.width}}),
         }
 
     def __repr__(self) -> str:
@@ -129,7 +129,12 @@ class Model(nn.Module, ABC):
 
     @property
     def prior(self) -> Distribution:
-        """p(z), on the model's device and in its dtype."""
+        """p(z), on the model's device and in its dtype: standard normal, unless a model says otherwise."""
+        return self.normal_prior
+
+    @property
+    def normal_prior(self) -> Distribution:
+        """The standard normal distribution of a code, `(code_dim,)`, to compare another prior with."""
         return self._standard(self.code_dim)
 
     @property
@@ -155,14 +160,17 @@ class Model(nn.Module, ABC):
             "with prior='flow'"
         )
 
-    def make_flow(self) -> CodeFlow:
+    def make_flow(self, **sizes: int) -> CodeFlow:
         """Adds a new flow over codes, with random weights from PyTorch's global generator.
+
+        Arguments:
+            **sizes: Keyword arguments of `polymodal.networks.CodeFlow`, such as `width`.
 
         Raises:
             ValueError: The model cannot have one.
         """
         self.enable_flow()
-        self.flow = CodeFlow(self.code_dim, len(self.schema)).to(self.weight).requires_grad_(False)
+        self.flow = CodeFlow(self.code_dim, len(self.schema), **sizes).to(self.weight).requires_grad_(False)
         return self.flow
 
     def drop_flow(self) -> None:

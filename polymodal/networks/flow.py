@@ -26,6 +26,8 @@ FREQUENCIES = 32
 """Frequencies of the embedding of time."""
 FASTEST = 50.0
 """The highest of them, in radians; the lowest is 1."""
+WIDEST = 512
+"""Of the residual layers, unless another width is asked for."""
 AT_ONCE = 2048
 """Codes that are integrated at once on a CPU: the layers' outputs then fit its cache."""
 
@@ -36,7 +38,8 @@ class CodeFlow(nn.Module):
     Arguments:
         code_dim: Size of a code, D.
         modalities: Number of modalities, M.
-        width: Size of the residual layers.
+        width: Size of the residual layers; by default eight times that of a code, between 128 and 512. Wider ones
+            take longer and make more of long codes.
         layers: Number of residual layers; time scales and shifts the input of each.
         sigma: Standard deviation of the noise around the code that a path starts from, in standardised units.
 
@@ -59,10 +62,11 @@ class CodeFlow(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, code_dim: int, modalities: int, *, width: int = 512, layers: int = 4, sigma: float = 0.5
+        self, code_dim: int, modalities: int, *, width: int | None = None, layers: int = 4, sigma: float = 0.5
     ) -> None:
         super().__init__()
-        self.code_dim, self.modalities, self.sigma = code_dim, modalities, sigma
+        width = min(max(128, 8 * code_dim), WIDEST) if width is None else width
+        self.code_dim, self.modalities, self.width, self.sigma = code_dim, modalities, width, sigma
         self.register_buffer("mean", torch.zeros(code_dim))
         self.register_buffer("scale", torch.ones(code_dim))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, log(FASTEST), FREQUENCIES)), persistent=False)

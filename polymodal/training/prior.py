@@ -1,7 +1,7 @@
 """The second phase of training: a flow over the codes of an autoencoder that is finished.
 
-Each modality's features are computed once for all rows. A step then samples fresh conditioning masks b, computes the
-codes w given all observed modalities and c given b from the features, and takes the loss of
+Each modality's features, and the codes w given all observed modalities, are computed once for all rows. A step then
+samples fresh conditioning masks b, computes the codes c given b from the features, and takes the loss of
 `polymodal.networks.flow.CodeFlow`; no modality's encoder and no decoder runs. With some probability a row is
 conditioned on nothing, which trains the unconditional distribution; so is every incomplete row whose mask observes all
 that it has, for nobody knows what is missing there.
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from copy import deepcopy
 from tempfile import NamedTemporaryFile
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -75,10 +75,12 @@ def _steps(rows: int) -> int:
 
 
 class Features(NamedTuple):
-    """What the encoders of the modalities make of a table."""
+    """What the encoders make of a table."""
 
     known: Tensor
-    """`(N, M, F)`."""
+    """Features of each modality, `(N, M, F)`."""
+    codes: Tensor
+    """Given all observed modalities: means, and of a stochastic encoder standard deviations, `(N, 1 or 2, D)`."""
     observed: Tensor
     """`(N, M)` bool, on the CPU."""
 
@@ -114,8 +116,8 @@ class PriorTraining:
         with answering(model), seeded(number(seed, WEIGHTS), device):
             flow = model.make_flow()
             self.blanks = model.encode_blanks()
-            self.rows, self.held_out = (_features(model, table, device) for table in (train, validation))
-            flow.mean, flow.scale = self._moments()
+            self.rows, self.held_out = (_features(model, self.blanks, table, device) for table in (train, validation))
+            flow.mean, flow.scale = (part.to(model.weight) for part in _moments(self.rows.codes))
         self.average, self.flow = flow, deepcopy(flow).requires_grad_(True)
         self.parameters = [*self.flow.parameters()]
         self.adam = torch.optim.AdamW(self.parameters, lr=RATE, fused=device.type in ("cpu", "cuda"))
@@ -247,15 +249,13 @@ class PriorTraining:
             size = self.model.code_dim
             noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
         nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
-        masks = torch.stack([observed, b])[:, mine].to(self.device)
-        known = features.known[rows[mine].to(features.known.device)].to(self.device)
-        dtype = self.model.weight.dtype
+        known, codes = (part[rows[mine].to(part.device)].to(self.device) for part in features[:2])
+        dtype, masks = self.model.weight.dtype, b[mine].to(self.device)
         with torch.no_grad():
-            posterior = self.model.fuse(known, self.blanks, masks)
-            w, c = posterior.mean
+            c, w = self.model.fuse(known, self.blanks, masks).mean, codes[:, 0]
             if own is not None:  # the decoders know samples of the posterior, not its means
-                w = w + posterior.variance[0].sqrt() * own[mine].to(w)
-        given = masks[1] & ~nothing[mine].to(self.device)
+                w = w + codes[:, 1] * own[mine].to(w)
+        given = masks & ~nothing[mine].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return flow.loss(w, c, given, noise[mine].to(self.device, dtype), t[mine].to(self.device, dtype))
 
@@ -289,31 +289,33 @@ class PriorTraining:
             }
         )
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of the training rows' codes, `(D,)` each."""
-        count, first, second = 0, 0.0, 0.0
-        for known, observed in _chunks(self.rows, self.device):
-            posterior = self.model.fuse(known, self.blanks, observed)
-            mean, variance = posterior.mean.double(), posterior.variance.double()
-            first, second = first + mean.sum(0), second + (mean.square() + variance).sum(0)
-            count += len(known)
-        mean = torch.as_tensor(first) / count
-        scale = (torch.as_tensor(second) / count - mean.square()).clamp(min=0).sqrt()
-        scale = torch.where(scale > 1e-6 * scale.max(), scale, 1.0)  # an element that never varies
-        return mean.to(self.model.weight), scale.to(self.model.weight)
 
-
-def _features(model: MAC, table: Table, device: torch.device) -> Features:
-    """What the encoders make of each row; mapped to a file on disk where memory is scarce."""
-    known, observed, start = torch.empty(0), [], 0
+def _features(model: MAC, blanks: Tensor, table: Table, device: torch.device) -> Features:
+    """What the encoders make of each row; mapped to files on disk where memory is scarce."""
+    known, codes, observed, start = torch.empty(0), torch.empty(0), [], 0
     for batch in table.batches(BATCH, device=device):
         some = model.encode_modalities(batch)
+        posterior = model.fuse(some, blanks, batch.observed)
+        spread = [posterior.variance.sqrt()] if model.stochastic else []
+        code = torch.stack([posterior.mean, *spread], dim=1)
         if not start:
-            known = _room(len(table), some)
-        known[start : start + len(some)] = some
+            known, codes = _room(len(table), some), _room(len(table), code)
+        rows = slice(start, start := start + len(some))
+        known[rows], codes[rows] = some, code
         observed.append(batch.observed.cpu())
-        start += len(some)
-    return Features(known, torch.cat(observed))
+    return Features(known, codes, torch.cat(observed))
+
+
+def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of samples of the codes, `(D,)` each; 1 for an element that never varies."""
+    first = second = torch.zeros((), dtype=torch.float64)
+    for part in codes.split(2**16):
+        mean, *spread = part.cpu().double().unbind(1)
+        first = first + mean.sum(0)
+        second = second + sum((one.square() for one in spread), mean.square()).sum(0)
+    mean = first / len(codes)
+    scale = (second / len(codes) - mean.square()).clamp(min=0).sqrt()
+    return mean, torch.where(scale > 1e-6 * scale.max(), scale, 1.0)
 
 
 def _room(rows: int, like: Tensor) -> Tensor:
@@ -325,12 +327,6 @@ def _room(rows: int, like: Tensor) -> Tensor:
     with NamedTemporaryFile(prefix="polymodal-") as file:  # what is mapped outlives the name
         file.truncate(size)
         return torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8).view(like.dtype).view(shape)
-
-
-def _chunks(features: Features, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
-    for start in range(0, len(features.known), BATCH):
-        part = slice(start, start + BATCH)
-        yield features.known[part].to(device), features.observed[part].to(device)
 
 
 def _generator(*parts: int) -> torch.Generator:

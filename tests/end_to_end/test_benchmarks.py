@@ -6,11 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-from benchmarks import evaluation, gpu, loader, machine
+from benchmarks import evaluation, gpu, loader, machine, sampling
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.step import main
 from polymodal.modalities import Image, Label, Text, Vector
+from polymodal.networks import CodeFlow
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +75,28 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     assert "Example: python -m benchmarks.step" in capsys.readouterr().out
+
+
+def test_samples_by_a_flow_are_timed_beside_heuns_method(tmp_path, capsys):
+    out = tmp_path / "sampling.json"
+    assert sampling.main(["--budget", "0.1", "--threads", "1", "--out", str(out)]) == 0
+    done = capsys.readouterr()
+    assert done.err.startswith("1/3 codes of 32: 1000 codes in ")
+    assert "by Heun's method" in done.out
+    for case in json.loads(out.read_text())["cases"]:
+        assert case["pairs"] >= 3
+        assert case["ratio"]["median"] > 0
+
+
+def test_heuns_method_ends_where_the_flows_own_solver_does():
+    torch.manual_seed(0)
+    flow = CodeFlow(5, 3, width=16).double()
+    for parameter in flow.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    noise, c, b = torch.randn(7, 5).double(), torch.randn(7, 5).double(), torch.ones(7, 3, dtype=torch.bool)
+    torch.testing.assert_close(
+        sampling.heun(flow, noise, c, b, 800), flow.transport(noise, c, b, steps=1600), rtol=0, atol=1e-4
+    )
 
 
 def test_the_loader_is_timed_beside_a_step_and_a_plain_loader(tmp_path, capsys, monkeypatch):

@@ -7,7 +7,15 @@ import pytest
 from polymodal.interfaces import demo
 
 DEMO = {"data": {"dataset": "polydigits", "command": "demo"}}
-LEFT = ["history.csv", "report.html", "scores.csv", "settings.yaml", "scores-validation.csv", "scores-train.csv"]
+LEFT = [
+    "history.csv",
+    "prior_history.csv",
+    "report.html",
+    "scores.csv",
+    "settings.yaml",
+    "scores-validation.csv",
+    "scores-train.csv",
+]
 
 
 class Trained(Exception):

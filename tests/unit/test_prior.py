@@ -115,6 +115,33 @@ def test_a_model_that_was_saved_without_a_flow_loads_as_before_and_can_get_one(t
     assert old.translate(table(4)[:], samples=2)["label"].shape == (2, 4)
 
 
+@pytest.mark.parametrize(("code", "width"), [(2, 128), (32, 256), (64, 512), (500, 512)])
+def test_longer_codes_have_a_wider_flow(code, width):
+    assert CodeFlow(code, 2).width == width
+
+
+def test_a_flow_of_another_width_is_saved_and_one_of_before_has_the_width_of_all(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("polymodal.models.base.CodeFlow", CodeFlow)
+    for width, written in [(24, {"width": 24}), (512, True)]:
+        model = build("mac-wae", SCHEMA, latent_dim=4)
+        model.make_flow(width=width)
+        folder = model.save(tmp_path / str(width))
+        document = read_json(folder / "model.json")
+        assert document["flow"] == {"width": width}
+        (folder / "model.json").write_text(pm.checkpoint.to_json({**document, "flow": written}))
+        assert same(model, load(folder))
+
+
+@pytest.mark.parametrize("flow", [{"width": "8"}, {"width": -1}, {"widht": 8}, {"width": 10**12}, {"layers": 2}, 8])
+def test_a_damaged_flow_in_a_file_is_refused(flow, tmp_path):
+    folder = train()[0].save(tmp_path / "model")
+    document = {**read_json(folder / "model.json"), "flow": flow}
+    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    with pytest.raises(ValueError, match=r"model\.json|model\.safetensors"):
+        load(folder)
+
+
 def test_a_flow_in_a_file_must_be_of_a_model_that_can_have_one(tmp_path):
     folder = build("mvae", SCHEMA, latent_dim=4).save(tmp_path / "model")
     document = {**read_json(folder / "model.json"), "flow": True}
@@ -206,6 +233,21 @@ def test_what_is_refused_leaves_the_flow_as_it_was(tmp_path):
     with pytest.raises(ValueError, match="must not hold a run"):
         train(model=model, folder=tmp_path / "run")
     assert same(before, model)
+
+
+def test_unconditional_samples_are_scored_from_the_normal_prior_as_well():
+    model, tasks = train()[0], ["coherence", "generation"]
+    rows = table(60, complete=True)
+    scores = pm.evaluate(model, rows, tasks=tasks, train=rows)
+    of = {given: part.reset_index(drop=True) for given, part in scores.groupby("given")}
+    model.drop_flow()
+    plain = pm.evaluate(model, rows, tasks=tasks, train=rows)
+    assert "nothing, normal prior" not in set(plain["given"])
+    expected = plain[plain["given"] == "nothing"].reset_index(drop=True)
+    found = of["nothing, normal prior"].assign(given="nothing")
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+    assert len(of["nothing"]) == len(expected)
+    assert not of["nothing"]["value"].equals(expected["value"])
 
 
 def test_codes_sampled_by_a_flow_have_no_bound():
@@ -335,7 +377,7 @@ def test_what_incomplete_rows_teach():
 
     model, _ = train(prior="normal")
     training = PriorTraining(model, table(200), table(20), epochs=1, seed=0, device=torch.device("cpu"))
-    features = prior.Features(training.rows.known, table(200).observed)
+    features = training.rows
     for place in range(20):
         training._losses(Spy(), features, torch.arange(200), slice(0, 200), place)
     given, observed = torch.stack(seen), table(200).observed
@@ -394,4 +436,4 @@ def test_the_report_shows_the_loss_of_the_flow(tmp_path):
 def test_a_settled_run_folder_has_the_model_with_its_flow(tmp_path):
     model, _ = train(folder=tmp_path / "run")
     assert same(load(tmp_path / "run/model"), model)
-    assert read_json(tmp_path / "run/model/model.json")["flow"] is True
+    assert read_json(tmp_path / "run/model/model.json")["flow"] == {"width": 32}
