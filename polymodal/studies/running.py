@@ -142,10 +142,12 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(machine.most(), held)
     history = fitted.history.set_index("epoch")
+    prior = {} if fitted.prior_history.empty else {"prior_seconds": float(fitted.prior_history["seconds"].iloc[-1])}
     _note(
         folder,
         settings=_told(cell.settings),
-        seconds=float(history["seconds"].sum()),
+        seconds=float(history["seconds"].sum()) + prior.get("prior_seconds", 0.0),
+        **prior,
         memory=peak / 2**20,
         epochs=int(history.index[-1]),
         best_epoch=int(fitted.best_epoch),

@@ -47,7 +47,7 @@ ROUNDS = 20
 """How often the flow is validated in all, evenly spaced."""
 PATIENCE = 5
 """Rounds without a lower validation loss after which the training stops."""
-RATE, WARMUP, DECAY = 2e-3, 0.05, 0.999
+RATE, WARMUP, DECAY = 4e-3, 0.05, 0.999
 """AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
 NOTHING = 0.3
 """Probability that a row is conditioned on nothing."""
