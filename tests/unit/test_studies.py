@@ -314,6 +314,16 @@ class TestRunning:
         study = yaml.safe_load((tmp_path / "study" / "study.yaml").read_text())
         assert list(plan(study).cells()) == cells(seeds=1)
 
+    def test_the_seconds_of_a_run_with_a_flow_are_those_of_both_phases(self, tmp_path):
+        settings = {**TINY, "prior": "flow", "prior_epochs": 2}
+        made = quiet(tmp_path, models="m-wae", seeds=1, settings=settings, tasks=["many-to-one", "generation"])
+        folder = tmp_path / "runs" / made.runs["folder"].item()
+        record = json.loads((folder / "experiment.json").read_text())["run"]
+        history, prior = pd.read_csv(folder / "history.csv"), pd.read_csv(folder / "prior_history.csv")
+        assert record["prior_seconds"] == pytest.approx(prior["seconds"].iloc[-1])
+        assert record["seconds"] == pytest.approx(history["seconds"].sum() + prior["seconds"].iloc[-1])
+        assert {"nothing", "nothing, normal prior"} <= set(made.scores.query("task == 'generation'")["given"])
+
 
 class TestChoosing:
     RUNS = pd.DataFrame(
