@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from polymodal import checkpoint
 from polymodal.models import MODELS
 from polymodal.report.names import called
 from polymodal.studies import compare, plan, running
@@ -135,6 +136,10 @@ OTHERS = {"jmvae", "mopoe", "mvtcae", "nexus", "mvae", "mmvae", "mmvae-plus"}
 """The methods that are no ablation of MAC-WAE, and not MAC-WAE."""
 
 
+LEARNED = ("coherence", "generation")
+"""Tasks of unconditional samples, judged by classifiers."""
+
+
 def count_wins(name):
     """In how many outcomes MAC-WAE is better than all of the others."""
     table = pd.read_csv(RESULTS / name / "table.csv")
@@ -165,6 +170,37 @@ def test_what_mac_wae_reaches():
         expected = [mean_score(name, "coherence", ["1 other"]), mean_score(name, "coherence", [most])]
         expected.append(mean_score(name, "generation", ["nothing"]))
         assert [int(number) for number in told] == [round(number) for number in expected]
+
+
+def test_what_the_readme_says_of_unconditional_samples():
+    """A line per study: agreement and Frechet distance of MAC-WAE with its flow, and of the best other model."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| `([a-z-]+-small)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
+    assert len(lines) == 3
+    for name, *told in lines:
+        tables = [pd.read_csv(RESULTS / name / f"{task}.csv").query("given == 'nothing'") for task in LEARNED]
+        agree, distance = (table.groupby("model")["mean"].mean() for table in tables)
+        others = (agree.drop("mac-wae").max(), distance.drop("mac-wae").min())
+        expected = [agree["mac-wae"], others[0], distance["mac-wae"], others[1]]
+        assert [int(number) for number in told] == [round(number) for number in expected]
+
+
+def test_what_the_page_says_of_posterior_samples():
+    """A line per data set, given one modality; and the share of the flow in the seconds of training."""
+    text = (RESULTS / "README.md").read_text(encoding="utf-8")
+    scores = pd.read_csv(RESULTS / "sampling.csv").query("given == '1 modality'")
+    means = scores.groupby(["dataset", "metric"])["value"].mean()
+    lines = re.findall(r"^\| (PolyMNIST|pendigits-mhd|emoji) \|((?: [.\d]+ \|){4})$", text, re.MULTILINE)
+    assert len(lines) == 3
+    for data, cells in lines:
+        told = [float(cell) for cell in cells.strip(" |").split(" | ")]
+        expected = [means[data.lower(), metric] for metric in ("point-acc", "sample-acc", "agreement", "tv")]
+        assert told[:3] == pytest.approx(expected[:3], abs=0.051)
+        assert told[3] == pytest.approx(expected[3], abs=0.00051)
+    runs = [checkpoint.read_json(path).get("run", {}) for path in RESULTS.glob("runs/*/experiment.json")]
+    shares = [run["prior_seconds"] / (run["seconds"] - run["prior_seconds"]) for run in runs if "prior_seconds" in run]
+    told = re.search(r"The flow takes (\d+) to (\d+) % of the autoencoder's training seconds", text)
+    assert [int(part) for part in told.groups()] == [round(100 * share) for share in (min(shares), max(shares))]
 
 
 def test_what_the_page_of_defaults_says():
