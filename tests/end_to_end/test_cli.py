@@ -26,7 +26,8 @@ def run(tmp_path_factory):
 def test_the_demo_leaves_a_run_and_says_where(run):
     folder, done = run
     names = {path.name for path in folder.iterdir()}
-    assert names == {"experiment.json", "history.csv", "model", "report.html", "scores.csv", "settings.yaml", "state"}
+    files = {"experiment.json", "history.csv", "prior_history.csv", "report.html", "scores.csv", "settings.yaml"}
+    assert names == {*files, "model", "state"}
     assert done.stdout.splitlines()[-1] == f"Report: {folder / 'report.html'}"
     assert "the label from the five pictures is right in" in done.stdout
     assert headline(pd.read_csv(folder / "scores.csv", keep_default_na=False)) in done.stdout
