@@ -25,7 +25,7 @@ def test_the_python_blocks_run(tmp_path, monkeypatch):
         "observed": torch.tensor([[True, True, True], [True, True, False], [False, True, True], [True, False, False]]),
     }
     exec(first, names)
-    assert names["pictures"][0].size == (16, 16)
+    assert names["images"][0].size == (16, 16)
     assert set(names["scores"]["task"]) == {"reconstruction", "many-to-one", "one-to-one"}
     assert (tmp_path / "digits" / "model.json").exists()
     names["frame"] = birds()
