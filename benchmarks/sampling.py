@@ -1,8 +1,8 @@
-"""Sampling codes by a flow, beside the same network integrated by Heun's method, in one process and in turn.
+"""Sampling codes by a flow, next to the same network integrated by Heun's method, in one process and in turn.
 
 1,000 codes, 25 steps of the solver, six modalities, an untrained network of the default width: what a step takes does
 not depend on its weights. Heun's method is written out below; of the same order, it evaluates the network twice per
-step. What a step of training takes stands beside, of 512 codes, as `fit` takes it in its second phase.
+step. A training step of 512 codes, as in the second phase of `fit`, is timed next to it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from polymodal.networks import CodeFlow
 if TYPE_CHECKING:
     from rich import table as rich_table
 
-__all__ = ["heun", "main", "measure", "said", "table"]
+__all__ = ["describe", "heun", "main", "measure", "table"]
 
 WIDTH = 120
 """Of the table, in columns."""
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "sampling",
-        "Time sampling of 1,000 codes by a flow beside Heun's method, and a step of the flow's training.",
+        "Time sampling of 1,000 codes by a flow next to Heun's method, and a step of the flow's training.",
         "--budget 20",
         budget=10.0,
         per="size of a code",
@@ -48,17 +48,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     document = harness.begin("sampling", chosen)
     cases = [(f"codes of {size}", partial(measure, size, chosen.budget)) for size in SIZES]
-    document["cases"] = list(harness.measured(cases, said=said))
+    document["cases"] = list(harness.measured(cases, said=describe))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(size: int, budget: float, told: Shown) -> dict[str, Any]:
-    """One row of the table.
+def measure(size: int, budget: float, progress: Shown) -> dict[str, Any]:
+    """Measures one row of the table.
 
     Arguments:
-        size: Of a code.
-        budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        size: Size of a code.
+        budget: Seconds in all, including the round that warms up.
+        progress: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `ours` and `plain` are seconds to sample all codes, `step` those of a training step, and `ratio` the
@@ -82,7 +82,7 @@ def measure(size: int, budget: float, told: Shown) -> dict[str, Any]:
         w, noise = torch.randn(2, BATCH, size)
         harness.train(flow.loss(w, w, b.expand(BATCH, -1), noise, torch.rand(BATCH, 1)).sum() / BATCH, adam)
 
-    rounds = interleave(ours, plain, step, budget=budget, shown=told)
+    rounds = interleave(ours, plain, step, budget=budget, shown=progress)
     seconds = [list(one) for one in zip(*rounds, strict=True)]
     return {
         "code": size,
@@ -115,7 +115,7 @@ def heun(flow: CodeFlow, noise: Tensor, c: Tensor, b: Tensor, steps: int) -> Ten
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: a line per size of a code."""
+    """Makes the table that is printed, with a line per size of a code."""
     headings = ("width", "1,000 samples", "by Heun's method", "Heun / ours", "training step", "rounds")
     made = harness.table(document, ["size of a code"], headings, title="Seconds: median (quartiles)")
     for case in document["cases"]:
@@ -131,8 +131,8 @@ def table(document: dict[str, Any]) -> rich_table.Table:
     return made
 
 
-def said(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+def describe(case: dict[str, Any]) -> str:
+    """Describes a case that is done, in a line."""
     return (
         f"{case['codes']} codes in {case['ours']['median']:.3f} s, {case['ratio']['median']:.2f} times as fast as by "
         f"Heun's method, {case['pairs']} rounds"

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.table import Table
 
-__all__ = ["Looked", "checked", "coherence", "colours", "distances", "drawn", "held"]
+__all__ = ["Looked", "coherence", "colours", "distances", "drawn", "held", "score_classifiers"]
 
 MOST = 50_000
 """Rows that are drawn, at most."""
@@ -94,8 +94,8 @@ def drawn(
     return looked
 
 
-def checked(true: Looked, table: Table, classes: Classes) -> list[dict[str, Any]]:
-    """How often verifiers are right about true values, as lines of scores."""
+def score_classifiers(true: Looked, table: Table, classes: Classes) -> list[dict[str, Any]]:
+    """Scores how often classifiers are right about true values, as lines of scores."""
     lines = []
     for name in true.seen:
         if true.said[name]:

@@ -133,7 +133,7 @@ def evaluate(
     if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
         features = features if "generation" in tasks else None
         true = generation.held(table, verifiers, features, batch_size)
-        lines += generation.checked(true, table, classes) if "coherence" in tasks else []
+        lines += generation.score_classifiers(true, table, classes) if "coherence" in tasks else []
         for given, prior in _priors(model).items():
             made = generation.drawn(model, prior, verifiers, features, len(table), batch_size, seed)
             lines += generation.coherence(made, given, classes) if "coherence" in tasks else []

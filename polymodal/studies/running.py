@@ -32,7 +32,19 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.studies.grid import Cell
 
-__all__ = ["FAILED", "RECORD", "SCORES", "finished", "note_failure", "record", "rows", "run", "scores", "trained"]
+__all__ = [
+    "FAILED",
+    "RECORD",
+    "SCORES",
+    "finished",
+    "note_failure",
+    "record",
+    "rows",
+    "run",
+    "scores",
+    "trained",
+    "verifiers_of",
+]
 
 RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
 RUN = "run"
@@ -170,7 +182,7 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     if not left:
         return
     ready = (
-        _verifiers(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation", "sampling"} else None
+        verifiers_of(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation", "sampling"} else None
     )
     features = None if inception is None else _features(inception, model.weight.device)
     made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
@@ -180,7 +192,7 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
 
 
-def _verifiers(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
+def verifiers_of(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
     """Those of a data set, which all of its runs are judged by: trained by the first that needs them."""
     told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
     folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"

@@ -77,7 +77,7 @@ def test_help_shows_an_example(capsys):
     assert "Example: python -m benchmarks.step" in capsys.readouterr().out
 
 
-def test_samples_by_a_flow_are_timed_beside_heuns_method(tmp_path, capsys):
+def test_samples_by_a_flow_are_timed_next_to_heuns_method(tmp_path, capsys):
     out = tmp_path / "sampling.json"
     assert sampling.main(["--budget", "0.1", "--threads", "1", "--out", str(out)]) == 0
     done = capsys.readouterr()

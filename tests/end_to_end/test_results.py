@@ -177,12 +177,12 @@ def test_what_the_readme_says_of_unconditional_samples():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\| `([a-z-]+-small)` \| (\d+) \| (\d+) \| (\d+) \| (\d+) \|$", text, re.MULTILINE)
     assert len(lines) == 3
-    for name, *told in lines:
+    for name, *written in lines:
         tables = [pd.read_csv(RESULTS / name / f"{task}.csv").query("given == 'nothing'") for task in LEARNED]
         agree, distance = (table.groupby("model")["mean"].mean() for table in tables)
         others = (agree.drop("mac-wae").max(), distance.drop("mac-wae").min())
         expected = [agree["mac-wae"], others[0], distance["mac-wae"], others[1]]
-        assert [int(number) for number in told] == [round(number) for number in expected]
+        assert [int(number) for number in written] == [round(number) for number in expected]
 
 
 def test_what_the_page_says_of_posterior_samples():
@@ -193,14 +193,14 @@ def test_what_the_page_says_of_posterior_samples():
     lines = re.findall(r"^\| (PolyMNIST|pendigits-mhd|emoji) \|((?: [.\d]+ \|){4})$", text, re.MULTILINE)
     assert len(lines) == 3
     for data, cells in lines:
-        told = [float(cell) for cell in cells.strip(" |").split(" | ")]
+        written = [float(cell) for cell in cells.strip(" |").split(" | ")]
         expected = [means[data.lower(), metric] for metric in ("point-acc", "sample-acc", "agreement", "tv")]
-        assert told[:3] == pytest.approx(expected[:3], abs=0.051)
-        assert told[3] == pytest.approx(expected[3], abs=0.00051)
+        assert written[:3] == pytest.approx(expected[:3], abs=0.051)
+        assert written[3] == pytest.approx(expected[3], abs=0.00051)
     runs = [checkpoint.read_json(path).get("run", {}) for path in RESULTS.glob("runs/*/experiment.json")]
     shares = [run["prior_seconds"] / (run["seconds"] - run["prior_seconds"]) for run in runs if "prior_seconds" in run]
-    told = re.search(r"The flow takes (\d+) to (\d+) % of the autoencoder's training seconds", text)
-    assert [int(part) for part in told.groups()] == [round(100 * share) for share in (min(shares), max(shares))]
+    written = re.search(r"The flow takes (\d+) to (\d+) % of the autoencoder's training seconds", text)
+    assert [int(part) for part in written.groups()] == [round(100 * share) for share in (min(shares), max(shares))]
 
 
 def test_what_the_page_of_defaults_says():

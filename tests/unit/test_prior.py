@@ -121,7 +121,6 @@ def test_longer_codes_have_a_wider_flow(code, width):
 
 
 def test_a_flow_of_another_width_is_saved_and_one_of_before_has_the_width_of_all(tmp_path, monkeypatch):
-    monkeypatch.undo()
     monkeypatch.setattr("polymodal.models.base.CodeFlow", CodeFlow)
     for width, written in [(24, {"width": 24}), (512, True)]:
         model = build("mac-wae", SCHEMA, latent_dim=4)
