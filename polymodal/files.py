@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -14,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from polymodal.names import brief
+from polymodal.names import brief, check_file
 
 __all__ = [
     "DOCUMENT",
@@ -53,7 +52,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         ValueError: It holds something else, a number that is not finite, or more than 16 MiB.
     """
     path = Path(path)
-    if (size := _size(path)) > MOST_JSON:
+    if (size := check_file(path)) > MOST_JSON:
         raise ValueError(f"{path} must be at most {MOST_JSON} bytes of JSON; it is {size}")
     try:
         text = path.read_bytes().decode("utf-8")
@@ -168,7 +167,7 @@ def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
 
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Any]:
-    _size(Path(path))
+    check_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             yield file
@@ -187,21 +186,6 @@ def _kind(tensor: Tensor) -> str:
 
 def _some(told: list[str], joint: str) -> str:
     return joint.join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
-
-
-def _size(path: Path) -> int:
-    """Bytes of a path that must be a file: a pipe or a device might be read for ever."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} must exist, and does not") from None
-    except NotADirectoryError as error:
-        raise FileNotFoundError(f"{path} must exist, and does not: {error.strerror}") from None
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{brief(path)} cannot be read: {brief(error)}") from error
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path} must be a file; it is a folder, a pipe or a device")
-    return found.st_size
 
 
 def _finite(number: str) -> float:

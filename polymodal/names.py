@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import inspect
 import re
+import stat
 import sys
 from difflib import get_close_matches
 from functools import partial
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
+from unicodedata import category
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["brief", "check_arguments", "check_types", "lookup", "unknown"]
+__all__ = ["brief", "check_arguments", "check_file", "check_types", "lookup", "plain", "unknown"]
 
 T = TypeVar("T")
 
@@ -141,6 +144,41 @@ def brief(told: object, most: int = 300) -> str:
         >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
         ('one and two', 'aaaa ...')
     """
-    line = " ".join(str(told)[: 10 * most].split()) or type(told).__name__
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    line = plain(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
     return line if len(line) <= most else line[: most - 4] + " ..."
+
+
+def plain(text: object) -> str:
+    r"""A text on one line, in which whatever cannot be seen is written as an escape.
+
+    Line breaks, control characters and escape sequences, characters that turn the direction of writing, and those
+    without width change what a terminal or a page shows; text from a file or a table must not.
+
+    Example:
+        >>> print(plain("two\nlines, \x1b[31mred, \u202ereversed, 鳥　類"))
+        two\nlines, \x1b[31mred, \u202ereversed, 鳥　類
+    """
+    return "".join(
+        letter if letter.isprintable() or category(letter) == "Zs" else letter.encode("unicode_escape").decode()
+        for letter in str(text)
+    )
+
+
+def check_file(path: str | Path) -> int:
+    """Bytes of a path that must be a file: a pipe or a device might be read for ever.
+
+    Raises:
+        FileNotFoundError: There is nothing.
+        ValueError: It is something else, or cannot be looked at.
+    """
+    try:
+        found = Path(path).stat()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{brief(path)} must exist, and does not") from None
+    except NotADirectoryError as error:
+        raise FileNotFoundError(f"{brief(path)} must exist, and does not: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{brief(path)} cannot be read: {brief(error)}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError(f"{brief(path)} must be a file; it is a folder, a pipe or a device")
+    return found.st_size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,7 @@ from polymodal.modalities.column import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.modalities.spectrograms import spectrograms
+from polymodal.names import brief, check_file
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
 
 if TYPE_CHECKING:
@@ -27,6 +30,14 @@ __all__ = ["Audio"]
 
 HOP = 256
 """Samples from one frame of a sound file's spectrogram to the next."""
+FASTEST = 1_000_000
+"""Samples per second that are read."""
+FILTER = 24
+"""Samples, at the lower of two rates, that a change between them looks ahead, at least: scipy's filter has 10."""
+CANCELLED = 0.01
+"""The share of the loudest channel below which the mean of channels is what their rounding leaves."""
+BROKEN = (OSError, ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, AssertionError)
+"""What soundfile raises of files that are damaged, or something else."""
 
 
 @dataclass(frozen=True)
@@ -88,11 +99,13 @@ class Audio(Costed):
         Raises:
             FileNotFoundError: There is no such file.
             ImportError: Sound files are read by soundfile, which is not installed.
-            ValueError: It has another shape, or is no sound file.
+            ValueError: It has another shape, is no sound file, or holds no sound or numbers that are not finite.
         """
         if isinstance(raw, str | Path | bytes):
             return self._heard(raw)
         value = torch.as_tensor(raw, dtype=torch.float32)
+        if not value.isfinite().all():
+            raise ValueError(f"a spectrogram must be finite; got {float(value[~value.isfinite()][0])}")
         if tuple(value.shape[-2:]) != self.shape[1:] or value.numel() != self.frames * self.mels:
             raise ValueError(f"a spectrogram must be {self.shape}; got {tuple(value.shape)}")
         return value.reshape(self.shape)
@@ -101,8 +114,13 @@ class Audio(Costed):
         """Spectrograms, or sound files. A file that is not there is not observed, nor one that is damaged."""
 
         def read(cell: Any) -> Tensor:
-            cell = cell.get("bytes") or cell.get("path") if isinstance(cell, dict) else cell
-            return self.read(root / cell if isinstance(cell, str) else np.stack(cell) if _nested(cell) else cell)
+            if isinstance(cell, Mapping):
+                cell = cell.get("bytes") or cell.get("path")
+                if cell is None:
+                    raise FileNotFoundError("a sound must have bytes, or a file's name; this one has neither")
+            if isinstance(cell, bytearray | memoryview):
+                cell = bytes(cell)
+            return self.read(root / cell if isinstance(cell, str | Path) else np.stack(cell) if _nested(cell) else cell)
 
         return read_files(cells[0], self.blank, read, (OSError, ValueError, TypeError))
 
@@ -130,25 +148,57 @@ class Audio(Costed):
         """The spectrogram of a sound's beginning, silence behind a short one."""
         from scipy.signal import resample_poly
 
-        sound, rate = _opened(file)
-        wave = torch.from_numpy(resample_poly(sound, self.rate, rate).astype(np.float32))[: self.frames * HOP]
-        wave = F.pad(wave, (0, self.frames * HOP - len(wave)))
+        sound, rate = _opened(file, self.frames * HOP, self.rate)
+        wave = torch.from_numpy(resample_poly(_leveled(sound), self.rate, rate).astype(np.float32))
+        wave = F.pad(wave[: self.frames * HOP], (0, max(0, self.frames * HOP - len(wave))))
         return spectrograms(wave[None], self.rate, hop=HOP, bands=self.mels)[0]
 
 
-def _opened(file: str | Path | bytes) -> tuple[np.ndarray, int]:
-    """A sound's samples, the mean of its channels, and how many there are per second."""
+def _opened(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray, int]:
+    """A sound's samples `(T,)`, and how many there are per second: so many that `size` are left at another rate.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ImportError: soundfile is not installed.
+        ValueError: It is no sound file, it holds no sound, or a sample that is not finite.
+    """
     try:
         import soundfile
     except ImportError as error:
         raise ImportError("sound files are read by soundfile; pip install 'polymodal[audio]'") from error
-    if not isinstance(file, bytes) and not Path(file).is_file():
-        raise FileNotFoundError(f"{file} must be a sound file, and does not exist; correct the path")
+    if not isinstance(file, bytes):
+        check_file(file)
     try:
-        samples, rate = soundfile.read(io.BytesIO(file) if isinstance(file, bytes) else file, always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise ValueError(f"this is no sound file: {error}") from error
-    return samples.mean(1), rate
+        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
+            own = opened.samplerate
+            if not 1 <= own <= FASTEST:
+                raise ValueError(f"the samples per second must be in 1..{FASTEST}; got {own}")
+            reach = FILTER * max(1, ceil(own / rate))  # of the filter that changes the rate, behind the last sample
+            samples = opened.read(ceil(size * own / rate) + reach, always_2d=True)
+    except (soundfile.SoundFileError, *BROKEN) as error:
+        why = brief(getattr(error, "error_string", error), 100)
+        where = "" if isinstance(file, bytes) else f"; {brief(file)}"
+        raise ValueError(f"this is no sound file that can be read: {why}{where}") from error
+    if not samples.size:
+        raise ValueError("a sound must have samples; this one has none")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"the samples of a sound must be finite; got {samples[~np.isfinite(samples)][0]}")
+    return _mono(samples), own
+
+
+def _mono(samples: np.ndarray) -> np.ndarray:
+    """The mean of channels `(T, C)`; of channels that cancel each other in it, the loudest."""
+    mean = samples.mean(1)
+    loudest = np.abs(samples).max(0)
+    return samples[:, loudest.argmax()] if np.abs(mean).max() < CANCELLED * loudest.max() else mean
+
+
+def _leveled(sound: np.ndarray) -> np.ndarray:
+    """A sound times a power of two, so that it is about 1 at its loudest: floats may have any scale.
+
+    A spectrogram is relative to its loudest place, and so stays the same to the bit.
+    """
+    return np.ldexp(sound, -int(np.frexp(np.abs(sound).max())[1]))
 
 
 def _nested(cell: Any) -> bool:

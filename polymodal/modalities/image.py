@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,13 +16,14 @@ from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.column import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.pixels import array_image, opened, show_pixels
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-__all__ = ["Image", "png"]
+__all__ = ["Image", "image_source", "png"]
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -86,30 +87,30 @@ class Image(Costed):
         elif x.dtype != torch.uint8:
             raise ValueError(f"pictures must be uint8, or floats in [0, 1]; got {x.dtype}; use x.to(torch.uint8)")
 
-    def read(self, raw: PIL.Image.Image | np.ndarray | str | Path) -> Tensor:
-        """A PIL picture, a file, or a uint8 array `(height, width[, channels])`; resized where it must be.
+    def read(self, raw: PIL.Image.Image | np.ndarray | str | Path | bytes) -> Tensor:
+        """A PIL image, a file's name or its bytes, or an array `(height, width[, channels])`; resized where it must be.
+
+        Images are read upright, as their EXIF data has it, and on white where they are transparent, unless `channels`
+        is 4. Those of more than 8 bits are scaled as `polymodal.modalities.pixels` says: uint16 is divided by 257.
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: PIL knows no colour mode of so many channels.
-        """
-        import PIL.Image
+            ValueError: It is no image, or PIL knows no colour mode of so many channels.
 
-        if isinstance(raw, str | Path):
-            with PIL.Image.open(raw) as file:
-                return self.read(file.copy())
-        picture = PIL.Image.fromarray(_plane(raw)) if isinstance(raw, np.ndarray) else raw
-        if picture.has_transparency_data and self.channels < 4:
-            picture = PIL.Image.alpha_composite(PIL.Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-        picture = picture.convert(self._mode).resize((self.width, self.height))
-        return torch.from_numpy(np.array(picture)).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
+        Example:
+            >>> Image(1, 1, 3).read(np.array([[0, 257, 65535]], np.uint16)).tolist()
+            [[[0, 1, 255]]]
+        """
+        mode = self._mode
+        if isinstance(raw, str | Path | bytes):
+            with opened(raw) as image:
+                return self._read(image, mode)
+        return self._read(array_image(raw) if isinstance(raw, np.ndarray) else raw, mode)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """Pictures, their files' names or bytes. A file that is not there is not observed, nor one that is damaged."""
-        import PIL.Image
-
-        damaged = (OSError, SyntaxError, ValueError, TypeError, PIL.Image.DecompressionBombError)
-        return read_files(cells[0], self.blank, lambda cell: self.read(_opened(cell, root)), damaged)
+        damaged = (OSError, SyntaxError, ValueError, TypeError)
+        return read_files(cells[0], self.blank, lambda cell: self.read(image_source(cell, root)), damaged)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """The pictures, as the bytes of PNG files."""
@@ -136,6 +137,10 @@ class Image(Costed):
         network = picture_decoder(latent_dim, self.shape, self._widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
+    def _read(self, image: PIL.Image.Image, mode: str) -> Tensor:
+        pixels = np.array(show_pixels(image, mode).resize((self.width, self.height)))
+        return torch.from_numpy(pixels).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
+
     @property
     def _widths(self) -> tuple[int, ...]:
         return self.widths or picture_widths(self.height, self.width)
@@ -150,40 +155,32 @@ class Image(Costed):
         return MODES[self.channels]
 
 
-def _opened(cell: Any, root: Path) -> Any:
-    """A cell as `Image.read` takes it: names of files from the root on, bytes and what holds them as pictures.
+def image_source(cell: Any, root: Path) -> Any:
+    """A cell as `Image.read` takes it: names of files from the root on, and the bytes in what holds them.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: It is an object that holds nothing.
         TypeError: It is nothing of this kind.
     """
     import PIL.Image
 
-    if isinstance(cell, dict):
+    if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
         if cell is None:
-            raise FileNotFoundError("a picture must have bytes, or a file's name; this one has neither")
-    if isinstance(cell, bytes):
-        with PIL.Image.open(io.BytesIO(cell)) as file:
-            return file.copy()
+            raise FileNotFoundError("an image must have bytes, or a file's name; this one has neither")
+    if isinstance(cell, bytearray | memoryview):
+        return bytes(cell)
     if isinstance(cell, str | Path):
         return root / cell
-    if isinstance(cell, np.ndarray | PIL.Image.Image):
+    if isinstance(cell, bytes | np.ndarray | PIL.Image.Image):
         return cell
-    raise TypeError(f"a picture, its bytes or its file's name must stand here; got {type(cell).__name__}")
+    raise TypeError(f"an image, its bytes or its file's name must stand here; got {type(cell).__name__}")
 
 
 def png(picture: PIL.Image.Image) -> bytes:
     """A picture as the bytes of a PNG file."""
     picture.save(file := io.BytesIO(), "PNG")
     return file.getvalue()
-
-
-def _plane(raw: np.ndarray) -> np.ndarray:
-    """An array as PIL takes it: a single channel has no axis of its own."""
-    if raw.dtype != np.uint8 or raw.ndim not in (2, 3):
-        raise ValueError(f"a picture must be uint8 (height, width[, channels]); got {raw.dtype} {raw.shape}")
-    return raw[..., 0] if raw.ndim == 3 and raw.shape[-1] == 1 else raw
 
 
 def _grey(value: Tensor) -> Tensor:

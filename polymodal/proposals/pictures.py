@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from polymodal.modalities import Image
+from polymodal.modalities.image import image_source
+from polymodal.modalities.pixels import array_image, opened, show_pixels, upright_size
 from polymodal.names import brief
 from polymodal.proposals.columns import Column, ends_as
 
@@ -24,9 +26,11 @@ PICTURES = 32
 """Pictures of which sides and colours are looked at."""
 LONGEST_SIDE = 64
 """Of a picture, in pixels, unless a user says another."""
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-SIGNATURES = re.compile(rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM", re.DOTALL)
-GREY = ("1", "L", "LA", "F")
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".pgm", ".ppm")
+SIGNATURES = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP  |P[2356]\s", re.DOTALL
+)
+GREY = ("1", "L", "LA", "La", "F")
 
 
 class Seen(NamedTuple):
@@ -62,39 +66,31 @@ def seen_in(column: Column) -> list[Seen]:
 
 
 def _looked_at(column: Column, failed: list[str]) -> Iterator[Seen]:
-    from PIL.Image import DecompressionBombError
-
     for cell in column.first:
         try:
             with _opened(cell, column.root) as picture:
                 yield _seen(picture)
-        except (OSError, SyntaxError, ValueError, TypeError, DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, TypeError) as error:
             failed.append(brief(error, 100))
 
 
-def _opened(cell: Any, root: Path) -> PIL.Image.Image:
+@contextmanager
+def _opened(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
     """A picture of its own, that may be changed."""
-    import PIL.Image
-
-    if isinstance(cell, Mapping):
-        cell = cell.get("bytes") or cell.get("path")
-    if isinstance(cell, bytes):
-        return PIL.Image.open(io.BytesIO(cell))
-    if isinstance(cell, str | Path):
-        return PIL.Image.open(root / cell)
-    if isinstance(cell, np.ndarray):
-        return PIL.Image.fromarray(cell[..., 0] if cell.ndim == 3 and cell.shape[-1] == 1 else cell)
-    if isinstance(cell, PIL.Image.Image):
-        return cell.copy()
-    raise TypeError(f"a picture, its bytes or its file's name must stand there; got {type(cell).__name__}")
+    source = image_source(cell, root)
+    if isinstance(source, bytes | Path):
+        with opened(source) as picture:
+            yield picture
+    else:
+        yield array_image(source) if isinstance(source, np.ndarray) else source.copy()
 
 
 def _seen(picture: PIL.Image.Image) -> Seen:
-    width, height = picture.size
+    width, height = upright_size(picture)
     if picture.mode in GREY or picture.mode.startswith("I"):
         return Seen((height, width), True)
     picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than to look at all of a photograph
-    colours = np.asarray(picture.convert("RGB"))
+    colours = np.asarray(show_pixels(picture, "RGB"))
     return Seen((height, width), bool((colours == colours[..., :1]).all()))
 
 
@@ -109,5 +105,5 @@ def is_picture(cell: Any) -> bool:
     if isinstance(cell, bytes):
         return bool(SIGNATURES.match(cell))
     if isinstance(cell, np.ndarray):
-        return cell.dtype == np.uint8 and cell.ndim in (2, 3)
+        return cell.dtype in (np.uint8, np.uint16) and cell.ndim in (2, 3)
     return isinstance(cell, PIL.Image.Image)
