@@ -12,6 +12,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from polymodal.schema import Schema
+
 __all__ = ["Batch", "Index", "Rows", "Whole", "rows"]
 
 
@@ -79,6 +81,7 @@ class Batch:
         observed: `(B, M)` bool; column m is the schema's m-th modality.
         host: `observed` in the CPU's memory, where the rows are on a GPU and it is at hand.
         whole: The batch that these rows are a part of, where other processes have the others.
+        schema: That of the table that the rows are from, where it is known: models refuse rows of another.
 
     Raises:
         ValueError: The values and `observed` do not have the same number of rows.
@@ -93,6 +96,7 @@ class Batch:
     observed: Tensor
     host: Tensor | None = field(default=None, repr=False)
     whole: Whole | None = field(default=None, repr=False)
+    schema: Schema | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.observed.dtype != torch.bool or self.observed.dim() != 2:
@@ -121,7 +125,8 @@ class Batch:
 
     def __getitem__(self, index: Index) -> Batch:
         chosen = rows(index, len(self))
-        return Batch({name: value[chosen] for name, value in self.values.items()}, self.observed[chosen])
+        values = {name: value[chosen] for name, value in self.values.items()}
+        return Batch(values, self.observed[chosen], schema=self.schema)
 
     @property
     def known(self) -> Tensor:
@@ -133,9 +138,9 @@ class Batch:
         behind = torch.device(device).type != "cpu"  # what a GPU copies to the CPU must be there before it is read
         values = {name: value.to(device, non_blocking=behind) for name, value in self.values.items()}
         host = self.observed if behind and self.observed.device.type == "cpu" else self.host
-        return Batch(values, self.observed.to(device, non_blocking=behind), host, self.whole)
+        return Batch(values, self.observed.to(device, non_blocking=behind), host, self.whole, self.schema)
 
     def pinned(self) -> Batch:
         """The same rows in memory from which a GPU copies by itself."""
         values = {name: value.pin_memory() for name, value in self.values.items()}
-        return Batch(values, self.observed.pin_memory(), self.host, self.whole)
+        return Batch(values, self.observed.pin_memory(), self.host, self.whole, self.schema)

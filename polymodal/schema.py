@@ -5,8 +5,9 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,12 @@ MOST = 10_000
 
 UNFIT = ("Cc", "Cs", "Zl", "Zp")
 """Unicode's categories of what no name has: control characters, halves of pairs, line and paragraph separators."""
+
+
+READ = "read the rows with the model's schema, as in Table.from_frame(frame, schema=model.schema)"
+"""What to do about a table of another schema."""
+MOST_SHOWN = 120
+"""Characters of what two schemas do not have in common that a message shows."""
 
 
 class Schema(Mapping[str, Modality]):
@@ -160,24 +167,37 @@ class Schema(Mapping[str, Modality]):
         device = next(iter(values.values())).device
         return Batch(values, self.mask(list(values), device).expand(rows.pop(), -1).clone())
 
-    def require(self, other: Schema, what: str) -> None:
-        """Refuses another schema whose values are not those of this one: names, order, types, shapes, classes.
+    def require(self, other: Schema, what: str, way: str | None = None) -> None:
+        """Refuses another schema whose values are not those of this one.
+
+        The names of the modalities and their order must be equal, and of each modality the type, the shape, the columns
+        that it is read from, and the `representation`: classes and words by name and in order, and units.
 
         Arguments:
-            other: The schema of `what`; widths of networks and costs may differ.
+            other: The schema of `what`; widths of networks, costs and groups may differ.
             what: For the message, such as "train".
+            way: What to do, for the message; by default to read the rows with the model's schema.
 
         Raises:
             ValueError: Names the first difference.
+
+        Example:
+            >>> from polymodal.modalities import Label
+            >>> one, other = (Schema({"kind": Label(2, names=names)}) for names in (("ash", "oak"), ("oak", "ash")))
+            >>> one.require(other, "the table", "rename them")
+            Traceback (most recent call last):
+            ValueError: 'kind' of the table must have the model's classes, ash, oak; got oak, ash; rename them
         """
+        if other is self:
+            return
+        way = way or READ
         if list(other) != list(self):
-            raise ValueError(
-                f"{what} must have the model's modalities in their order, {', '.join(self)}; got {', '.join(other)}"
-            )
+            expected, given = (brief(", ".join(schema)) for schema in (self, other))
+            raise ValueError(f"{what} must have the model's modalities in their order, {expected}; got {given}; {way}")
         for name, modality in self.items():
-            ours, theirs = ((type(m).__name__, m.shape, m.levels) for m in (modality, other[name]))
-            if ours != theirs:
-                raise ValueError(f"{name!r} of {what} must be the model's, {modality!r}; got {other[name]!r}")
+            if difference := _difference(name, modality, other[name]):
+                part, expected, given = difference
+                raise ValueError(f"{name!r} of {what} must {part}, {expected}; got {given}; {way}")
 
     def hide(self, batch: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
         """Every modality's values as networks and costs take them, blanks where a row has none.
@@ -281,6 +301,32 @@ def _check_name(name: str) -> None:
             "names of modalities and groups must have 1 to 200 characters, none of them a control character; "
             f"got {brief(repr(name))}"
         )
+
+
+def _difference(name: str, one: Modality, other: Modality) -> tuple[str, str, str] | None:
+    """What differs between the values of two modalities of one name, how it is in the first, and in the other."""
+    if type(one).__name__ == type(other).__name__:
+        ours, theirs = ({**modality.representation, "columns": modality.columns(name)} for modality in (one, other))
+        for part in {**ours, **theirs}:
+            expected, given = ours.get(part), theirs.get(part)
+            if expected != given and not (isinstance(expected, range) and isinstance(given, range)):
+                return f"have the model's {part}", *_compared(expected, given)
+    ours, theirs = ((type(modality).__name__, modality.shape, modality.levels) for modality in (one, other))
+    return None if ours == theirs else ("be the model's", brief(repr(one)), brief(repr(other)))
+
+
+def _compared(expected: Any, given: Any) -> tuple[str, str]:
+    """Two different values as a message shows them; of long lists the first place where they differ as well."""
+    if not (isinstance(expected, Sequence) and isinstance(given, Sequence)):
+        return brief(expected, MOST_SHOWN), brief(given, MOST_SHOWN)
+    listed = [", ".join(map(str, items)) for items in (expected, given)]
+    ours, theirs = (brief(text, MOST_SHOWN) if text else "none" for text in listed)
+    if max(map(len, listed)) <= MOST_SHOWN:
+        return ours, theirs
+    place = next(i for i, pair in enumerate(zip_longest(expected, given, fillvalue=object())) if pair[0] != pair[1])
+    ours, theirs = f"{len(expected):,} of them, {ours}", f"{len(given):,} of them, {theirs}"
+    there, here = (repr(items[place]) if place < len(items) else "none" for items in (expected, given))
+    return ours, f"{theirs} (number {place + 1} is {brief(here, 40)}, and must be {brief(there, 40)})"
 
 
 def _written(modality: Modality, values: Tensor) -> Any:

@@ -120,7 +120,7 @@ def network(settings: Settings, data: Dataset) -> Model:
         model = build(settings.model, schema, **settings.build)
     except RuntimeError as error:  # torch's own, for a size that no layer can have
         raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
-    model.schema.require(data.schema, "train")
+    model.schema.require(data.schema, "train", "leave out what changes values from the settings under schema")
     return model
 
 

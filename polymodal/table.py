@@ -85,7 +85,7 @@ class Table:
 
     def __getitem__(self, index: Index) -> Batch:
         """Rows as a batch; one row for an int."""
-        return Batch(self.values, self.observed)[index]
+        return Batch(self.values, self.observed, schema=self.schema)[index]
 
     def batches(
         self,
@@ -342,7 +342,7 @@ class Table:
         values = dict(batch.values)
         for name, choice in choices.items():
             values[name] = self.alternatives[name][index, sent(choice[rows], there)]
-        return Batch(values, batch.observed, None if self._host is None else self._host[rows])
+        return Batch(values, batch.observed, None if self._host is None else self._host[rows], schema=self.schema)
 
     def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
         """A process's part of these rows."""

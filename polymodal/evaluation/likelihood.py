@@ -59,6 +59,7 @@ def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 2
     Source: Burda, Grosse and Salakhutdinov (2016), Eq. 8.
     """
     total, rows, device = 0.0, 0, model.weight.device
+    model.schema.require(table.schema, "the table")
     with answering(model), seeded(seed, device):
         for batch in table.batches(batch_size, device=device):
             x = model.schema.hide(batch, model.weight.dtype)

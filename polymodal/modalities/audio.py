@@ -80,6 +80,11 @@ class Audio(Costed):
         return replace(self, rate=8000)
 
     @property
+    def representation(self) -> dict[str, Any]:
+        """Samples per second of the sounds that spectrograms are of."""
+        return {"rate": self.rate}
+
+    @property
     def metric(self) -> str:
         """The root of the mean squared error."""
         return "rmse"

@@ -17,7 +17,7 @@ from polymodal.modalities.network import Network
 from polymodal.modalities.trial import tried_decoder, tried_encoder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     import pandas as pd
@@ -79,6 +79,21 @@ class Modality(Arguments, ABC):
     def core(self) -> Modality:
         """What networks and costs depend on: modalities of equal cores can be computed together."""
         return self
+
+    @property
+    def representation(self) -> Mapping[str, Any]:
+        """What the numbers in a table stand for beyond their shape, by name: units, classes, words.
+
+        Modalities of equal type, shape and representation hold the same values as the same tensors. By default it is
+        what `core` leaves out; override it where reading and writing depend on further arguments.
+
+        Example:
+            >>> from polymodal.modalities import Label
+            >>> Label(2, names=("cat", "dog"), hidden=(8,)).representation
+            {'classes': ('cat', 'dog')}
+        """
+        core, names = self.core, [field.name for field in fields(self) if field.name != "network"]
+        return {name: getattr(self, name) for name in names if getattr(core, name, None) != getattr(self, name)}
 
     @property
     def blank(self) -> Tensor:

@@ -79,6 +79,12 @@ class Label(Costed):
         return replace(self, names=None)
 
     @property
+    def representation(self) -> dict[str, Any]:
+        """What the classes are called, in order; those without names are called by their numbers."""
+        numbered = self.names is None or self.names == tuple(map(str, range(self.classes)))
+        return {"classes": range(self.classes) if numbered else self.names}
+
+    @property
     def blank(self) -> Tensor:
         """-1, no class."""
         return torch.tensor(-1)

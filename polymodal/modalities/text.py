@@ -128,6 +128,11 @@ class Text(Costed):
         return len(SPECIAL) + len(self.vocabulary)
 
     @property
+    def representation(self) -> dict[str, Any]:
+        """The words, in the order of their tokens."""
+        return {"vocabulary": self.vocabulary}
+
+    @property
     def blank(self) -> Tensor:
         """An empty text: the end token, then padding."""
         blank = torch.full(self.shape, PADDING)

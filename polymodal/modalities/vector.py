@@ -90,6 +90,12 @@ class Vector(Costed):
         return replace(self, center=None, scale=None, names=None, log=False)
 
     @property
+    def representation(self) -> dict[str, Any]:
+        """The units, which are 0 and 1 where none are given."""
+        center, scale = self.center or (0.0,) * self.size, self.scale or (1.0,) * self.size
+        return {"center": center, "scale": scale, "log": self.log}
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """`(size,)`."""
         return (self.size,)

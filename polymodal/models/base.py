@@ -298,8 +298,13 @@ class Model(nn.Module, ABC):
                 asked for samples, or an argument is out of its range.
         """
         self.check_samples(samples, combine, seed, steps, guidance)
+        batch = self._here(batch)
+        if not len(batch):
+            options: dict[str, Any] = {"combine": combine, "seed": seed, "steps": steps, "guidance": guidance}
+            made = self.translate(*self._stand_in(given), to, samples, **options)
+            return {name: value.narrow(-1 - len(self.schema[name].shape), 0, 0) for name, value in made.items()}
         with answering(self):
-            posterior = self.encode(self._here(batch), given)
+            posterior = self.encode(batch, given)
             if samples is None:
                 return self._values(posterior.mean, to)
             z = sample_codes(posterior, [samples], seed=seed, rows=rows, steps=steps, guidance=guidance)
@@ -312,8 +317,11 @@ class Model(nn.Module, ABC):
 
     def embed(self, batch: Rows, given: Given = None) -> Tensor:
         """The posterior's mean, `(*, B, code_dim)`."""
+        batch = self._here(batch)
+        if not len(batch):
+            return self.embed(*self._stand_in(given)).narrow(-2, 0, 0)
         with answering(self):
-            return self.encode(self._here(batch), given).mean
+            return self.encode(batch, given).mean
 
     def sample(
         self,
@@ -519,6 +527,13 @@ class Model(nn.Module, ABC):
 
     def _values(self, z: Tensor, to: list[str] | None) -> dict[str, Tensor]:
         return {name: self.schema[name].value(p) for name, p in self.decode(z, to).items()}
+
+    def _stand_in(self, given: Given) -> tuple[Batch, Given]:
+        """A row in place of none, which networks may not take, and what it is given."""
+        blanks = {name: modality.blank[None] for name, modality in self.schema.items()}
+        if isinstance(given, Tensor):
+            given = given.new_ones(*given.shape[:-2], 1, len(self.schema))
+        return Batch(blanks, torch.ones(1, len(self.schema), dtype=torch.bool)), given
 
     def _here(self, batch: Rows) -> Batch:
         if not (hasattr(batch, "observed") and hasattr(batch, "values")):

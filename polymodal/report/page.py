@@ -113,10 +113,7 @@ def write(
 
 
 def _check(model: Model, table: Table, examples: int) -> None:
-    if list(table.schema) != list(model.schema):
-        raise ValueError(
-            f"table must have the model's modalities, {', '.join(model.schema)}; got {', '.join(table.schema)}"
-        )
+    model.schema.require(table.schema, "table")
     if not len(table):
         raise ValueError("table must have at least one row to show; got none")
     if examples < 1:

@@ -111,7 +111,8 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
     if not len(rows):
         raise ValueError(f"{name} must have rows; got none")
     if hasattr(rows, "schema"):
-        schema.require(rows.schema, name)
+        build = {"train": "build the model with the schema of these rows, as in build('mac-wae', train.schema)"}
+        schema.require(rows.schema, name, build.get(name))
 
 
 def check_shared(name: str, rows: Any) -> None:

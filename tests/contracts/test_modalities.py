@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from conftest import EXAMPLES, draw
 
 from polymodal.evaluation import METRICS
 from polymodal.modalities import *  # noqa: F403 (repr names them)
-from polymodal.modalities import MODALITIES
+from polymodal.modalities import MODALITIES, documents
 from polymodal.modalities.costed import Costed
 from polymodal.schema import Schema
 
@@ -129,3 +129,73 @@ def test_an_unknown_cost_lists_the_known(kind):
     example = next(modality for modality in EXAMPLES.values() if type(modality) is kind)
     with pytest.raises(ValueError, match=r"cost must be one of .*'l2'.*got 'l3'"):
         replace(example, cost="l3")
+
+
+NAMED = {
+    "label": replace(EXAMPLES["label"], names=("oak", "elm", "ash", "fir")),
+    "vector": replace(EXAMPLES["vector"], center=(1.0, 2.0, 3.0), scale=(1.0, 0.5, 2.0), names=("a", "b", "c")),
+}
+"""Examples whose every argument says something."""
+
+
+def others_of(value):
+    """Other values of an argument: one part of it changed, its parts in another order, more and fewer of them."""
+    if isinstance(value, tuple) and value:
+        for first in others_of(value[0]):
+            yield (first, *value[1:])
+            yield (*value, first)
+        yield value[::-1]
+        yield value[:-1]
+        yield None
+    elif isinstance(value, bool):
+        yield not value
+    elif isinstance(value, int | float):
+        yield value + 1
+        yield value * 1.001 if isinstance(value, float) else value + 8000
+    elif isinstance(value, str) and value not in ("linear", "sigmoid"):
+        yield value + "s"
+
+
+def changed_ones():
+    for kind, example in {**EXAMPLES, **NAMED}.items():
+        for field in fields(example):
+            for value in others_of(getattr(example, field.name)):
+                try:
+                    other = documents.from_json(documents.to_json(replace(example, **{field.name: value})))
+                except (TypeError, ValueError):
+                    continue  # no such modality
+                yield pytest.param(example, other, id=f"{kind}-{field.name}-{value}")
+
+
+def same_in_tables(one, other):
+    """Whether two modalities of equal shape read the same columns, and write the same values alike."""
+    if (one.shape, one.levels, one.columns("it")) != (other.shape, other.levels, other.columns("it")):
+        return False
+    x = draw(one, 20)
+    return [repr(np.asarray(cells).tolist()) for cells in one.write_cells(x)] == [
+        repr(np.asarray(cells).tolist()) for cells in other.write_cells(x)
+    ]
+
+
+@pytest.mark.parametrize(("one", "other"), [*changed_ones()])
+def test_a_table_of_another_schema_is_noticed_and_one_of_other_networks_is_not(one, other):
+    mine, theirs = Schema({"it": one}), Schema({"it": other})
+    mine.require(Schema({"it": replace(one)}), "the table")
+    if same_in_tables(one, other) and one.representation == other.representation:
+        mine.require(theirs, "the table")
+        return
+    for here, there in ((mine, theirs), (theirs, mine)):
+        with pytest.raises(
+            ValueError, match=r"^'it' of the table must .*; got .*; read the rows with the model's schema"
+        ):
+            here.require(there, "the table")
+
+
+@pytest.mark.parametrize(
+    "modality", [*EXAMPLES.values(), *NAMED.values()], ids=lambda modality: type(modality).__name__
+)
+def test_what_only_networks_depend_on_does_not_matter_to_tables(modality):
+    names = {field.name for field in fields(modality)} & {"hidden", "widths", "cost", "layers", "heads", "feedforward"}
+    others = {"cost": "l2", "hidden": (3,), "widths": (3, 5), "layers": 2, "heads": 1, "feedforward": 5}
+    other = replace(modality, **{name: others[name] for name in names})
+    Schema({"it": modality}).require(Schema({"it": other}, groups={"all": ["it"]}), "the table")

@@ -1,6 +1,7 @@
 """Batches, schemas and tables."""
 
 import json
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from conftest import EXAMPLES, rows_of
 
 from polymodal.batch import Batch
-from polymodal.modalities import Image, Label, Vector
+from polymodal.modalities import Image, Label, Modality, Text, Vector
 from polymodal.schema import Schema
 from polymodal.table import Table
 
@@ -120,6 +121,72 @@ class TestSchema:
             one.require(Schema({"b": Vector(2), "a": Label(3)}), "train")
         with pytest.raises(ValueError, match=r"'a' of train must be the model's, Label\(classes=3"):
             one.require(Schema({"a": Label(5), "b": Vector(2)}), "train")
+
+    @pytest.mark.parametrize(
+        ("one", "other", "said"),
+        [
+            ({"names": ("ash", "oak")}, {"names": ("oak", "ash")}, "classes, ash, oak; got oak, ash"),
+            ({"names": ("ash", "oak")}, {"names": None}, "classes, ash, oak; got 0, 1"),
+            ({"names": None}, {"names": ("ash", "oak")}, "classes, 0, 1; got ash, oak"),
+            ({"names": ("0", "1")}, {"names": ("1", "0")}, "classes, 0, 1; got 1, 0"),
+        ],
+    )
+    def test_require_compares_classes_by_name_and_order(self, one, other, said):
+        mine, theirs = (Schema({"a": Label(2, **names)}) for names in (one, other))
+        with pytest.raises(ValueError, match=rf"'a' of train must have the model's {said}; read the rows with"):
+            mine.require(theirs, "train")
+        Schema({"a": Label(2)}).require(Schema({"a": Label(2, names=("0", "1"))}), "train")
+
+    @pytest.mark.parametrize(
+        ("other", "part"),
+        [
+            ({"center": (5.0, 0.0)}, "center, 5.5, 0.0; got 5.0, 0.0"),
+            ({"center": None}, "center, 5.5, 0.0; got 0.0, 0.0"),
+            ({"scale": (2.0, 3.0)}, "scale, 2.0, 1.0; got 2.0, 3.0"),
+            ({"log": True}, "log, False; got True"),
+            ({"names": ("height", "width")}, "columns, width, height; got height, width"),
+            ({"names": None}, "columns, width, height; got a"),
+        ],
+    )
+    def test_require_compares_units_and_columns(self, other, part):
+        mine = Vector(2, center=(5.5, 0.0), scale=(2.0, 1.0), names=("width", "height"))
+        Schema({"a": mine}).require(Schema({"a": replace(mine, hidden=(4,), cost="laplace")}), "train")
+        with pytest.raises(ValueError, match=f"'a' of train must have the model's {part}; read"):
+            Schema({"a": mine}).require(Schema({"a": replace(mine, **other)}), "train")
+
+    def test_require_shows_where_long_lists_differ(self):
+        words = tuple(f"word{number}" for number in range(30_000))
+        mine, theirs = (Schema({"a": Text(3, some)}) for some in (words, (*words[:20_000], "oak", *words[20_001:])))
+        said = r"vocabulary, 30,000 of them, word0, .*number 20001 is 'oak', and must be"
+        with pytest.raises(ValueError, match=said) as error:
+            mine.require(theirs, "train")
+        assert len(str(error.value)) < 600
+        with pytest.raises(ValueError, match="number 29991 is none, and must be 'word29990'"):
+            mine.require(Schema({"a": Text(3, words[:29_990])}), "train")
+
+    def test_require_of_a_modality_of_ones_own_compares_what_its_core_leaves_out(self):
+        @dataclass(frozen=True)
+        class Weight(Vector):
+            unit: str = "kg"
+
+            @property
+            def core(self):
+                return replace(super().core, unit="kg")
+
+            @property
+            def representation(self):
+                return Modality.representation.fget(self)
+
+        mine = Schema({"a": Weight(1)})
+        mine.require(Schema({"a": Weight(1, hidden=(3,))}), "train")
+        for other in ({"unit": "lb"}, {"scale": (2.0,)}):
+            with pytest.raises(ValueError, match=r"'a' of train must have the model's (unit|scale)"):
+                mine.require(Schema({"a": Weight(1, **other)}), "train")
+
+    def test_rows_remember_their_schema(self, schema):
+        rows = table(schema, 7)
+        for batch in (rows[:3], rows[2], rows[[4, 1]][:1], rows[:3].to("cpu"), next(rows.batches(2, seed=1))):
+            assert batch.schema is schema
 
     def test_write_gives_what_users_hold(self):
         schema = Schema({"photo": Image(1, 2, 2), "kind": Label(2, names=("cat", "dog"))})
