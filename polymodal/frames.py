@@ -12,7 +12,8 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.modalities.column import CellError, Column, counted
-from polymodal.names import brief
+from polymodal.names import brief, check_frame, nearest
+from polymodal.outliers import Outliers
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,15 +56,21 @@ class Reader:
         self.odd: dict[str, Counter[str]] = {name: Counter() for name in schema}
         self.damaged: dict[str, list[tuple[int, str]]] = {name: [] for name in schema}
         self.files: Counter[str] = Counter()
+        self.outliers = {name: Outliers(modality) for name, modality in schema.items()}
         self.absent: list[str] = []
+        self.here: set[str] = set()
+        """The columns of the first piece."""
+        self.further: list[str] = []
+        """Those of them that are no modality's."""
 
     def read(self, frame: pd.DataFrame) -> Batch:
         """The rows of a piece; a modality whose columns are not there is not observed.
 
         Raises:
+            TypeError: It is no data frame.
             ValueError: A cell cannot be read, or too many files are damaged; names column and row.
         """
-        self._look(frame)
+        self._look(check_frame(frame))
         columns = {name: self._column(name, modality, frame) for name, modality in self.schema.items()}
         self.rows += len(frame)
         none = torch.zeros(len(frame), dtype=torch.bool)
@@ -77,11 +84,12 @@ class Reader:
             ValueError: More files are damaged than may be.
         """
         self._refuse_damaged()
-        said = [f"{name!r} is not among the columns, and is taken as not observed" for name in self.absent]
+        said = [sentence for name in self.absent for sentence in self._tell_absent(name)]
         for name, odd in self.odd.items():
             if odd:
                 what = ("word", "words") if self.schema[name].shape else ("class", "classes")
                 said.append(f"{name!r}: {counted(odd, *what)}")
+        said += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
         for name, damaged in self.damaged.items():
             if damaged:
                 said.append(f"{name!r}: {_files(damaged)}, and {'are' if len(damaged) > 1 else 'is'} not observed")
@@ -93,13 +101,27 @@ class Reader:
             return
         _refuse_twice(self.schema, frame)
         wanted = {name: modality.columns(name) for name, modality in self.schema.items()}
-        self.absent = [name for name, columns in wanted.items() if not {*columns} <= {*frame.columns}]
+        known = {column for columns in wanted.values() for column in columns}
+        self.here = {*frame.columns}
+        self.further = [column for column in frame.columns if isinstance(column, str) and column not in known]
+        self.absent = [name for name, columns in wanted.items() if not {*columns} <= self.here]
         if len(self.absent) == len(self.schema):
             every = [column for columns in wanted.values() for column in columns]
             raise ValueError(
                 f"the rows must have one of the columns {brief(', '.join(every))}; they have "
                 f"{brief(', '.join(map(str, frame.columns)))}; name them as those of training"
             )
+
+    def _tell_absent(self, name: str) -> Iterator[str]:
+        """That a modality's columns are not there, and what they may be called instead."""
+        columns = self.schema[name].columns(name)
+        near = {column: nearest(column, self.further) for column in columns if column not in self.here}
+        mean = f"; did you mean {near[name]!r}?" if columns == (name,) and near[name] else ""
+        yield f"{name!r} is not among the columns, and is taken as not observed{mean}"
+        if columns != (name,) and (len(near) < len(columns) or any(near.values())):
+            for column, other in near.items():
+                mean = f"; did you mean {other!r}?" if other else ""
+                yield f"{name!r} is read from {len(columns)} columns, of which {column!r} is not there{mean}"
 
     def _column(self, name: str, modality: Modality, frame: pd.DataFrame) -> Column | None:
         if name in self.absent:
@@ -111,6 +133,7 @@ class Reader:
             raise ValueError(f"{' and '.join(columns)}, row {self._number(error.row)}: {error.why}") from error
         self.odd[name].update(dict(column.odd))
         self.damaged[name] += [(self._number(row), why) for row, why in column.unreadable]
+        self.outliers[name].look(column.values, column.observed, self._number)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column
 

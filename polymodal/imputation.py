@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
@@ -18,6 +18,9 @@ from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_codes
+from polymodal.names import brief, check_frame
+from polymodal.outliers import clamp
+from polymodal.proposals.proposal import counted
 from polymodal.streams import number
 
 if TYPE_CHECKING:
@@ -90,6 +93,12 @@ class Filler:
         """Columns whose holes stay, for files stand in them, and what is made has none."""
         self.filled, self.left = 0, 0
         """Cells that were filled; rows that have a hole and nothing to fill it from."""
+        self.empty: Counter[str] = Counter()
+        """Missing cells by column, of those that are to be filled."""
+        self.unknown: Counter[str] = Counter()
+        """Missing cells of columns that the model does not know."""
+        self.unfit: dict[str, list[Any]] = {}
+        """Predictions that a column's type cannot hold."""
 
     def look(self, frame: pd.DataFrame) -> None:
         """Notes columns of files that cannot be made: `holes` does so of each piece, but a whole frame says more."""
@@ -106,10 +115,13 @@ class Filler:
             ValueError: A cell cannot be read; names column and row.
         """
         start = self.reader.rows
-        batch = self.reader.read(frame)
+        batch = self._read(frame)
         self.look(frame)
         names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
         empty = {column: missing(frame[column]) for name in names for column in self._columns(name)}
+        self.empty.update({column: int(nothing.sum()) for column, nothing in empty.items()})
+        further = [column for column in self.reader.further if column in frame.columns]
+        self.unknown.update({column: int(missing(frame[column]).sum()) for column in further})
         wanted = {name: np.logical_or.reduce([empty[column] for column in self._columns(name)]) for name in names}
         seen = batch.observed & self.given
         some = seen.any(1).numpy()
@@ -122,11 +134,21 @@ class Filler:
             some = torch.from_numpy(rows)
             for name, made in self._impute_modalities(batch[some], seen[some], asked, (start + rows).tolist()).items():
                 for column, own in zip(self._columns(name), made.cells, strict=True):
-                    mine = empty[column][rows[made.rows]] & cells.held(frame[column], own)
+                    hole, fits = empty[column][rows[made.rows]], cells.held(frame[column], own)
+                    if not fits.all():
+                        unfit = self.unfit.setdefault(column, [])
+                        unfit += [own[place] for place in np.flatnonzero(hole & ~fits)]
+                    mine = hole & fits
                     chosen = own if mine.all() else [own[place] for place in np.flatnonzero(mine)]
                     self.filled += len(chosen)
                     filled[column] = Filled(rows[made.rows][mine], chosen, made.sure[mine])
         return filled
+
+    def _read(self, frame: pd.DataFrame) -> Batch:
+        """The rows, in which no number is so far from all that training saw that a prediction could overflow."""
+        batch = self.reader.read(frame)
+        values = {name: clamp(self.model.schema[name], value) for name, value in batch.values.items()}
+        return Batch(values, batch.observed)
 
     def told(self) -> list[str]:
         """What was not taken as it stands, and what cannot be filled, a sentence each.
@@ -135,7 +157,27 @@ class Filler:
             ValueError: More files are damaged than may be.
         """
         said = "holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
-        return self.reader.told() + [f"{column!r} {said}" for column in self.files]
+        return [*self.reader.told(), *(f"{column!r} {said}" for column in self.files), *self._tell_holes()]
+
+    def _tell_holes(self) -> Iterator[str]:
+        """How many cells are missing, and which of them stay so."""
+        if total := self.empty.total():
+            where = ", ".join(f"{column!r} ({many:,})" for column, many in self.empty.items() if many)
+            yield f"{counted(total, 'cell')} {_were(total)} read as missing: {brief(where)}"
+        if left := self.left:
+            yield (
+                f"{counted(left, 'row')} with a missing cell {'have' if left > 1 else 'has'} nothing to impute it from"
+            )
+        for column, kept in self.unfit.items():
+            if kept:
+                what = f"the column's type, which cannot hold what is predicted, such as {kept[0]!r}"
+                yield f"{counted(len(kept), 'missing cell')} of {column!r} {_stay(len(kept))} for {what}"
+        if total := self.unknown.total():
+            where = ", ".join(f"{column!r} ({many:,})" for column, many in self.unknown.items() if many)
+            yield (
+                f"{counted(total, 'missing cell')} {_stay(total)}, in columns that the model was not trained on: "
+                f"{brief(where)}"
+            )
 
     def added(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
         """The names of the columns that are added beside those of a frame, in their order.
@@ -214,6 +256,7 @@ def impute(
     root: str | Path | None = None,
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
+    say: Callable[[str], object] | None = print,
 ) -> pd.DataFrame: ...
 
 
@@ -231,6 +274,7 @@ def impute(
     root: str | Path | None = None,
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
+    say: Callable[[str], object] | None = print,
 ) -> list[pd.DataFrame]: ...
 
 
@@ -247,6 +291,7 @@ def impute(
     root: str | Path | None = None,
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
+    say: Callable[[str], object] | None = print,
 ) -> pd.DataFrame | list[pd.DataFrame]:
     """The same frame with its holes filled, in its own units and types; every other cell is untouched.
 
@@ -268,11 +313,15 @@ def impute(
         root: The folder that files in cells are named from.
         unreadable: The share of a column's files that may be damaged.
         seed: Random seed of the posterior samples.
+        say: Reports in sentences what was not taken as it stands (classes, words and columns that training never saw,
+            absent and misspelt columns, numbers far outside of the training rows'), how many cells were read as
+            missing, and which of them stay so; None is silent.
 
     Returns:
         The frame, or a list of `imputations` frames.
 
     Raises:
+        TypeError: What should be a data frame, a model or a list of names is something else.
         ValueError: A name is unknown, a cell cannot be read (names column and row), no column is known, or several
             imputations are asked of a model that has one code per row.
 
@@ -283,17 +332,25 @@ def impute(
         >>> frame = pd.DataFrame({"kind": ["owl", "emu", None] * 9, "grams": [180.25, None, 36_000.5] * 9})
         >>> table = Table.from_frame(frame, say=None)
         >>> filled = impute(build("mac-wae", table.schema, latent_dim=4), frame, marked=True)
+        18 cells were read as missing: 'kind' (9), 'grams' (9)
         >>> bool(filled.notna().all(axis=None)), filled["filled"].tolist()[:3]
         (True, ['', 'grams', 'kind'])
     """
-    if imputations is not None:
-        if imputations < 1:
-            raise ValueError(f"imputations must be at least 1, or None; got {imputations}")
-        options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable, "seed": seed}
-        fillers = [Filler(model, **options, imputation=one) for one in range(imputations)]
-        return [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
-    filler = Filler(model, given, to, root=root, unreadable=unreadable, seed=seed)
-    return _impute(filler, frame, batch_size, sure=sure, marked=marked)
+    check_frame(frame)
+    several = [None] if imputations is None else _numbered(imputations)
+    options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable, "seed": seed}
+    fillers = [Filler(model, **options, imputation=one) for one in several]
+    made = [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
+    for sentence in fillers[0].told():  # the same for all of them
+        if say is not None:
+            say(sentence)
+    return made[0] if imputations is None else made
+
+
+def _numbered(imputations: int) -> Iterable[int]:
+    if not isinstance(imputations, int) or isinstance(imputations, bool) or imputations < 1:
+        raise ValueError(f"imputations must be a whole number of at least 1, or None; got {imputations!r}")
+    return range(imputations)
 
 
 def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool, marked: bool) -> pd.DataFrame:
@@ -388,6 +445,14 @@ def _holds_files(column: pd.Series, by_name: bool) -> bool:
     if isinstance(first, bytes) or (isinstance(first, dict) and "bytes" in first):
         return not by_name
     return isinstance(first, str | PurePath | dict)
+
+
+def _were(number: int) -> str:
+    return "were" if number > 1 else "was"
+
+
+def _stay(number: int) -> str:
+    return "stay" if number > 1 else "stays"
 
 
 def _sure(filled: Filled | None, rows: int) -> np.ndarray:

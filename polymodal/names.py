@@ -16,7 +16,19 @@ from unicodedata import category
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["brief", "check_arguments", "check_file", "check_types", "lookup", "plain", "unknown"]
+    import pandas as pd
+
+__all__ = [
+    "brief",
+    "check_arguments",
+    "check_file",
+    "check_frame",
+    "check_types",
+    "lookup",
+    "nearest",
+    "plain",
+    "unknown",
+]
 
 T = TypeVar("T")
 
@@ -135,6 +147,62 @@ def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
     near = get_close_matches(str(name)[:100], known[:MOST_COMPARED], n=20, cutoff=0.4)
     ordered = near + [other for other in known if other not in near]
     return ValueError(f"unknown {kind} {name!r}; known are {', '.join(ordered)}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelt one most likely stands for, whatever its case; None if none is near.
+
+    Example:
+        >>> nearest("height", ["kind", "heigth"]), nearest("Grams ", ["grams"]), nearest("x", ["grams"])
+        ('heigth', 'grams', None)
+    """
+    folded: dict[str, str] = {}
+    for other in list(known)[:MOST_COMPARED]:
+        folded.setdefault(other[:100].strip().casefold(), other)
+    near = get_close_matches(name[:100].strip().casefold(), folded, n=1, cutoff=0.7)
+    return folded[near[0]] if near else None
+
+
+def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
+    """Refuses what is no data frame.
+
+    Raises:
+        TypeError: Says what is expected, what was given, and how to make a data frame of it.
+
+    Example:
+        >>> check_frame({"grams": [180.5]})
+        Traceback (most recent call last):
+        TypeError: frame must be a pandas data frame; got dict; pass pandas.DataFrame(...) of it
+    """
+    import pandas as pd
+
+    if isinstance(frame, pd.DataFrame):
+        return frame
+    ways = {
+        "Series": "pass .to_frame() of it, or frame[[name]] in place of frame[name]",
+        "ndarray": "pass pandas.DataFrame(array, columns=[...]), with the names of the columns",
+        "str": "read the file, as by pandas.read_csv(path)",
+        "PosixPath": "read the file, as by pandas.read_csv(path)",
+        "WindowsPath": "read the file, as by pandas.read_csv(path)",
+        "NoneType": "pass the rows",
+        "Table": "a Table is of tensors; pass the frame that it was made of",
+    }
+    if hasattr(frame, "to_pandas"):
+        way = "pass .to_pandas() of it"
+    else:
+        way = ways.get(type(frame).__name__, "pass pandas.DataFrame(...) of it")
+    raise TypeError(f"{name} must be a pandas data frame; got {type(frame).__name__}; {way}")
+
+
+def plain(value: Any) -> str:
+    """A value as people write it: numpy's numbers as Python's, texts in quotes.
+
+    Example:
+        >>> import numpy as np
+        >>> plain(np.float64(1.5)), plain(np.str_("a")), plain(True)
+        ('1.5', "'a'", 'True')
+    """
+    return repr(value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value)
 
 
 def brief(told: object, most: int = 300) -> str:

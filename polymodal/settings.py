@@ -126,7 +126,8 @@ def network(settings: Settings, data: Dataset) -> Model:
 
 def schema_settings() -> list[str]:
     """What any of the registered modalities can be told."""
-    return sorted({field.name for kind in MODALITIES.values() for field in fields(kind)} - {FROM_PYTHON})
+    told = {field.name for kind in MODALITIES.values() for field in fields(kind) if field.compare}
+    return sorted(told - {FROM_PYTHON})
 
 
 def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:

@@ -178,9 +178,8 @@ def impute(
     filler = fillers[0]
     for sentence in filler.told():
         say(sentence)
-    left = f"; {filler.left:,} rows with a hole have nothing to fill it from" if filler.left else ""
     files = ", ".join(shlex.quote(str(path)) for path in outs)
-    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}{left}"
+    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
 
 
 def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:

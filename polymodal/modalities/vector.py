@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,6 +50,8 @@ class Vector(Costed):
         names: The columns of a data frame that hold the numbers, `size` of them in order; by default the one that is
             called like the modality holds all of them, as a list if there are several.
         log: Whether tables hold logarithms, for numbers above -1 of which a few are far larger than the others.
+        training_range: The smallest and the largest of each number in the training rows, in users' units; `fitted` sets
+            it. It changes no prediction: numbers far outside of it are reported. It does not count in comparisons.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -67,6 +69,7 @@ class Vector(Costed):
     cost: Choice = Choice(NUMERIC, "gaussian")
     names: tuple[str, ...] | None = None
     log: bool = False
+    training_range: tuple[tuple[float, ...], ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,6 +80,8 @@ class Vector(Costed):
             object.__setattr__(self, name, tuple(float(number) for number in numbers))
             if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
+        if self.training_range is not None and [len(pair) for pair in self.training_range] != [2] * self.size:
+            raise ValueError(f"training_range must have {self.size} pairs of numbers; got {self.training_range!r}")
         if self.names is not None and len(self.names) != self.size:
             raise ValueError(f"names must name {self.size} columns, one for each number; got {len(self.names)}")
         if self.activation not in ("linear", "sigmoid"):
@@ -87,7 +92,7 @@ class Vector(Costed):
     @property
     def core(self) -> Vector:
         """Without units."""
-        return replace(self, center=None, scale=None, names=None, log=False)
+        return replace(self, center=None, scale=None, names=None, log=False, training_range=None)
 
     @property
     def representation(self) -> dict[str, Any]:
@@ -146,13 +151,19 @@ class Vector(Costed):
         return self.names or (name,)
 
     def fitted(self, *cells: pd.Series) -> Vector:
-        """In units in which the cells have mean 0 and standard deviation 1, unless it has units.
+        """In units in which the cells have mean 0 and standard deviation 1, unless it has units; with their range.
 
         The unit of a number that never varies is 1.
         """
-        if self.center is not None or self.scale is not None:
+        units = self.center is not None or self.scale is not None
+        if units and self.training_range is not None:
             return self
         raw = self._raw(*cells)
+        if self.training_range is None and (~raw.isnan()).any(0).all():
+            low, high = raw.nan_to_num(torch.inf).amin(0), raw.nan_to_num(-torch.inf).amax(0)
+            self = replace(self, training_range=tuple(zip(low.tolist(), high.tolist(), strict=True)))
+        if units:
+            return self
         raw = raw.log1p() if self.log else raw
         largest = raw.nan_to_num().abs().amax(0).clamp(min=1e-300)  # so that no square overflows
         raw = raw / largest

@@ -1,0 +1,131 @@
+"""Numbers that lie far outside of the range of the training rows.
+
+With [a, b] the range of a number in the training rows and w = b - a its width, both in the units of tables (of
+logarithms, where a number has `log`), a number x is far where x < a - 10 w or x > b + 10 w. The numbers of a column are
+far together where more than half of them, and at least two, lie below a - w or above b + w, as those in another unit
+do. Numbers of the training rows' distribution are practically never far.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from polymodal.modalities import Modality
+
+__all__ = ["Outliers", "clamp"]
+
+WIDTHS = 10
+"""Widths of the training range that a single number may lie outside of it."""
+MOST_LISTED = 3
+
+
+class Outliers:
+    """Counts the far numbers of a modality, piece after piece.
+
+    Arguments:
+        modality: Of which only vectors whose training range is known are judged.
+    """
+
+    def __init__(self, modality: Modality) -> None:
+        self.modality, self.range = modality, _range(modality)
+        self.listed: list[tuple[int, float]] = []
+        self.far, self.outside, self.seen = 0, 0, 0
+        self.smallest, self.largest = float("inf"), float("-inf")
+
+    def look(self, values: Tensor, observed: Tensor, number: Callable[[int], int]) -> None:
+        """Counts those of a piece.
+
+        Arguments:
+            values: `(B, *shape)` in the units of tables.
+            observed: `(B,)` bool.
+            number: What people call a row of the piece.
+        """
+        if self.range is None or not len(values):
+            return
+        low, high = self.range
+        width = high - low
+        numbers = values[observed].double()
+        self.seen += len(numbers)
+        if not (beyond := (numbers < low - width) | (numbers > high + width)).any():
+            return
+        rows = beyond.any(1)
+        self.outside += int(rows.sum())
+        raw = self.modality.write(numbers)[beyond]
+        self.smallest = min(self.smallest, float(raw.min()))
+        self.largest = max(self.largest, float(raw.max()))
+        far = (numbers < low - WIDTHS * width) | (numbers > high + WIDTHS * width)
+        self.far += int(far.any(1).sum())
+        places = observed.nonzero()[:, 0]
+        for row, column in far.nonzero()[: MOST_LISTED - len(self.listed)].tolist():
+            self.listed.append((number(int(places[row])), float(self.modality.write(numbers[row])[column])))
+
+    def tell(self, name: str) -> str | None:
+        """A sentence, if some are far.
+
+        Arguments:
+            name: The modality's.
+        """
+        if self.outside >= 2 and self.outside > self.seen / 2:
+            return (
+                f"{name!r}: {self.outside:,} of {self.seen:,} rows lie far outside of the training rows' range, "
+                f"{_span(self.modality)}; they go from {self.smallest:.5g} to {self.largest:.5g}: if they are in "
+                "another unit, convert them; predictions from them are not reliable"
+            )
+        if not self.far:
+            return None
+        listed = ", ".join(f"{value:.5g} in row {row}" for row, value in self.listed)
+        rest = ", ..." if self.far > len(self.listed) else ""
+        rows = "row lies" if self.far == 1 else "rows lie"
+        return (
+            f"{name!r}: {self.far:,} {rows} far outside of the training rows' range, {_span(self.modality)}: {listed}"
+            f"{rest}; predictions from them are not reliable"
+        )
+
+
+def clamp(modality: Modality, values: Tensor) -> Tensor:
+    """Far numbers as the nearest that are not far; all others as they are.
+
+    Arguments:
+        modality: Of the values.
+        values: `(B, *shape)` in the units of tables.
+
+    Example:
+        >>> from polymodal.modalities import Vector
+        >>> clamp(Vector(1, training_range=((0.0, 2.0),)), torch.tensor([[1.5], [22.0], [1e30]]))
+        tensor([[ 1.5000],
+                [22.0000],
+                [22.0000]])
+    """
+    if (found := _range(modality)) is None:
+        return values
+    low, high = found
+    width = high - low
+    return torch.maximum(torch.minimum(values, (high + WIDTHS * width).to(values)), (low - WIDTHS * width).to(values))
+
+
+def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:
+    """The smallest and the largest number of the training rows in the units of tables, `(size,)` float64 each.
+
+    A number that never varied has a width of one unit.
+    """
+    from polymodal.modalities import Vector
+
+    if not isinstance(modality, Vector) or modality.training_range is None:
+        return None
+    low, high = (modality.scaled(end).double() for end in torch.tensor(modality.training_range).double().unbind(1))
+    return low, torch.where(high > low, high, low + 1)
+
+
+def _span(modality: Modality) -> str:
+    """The training range in users' units; of several numbers that of each, as far as they fit."""
+    from polymodal.modalities import Vector
+
+    assert isinstance(modality, Vector)
+    pairs = [f"{low:.5g} to {high:.5g}" for low, high in modality.training_range or ()]
+    return ", ".join(pairs[:MOST_LISTED]) + (", ..." if len(pairs) > MOST_LISTED else "")
