@@ -97,7 +97,7 @@ def clamp(modality: Modality, values: Tensor) -> Tensor:
 
     Example:
         >>> from polymodal.modalities import Vector
-        >>> clamp(Vector(1, training_range=((0.0, 2.0),)), torch.tensor([[1.5], [22.0], [1e30]]))
+        >>> clamp(Vector(1, limits=((0.0, 2.0),)), torch.tensor([[1.5], [22.0], [1e30]]))
         tensor([[ 1.5000],
                 [22.0000],
                 [22.0000]])
@@ -116,9 +116,9 @@ def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:
     """
     from polymodal.modalities import Vector
 
-    if not isinstance(modality, Vector) or modality.training_range is None:
+    if not isinstance(modality, Vector) or modality.limits is None:
         return None
-    low, high = (modality.scaled(end).double() for end in torch.tensor(modality.training_range).double().unbind(1))
+    low, high = (modality.scaled(end).double() for end in torch.tensor(modality.limits, dtype=torch.float64).unbind(1))
     return low, torch.where(high > low, high, low + 1)
 
 
@@ -127,5 +127,5 @@ def _span(modality: Modality) -> str:
     from polymodal.modalities import Vector
 
     assert isinstance(modality, Vector)
-    pairs = [f"{low:.5g} to {high:.5g}" for low, high in modality.training_range or ()]
+    pairs = [f"{low:.5g} to {high:.5g}" for low, high in modality.limits or ()]
     return ", ".join(pairs[:MOST_LISTED]) + (", ..." if len(pairs) > MOST_LISTED else "")

@@ -50,8 +50,8 @@ class Vector(Costed):
         names: The columns of a data frame that hold the numbers, `size` of them in order; by default the one that is
             called like the modality holds all of them, as a list if there are several.
         log: Whether tables hold logarithms, for numbers above -1 of which a few are far larger than the others.
-        training_range: The smallest and the largest of each number in the training rows, in users' units; `fitted` sets
-            it. It changes no prediction: numbers far outside of it are reported. It does not count in comparisons.
+        limits: The smallest and the largest of each number in the training rows, in users' units. They change no value
+            and no network, and do not count in comparisons: numbers far outside of them are reported.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -69,7 +69,7 @@ class Vector(Costed):
     cost: Choice = Choice(NUMERIC, "gaussian")
     names: tuple[str, ...] | None = None
     log: bool = False
-    training_range: tuple[tuple[float, ...], ...] | None = field(default=None, compare=False, repr=False)
+    limits: tuple[tuple[float, float], ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -80,8 +80,8 @@ class Vector(Costed):
             object.__setattr__(self, name, tuple(float(number) for number in numbers))
             if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
-        if self.training_range is not None and [len(pair) for pair in self.training_range] != [2] * self.size:
-            raise ValueError(f"training_range must have {self.size} pairs of numbers; got {self.training_range!r}")
+        if self.limits is not None and [len(pair) for pair in self.limits] != [2] * self.size:
+            raise ValueError(f"limits must have {self.size} pairs of numbers; got {self.limits!r}")
         if self.names is not None and len(self.names) != self.size:
             raise ValueError(f"names must name {self.size} columns, one for each number; got {len(self.names)}")
         if self.activation not in ("linear", "sigmoid"):
@@ -92,7 +92,7 @@ class Vector(Costed):
     @property
     def core(self) -> Vector:
         """Without units."""
-        return replace(self, center=None, scale=None, names=None, log=False, training_range=None)
+        return replace(self, center=None, scale=None, names=None, log=False, limits=None)
 
     @property
     def representation(self) -> dict[str, Any]:
@@ -156,12 +156,12 @@ class Vector(Costed):
         The unit of a number that never varies is 1.
         """
         units = self.center is not None or self.scale is not None
-        if units and self.training_range is not None:
+        if units and self.limits is not None:
             return self
         raw = self._raw(*cells)
-        if self.training_range is None and (~raw.isnan()).any(0).all():
+        if self.limits is None and (~raw.isnan()).any(0).all():
             low, high = raw.nan_to_num(torch.inf).amin(0), raw.nan_to_num(-torch.inf).amax(0)
-            self = replace(self, training_range=tuple(zip(low.tolist(), high.tolist(), strict=True)))
+            self = replace(self, limits=tuple(zip(low.tolist(), high.tolist(), strict=True)))
         if units:
             return self
         raw = raw.log1p() if self.log else raw

@@ -89,14 +89,13 @@ def label_of(column: Column) -> Label:
 def number_of(column: Column, log: bool = False) -> Vector:
     """A number in units in which the cells have mean 0 and standard deviation 1."""
     values = _numbers(column)
-    seen = (_range(values),)
     if log:
         if len(odd := np.flatnonzero(values <= -1)):
             why = f"numbers with log must be above -1; got {values[odd[0]]:g}; write {column.otherwise('number')}"
             raise column.wrong(odd[0], why)
         values = np.log1p(values)
     center, scale = _units(values)
-    return Vector(1, center=(center,), scale=(scale,), log=log, training_range=seen)
+    return Vector(1, center=(center,), scale=(scale,), log=log)
 
 
 def _numbers(column: Column) -> np.ndarray:
@@ -121,16 +120,10 @@ def _units(values: np.ndarray) -> tuple[float, float]:
     return center, scale if values.min() < values.max() and 0 < scale < np.inf else 1.0
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
-
-
 def joined(columns: Sequence[Column]) -> Vector:
     """A vector of columns of numbers, each in units of its own."""
-    values = [_numbers(column) for column in columns]
-    center, scale = zip(*map(_units, values), strict=True)
-    names = tuple(column.name for column in columns)
-    return Vector(len(columns), center=center, scale=scale, names=names, training_range=tuple(map(_range, values)))
+    center, scale = zip(*(_units(_numbers(column)) for column in columns), strict=True)
+    return Vector(len(columns), center=center, scale=scale, names=tuple(column.name for column in columns))
 
 
 def vector_of(column: Column) -> Vector:
@@ -152,7 +145,7 @@ def vector_of(column: Column) -> Vector:
         why = "numbers must be finite; replace those that are not, or leave the cell empty"
         raise column.wrong(odd[0], why)
     center, scale = zip(*map(_units, values.T), strict=True)
-    return Vector(len(center), center=center, scale=scale, training_range=tuple(map(_range, values.T)))
+    return Vector(len(center), center=center, scale=scale)
 
 
 def text_of(column: Column, length: int | None = None) -> Text:

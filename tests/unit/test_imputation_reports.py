@@ -158,9 +158,9 @@ def test_the_range_of_logarithms_is_of_logarithms():
 def test_the_range_is_kept_with_the_model_and_older_ones_have_none(tmp_path):
     model = model_of()
     model.save(tmp_path / "model")
-    assert pm.load(tmp_path / "model").schema["height"].training_range == ((0.0, 59 / 7),)
+    assert pm.load(tmp_path / "model").schema["height"].limits == ((0.0, 59 / 7),)
     older = Vector(1, center=(4.0,), scale=(2.0,))
-    assert older == Vector(1, center=(4.0,), scale=(2.0,), training_range=((0.0, 1.0),))
+    assert older == Vector(1, center=(4.0,), scale=(2.0,), limits=((0.0, 1.0),))
     reader = Reader(pm.Schema({"x": older}))
     reader.read(pd.DataFrame({"x": [1e9]}))
     assert reader.told() == []
