@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import inspect
+import io
 import re
+import shlex
 import stat
 import sys
 from difflib import get_close_matches
@@ -27,6 +30,8 @@ __all__ = [
     "lookup",
     "nearest",
     "plain",
+    "shell_quote",
+    "split_names",
     "unknown",
 ]
 
@@ -161,6 +166,30 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
         folded.setdefault(other[:100].strip().casefold(), other)
     near = get_close_matches(name[:100].strip().casefold(), folded, n=1, cutoff=0.7)
     return folded[near[0]] if near else None
+
+
+def shell_quote(text: str) -> str:
+    r"""A text as a shell takes it, on one line: bash's `$'...'` for what cannot be printed.
+
+    Example:
+        >>> print(shell_quote("a b=label"), shell_quote("a\n(cm)=ignore"))
+        'a b=label' $'a\n(cm)=ignore'
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    letters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return "$'" + "".join(f"\\{c}" if c in "'\\" else c for c in letters) + "'"
+
+
+def split_names(text: str) -> list[str]:
+    """Names from a text with commas between them, or one a line; one with a comma stands in double quotes.
+
+    Example:
+        >>> split_names("age, sex"), split_names('"last, first",age'), split_names("it's")
+        (['age', 'sex'], ['last, first', 'age'], ["it's"])
+    """
+    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
+    return [name.strip() for row in rows for name in row]
 
 
 def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, documents
-from polymodal.names import brief, check_arguments, check_types, unknown
+from polymodal.names import brief, check_arguments, check_types, shell_quote, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,9 +297,13 @@ def _check_number(modalities: int) -> None:
 
 def _check_name(name: str) -> None:
     if not (1 <= len(name) <= 200) or any(unicodedata.category(letter) in UNFIT for letter in name):
+        better = " ".join("".join(c if unicodedata.category(c) not in UNFIT else " " for c in name).split())[:200]
+        shown, better = brief(repr(name), 60), better or "column"
         raise ValueError(
-            "names of modalities and groups must have 1 to 200 characters, none of them a control character; "
-            f"got {brief(repr(name))}"
+            "names of modalities and groups must have 1 to 200 characters, none of them a control character or a line "
+            f"break; got {shown}; rename the column, as by frame.rename(columns={{{shown}: {better[:60]!r}}}) or in "
+            f"the file's first line, or leave it out by ignore=[{shown}] or --modality "
+            f"{brief(shell_quote(f'{name}=ignore'), 80)}"
         )
 
 

@@ -13,6 +13,7 @@ from polymodal import frames, inference
 from polymodal.datasets import own
 from polymodal.interfaces import gallery, parquet
 from polymodal.interfaces.runs import open_model, open_table
+from polymodal.names import split_names
 from polymodal.progress import say, shown
 from polymodal.streams import seeded
 
@@ -275,7 +276,7 @@ def selected(texts: Iterable[str], schema: Schema) -> list[str]:
     Raises:
         ValueError: One of them does not exist.
     """
-    names = [name for text in texts for name in ([text] if text in schema else map(str.strip, text.split(",")))]
+    names = [name for text in texts for name in ([text] if text in schema else split_names(text))]
     for name in names:
         schema.index(name)  # refuses one that does not exist
     return list(dict.fromkeys(names)) or list(schema)

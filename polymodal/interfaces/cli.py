@@ -214,7 +214,9 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or to more --epochs, say."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print all settings as YAML, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print all settings as YAML, and of a table the inferred types, and stop.")
+    ] = False,
     columns: Columns = None,
     missing: Missing = None,
     modality: Annotated[
@@ -246,6 +248,8 @@ def train(
     settings = training.settle(given | own, assigned or [], config, resume)
     training.check(settings, new=resume is None)
     if dry_run:
+        if settings.dataset == "table":
+            print(tables.told(settings.data), file=sys.stderr, flush=True)
         print(training.text(settings), end="")
         return
     if settings.dataset == "table":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from math import log2
 from pathlib import Path
@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint, frames, imputation
 from polymodal.datasets import own
-from polymodal.documents import assignments
 from polymodal.interfaces import parquet
 from polymodal.interfaces.answers import selected
 from polymodal.interfaces.runs import open_model, refuse_unwritable
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
 from polymodal.models import MODELS
-from polymodal.names import lookup
+from polymodal.names import lookup, split_names
 from polymodal.progress import say, shown
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def settings(
     said = {
         "data.columns": names(columns),
         "data.missing": list(missing or ()) or None,
-        "data.modality": assignments(modality or ()) or None,
+        "data.modality": _modalities(modality or ()) or None,
         "data.ignore": [name for text in ignore or () for name in names(text) or ()] or None,
         "data.group": list(group or ()) or None,
     }
@@ -63,6 +62,31 @@ def settings(
         return {}
     stem = Path(dataset).resolve().stem
     return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text is the name of a file; one that is too long for that is none."""
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
+
+
+def _modalities(texts: Iterable[str]) -> dict[str, str]:
+    """What columns are, by name, from "name=kind"; a name may hold "=" too.
+
+    Raises:
+        ValueError: There is no name or no kind, or a name comes twice.
+    """
+    made: dict[str, str] = {}
+    for text in texts:
+        name, equals, kind = text.rpartition("=")
+        if not (equals and name.strip() and kind.strip()):
+            raise ValueError(f"--modality must be NAME=KIND, such as caption=text:24; got {text!r}")
+        if name in made:
+            raise ValueError(f"--modality must be given once for a column; got {name!r} twice; leave one out")
+        made[name] = kind.strip()
+    return made
 
 
 def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
@@ -93,6 +117,8 @@ def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
 def names(columns: str | None) -> list[str] | None:
     """Names of columns from "a,b,c", or from a file that holds them, with commas between them or one a line.
 
+    A name that has a comma stands in double quotes.
+
     Raises:
         ValueError: Two are alike, or one is empty.
 
@@ -102,8 +128,8 @@ def names(columns: str | None) -> list[str] | None:
     """
     if columns is None:
         return None
-    text = Path(columns).read_text(encoding="utf-8") if Path(columns).is_file() else columns
-    made = [name.strip() for name in text.strip().replace("\n", ",").split(",")]
+    text = Path(columns).read_text(encoding="utf-8") if _is_file(columns) else columns
+    made = split_names(text.strip())
     if len({*made}) < len(made) or "" in made:
         raise ValueError(f"columns must have names, each another, with commas between them; got {columns!r}")
     return made

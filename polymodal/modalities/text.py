@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from tokenizers import Tokenizer
 
-__all__ = ["END", "PADDING", "UNKNOWN", "Text"]
+__all__ = ["END", "PADDING", "UNKNOWN", "Text", "count_tokens", "is_unspaced"]
 
 PADDING, END, UNKNOWN = 0, 1, 2
 """Tokens that stand for no word; words are counted from 3."""
@@ -33,13 +34,35 @@ MOST_LAYERS = 1000
 
 SPECIAL = ("[PAD]", "[END]", "[UNK]")
 
+UNSPACED = "".join(
+    f"{chr(first)}-{chr(last)}"
+    for first, last in (
+        (0x0E00, 0x0EFF),  # Thai, Lao
+        (0x0F00, 0x109F),  # Tibetan, Burmese
+        (0x1780, 0x17FF),  # Khmer
+        (0x3005, 0x3007),  # Chinese and Japanese, here and below
+        (0x3040, 0x30FF),
+        (0x3400, 0x4DBF),
+        (0x4E00, 0x9FFF),
+        (0xF900, 0xFAFF),
+        (0xFF66, 0xFF9F),
+        (0x20000, 0x3134F),
+    )
+)
+"""Letters of scripts that put no blanks between words, as ranges of a regular expression."""
+LETTER = re.compile(f"[{UNSPACED}]")
+RUN = re.compile(f"[{UNSPACED}]{{2}}")
+ENOUGH = 0.1
+"""The share of texts with such letters beside each other from which on each letter is a token."""
+
 
 @dataclass(frozen=True)
 class Text(Costed):
     """A text of at most `length` tokens: int64, `(length,)`: words, an end token, padding.
 
-    Texts are put in lower case and split at white space and punctuation. Longer ones are cut, and an unknown
-    word becomes the unknown token.
+    Texts are put in lower case and split at white space and punctuation. Scripts that put no blanks between words
+    (Chinese, Japanese, Thai, Khmer, Lao, Burmese, Tibetan) are split into their letters, if the texts that the words
+    were learned from have them. Longer texts are cut, and an unknown word becomes the unknown token.
 
     Arguments:
         length: Number of tokens L, the end token among them.
@@ -97,15 +120,13 @@ class Text(Costed):
         texts = list(texts)
         if not texts:
             raise ValueError("texts must hold at least one text to learn words from; got none")
-        tokenizer = _tokenizer((), None)
-        trainer: Any = WordLevelTrainer(
-            vocab_size=size + len(SPECIAL), special_tokens=list(SPECIAL), show_progress=False
-        )
+        tokenizer = _untrained(split=is_unspaced(texts))
+        trainer: Any = WordLevelTrainer(vocab_size=size, special_tokens=[], show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if length is None:
-            length = 1 + max(len(ids.ids) for ids in tokenizer.encode_batch(texts))
-        return cls(length, tuple(word for word, _ in words[len(SPECIAL) :]), **arguments)
+            length = 1 + max(count_tokens(texts))
+        return cls(length, tuple(word for word, _ in words), **arguments)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -144,9 +165,12 @@ class Text(Costed):
         return torch.tensor(_tokenizer(self.vocabulary, self.length).encode(raw).ids)
 
     def write(self, value: Tensor) -> str:
-        """Tokens `(length,)` as words, end and padding dropped wherever they stand."""
+        """Tokens `(length,)` as words, end and padding dropped wherever they stand.
+
+        Blanks stand between words, and not between letters of scripts that have none.
+        """
         words = SPECIAL + self.vocabulary
-        return " ".join(words[token] for token in value.tolist() if token not in (END, PADDING))
+        return _joined([words[token] for token in value.tolist() if token not in (END, PADDING)])
 
     def fitted(self, *cells: pd.Series) -> Text:
         """With the words of the training rows' texts, if it has none."""
@@ -189,20 +213,64 @@ class Text(Costed):
         return network.append(nn.Unflatten(1, (self.length, self.levels)))
 
 
-@lru_cache(maxsize=64)
-def _tokenizer(vocabulary: tuple[str, ...], length: int | None) -> Tokenizer:
-    from tokenizers import Tokenizer
+def is_unspaced(texts: Sequence[str]) -> bool:
+    """Whether a tenth of the texts have letters beside each other of a script that puts no blanks between words.
+
+    Example:
+        >>> is_unspaced(["一只小鸟", "a bird"]), is_unspaced(["นกตัวเล็ก"]), is_unspaced(["a bird", "ein Vogel"])
+        (True, True, False)
+    """
+    return bool(texts) and sum(RUN.search(text) is not None for text in texts) >= ENOUGH * len(texts)
+
+
+def count_tokens(texts: Sequence[str]) -> list[int]:
+    """How many tokens each text has, without the end token, where words are learned from these texts.
+
+    Example:
+        >>> count_tokens(["a bird!", "birds"]), count_tokens(["小鸟 2"])
+        ([3, 1], [3])
+    """
+    split = _untrained(split=is_unspaced(texts)).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
+    return [len(split(text)) for text in texts]
+
+
+def _joined(words: Sequence[str]) -> str:
+    def parts() -> Iterator[str]:
+        for before, word in zip(["", *words], words, strict=False):
+            yield " " if before and not (LETTER.fullmatch(before) and LETTER.fullmatch(word)) else ""
+            yield word
+
+    return "".join(parts())
+
+
+def _untrained(split: bool) -> Tokenizer:
+    """What splits texts, into the letters of scripts without blanks too if it is to.
+
+    The words of a vocabulary that was learned before these were split are whole clauses, and stay so.
+    """
+    from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.normalizers import Lowercase
-    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.pre_tokenizers import Sequence as Steps
+    from tokenizers.pre_tokenizers import Split, Whitespace
+
+    tokenizer: Any = Tokenizer(WordLevel({}, unk_token=SPECIAL[UNKNOWN]))
+    tokenizer.normalizer = Lowercase()
+    letters = Split(Regex(LETTER.pattern), "isolated")
+    tokenizer.pre_tokenizer = Steps([letters, Whitespace()]) if split else Whitespace()
+    return tokenizer
+
+
+@lru_cache(maxsize=64)
+def _tokenizer(vocabulary: tuple[str, ...], length: int) -> Tokenizer:
+    from tokenizers.models import WordLevel
     from tokenizers.processors import TemplateProcessing
 
+    letters = [word for word in vocabulary if LETTER.search(word)]
+    tokenizer: Any = _untrained(split=bool(letters) and max(map(len, letters)) == 1)
     words = {word: i for i, word in enumerate(SPECIAL + vocabulary)}
-    tokenizer: Any = Tokenizer(WordLevel(words, unk_token=SPECIAL[UNKNOWN]))
-    tokenizer.normalizer = Lowercase()
-    tokenizer.pre_tokenizer = Whitespace()
-    if length is not None:
-        tokenizer.post_processor = TemplateProcessing(single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)])
-        tokenizer.enable_truncation(length)
-        tokenizer.enable_padding(length=length, pad_id=PADDING, pad_token=SPECIAL[PADDING])
+    tokenizer.model = WordLevel(words, unk_token=SPECIAL[UNKNOWN])
+    tokenizer.post_processor = TemplateProcessing(single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)])
+    tokenizer.enable_truncation(length)
+    tokenizer.enable_padding(length=length, pad_id=PADDING, pad_token=SPECIAL[PADDING])
     return tokenizer

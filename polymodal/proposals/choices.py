@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import ceil, log2
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.column import CellError, class_name, numbers, texts
 from polymodal.modalities.label import ordered
+from polymodal.modalities.text import count_tokens
 from polymodal.names import brief
 from polymodal.proposals.columns import Column
 from polymodal.proposals.pictures import image_of, seen_in
 from polymodal.proposals.proposal import Proposal
 
-__all__ = ["MOST_WORDS", "as_said", "is_list", "joined", "label_of", "number_of", "text_of", "vector_of"]
+__all__ = ["MOST_WORDS", "as_said", "cut_of", "is_list", "joined", "label_of", "number_of", "text_of", "vector_of"]
 
 WORDS = (
     "label, number, log, text, text:24, image, image:64, image:3x64x64, vector, audio, audio:32x128 or ignore, "
@@ -24,6 +26,8 @@ WORDS = (
 """What people may say that a column is."""
 LONGEST_TEXT = 64
 """In tokens, unless a user says another."""
+MOST_TOKENS = 512
+"""Of a text, that a sentence suggests."""
 MOST_WORDS = 5000
 """Of a vocabulary: a decoder has an output for each word at each place."""
 COUNTED = 10_000
@@ -45,7 +49,8 @@ def as_said(column: Column, said: str) -> Proposal:
     modality = _made(column, word, sizes) if all(sizes) and not str(said).endswith(":") else None
     if modality is None:
         raise ValueError(f"modality of {column.name!r} must be one of {WORDS}; got {said!r}")
-    return column.proposed(modality, "as you say")
+    cut = cut_of(column, modality.length) if isinstance(modality, Text) else ""
+    return column.proposed(modality, "as you say", cut)
 
 
 def _made(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
@@ -149,19 +154,38 @@ def vector_of(column: Column) -> Vector:
 
 
 def text_of(column: Column, length: int | None = None) -> Text:
-    """Texts with their words, of a length that cuts at most 1 in 50."""
+    """Texts with their words, of a length that cuts at most 1 in 50, and of at most 64 tokens if no other is given."""
     if not column.comparable:
         raise ValueError(f"{column.name!r} must hold texts to be a text; got {column.types}")
     held = texts(column.cells).tolist()
-    return Text.learn(held, length or _length(held), MOST_WORDS, **SMALL)
+    return Text.learn(held, length or min(LONGEST_TEXT, _usual(_counts(held)) + 1), MOST_WORDS, **SMALL)
 
 
-def _length(held: list[str]) -> int:
-    from tokenizers.pre_tokenizers import Whitespace
+def cut_of(column: Column, length: int) -> str:
+    """How many of a column's texts such a length cuts, and how to have more of them; empty if it cuts 1 in 50 or fewer.
 
-    split = Whitespace().pre_tokenize_str
-    counts = [len(split(text)) for text in held[:: -(-len(held) // COUNTED)]]
-    return min(LONGEST_TEXT, int(np.ceil(np.quantile(counts, 0.98))) + 1)
+    Arguments:
+        column: Of texts.
+        length: In tokens.
+    """
+    counts = _counts(texts(column.cells).tolist())
+    cut = sum(count >= length for count in counts)
+    if cut <= len(counts) / 50:
+        return ""
+    enough = min(MOST_TOKENS, 2 ** ceil(log2(_usual(counts) + 1)))
+    more = f": for more write {column.otherwise(f'text:{enough}')}" if enough > length else ""
+    are = "is" if cut == 1 else "are"
+    return f"{cut:,} of {len(counts):,} texts {are} longer than {length} tokens and {are} cut{more}"
+
+
+def _counts(held: list[str]) -> list[int]:
+    """Tokens of each text, of many texts of some."""
+    return count_tokens(held[:: -(-len(held) // COUNTED)])
+
+
+def _usual(counts: list[int]) -> int:
+    """The length that all but 1 in 50 keep to."""
+    return int(np.ceil(np.quantile(counts, 0.98)))
 
 
 def is_list(cell: Any) -> bool:

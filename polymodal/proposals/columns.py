@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from polymodal.modalities.column import CellError, missing, numbers, texts
-from polymodal.names import brief
+from polymodal.names import brief, shell_quote
 from polymodal.proposals.proposal import Proposal, counted
 
 if TYPE_CHECKING:
@@ -121,7 +120,7 @@ class Column:
 
     def otherwise(self, word: str) -> str:
         """How to say that it is something else."""
-        return f"--modality {shlex.quote(f'{self.name}={word}')}"
+        return f"--modality {shell_quote(f'{self.name}={word}')}"
 
     def wrong(self, place: int, why: str) -> ValueError:
         """The error for a cell, by its place among those that hold something."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.modalities import Modality
-from polymodal.names import brief, unknown
+from polymodal.names import brief, check_frame, unknown
 from polymodal.proposals.choices import as_said, joined
 from polymodal.proposals.columns import Column
 from polymodal.proposals.judges import judged
@@ -79,8 +79,12 @@ def propose(
         True
     """
     _check_frame(frame)
+    ignore, groups = _listed(ignore, "ignore"), _listed(groups, "groups")
+    if not isinstance(modalities, Mapping | None):
+        raise TypeError(f"modalities must say by name what columns are, as {{'grams': 'log'}}; got {modalities!r}")
     words = {name: word for name, word in (modalities or {}).items() if not isinstance(word, Modality)}
     words |= dict.fromkeys(ignore, "ignore")
+    words = {name if name in frame.columns else name.strip(): word for name, word in words.items()}
     for name in words:
         if name not in frame.columns:
             raise unknown(name, frame.columns, "column")
@@ -95,7 +99,19 @@ def propose(
     return _check_names(list(_in_order(frame, words, whole, Path(root or "."))))
 
 
+def _listed(names: Iterable[str], what: str) -> list[str]:
+    """Names of which there may be none, and which are not one text."""
+    if isinstance(names, str) or not isinstance(names, Iterable):
+        raise TypeError(f"{what} must be a list of texts; got {names!r}; write [{names!r}]")
+    names = list(names)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{what} must be a list of texts; got {name!r} in it")
+    return names
+
+
 def _check_frame(frame: pd.DataFrame) -> None:
+    check_frame(frame)
     if not frame.shape[1]:
         raise ValueError("a data frame must have at least one column; got none; name what it should hold")
     if not len(frame):

@@ -8,9 +8,20 @@ from typing import Any
 import numpy as np
 
 from polymodal.modalities import Audio
-from polymodal.names import brief
-from polymodal.proposals.choices import MOST_WORDS, is_list, label_of, number_of, text_of, vector_of
+from polymodal.modalities.text import count_tokens, is_unspaced
+from polymodal.names import brief, plain
+from polymodal.proposals.choices import MOST_WORDS, cut_of, is_list, label_of, number_of, text_of, vector_of
 from polymodal.proposals.columns import MOST, Column, ends_as, mostly
+from polymodal.proposals.doubts import (
+    NumberTexts,
+    doubt_identifier,
+    doubt_missing,
+    doubt_padded,
+    doubt_same,
+    is_row_number,
+    is_skewed,
+    way_missing,
+)
 from polymodal.proposals.pictures import PICTURE_ENDINGS, image_of, is_picture, seen_in
 from polymodal.proposals.proposal import Proposal
 
@@ -22,11 +33,7 @@ SUSPECT = 100
 """Rows in which different whole numbers may well be identifiers."""
 LARGEST_SHORT = 40
 """Characters of an identifier, at most."""
-FAR = 20
-"""Times the 90th percentile, and so far from 0, is a number that is far larger than the others."""
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
-MARKS = ("?", "-", "--", ".", "*")
-"""What stands for an empty cell in many files."""
 
 
 def judged(column: Column, same: str) -> Proposal:
@@ -34,14 +41,19 @@ def judged(column: Column, same: str) -> Proposal:
     if not len(column.values):
         return column.left_out("no row has a value")
     if column.comparable and len(column.counts) == 1:
-        value = brief(repr(column.counts.index[0]), 30)
+        value = brief(plain(column.counts.index[0]), 30)
         return column.left_out(
             f"the same value in every row that has one, {value}",
             f"to take it all the same write {_nevertheless(column)}",
         )
     if same != column.name:
         return column.left_out(f"the same as {same}", f"to take it all the same write {_nevertheless(column)}")
-    return JUDGES[column.kind](column)
+    made = JUDGES[column.kind](column)
+    return made if made.modality is None else made._replace(doubt=_joined(made.doubt, doubt_same(column)))
+
+
+def _joined(*doubts: str) -> str:
+    return "; ".join(filter(None, doubts))
 
 
 def _nevertheless(column: Column) -> str:
@@ -53,43 +65,41 @@ def _judged_boolean(column: Column) -> Proposal:
 
 
 def _judged_category(column: Column) -> Proposal:
-    return column.proposed(label_of(column), f"{len(column.counts)} categories in {column.there}")
+    why = f"{len(column.counts)} categories in {column.there}"
+    return column.proposed(label_of(column), why, _joined(doubt_padded(column), doubt_missing(column)))
 
 
 def _judged_integer(column: Column) -> Proposal:
     values, different = column.values, len(column.counts)
-    if 3 <= different == len(values) == int(values.max()) - int(values.min()) + 1:
+    if is_row_number(column):
+        consecutive = different == int(values.max()) - int(values.min()) + 1
+        numbers = f"{'consecutive ' if consecutive else ''}whole numbers {column.span}, each in one row"
         return column.left_out(
-            f"an identifier: consecutive whole numbers {column.span}, each in one row",
+            f"an identifier: {numbers}{'' if consecutive else ', as row numbers are'}",
             f"to take it all the same write {column.otherwise('number')}",
         )
     if different > 2 and (different > 10 or column.each < 5):
         return _judged_number(column)
     why = f"{different} whole numbers {column.span} in {column.there}"
     plain = different == 2 and int(values.max()) - int(values.min()) == 1
-    return column.proposed(label_of(column), why, "" if plain else f"for a number write {column.otherwise('number')}")
+    doubt = "" if plain else f"for a number write {column.otherwise('number')}"
+    return column.proposed(label_of(column), why, _joined(doubt_missing(column), doubt))
 
 
 def _judged_number(column: Column) -> Proposal:
     whole, different = column.kind == "integer", len(column.counts)
     many = f"{different} " if whole and different <= 20 else ""
-    doubts = []
+    doubts = [doubt_missing(column), doubt_identifier(column) if whole else ""]
     if whole and different <= 20 and different < len(column.values):
         doubts.append(f"for classes write {column.otherwise('label')}")
     if whole and SUSPECT <= different == len(column.values):
         doubts.append(f"no two rows have the same: if it is an identifier write {column.otherwise('ignore')}")
-    if _far_above(column.values.to_numpy(np.float64)):
+    if is_skewed(column.values.to_numpy(np.float64)):
         doubts.append(
             f"a few values are far larger than the others: to take logarithms write {column.otherwise('log')}"
         )
     why = f"{many}{'whole ' if whole else ''}numbers {column.span} in {column.there}"
-    return column.proposed(number_of(column), why, "; ".join(doubts))
-
-
-def _far_above(values: np.ndarray) -> bool:
-    """Whether the largest number is at least 20, and above 20 times the 90th percentile; all must have a logarithm."""
-    largest = values.max()
-    return bool(values.min() > -1 and largest >= FAR and largest / FAR > np.quantile(np.abs(values), 0.9))
+    return column.proposed(number_of(column), why, _joined(*doubts))
 
 
 def _judged_text(column: Column) -> Proposal:
@@ -101,46 +111,76 @@ def _judged_text(column: Column) -> Proposal:
             Audio(32, 128), f"sound files in {column.there}", f"their first second: for 3 write {longer}"
         )
     different, each = len(column.counts), column.each
-    words = float(np.mean([len(text.split()) for text in column.first]))
+    words = _words(column)
+    written = None if column.dated else NumberTexts.of(column)
     if (different <= 20 and each >= 2) or (different <= 200 and each >= 5):
         sentences = words >= 4 and different > 5
-        return _as_classes(column, f"for texts write {column.otherwise('text')}" if sentences else "")
+        return _as_classes(column, f"for texts write {column.otherwise('text')}" if sentences else "", written)
+    if written is not None:
+        return column.left_out(
+            f"texts that look like numbers {written.what}, such as {written.example!r}",
+            f"for numbers {written.way}; for classes write {column.otherwise('label')}",
+        )
+    if all(map(_is_number, column.first)) and not all(text.strip().isdecimal() for text in column.first):
+        return column.left_out(
+            f"texts that are numbers, such as {column.first[0].strip()!r}, in {column.there}",
+            f"to take them for numbers write {column.otherwise('number')}",
+        )
     if not column.dated and _identifies(column):
+        same = f"to take it all the same write {column.otherwise('text')}"
         return column.left_out(
             f"an identifier: short texts, another in each of {column.there}",
-            f"to take it all the same write {column.otherwise('text')}",
+            _joined(same, _doubt_of_texts(column, "texts")),
         )
     if words >= 2 and different >= len(column.values) / 2:
         return _as_text(column, words, "")
     if different <= 1000 and each >= 2:
         return _as_classes(column, f"for texts write {column.otherwise('text')}")
     doubt = f"for classes write {column.otherwise('label')}; to leave it out, {column.otherwise('ignore')}"
+    if different >= MOST * len(column.values) >= FEWEST and words < 2:
+        own = f"{different:,} of {len(column.values):,} rows have a text of their own"
+        doubt = f"{own}: if it is an identifier write {column.otherwise('ignore')}; {doubt.partition(';')[0]}"
     return _as_text(column, words, "" if column.dated else doubt)
 
 
+def _words(column: Column) -> float:
+    """On average in a text; of scripts without blanks half as many as letters."""
+    if is_unspaced(column.first):
+        return float(np.mean(count_tokens(column.first))) / 2
+    return float(np.mean([len(text.split()) for text in column.first]))
+
+
 def _identifies(column: Column) -> bool:
-    """Whether each row has a short text of its own."""
+    """Whether each row has a short text of its own, of a script that puts blanks between words."""
     texts = column.values
-    if not FEWEST <= len(column.counts) == len(texts):
+    if not FEWEST <= len(column.counts) == len(texts) or is_unspaced(column.first):
         return False
     return bool(texts.str.len().max() < LARGEST_SHORT and (~texts.str.contains(r"\s")).mean() >= MOST)
 
 
-def _as_classes(column: Column, doubt: str) -> Proposal:
+def _as_classes(column: Column, doubt: str, written: NumberTexts | None = None) -> Proposal:
     what = "dates" if column.dated else "texts"
     alone = int((column.counts == 1).sum())
     why = f"{len(column.counts):,} different {what} in {column.there}"
     why += f", {alone:,} in a single row" if alone else ""
-    return column.proposed(label_of(column), why, "; ".join(filter(None, [_doubt_of_texts(column, "classes"), doubt])))
+    numbers = (
+        ""
+        if written is None
+        else (f"these look like numbers {written.what}, such as {written.example!r}: for numbers {written.way}")
+    )
+    doubts = _joined(numbers, _doubt_of_texts(column, "classes"), doubt_padded(column), doubt)
+    return column.proposed(label_of(column), why, doubts)
 
 
 def _as_text(column: Column, words: float, doubt: str) -> Proposal:
     text = text_of(column)
-    what = "dates" if column.dated else f"texts of {words:.1f} words on average"
+    long = f"{2 * words:.1f} letters or words" if is_unspaced(column.first) else f"{words:.1f} words"
+    what = "dates" if column.dated else f"texts of {long} on average"
     why = f"{what}, {len(column.counts):,} different ones in {column.there}"
     if len(text.vocabulary) == MOST_WORDS:
         why += f"; of their words the {MOST_WORDS:,} most frequent"
-    return column.proposed(text, why, "; ".join(filter(None, [_doubt_of_texts(column, "texts"), doubt])))
+    doubts = _joined(_doubt_of_texts(column, "texts"), cut_of(column, text.length), doubt)
+    return column.proposed(text, why, doubts)
 
 
 def _doubt_of_texts(column: Column, taken: str) -> str:
@@ -157,9 +197,11 @@ def _doubt_of_texts(column: Column, taken: str) -> str:
     if not odd:
         return f"these texts are numbers: to take them for that write {column.otherwise('number')}"
     if share <= 1 - MOST or (share <= 0.5 and len({*odd}) == 1):
-        return f"most of these texts are numbers: if {odd[0]!r} is for an empty cell, say so when the file is read"
-    marks = [mark for mark in MARKS if mark in column.counts.index]
-    return f"if {marks[0]!r} is for an empty cell, say so when the file is read" if marks else ""
+        return (
+            f"most of these texts are numbers: if {odd[0]!r} is for an empty cell, say so when the file is read: "
+            f"{way_missing(odd[0])}"
+        )
+    return doubt_missing(column)
 
 
 def _judged_picture(column: Column) -> Proposal:

@@ -60,7 +60,7 @@ def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) 
 
 def _wrapped(begin: str, margin: str, sentence: str) -> list[str]:
     """A sentence in lines of which no one ends within what people are to type."""
-    whole = re.sub(r"--modality ('[^']*'|\S+)", lambda match: match[0].replace(" ", "\0"), sentence)
+    whole = re.sub(r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)", lambda match: match[0].replace(" ", "\0"), sentence)
     width = max(COLUMNS, len(margin) + 30)
     lines = wrap(whole, width, initial_indent=begin, subsequent_indent=margin, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]
