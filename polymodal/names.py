@@ -33,6 +33,7 @@ __all__ = [
     "shell_quote",
     "split_names",
     "unknown",
+    "value_repr",
 ]
 
 T = TypeVar("T")
@@ -223,12 +224,12 @@ def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
     raise TypeError(f"{name} must be a pandas data frame; got {type(frame).__name__}; {way}")
 
 
-def plain(value: Any) -> str:
+def value_repr(value: Any) -> str:
     """A value as people write it: numpy's numbers as Python's, texts in quotes.
 
     Example:
         >>> import numpy as np
-        >>> plain(np.float64(1.5)), plain(np.str_("a")), plain(True)
+        >>> value_repr(np.float64(1.5)), value_repr(np.str_("a")), value_repr(True)
         ('1.5', "'a'", 'True')
     """
     return repr(value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from polymodal.modalities.column import class_name
-from polymodal.names import brief, plain, shell_quote
+from polymodal.names import brief, shell_quote, value_repr
 from polymodal.proposals.columns import Column, mostly
 
 __all__ = [
@@ -57,7 +57,7 @@ def doubt_same(column: Column) -> str:
     rows = len(column.values)
     if not column.comparable or rows < FEWEST or column.counts.max() < SAME * rows:
         return ""
-    value = brief(plain(column.counts.idxmax()), 30)
+    value = brief(value_repr(column.counts.idxmax()), 30)
     share = f"{100 * column.counts.max() / rows:.3g}"
     return f"{share} % of the rows have the same value, {value}: to leave it out write {column.otherwise('ignore')}"
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from polymodal.modalities import Audio
 from polymodal.modalities.text import count_tokens, is_unspaced
-from polymodal.names import brief, plain
+from polymodal.names import brief, value_repr
 from polymodal.proposals.choices import MOST_WORDS, cut_of, is_list, label_of, number_of, text_of, vector_of
 from polymodal.proposals.columns import MOST, Column, ends_as, mostly
 from polymodal.proposals.doubts import (
@@ -41,7 +41,7 @@ def judged(column: Column, same: str) -> Proposal:
     if not len(column.values):
         return column.left_out("no row has a value")
     if column.comparable and len(column.counts) == 1:
-        value = brief(plain(column.counts.index[0]), 30)
+        value = brief(value_repr(column.counts.index[0]), 30)
         return column.left_out(
             f"the same value in every row that has one, {value}",
             f"to take it all the same write {_nevertheless(column)}",
