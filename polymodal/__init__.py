@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from polymodal.table import Table
     from polymodal.training import Fit, fit
 
+    __version__: str
+
 __all__ = [
     "DATASETS",
     "METRICS",
@@ -49,6 +51,7 @@ __all__ = [
     "Table",
     "Text",
     "Vector",
+    "__version__",
     "build",
     "datasets",
     "evaluate",
@@ -75,6 +78,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("polymodal")
     if name in _MODULES:
         return import_module(f"polymodal.{name}")
     for home, names in _HOMES.items():

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import operator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from polymodal.schema import Schema
 
 __all__ = ["Batch", "Index", "Rows", "Whole", "rows"]
 
@@ -96,7 +94,7 @@ class Batch:
     observed: Tensor
     host: Tensor | None = field(default=None, repr=False)
     whole: Whole | None = field(default=None, repr=False)
-    schema: Schema | None = field(default=None, repr=False)
+    schema: Mapping[str, Any] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         if self.observed.dtype != torch.bool or self.observed.dim() != 2:

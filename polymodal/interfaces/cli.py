@@ -272,8 +272,8 @@ def evaluate(
     tasks: Annotated[
         str,
         typer.Option(
-            help="What to score, separated by commas; the file then holds this alone. There are also translation, "
-            "coherence, generation, likelihood and probe."
+            help="What to score, separated by commas; scores of other tasks that the file holds stay. There are also "
+            "translation, coherence, sampling, generation, likelihood and probe."
         ),
     ] = "reconstruction,many-to-one,one-to-one",
     inception: Annotated[
@@ -283,7 +283,7 @@ def evaluate(
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
-    """Score a run's model, and write scores.csv (scores-SPLIT.csv for another split than test) into its folder."""
+    """Score a run's model, and add the scores to scores.csv in its folder (scores-SPLIT.csv for another split)."""
     from polymodal.interfaces import listings, runs
 
     asked = [task.strip() for task in tasks.split(",")]

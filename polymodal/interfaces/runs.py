@@ -15,9 +15,13 @@ from polymodal.evaluation import LEARNED, TASKS, check_tasks
 from polymodal.evaluation import evaluate as score
 from polymodal.evaluation import inception as features_of
 from polymodal.evaluation.generation import colours
+from polymodal.evaluation.score_file import SCORED, read_scores
+from polymodal.evaluation.score_file import write_scores as add_scores
+from polymodal.evaluation.scores import place
 from polymodal.interfaces.processes import count, number
 from polymodal.models import load as load_model
 from polymodal.names import brief, check_types, lookup, unknown
+from polymodal.progress import say
 from polymodal.report import write
 from polymodal.training import chosen_device, join
 
@@ -46,7 +50,7 @@ SPLITS = ("test", "validation", "train")
 PROBE = 2**14
 """Bytes that a folder must have room for, before anything is made that takes long."""
 RECORD = "experiment.json"
-HISTORY, SCORES = ["epoch"], ["task", "modality", "given", "metric", "better", "value"]
+HISTORY, SCORES = ["epoch"], [*SCORED]
 PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
 """Columns without which there is no report."""
 
@@ -102,7 +106,9 @@ def evaluate(
     device: str = "auto",
     batch_size: int = 256,
 ) -> tuple[Path, pd.DataFrame, Schema]:
-    """Scores a run's model on a split, and writes the scores into its folder.
+    """Scores a run's model on a split, and adds the scores to the file of them in its folder.
+
+    Earlier scores of the same tasks are replaced, and those of other tasks stay.
 
     Arguments:
         folder: Of the run.
@@ -124,6 +130,8 @@ def evaluate(
         raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
     if count() > 1:
         join(device)
+    path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
+    earlier = _scored_before(path)
     features = None if inception is None else features_of(inception, chosen_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # which judges classes by what it learns, where there are any
     table, train = open_tables(folder, split, "train") if learns else (open_table(folder, split), None)
@@ -132,8 +140,12 @@ def evaluate(
         raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
     options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
     scores = score(model, table, tasks=tasks, progress=True, **options)
-    path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
-    return write_scores(path, scores), scores, model.schema
+    write_scores(path, scores, tasks)
+    if older := sorted(earlier - {*scores["task"], *tasks}, key=place):
+        say(
+            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate these again"
+        )
+    return path, scores, model.schema
 
 
 def report(folder: Path, device: str = "auto") -> Path:
@@ -156,9 +168,9 @@ def report(folder: Path, device: str = "auto") -> Path:
     return write_report(folder, model, table)
 
 
-def write_scores(path: Path, scores: pd.DataFrame) -> Path:
-    """Writes what `polymodal.evaluate` returned, in the main process."""
-    return path if number() else checkpoint.write_text(path, scores.to_csv(index=False))
+def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
+    """Adds what `polymodal.evaluate` returned of these tasks to a file of scores, in the main process."""
+    return path if number() else add_scores(path, scores, tasks)
 
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:
@@ -173,6 +185,19 @@ def write_report(folder: Path, model: Model, table: Table) -> Path:
         scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False, na_values={"value": [""]}),
         settings=experiment(folder),
     )
+
+
+def _scored_before(path: Path) -> set[str]:
+    """The tasks of a file of scores that are of an earlier state of the model than the run's folder holds.
+
+    Raises:
+        ValueError: It is no file of scores.
+    """
+    if not path.exists():
+        return set()
+    scores, weights = read_scores(path), path.parent / "model" / "weights.safetensors"
+    old = weights.exists() and path.stat().st_mtime_ns < weights.stat().st_mtime_ns
+    return {*scores["task"]} if old else set()
 
 
 def experiment(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from polymodal.datasets import Dataset
 from polymodal.datasets import load as load_data
 from polymodal.evaluation import Verifiers, evaluate, train_verifiers
 from polymodal.evaluation import inception as features_of
-from polymodal.evaluation.scores import place
+from polymodal.evaluation.score_file import write_scores
 from polymodal.models import load
 from polymodal.names import brief
 from polymodal.settings import Settings, network
@@ -172,8 +172,6 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
 
 def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequence[str], inception: str | None) -> None:
     """Scores a run on the tasks that are missing; what it has, perhaps of another study, stays."""
-    import pandas as pd
-
     noted = trained(folder)
     have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()
     if inception is not None and not noted.get("fid"):
@@ -186,9 +184,7 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     )
     features = None if inception is None else _features(inception, model.weight.device)
     made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
-    frame = pd.concat([scores(folder, have), made]) if have else made
-    frame = frame.sort_values("task", key=lambda task: task.map(place), kind="stable")
-    checkpoint.write_text(folder / SCORES, frame.to_csv(index=False))
+    write_scores(folder / SCORES, made, left)
     _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
 
 

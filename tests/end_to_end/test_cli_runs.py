@@ -3,6 +3,7 @@
 import csv
 import functools
 import json
+import os
 import signal
 
 import pandas as pd
@@ -363,3 +364,36 @@ def test_a_mistake_is_one_line_and_writes_nothing(folder, command, tmp_path, mon
     assert done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
     assert sorted(folder.rglob("*")) == before
+
+
+def test_scores_of_other_tasks_stay(folder, command):
+    assert command("evaluate", folder).returncode == 0
+    for tasks in ("one-to-one", "probe", "translation,reconstruction", "probe"):
+        before = (folder / "scores.csv").read_text().splitlines()
+        done = command("evaluate", folder, "--tasks", tasks)
+        assert done.returncode == 0, done.stderr
+        assert "further" not in done.stderr
+        others = {line for line in before if line.split(",")[0] not in tasks.split(",")}
+        assert others <= {*(folder / "scores.csv").read_text().splitlines()}
+    scores = pd.read_csv(folder / "scores.csv", keep_default_na=False)
+    assert not scores.duplicated(["task", "modality", "given", "metric"]).any()
+    assert scores["task"].unique().tolist() == ["reconstruction", "many-to-one", "one-to-one", "translation", "probe"]
+
+
+def test_scores_of_an_earlier_state_of_the_model_are_named(folder, command):
+    assert command("evaluate", folder, "--split", "validation").returncode == 0
+    scores, weights = folder / "scores-validation.csv", folder / "model" / "weights.safetensors"
+    later = scores.stat().st_mtime_ns + 10**9
+    os.utime(weights, ns=(later, later))
+    done = command("evaluate", folder, "--split", "validation", "--tasks", "one-to-one")
+    assert "keeps scores of reconstruction, many-to-one from before the model was trained further" in done.stderr
+    assert "further" not in command("evaluate", folder, "--split", "validation").stderr
+
+
+def test_a_file_that_is_none_of_scores_is_refused_before_scoring(folder, command):
+    (folder / "scores-train.csv").write_text("precious,data\n1,2\n")
+    done = command("evaluate", folder, "--split", "train")
+    assert done.returncode == 2
+    assert "scores-train.csv must have the columns task, modality" in done.stderr
+    assert "evaluating" not in done.stderr
+    assert (folder / "scores-train.csv").read_text() == "precious,data\n1,2\n"

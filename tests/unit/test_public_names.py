@@ -3,6 +3,9 @@
 import json
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,6 +19,14 @@ def test_every_public_name_resolves():
     assert dir(pm) == sorted(pm.__all__)
     with pytest.raises(AttributeError, match="no attribute 'bild'"):
         _ = pm.bild
+
+
+def test_the_version_is_the_projects():
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert pm.__version__ == version("polymodal") == project["version"]
+    script = "import sys, polymodal; assert polymodal.__version__; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert not {"torch", "numpy", "pandas"} & set(done.stdout.split())
 
 
 def test_registries_hold_the_fixed_names():
