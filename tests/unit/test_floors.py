@@ -34,7 +34,7 @@ FLOORS = {
     "models": 5,
     "datasets": 6,
     "inference": 6,
-    "outliers": 6,
+    "outliers": 4,
     "imputation": 7,
     "training": 7,
     "evaluation": 7,
