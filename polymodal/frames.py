@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from polymodal import csvfiles
 from polymodal.batch import Batch
 from polymodal.modalities.column import CellError, Column, counted
 from polymodal.names import brief, check_frame, nearest
@@ -171,43 +172,19 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
     return type(schema)(modalities, schema.groups)
 
 
-def csv(
-    path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = (), *, plain: bool = False
-) -> pd.DataFrame:
-    """A file of values between commas (tabs in a `.tsv`), white space around them left out.
+def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = ()) -> pd.DataFrame:
+    """The cells of a CSV file, white space around them left out.
 
     Arguments:
         path: The file.
         columns: Names of its columns, if its first line does not say them.
         missing: Further texts for a value that is not there; empty, NA, NaN, null and None are known.
-        plain: Whether to leave all cells the texts that they are.
 
     Raises:
         FileNotFoundError: It does not exist.
         ValueError: It is no such file, or has another number of columns.
     """
-    import pandas as pd
-
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
-    arguments: dict[str, Any] = {"header": None} if columns else {}
-    arguments |= {"dtype": str, "na_filter": False} if plain else {"na_values": list(missing), "low_memory": False}
-    try:
-        frame = pd.read_csv(
-            path,
-            sep="\t" if Path(path).suffix == ".tsv" else ",",
-            skipinitialspace=True,
-            **arguments,
-        )
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must hold values between commas, in UTF-8: {brief(error)}") from error
-    if columns:
-        if len(columns) != frame.shape[1]:
-            raise ValueError(
-                f"there must be a name for each of the {frame.shape[1]} columns of {path}; got {len(columns)}"
-            )
-        frame.columns = list(columns)
-    return frame
+    return csvfiles.read(path, csvfiles.Options(columns or None, missing)).frame
 
 
 def collected(

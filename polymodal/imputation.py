@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from polymodal.modalities import Modality
 
-__all__ = ["FILLED", "SURE", "Filled", "Filler", "beside", "impute", "imputed", "kinds"]
+__all__ = ["FILLED", "SURE", "Filled", "Filler", "added_texts", "impute", "imputed", "joined", "kinds"]
 
 BATCH = 4096
 FILLED = "filled"
@@ -359,7 +359,7 @@ def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool,
     starts = range(0, len(frame), batch_size)
     holes = [filler.holes(frame.iloc[start : start + batch_size]) for start in starts]
     filler.told()  # refuses too many damaged files
-    return beside(frame, _joined(holes, starts), added)
+    return _beside(frame, joined(holes, starts), added)
 
 
 def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = False) -> pa.Schema:
@@ -408,7 +408,7 @@ def imputed(filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema)
         yield pa.RecordBatch.from_arrays(arrays, schema=kinds)
 
 
-def beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]) -> pd.DataFrame:
+def _beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]) -> pd.DataFrame:
     """A piece with its holes filled, and with what was asked for beside them."""
     made = piece.copy()
     for column, filled in holes.items():
@@ -421,7 +421,7 @@ def beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str])
     return made
 
 
-def _joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
+def joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
     """The holes of pieces as those of the whole, whose rows begin at `starts`."""
     made: dict[str, Filled] = {}
     for column in dict.fromkeys(column for piece in holes for column in piece):
@@ -432,6 +432,18 @@ def _joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[s
             np.concatenate([part.sure for _, part in parts]),
         )
     return made
+
+
+def added_texts(
+    frame: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]
+) -> Iterator[tuple[str, str, list[str]]]:
+    """The columns that `Filler.added` names, as texts: the one that each stands beside, its name, a text per row."""
+    for column, name in added.items():
+        if column == FILLED:
+            yield column, name, _names(frame.columns, holes, len(frame))
+        else:
+            numbers = _sure(holes.get(column), len(frame)).tolist()
+            yield column, name, ["" if number != number else repr(number) for number in numbers]
 
 
 def _holds_files(column: pd.Series, by_name: bool) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor
 
-from polymodal import frames, parallel
+from polymodal import csvfiles, frames, parallel
 from polymodal.batch import Batch, Index, Whole
 from polymodal.loader import ahead, sent
 from polymodal.schema import Schema
@@ -182,19 +182,51 @@ class Table:
         schema: Schema | None = None,
         *,
         columns: Sequence[str] | None = None,
-        missing: Sequence[str] = (),
+        missing: str | Sequence[str] = (),
+        present: str | Sequence[str] = (),
+        separator: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        quote: str | None = None,
+        header: bool | None = None,
         **options: Any,
     ) -> Table:
-        """The rows of a file of values between commas, or tabs in a `.tsv`.
+        """The rows of a CSV file.
+
+        Separator, decimal mark and encoding are those that the file's first lines show. White space around cells is
+        left out.
 
         Arguments:
-            path: The file.
+            path: The file, which may be compressed: `.csv`, `.tsv`, `.csv.gz`.
             schema: As in `from_frame`.
             columns: Names of its columns, if its first line does not say them.
             missing: Further texts for a value that is not there, such as "?".
+            present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for one
+                column.
+            separator: The character between cells.
+            decimal: The decimal mark of numbers.
+            thousands: The character between groups of three digits.
+            encoding: The name of the encoding.
+            quote: The character around quoted cells, or "none".
+            header: Whether the first line has the names; columns are column_0, column_1 and so on where it has not.
             **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            ValueError: It cannot be read, or a line has more or fewer cells than the header; names the line.
         """
-        frame = frames.csv(path, columns, [missing] if isinstance(missing, str) else missing)
+        texts = [[some] if isinstance(some, str) else some for some in (missing, present)]
+        marks = (separator, decimal, thousands, encoding, quote)
+        given = csvfiles.Options(columns, texts[0], texts[1], *marks, header=header)
+        document = csvfiles.read(path, given)
+        frame, said = document.frame, list(document.said)
+        if schema is None and document.index is not None:
+            frame = frame.drop(columns=document.index)
+            said.append(f"{document.path.name}: {csvfiles.INDEX}")
+        if (say := options.get("say", print)) is not None:
+            for sentence in said:
+                say(sentence)
         return cls.from_frame(frame, schema, **{"root": Path(path).parent, **options})
 
     @classmethod

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from polymodal import checkpoint, frames
+from polymodal import checkpoint, csvfiles, frames
+from polymodal.csvfiles import Options
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.storage import SPLITS, kept
@@ -29,30 +31,47 @@ if TYPE_CHECKING:
 
 __all__ = ["File", "columns", "held", "is_file", "picked", "rows", "table"]
 
-TEXT = (".csv", ".tsv", ".txt", ".data")
-"""Files of values between commas or tabs."""
+USUAL = Options()
 FEWEST = 10
 """Rows without which there are no three splits."""
+_SAID: set[tuple[str, int]] = set()
+"""Files of which `columns` has said how they were read, so that `table` need not say it again."""
 
 
-class File(NamedTuple):
+@dataclass(frozen=True)
+class File:
     """A table's file, or a folder of Parquet files, to be read."""
 
     path: Path
-    columns: Sequence[str] | None = None
-    """Names of a CSV file's columns, if its first line does not say them."""
-    missing: Sequence[str] = ()
-    """Further texts for a value that is not there."""
+    options: Options = USUAL
+    """How a CSV file is read."""
+    preferred: Options | None = None
+    """How it is read where its first lines leave it open."""
 
     @property
     def text(self) -> bool:
-        """Whether it holds values between commas or tabs."""
-        return self.path.suffix in TEXT
+        """Whether it is a CSV file, of any separator."""
+        return csvfiles.kind(self.path).startswith(csvfiles.TEXT)
 
     @property
     def root(self) -> Path:
         """Where files that cells name are looked for."""
         return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def document(self) -> csvfiles.Document:
+        """A CSV file, read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It cannot be read.
+        """
+        return csvfiles.read(self.path, self.options, self.preferred)
+
+    @property
+    def said(self) -> list[str]:
+        """What a user should know of how the file was read, a sentence each."""
+        return self.document.said if self.text else []
 
     def read(self, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
         """How many rows each file has, and all rows in pieces of so many. Of Parquet a piece is in memory at once.
@@ -64,13 +83,11 @@ class File(NamedTuple):
         import pandas as pd
 
         if self.text:
-            frame = frames.csv(self.path, self.columns, self.missing)
+            frame = self.document.frame
             return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
-        if self.columns or self.missing:
-            raise ValueError(
-                f"columns and missing are for files of values between commas; got {self.path}, and Parquet has its "
-                "own; leave them out"
-            )
+        if self.options.given:
+            option = next(iter(self.options.given))
+            raise ValueError(f"{option} is for CSV files; got {self.path}, and Parquet has its own; leave it out")
         about = [_about(file) for file in frames.parquet_files(self.path)]
         names = pd.concat([one.schema.to_arrow_schema().empty_table().to_pandas() for one in about]).columns
         pieces = (piece.to_pandas().reindex(columns=names) for piece in frames.parquet_pieces(self.path, size))
@@ -80,7 +97,7 @@ class File(NamedTuple):
 def is_file(name: str) -> bool:
     """Whether a name is that of a table's file or folder, rather than of a data set."""
     path = Path(name)
-    return path.suffix in (*TEXT, ".parquet") or (path.is_dir() and any(path.rglob("*.parquet")))
+    return File(path).text or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet")))
 
 
 @Facts(
@@ -96,6 +113,13 @@ def table(
     *,
     columns: list[str] | None = None,
     missing: list[str] | None = None,
+    present: list[str] | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    quote: str | None = None,
+    header: bool | None = None,
     modality: dict[str, str] | None = None,
     ignore: list[str] | None = None,
     group: list[str] | None = None,
@@ -113,6 +137,13 @@ def table(
         path: The file or the folder.
         columns: Names of a CSV file's columns, if its first line does not say them.
         missing: Further texts for a value that is not there, such as "?".
+        present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for a column.
+        separator: The character between a CSV file's cells; by default as its first lines show.
+        decimal: The decimal mark of its numbers, likewise.
+        thousands: The character between groups of three digits, likewise.
+        encoding: The name of its encoding, likewise.
+        quote: The character around quoted cells, or "none"; by default ".
+        header: Whether its first line has the names of the columns; by default it has, unless `columns` has them.
         modality: What columns are, by name, as in `Schema.infer`.
         ignore: Columns to leave out.
         group: Prefixes; the numbers whose columns begin with one become a single vector.
@@ -129,13 +160,19 @@ def table(
     """
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
-    files = [Path(path)] if Path(path).suffix in TEXT else frames.parquet_files(path)
+    file = File(Path(path), Options.of(locals()))
+    files = [file.path] if file.text else frames.parquet_files(path)
     if not files[0].is_file():
         raise _absent(path)
+    given = file.options.given
+    if file.text and (found := csvfiles.found(path, file.options)).given:
+        say(csvfiles.suggested(file.path, found))
+        given |= found.given
     arguments = {
         "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
+    arguments |= given  # what is not given is not named, so that files of earlier versions are found
     return kept("table", arguments, files, partial(_make, arguments))
 
 
@@ -146,12 +183,11 @@ def rows(path: str) -> int:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, or something else.
     """
-    if Path(path).suffix not in TEXT:
+    if not File(Path(path)).text:
         return sum(_about(file).num_rows for file in frames.parquet_files(path))
     if not Path(path).is_file():
         raise _absent(path)
-    with Path(path).open("rb") as file:
-        return sum(1 for _ in file)
+    return csvfiles.unpack(Path(path)).count(b"\n")
 
 
 def columns(**arguments: Any) -> list[Proposal]:
@@ -159,6 +195,9 @@ def columns(**arguments: Any) -> list[Proposal]:
     from polymodal import proposals
 
     begun = _begun(arguments)
+    for sentence in begun.said:
+        say(sentence)
+    _SAID.add(_key(arguments))
     return proposals.propose(begun.known, **_choices(arguments), root=begun.root)
 
 
@@ -207,6 +246,8 @@ class _Begun(NamedTuple):
     pieces: Iterator[pd.DataFrame]
     """All rows."""
     root: Path
+    said: list[str]
+    """What a user should know of how the file was read, a sentence each."""
 
 
 class _Part:
@@ -241,6 +282,11 @@ class _Part:
 
 def _make(arguments: dict[str, Any], folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
     begun = _begun(arguments)
+    if (key := _key(arguments)) in _SAID:
+        _SAID.remove(key)
+    else:
+        for sentence in begun.said:
+            say(sentence)
     inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
     schema = frames.fitted(inferred, begun.known)
     places = {split: folder / f"{split}.safetensors" for split in SPLITS}
@@ -284,7 +330,7 @@ def _begun(arguments: Mapping[str, Any]) -> _Begun:
     """Reads of a Parquet file as many rows as a schema is taken from, and of a CSV file all."""
     import pandas as pd
 
-    file = File(Path(arguments["path"]), arguments["columns"], arguments["missing"] or ())
+    file = File(Path(arguments["path"]), Options.of(arguments))
     lengths, pieces = file.read(frames.ROWS)
     parts = _split(sum(lengths), arguments["held_out"], arguments["seed"])
     first, known, start = [], [], 0
@@ -295,7 +341,18 @@ def _begun(arguments: Mapping[str, Any]) -> _Begun:
         if start >= FITTED and not file.text:
             break
     steps = sum(-(-many // frames.ROWS) for many in lengths)
-    return _Begun(parts, pd.concat(known), steps, chain(first, pieces), file.root)
+    whole, said = pd.concat(known), list(file.said)
+    index = file.document.index if file.text else None
+    if index is not None and index not in (arguments["modality"] or {}):
+        whole = whole.drop(columns=index)
+        said.append(f"{file.path.name}: {csvfiles.INDEX}; to take it all the same write --modality '{index}=number'")
+    return _Begun(parts, whole, steps, chain(first, pieces), file.root, said)
+
+
+def _key(arguments: Mapping[str, Any]) -> tuple[str, int]:
+    """A file as it stands now."""
+    path = Path(arguments["path"]).resolve()
+    return str(path), path.stat().st_mtime_ns
 
 
 def _mine(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.DataFrame:

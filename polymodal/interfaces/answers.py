@@ -322,6 +322,7 @@ def _source(folder: Path, schema: Schema, split: str | None, file: own.File | No
         table = open_table(folder, split or "test")
         return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
     lengths, pieces = file.read(batch_size * -(-READ // batch_size))
+    _say(file.said)
     reader = frames.Reader(schema, file.root)
     passes = sum(-(-length // batch_size) for length in lengths)
     return Source(sum(lengths), passes, _read(reader, pieces), reader.told)
@@ -342,6 +343,7 @@ def _chosen(
         table = open_table(folder, split or "test")
         return (chosen := numbered(rows, len(table))), table[chosen]
     lengths, pieces = file.read(READ)
+    _say(file.said)
     chosen = numbered(rows, sum(lengths))
     reader = frames.Reader(schema, file.root, numbers=chosen)
     batch = reader.read(own.picked(pieces, chosen))

@@ -72,6 +72,37 @@ Missing = Annotated[
     list[str] | None,
     typer.Option(metavar="TEXT", help="In a CSV file, a value that is not there, such as '?'; repeatable."),
 ]
+Present = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TEXT",
+        help="In a CSV file, a value that is else read as missing, such as NA, or country=NA for a column; repeatable.",
+    ),
+]
+Separator = Annotated[
+    str | None,
+    typer.Option(metavar="CHAR", help="Between a CSV file's cells, or tab; by default as its first lines show."),
+]
+Decimal = Annotated[
+    str | None, typer.Option(metavar="CHAR", help="Decimal mark of a CSV file; by default as its first lines show.")
+]
+Thousands = Annotated[
+    str | None, typer.Option(metavar="CHAR", help="Between groups of three digits in a CSV file's numbers.")
+]
+Encoding = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Of a CSV file, such as cp1252; by default UTF-8, or by its mark.")
+]
+Quote = Annotated[
+    str | None, typer.Option(metavar="CHAR", help='Around quoted cells of a CSV file, or none; by default ".')
+]
+Header = Annotated[
+    bool | None,
+    typer.Option(
+        "--header/--no-header",
+        help="Whether a CSV file's first line has the names of the columns; without names they are column_0, ...",
+        show_default=False,
+    ),
+]
 
 UsageError = typer.BadParameter.__bases__[0]
 """What typer raises for a wrong option, and does not export."""
@@ -219,6 +250,13 @@ def train(
     ] = False,
     columns: Columns = None,
     missing: Missing = None,
+    present: Present = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    quote: Quote = None,
+    header: Header = None,
     modality: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=KIND", help="What a table's column is, such as caption=text:24; repeatable."),
@@ -244,7 +282,9 @@ def train(
     short |= {"beta": beta, "seed": seed, "device": device}
     top = {"dataset": dataset, "model": model, "folder": None if folder is None else str(folder)}
     given = {name: value for name, value in {**top, **short}.items() if value is not None}
-    own = tables.settings(dataset, folder, columns, missing, modality, ignore, group)
+    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
+    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
+    own = tables.settings(dataset, folder, tables.csv_options(**csv), modality, ignore, group)
     settings = training.settle(given | own, assigned or [], config, resume)
     training.check(settings, new=resume is None)
     if dry_run:
@@ -310,6 +350,13 @@ def translate(
     split: OwnSplit = None,
     columns: Columns = None,
     missing: Missing = None,
+    present: Present = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    quote: Quote = None,
+    header: Header = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Posterior samples of each row; by default one point prediction.")
     ] = None,
@@ -337,7 +384,9 @@ def translate(
     """
     from polymodal.interfaces import answers
 
-    table = _table(file, columns, missing)
+    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
+    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
+    table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
     asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
     if out is None or out.suffix != ".parquet":
@@ -375,6 +424,13 @@ def impute(
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
     columns: Columns = None,
     missing: Missing = None,
+    present: Present = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    quote: Quote = None,
+    header: Header = None,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per pass.")] = 4096,
 ) -> None:
@@ -386,7 +442,9 @@ def impute(
     """
     from polymodal.interfaces import tables
 
-    asked: dict[str, Any] = {"given": given or (), "to": to or (), "columns": columns, "missing": missing or ()}
+    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
+    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
+    asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv)}
     asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed}
     print(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
 
@@ -403,13 +461,22 @@ def embed(
     split: OwnSplit = None,
     columns: Columns = None,
     missing: Missing = None,
+    present: Present = None,
+    separator: Separator = None,
+    decimal: Decimal = None,
+    thousands: Thousands = None,
+    encoding: Encoding = None,
+    quote: Quote = None,
+    header: Header = None,
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
     """Write the codes of rows, of a split or of a table, as Parquet: row, z0, z1, ..., and the labels."""
     from polymodal.interfaces import answers
 
-    table = _table(file, columns, missing)
+    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
+    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
+    table = _table(folder, file, csv)
     asked = {"given": given or (), "split": split, "device": device, "batch_size": batch_size}
     _wrote("Codes of", answers.embed(folder, table, out=out, **asked), out)
 
@@ -531,15 +598,16 @@ def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[No
         raise typer.Exit(_code(stop)) from None
 
 
-def _table(file: Path | None, columns: str | None, missing: list[str] | None) -> File | None:
+def _table(folder: Path, file: Path | None, csv: dict[str, Any]) -> File | None:
     """The table's file that rows are of, if one was named."""
-    from polymodal.datasets.own import File
-    from polymodal.interfaces.tables import names
+    from polymodal.interfaces.tables import csv_options, of_run
 
+    options = csv_options(**csv)
     if file is not None:
-        return File(file, names(columns), missing or ())
-    if columns or missing:
-        raise ValueError("--columns and --missing are for a table's file, and none is named; name it after the run")
+        return of_run(folder, file, options)
+    if options.given:
+        name = next(iter(options.given))
+        raise ValueError(f"--{name} is for a table's file, and none is named; name it after the run")
     return None
 
 

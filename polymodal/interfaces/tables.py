@@ -5,26 +5,26 @@ from __future__ import annotations
 import inspect
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal import checkpoint, frames, imputation
+from polymodal import checkpoint, csvfiles, frames, imputation
+from polymodal.csvfiles import Options
 from polymodal.datasets import own
 from polymodal.interfaces import parquet
 from polymodal.interfaces.answers import selected
-from polymodal.interfaces.runs import open_model, refuse_unwritable
+from polymodal.interfaces.runs import experiment, open_model, refuse_unwritable
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
 from polymodal.models import MODELS
-from polymodal.names import lookup, split_names
+from polymodal.names import check_types, lookup, split_names
 from polymodal.progress import say, shown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["defaults", "impute", "names", "settings", "told"]
+__all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "suggested", "told"]
 
 
 SMALL = 2000
@@ -36,8 +36,7 @@ STEPS = 20_000
 def settings(
     dataset: str | None,
     folder: Path | None,
-    columns: str | None,
-    missing: Sequence[str] | None,
+    options: Options,
     modality: Sequence[str] | None,
     ignore: Sequence[str] | None,
     group: Sequence[str] | None,
@@ -48,8 +47,7 @@ def settings(
         ValueError: Something is said of a table, and the data set is none.
     """
     said = {
-        "data.columns": names(columns),
-        "data.missing": list(missing or ()) or None,
+        **{f"data.{name}": value for name, value in options.given.items()},
         "data.modality": _modalities(modality or ()) or None,
         "data.ignore": [name for text in ignore or () for name in names(text) or ()] or None,
         "data.group": list(group or ()) or None,
@@ -57,7 +55,7 @@ def settings(
     given = {name: value for name, value in said.items() if value is not None}
     if dataset is None or not own.is_file(dataset):
         if given:
-            option = next(iter(given)).removeprefix("data.")
+            option = next(iter(given)).removeprefix("data.").replace("header", "no-header")
             raise ValueError(f"--{option} is for a table's file, such as birds.csv; got {dataset or 'none'}")
         return {}
     stem = Path(dataset).resolve().stem
@@ -135,6 +133,60 @@ def names(columns: str | None) -> list[str] | None:
     return made
 
 
+def csv_options(
+    columns: str | None = None,
+    missing: Sequence[str] | None = None,
+    present: Sequence[str] | None = None,
+    **others: Any,
+) -> Options:
+    """How a CSV file is read, of what the command line says.
+
+    Arguments:
+        columns: See `names`.
+        missing: As in `Options`.
+        present: As there.
+        **others: As there.
+    """
+    return Options(names(columns), list(missing or ()), list(present or ()), **others)
+
+
+def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
+    """How a table's file is read by its first lines, where its settings do not say it and it is not as usual.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no text.
+    """
+    file = own.File(Path(data["path"]), Options.of(data))
+    if not file.text or not (made := csvfiles.found(file.path, file.options)).given:
+        return {}
+    say(csvfiles.suggested(file.path, made))
+    return made.given
+
+
+def of_run(folder: Path, path: Path, options: Options) -> own.File:
+    """A table's file, read as the training rows of a run were, unless it is said otherwise.
+
+    Arguments:
+        folder: Of the run.
+        path: The file.
+        options: What is said of it.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: What it says of its data is damaged.
+    """
+    file = own.File(path, options)
+    source = experiment(folder)["data"]
+    if not file.text or source.get("dataset") != "table":
+        return file
+    arguments = source.get("arguments", {})
+    known = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
+    check_types(known, own.table, f"{folder}/experiment.json")
+    trained = Options.of(known)
+    return own.File(path, options.after(trained), trained)
+
+
 def told(data: Mapping[str, Any]) -> str:
     """What a table's columns are taken for, and why."""
     from polymodal import proposals
@@ -153,8 +205,7 @@ def impute(
     marked: bool = False,
     imputations: int | None = None,
     seed: int = 0,
-    columns: str | None = None,
-    missing: Sequence[str] = (),
+    options: Options = own.USUAL,
     device: str = "auto",
     batch_size: int = imputation.BATCH,
 ) -> str:
@@ -171,8 +222,7 @@ def impute(
         marked: As there.
         imputations: As there.
         seed: As there.
-        columns: Names of a CSV file's columns, see `names`.
-        missing: Further texts for a value that is not there.
+        options: How a CSV file is read; where they leave it open, as that of the training rows.
         device: As in `fit`.
         batch_size: Rows per pass.
 
@@ -183,15 +233,15 @@ def impute(
         FileNotFoundError: There is no such run or file.
         ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file.
     """
-    table = own.File(file, names(columns), missing)
-    kind = file.suffix if table.text else ".parquet"
-    out = out or folder / f"{file.resolve().stem}-filled{kind}"
-    if out.suffix != kind:
+    table = of_run(folder, file, options)
+    kind = csvfiles.kind(file) if table.text else ".parquet"
+    out = out or folder / f"{file.resolve().name[: -len(kind)] if table.text else file.resolve().stem}-filled{kind}"
+    if csvfiles.kind(out) != kind:
         raise ValueError(
             f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
         )
     numbers = [None] if imputations is None else range(imputations)
-    outs = [out if one is None else out.with_stem(f"{out.stem}-{one}") for one in numbers]
+    outs = [out if one is None else out.with_name(f"{out.name[: -len(kind)]}-{one}{kind}") for one in numbers]
     if file.resolve() in (path.resolve() for path in outs):
         raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
     model = open_model(folder, device)
@@ -202,7 +252,7 @@ def impute(
         for filler, path in zip(fillers, outs, strict=True)
     ]
     filler = fillers[0]
-    for sentence in filler.told():
+    for sentence in table.said + filler.told():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
     return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
@@ -223,24 +273,30 @@ def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, 
 
 
 def _csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
-    """Fills a CSV file, whose other cells are written with the very characters that they had."""
-    import pandas as pd
-
+    """Fills a CSV file, of which every other character stays as it is."""
     refuse_unwritable(out.parent, "--out")
-    frame = frames.csv(table.path, table.columns, table.missing)
-    texts = frames.csv(table.path, table.columns, plain=True)
+    document, frame = table.document, table.document.frame
     added = filler.added(frame.columns, sure, marked)
-    writers = {name: partial(_texts, frame[name], texts[name]) for name in frame}
     starts = range(0, len(frame), size)
-    parts = []
-    for start in shown(starts, "imputing", len(starts)):
-        holes = filler.holes(frame.iloc[start : start + size])
-        written = {name: hole._replace(cells=writers[name](hole.cells)) for name, hole in holes.items()}
-        parts.append(imputation.beside(texts.iloc[start : start + size], written, added))
-    made = pd.concat(parts) if parts else texts
-    separator = "\t" if table.path.suffix == ".tsv" else ","
-    checkpoint.write_text(out, made.to_csv(index=False, header=table.columns is None, sep=separator))
+    pieces = [filler.holes(frame.iloc[start : start + size]) for start in shown(starts, "imputing", len(starts))]
+    holes = imputation.joined(pieces, starts)
+    texts = document.texts([*holes])
+    cells = {name: (hole.rows, _written(document, name, texts[name], hole.cells)) for name, hole in holes.items()}
+    columns = [
+        csvfiles.Added(name, None if after == imputation.FILLED else after, texts)
+        for after, name, texts in imputation.added_texts(frame, holes, added)
+    ]
+    checkpoint.write_bytes(out, document.filled(cells, columns))
     return len(frame)
+
+
+def _written(document: csvfiles.Document, name: str, texts: pd.Series, cells: Sequence[Any]) -> list[str]:
+    """Imputed cells as the texts of a column, with the file's decimal mark."""
+    decimal = document.options.decimal or "."
+    numbers = decimal != "." and document.frame[name].dtype.kind in "fi"
+    plain = texts.str.replace(decimal, ".", regex=False) if numbers else texts
+    made = _texts(document.frame[name], plain, cells)
+    return [text.replace(".", decimal) for text in made] if numbers else made
 
 
 def _texts(column: pd.Series, texts: pd.Series, cells: Sequence[Any]) -> list[str]:

@@ -124,8 +124,8 @@ def test_a_file_may_have_no_names_and_holes_of_its_own(polymodal, birds, tmp_pat
     [
         (["embed", "run", "birds.csv", "--split", "train"], "--split must be left out where a table's file is named"),
         (["translate", "run", "birds.csv", "--rows", "3"], "--rows must be left out where a table's file is named"),
-        (["embed", "run", "--missing", "?"], "--columns and --missing are for a table's file, and none is named"),
-        (["embed", "run", "birds.parquet", "--missing", "?"], "columns and missing are for files of values between"),
+        (["embed", "run", "--missing", "?"], "--missing is for a table's file, and none is named"),
+        (["embed", "run", "birds.parquet", "--missing", "?"], "missing is for CSV files; got birds.parquet"),
         (["embed", "run", "bird.csv"], "bird.csv must be a file, and does not exist"),
         (["embed", "run", "bird.parquet"], "bird.parquet must be a Parquet file, or a folder of them"),
     ],

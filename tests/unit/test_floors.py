@@ -29,6 +29,7 @@ FLOORS = {
     "proposals": 3.6,
     "schema": 4,
     "frames": 4.5,
+    "csvfiles": 1,
     "repeats": 5,
     "table": 5,
     "models": 5,

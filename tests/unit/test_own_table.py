@@ -142,7 +142,7 @@ def test_parquet_is_told_from_what_is_called_so(tmp_path):
 
 def test_only_text_has_names_of_columns(birds, tmp_path):
     birds.to_parquet(tmp_path / "birds.parquet")
-    with pytest.raises(ValueError, match=r"got .*birds.parquet, and Parquet has its own; leave them out"):
+    with pytest.raises(ValueError, match=r"got .*birds.parquet, and Parquet has its own; leave it out"):
         load(path=str(tmp_path / "birds.parquet"), missing=["?"])
 
 

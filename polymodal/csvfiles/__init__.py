@@ -1,0 +1,20 @@
+"""CSV files as they are: read with their own separator, encoding and quotes, and written with the same characters."""
+
+from polymodal.csvfiles.decoding import unpack
+from polymodal.csvfiles.document import INDEX, Added, Document, found, read, suggested
+from polymodal.csvfiles.options import NOTHING, PACKED, TEXT, Options, kind
+
+__all__ = [
+    "INDEX",
+    "NOTHING",
+    "PACKED",
+    "TEXT",
+    "Added",
+    "Document",
+    "Options",
+    "found",
+    "kind",
+    "read",
+    "suggested",
+    "unpack",
+]
