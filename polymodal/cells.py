@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.modalities.column import class_name
+from polymodal.modalities.column import class_name, dense
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,6 +31,7 @@ def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
     """
     import pandas as pd
 
+    column = dense(column)
     kind: Any = column.dtype
     if isinstance(kind, pd.CategoricalDtype):
         known = {class_name(category) for category in kind.categories}
@@ -65,6 +66,8 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     fits = held(column, cells)
     if not fits.all():
         rows, cells = rows[fits], [cell for cell, fit in zip(cells, fits, strict=True) if fit]
+    if isinstance(column.dtype, pd.SparseDtype):
+        return put(dense(column), rows, cells).astype(column.dtype)
     made = column.copy()
     if pd.api.types.is_float_dtype(column.dtype) and not _are_numbers(cells):
         made = made.astype(object)
@@ -85,11 +88,32 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
     kind = column.type
     if pa.types.is_null(kind):
         return column
-    plain = column.dictionary_decode() if pa.types.is_dictionary(kind) else column
+    if isinstance(kind, pa.BaseExtensionType):
+        return kind.wrap_array(put_arrow(column.storage, rows, cells))
+    if pa.types.is_dictionary(kind):
+        places = {class_name(value): place for place, value in enumerate(column.dictionary.to_pylist())}
+        further = [cell for cell in dict.fromkeys(map(str, cells)) if cell not in places]
+        places |= {cell: len(places) + place for place, cell in enumerate(further)}
+        codes = pa.array([places[str(cell)] for cell in cells], kind.index_type)
+        categories = pa.concat_arrays([column.dictionary, _arrow(kind.value_type, further)])
+        return pa.DictionaryArray.from_arrays(_replaced(column.indices, rows, codes), categories, ordered=kind.ordered)
+    return _replaced(column, rows, _arrow(kind, cells))
+
+
+def _replaced(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+    """A column with these values in some of its rows."""
+    import pyarrow as pa
+
     order = np.arange(len(column))
     order[rows] = len(column) + np.arange(len(rows))
-    made = pa.concat_arrays([plain, _arrow(plain.type, cells)]).take(pa.array(order))
-    return made.dictionary_encode().cast(kind) if pa.types.is_dictionary(kind) else made
+    try:
+        return pa.concat_arrays([column, values]).take(pa.array(order))
+    except pa.ArrowNotImplementedError:  # of views, which can be put side by side alone
+        parts, start = [], 0
+        for place, row in enumerate(rows):
+            parts += [column[start:row], values[place : place + 1]]
+            start = row + 1
+        return pa.concat_arrays([*parts, column[start:]])
 
 
 def _like(column: pd.Series, cells: Sequence[Any]) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,19 +12,18 @@ from torch import Tensor
 
 from polymodal import csvfiles
 from polymodal.batch import Batch
-from polymodal.modalities.column import CellError, Column, counted
+from polymodal.modalities.column import CellError, Column, counted, dense
 from polymodal.names import brief, check_frame, nearest
 from polymodal.outliers import Outliers
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
-    import pyarrow as pa
 
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["MOST_UNREADABLE", "Reader", "collected", "csv", "fitted", "parquet_files", "parquet_pieces"]
+__all__ = ["MOST_UNREADABLE", "Reader", "collected", "csv", "fitted"]
 
 MOST_UNREADABLE = 0.01
 """The share of a column's files that may be damaged, unless it is said that more may be."""
@@ -129,7 +128,7 @@ class Reader:
             return None
         columns = modality.columns(name)
         try:
-            column = modality.read_cells(*(frame[column] for column in columns), root=self.root)
+            column = modality.read_cells(*(dense(frame[column]) for column in columns), root=self.root)
         except CellError as error:
             raise ValueError(f"{' and '.join(columns)}, row {self._number(error.row)}: {error.why}") from error
         self.odd[name].update(dict(column.odd))
@@ -163,7 +162,7 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
         columns = modality.columns(name)
         try:
             here = {*columns} <= {*frame.columns}
-            modalities[name] = modality.fitted(*(frame[column] for column in columns)) if here else modality
+            modalities[name] = modality.fitted(*(dense(frame[column]) for column in columns)) if here else modality
         except CellError as error:
             row = frame.index[error.row] if frame.index.dtype.kind == "i" else error.row
             raise ValueError(f"{' and '.join(columns)}, row {row}: {error.why}") from error
@@ -206,37 +205,6 @@ def collected(
         for sentence in said:
             say(sentence)
     return {name: torch.cat([batch.values[name] for batch in batches]) for name in batches[0].values}, observed
-
-
-def parquet_files(path: str | Path) -> list[Path]:
-    """The Parquet files of a folder, in order, or the one that is named.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    path = Path(path)
-    files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
-    if not (files and files[0].is_file()):
-        raise FileNotFoundError(f"{path} must be a Parquet file, or a folder of them; correct the path")
-    return files
-
-
-def parquet_pieces(path: str | Path, rows: int = ROWS) -> Iterator[pa.RecordBatch]:
-    """The rows of Parquet files, so many at a time.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    for file in parquet_files(path):
-        try:
-            with pq.ParquetFile(file, memory_map=True) as opened:
-                yield from opened.iter_batches(rows)
-        except pa.ArrowInvalid as error:
-            raise ValueError(f"{file} must be a Parquet file: {brief(error)}; restore it") from error
 
 
 def _refuse_twice(schema: Schema, frame: pd.DataFrame) -> None:

@@ -20,6 +20,7 @@ from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_codes
 from polymodal.names import brief, check_frame
 from polymodal.outliers import clamp
+from polymodal.parquet_files import to_frame
 from polymodal.proposals.proposal import counted
 from polymodal.streams import number
 
@@ -379,13 +380,16 @@ def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = 
     return pa.schema(fields, schema.metadata)
 
 
-def imputed(filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema) -> Iterator[pa.RecordBatch]:
+def imputed(
+    filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema, path: str | Path = "the table"
+) -> Iterator[pa.RecordBatch]:
     """As `impute`, of Arrow's batches one after another.
 
     Arguments:
         filler: What fills them.
         batches: Of a file.
         kinds: What `kinds` made of the file's.
+        path: The file, for messages.
 
     Raises:
         ValueError: As `impute`.
@@ -393,7 +397,7 @@ def imputed(filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema)
     import pyarrow as pa
 
     for batch in batches:
-        holes = filler.holes(batch.to_pandas())
+        holes = filler.holes(to_frame(batch, path))
         arrays: list[pa.Array] = []
         for field in kinds:
             of = field.name.removesuffix(SURE)

@@ -15,6 +15,7 @@ from torch import Tensor
 from polymodal import csvfiles, frames, parallel
 from polymodal.batch import Batch, Index, Whole
 from polymodal.loader import ahead, sent
+from polymodal.parquet_files import ParquetTable
 from polymodal.schema import Schema
 from polymodal.streams import number
 
@@ -241,12 +242,13 @@ class Table:
             **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
         """
         root = Path(path) if Path(path).is_dir() else Path(path).parent
-        return cls._from_arrow(frames.parquet_pieces(path), schema, **{"root": root, **options})
+        return cls._from_frames(ParquetTable(path).frames(frames.ROWS), schema, **{"root": root, **options})
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
         """The rows of an Arrow table; all else is as in `from_parquet`."""
-        return cls._from_arrow(iter(table.to_batches(frames.ROWS)), schema, **options)
+        pieces = (batch.to_pandas() for batch in table.to_batches(frames.ROWS))
+        return cls._from_frames(pieces, schema, **options)
 
     @classmethod
     def from_dataset(cls, dataset: Iterable[Mapping[str, Any]], schema: Schema | None = None, **options: Any) -> Table:
@@ -272,9 +274,9 @@ class Table:
         return cls.from_frame(pd.DataFrame(cells), schema, **options)
 
     @classmethod
-    def _from_arrow(
+    def _from_frames(
         cls,
-        batches: Iterator[pa.RecordBatch],
+        pieces: Iterator[pd.DataFrame],
         schema: Schema | None,
         *,
         root: str | Path | None = None,
@@ -283,7 +285,6 @@ class Table:
     ) -> Table:
         import pandas as pd
 
-        pieces = (batch.to_pandas() for batch in batches)
         first = list(islice(pieces, FITTED // frames.ROWS))
         if not first:
             raise ValueError("there must be at least one row; got none")

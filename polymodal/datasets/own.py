@@ -17,14 +17,13 @@ from polymodal.csvfiles import Options
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.storage import SPLITS, kept
-from polymodal.names import brief
+from polymodal.parquet_files import ParquetTable, is_parquet, list_files
 from polymodal.progress import say, shown
 from polymodal.schema import Schema
 from polymodal.table import FITTED, Table
 
 if TYPE_CHECKING:
     import pandas as pd
-    import pyarrow.parquet as pq
     from torch import Tensor
 
     from polymodal.proposals import Proposal
@@ -80,24 +79,20 @@ class File:
             FileNotFoundError: There is no such file.
             ValueError: It cannot be read.
         """
-        import pandas as pd
-
         if self.text:
             frame = self.document.frame
             return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
         if self.options.given:
             option = next(iter(self.options.given))
             raise ValueError(f"{option} is for CSV files; got {self.path}, and Parquet has its own; leave it out")
-        about = [_about(file) for file in frames.parquet_files(self.path)]
-        names = pd.concat([one.schema.to_arrow_schema().empty_table().to_pandas() for one in about]).columns
-        pieces = (piece.to_pandas().reindex(columns=names) for piece in frames.parquet_pieces(self.path, size))
-        return [one.num_rows for one in about], pieces
+        table = ParquetTable(self.path)
+        return table.lengths, table.frames(size)
 
 
 def is_file(name: str) -> bool:
     """Whether a name is that of a table's file or folder, rather than of a data set."""
     path = Path(name)
-    return File(path).text or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet")))
+    return File(path).text or is_parquet(path)
 
 
 @Facts(
@@ -161,9 +156,10 @@ def table(
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
     file = File(Path(path), Options.of(locals()))
-    files = [file.path] if file.text else frames.parquet_files(path)
+    files = [file.path] if file.text else list_files(path)
     if not files[0].is_file():
         raise _absent(path)
+    folders = [] if file.text else ParquetTable(path).folder_names
     given = file.options.given
     if file.text and (found := csvfiles.found(path, file.options)).given:
         say(csvfiles.suggested(file.path, found))
@@ -173,7 +169,7 @@ def table(
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
     arguments |= given  # what is not given is not named, so that files of earlier versions are found
-    return kept("table", arguments, files, partial(_make, arguments))
+    return kept("table", arguments, [*files, *folders], partial(_make, arguments))
 
 
 def rows(path: str) -> int:
@@ -184,7 +180,7 @@ def rows(path: str) -> int:
         ValueError: It is damaged, or something else.
     """
     if not File(Path(path)).text:
-        return sum(_about(file).num_rows for file in frames.parquet_files(path))
+        return sum(ParquetTable(path).lengths)
     if not Path(path).is_file():
         raise _absent(path)
     return csvfiles.unpack(Path(path)).count(b"\n")
@@ -369,21 +365,6 @@ def _split(many: int, held_out: float, seed: int) -> dict[str, np.ndarray]:
     few = max(1, round(held_out * many))
     ends = {"train": order[2 * few :], "validation": order[:few], "test": order[few : 2 * few]}
     return {split: np.sort(ends[split]) for split in SPLITS}
-
-
-def _about(file: Path) -> pq.FileMetaData:
-    """What a Parquet file says of itself.
-
-    Raises:
-        ValueError: It is damaged, or something else.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_metadata(file)
-    except pa.ArrowInvalid as error:
-        raise ValueError(f"{file} must be a Parquet file: {brief(error)}; restore it") from error
 
 
 def _absent(path: str) -> FileNotFoundError:

@@ -11,7 +11,7 @@ import torch
 
 from polymodal import frames, inference
 from polymodal.datasets import own
-from polymodal.interfaces import gallery, parquet
+from polymodal.interfaces import gallery, outputs, parquet
 from polymodal.interfaces.runs import open_model, open_table
 from polymodal.names import split_names
 from polymodal.progress import say, shown
@@ -61,6 +61,7 @@ def translate(
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
+    overwrite: bool = False,
 ) -> tuple[Path, gallery.Answers]:
     """Makes modalities of rows from others, and writes them into a folder.
 
@@ -78,16 +79,17 @@ def translate(
         seed: Random seed of the samples.
         out: Where to; by default `translations` in the run's folder.
         device: As in `fit`.
+        overwrite: Whether earlier translations may be replaced.
 
     Returns:
         The folder, and what is in it.
 
     Raises:
         ValueError: A name or a row does not exist, a row has nothing of what is given, a cell cannot be read, there
-            are both a file and a split, or `out` holds something else.
+            are both a file and a split, or `out` holds something else, or translations that are not to be replaced.
     """
     out = out or folder / "translations"
-    gallery.refuse_foreign(out)
+    gallery.check(out, "translate", _sources(folder, file, tables=False), overwrite=overwrite)
     _refuse_both(file, split)
     model = open_model(folder, device)
     schema = model.schema
@@ -122,13 +124,14 @@ def stream(
     seed: int = 0,
     device: str = "auto",
     batch_size: int = PASS,
+    overwrite: bool = False,
 ) -> tuple[int, int]:
     """As `translate`, into one Parquet file, batch by batch: `row`, `sample` if there are several, and the modalities.
 
     Arguments:
         folder: Of the run.
         file: A table with the rows; by default they are those of a split.
-        out: The file; an existing one is replaced if it is Parquet.
+        out: The file.
         given: Names of what to start from; by default all that each row has.
         to: Names of what to make; by default every modality.
         rows: Numbers and ranges in a split, such as "0:8" or "3,5,9"; by default all.
@@ -140,6 +143,7 @@ def stream(
         seed: As there.
         device: As in `fit`.
         batch_size: Rows per pass.
+        overwrite: Whether an earlier file of translations may be replaced.
 
     Returns:
         How many rows were predicted, and how many were left out, for they observe nothing of what is given.
@@ -147,11 +151,11 @@ def stream(
     Raises:
         OSError: The file cannot be written there.
         ValueError: A name or a row does not exist, a cell cannot be read, there are both a file and a split or
-            rows, or `out` is a folder or something else than Parquet.
+            rows, or `out` is a folder, something else than such a file, or exists.
     """
     import pyarrow as pa
 
-    parquet.check(out, "translations.parquet", file and file.path)
+    parquet.check(out, "translations.parquet", _sources(folder, file), columns=["row"], overwrite=overwrite)
     _refuse_both(file, split, rows)
     model = open_model(folder, device)
     schema = model.schema
@@ -177,7 +181,7 @@ def stream(
         (numbers[places], values) for numbers, table in source.pieces for places, values in predict(numbers, table)
     )
     written = 0
-    with parquet.writing(out, kinds) as write:
+    with parquet.writing(out.resolve(), kinds) as write:
         for numbers, values in shown(parts, "translating", passes):
             columns = {"row": numbers.numpy().repeat(each)}
             if several:  # all samples of a row, and then those of the next
@@ -190,7 +194,13 @@ def stream(
 
 
 def sample(
-    folder: Path, *, number: int = 16, seed: int = 0, out: Path | None = None, device: str = "auto"
+    folder: Path,
+    *,
+    number: int = 16,
+    seed: int = 0,
+    out: Path | None = None,
+    device: str = "auto",
+    overwrite: bool = False,
 ) -> tuple[Path, gallery.Answers]:
     """Makes rows from the prior, and writes them into a folder. PyTorch's random state is left as it was.
 
@@ -200,15 +210,16 @@ def sample(
         seed: Of the draws.
         out: Where to; by default `samples` in the run's folder.
         device: As in `fit`.
+        overwrite: Whether earlier samples may be replaced.
 
     Returns:
         The folder, and what is in it.
 
     Raises:
-        ValueError: `out` holds something else.
+        ValueError: `out` holds something else, or samples that are not to be replaced.
     """
     out = out or folder / "samples"
-    gallery.refuse_foreign(out)
+    gallery.check(out, "sample", _sources(folder, tables=False), overwrite=overwrite)
     model = open_model(folder, device)
     made = {name: value[None] for name, value in model.sample(number, seed=seed).items()}
     answers = gallery.Answers(model.schema, list(range(number)), made)
@@ -225,17 +236,19 @@ def embed(
     split: str | None = None,
     device: str = "auto",
     batch_size: int = 256,
+    overwrite: bool = False,
 ) -> tuple[int, int]:
     """Writes the codes of rows as Parquet: `row`, `z0`, `z1`, ..., and a column per label.
 
     Arguments:
         folder: Of the run.
         file: A table with the rows; by default they are those of a split.
-        out: The file; an existing one is replaced if it is Parquet.
+        out: The file.
         given: Names of what to start from; by default all that each row has.
         split: Of the run's data set; by default the test split.
         device: As in `fit`.
         batch_size: Rows per pass.
+        overwrite: Whether an earlier file of codes may be replaced.
 
     Returns:
         How many rows were written, and how many were left out, for they have nothing of what is given.
@@ -243,11 +256,11 @@ def embed(
     Raises:
         OSError: The file cannot be written there.
         ValueError: A name does not exist, a cell cannot be read, there are both a file and a split, or `out` is a
-            folder or something else than Parquet.
+            folder, something else than such a file, or exists.
     """
     import pyarrow as pa
 
-    parquet.check(out, "codes.parquet", file and file.path)
+    parquet.check(out, "codes.parquet", _sources(folder, file), columns=["row", "z0"], overwrite=overwrite)
     _refuse_both(file, split)
     model = open_model(folder, device)
     schema, names = model.schema, selected(given, model.schema)
@@ -261,7 +274,7 @@ def embed(
         for places, z in inference.embed(model, table, names, batch_size)
     )
     written = 0
-    with parquet.writing(out, kinds) as write:
+    with parquet.writing(out.resolve(), kinds) as write:
         for rows, z, batch in shown(parts, "embedding", source.passes):
             known = {name: _known(schema, name, batch) for name in labels}
             write({"row": rows.numpy(), **dict(zip(axes, z.float().numpy().T, strict=True)), **known})
@@ -304,6 +317,15 @@ def numbered(text: str, length: int) -> list[int]:
 def _range(part: str, length: int) -> Iterable[int]:
     numbers = [int(number) if number.strip() else None for number in part.split(":")]
     return range(length)[slice(*numbers)] if ":" in part else [range(length)[int(part)]]
+
+
+def _sources(folder: Path, file: own.File | None = None, *, tables: bool = True) -> list[Path]:
+    """What is never written over: the table that is asked about, and that of training.
+
+    A folder of training rows may hold what is no table.
+    """
+    trained = [path for path in outputs.training_table(folder) if tables or path.is_file()]
+    return [*([] if file is None else [file.path]), *trained]
 
 
 def _refuse_both(file: own.File | None, split: str | None, rows: str | None = None) -> None:

@@ -104,6 +104,8 @@ Header = Annotated[
     ),
 ]
 
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
+
 UsageError = typer.BadParameter.__bases__[0]
 """What typer raises for a wrong option, and does not export."""
 
@@ -374,6 +376,7 @@ def translate(
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, by default FOLDER/translations; or a file, FILE.parquet.")
     ] = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
@@ -388,7 +391,7 @@ def translate(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
-    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance, "overwrite": overwrite}
     if out is None or out.suffix != ".parquet":
         _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
         return
@@ -431,6 +434,7 @@ def impute(
     encoding: Encoding = None,
     quote: Quote = None,
     header: Header = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per pass.")] = 4096,
 ) -> None:
@@ -445,7 +449,7 @@ def impute(
     csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv)}
-    asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed}
+    asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
     print(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
 
 
@@ -455,7 +459,7 @@ def impute(
 )
 def embed(
     folder: Run,
-    out: Annotated[Path, typer.Option(metavar="FILE", help="A Parquet file; an earlier one is replaced.")],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="A Parquet file.")],
     file: TableFile = None,
     given: Given = None,
     split: OwnSplit = None,
@@ -468,6 +472,7 @@ def embed(
     encoding: Encoding = None,
     quote: Quote = None,
     header: Header = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
 ) -> None:
@@ -477,7 +482,7 @@ def embed(
     csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
-    asked = {"given": given or (), "split": split, "device": device, "batch_size": batch_size}
+    asked = {"given": given or (), "split": split, "device": device, "batch_size": batch_size, "overwrite": overwrite}
     _wrote("Codes of", answers.embed(folder, table, out=out, **asked), out)
 
 
@@ -487,12 +492,13 @@ def sample(
     number: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 16,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/samples.")] = None,
+    overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
     """Sample rows unconditionally, from the prior: images, a table, and a sheet to look at."""
     from polymodal.interfaces import answers
 
-    _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device))
+    _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device, overwrite=overwrite))
 
 
 @app.command(

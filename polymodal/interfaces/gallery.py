@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,13 +14,16 @@ import PIL.Image
 from torch import Tensor
 
 from polymodal import checkpoint
+from polymodal.interfaces import outputs
+from polymodal.interfaces.runs import refuse_unwritable
+from polymodal.names import brief
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["Answers", "columns", "foreign", "pictorial", "refuse_foreign", "write"]
+__all__ = ["Answers", "check", "columns", "foreign", "pictorial", "refuse_foreign", "write"]
 
 RECORD = "made.json"
 """The file that says what is in the folder, and so what may be replaced."""
@@ -79,6 +82,33 @@ def write(folder: Path, answers: Answers, about: Mapping[str, Any]) -> Path:
     return folder
 
 
+def check(folder: Path, command: str, sources: Iterable[Path], *, overwrite: bool) -> None:
+    """Refuses a folder that may not be written, before anything is made that takes long.
+
+    Arguments:
+        folder: To write.
+        command: That writes it, and may replace what it wrote before.
+        sources: Files and folders that it is made from.
+        overwrite: Whether that may be replaced.
+
+    Raises:
+        OSError: The folder cannot be written there.
+        ValueError: It is one of the sources, lies in one or holds one, holds something else than what the command
+            wrote, or holds that and is not to be replaced.
+    """
+    outputs.refuse_sources(folder, sources)
+    refuse_foreign(folder)
+    by = _record(folder).get("command", command)
+    if by != command:
+        raise ValueError(
+            f"{folder} must be empty or hold what {command} wrote, for it is replaced; {brief(by, 40)} wrote it; "
+            "choose another --out"
+        )
+    if folder.exists() and any(folder.iterdir()):
+        outputs.refuse_existing(folder, overwrite=overwrite)
+    refuse_unwritable(folder.resolve().parent, "--out")
+
+
 def refuse_foreign(folder: Path) -> None:
     """Refuses a folder that holds anything but what `write` wrote.
 
@@ -102,10 +132,14 @@ def foreign(folder: Path) -> list[str]:
     Raises:
         ValueError: Its record of that is damaged.
     """
-    own = checkpoint.read_json(folder / RECORD).get("files", []) if (folder / RECORD).is_file() else []
+    own = _record(folder).get("files", [])
     if not (isinstance(own, list) and all(isinstance(name, str) for name in own)):
         raise ValueError(f"{folder / RECORD} must have a list of names as files; got {own!r}; restore or remove it")
     return sorted({*_files(folder)} - {*own})
+
+
+def _record(folder: Path) -> dict[str, Any]:
+    return checkpoint.read_json(folder / RECORD) if (folder / RECORD).is_file() else {}
 
 
 def columns(answers: Answers) -> list[tuple[str, list[Any]]]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from uuid import uuid4
 
 import PIL.Image
 
-from polymodal.interfaces.runs import refuse_unwritable
+from polymodal.interfaces import outputs
 from polymodal.modalities.image import png
 
 if TYPE_CHECKING:
@@ -23,36 +22,44 @@ if TYPE_CHECKING:
 
 __all__ = ["cells", "check", "columns", "writing"]
 
-PARQUET = b"PAR1"
-"""How its files begin."""
 
-
-def check(out: Path, name: str, file: Path | None = None) -> None:
+def check(
+    out: Path, name: str, sources: Iterable[Path] = (), *, columns: Iterable[str] = (), overwrite: bool = False
+) -> None:
     """Refuses what may not be replaced by a Parquet file, or not be written.
 
     Arguments:
         out: The file to be.
         name: To propose for it where it is a folder.
-        file: What it is made from: a file, or a folder of them.
+        sources: What it is made from: files, or folders of them.
+        columns: That such a file has, whatever else it may have.
+        overwrite: Whether an earlier such file may be replaced.
 
     Raises:
         OSError: The file cannot be written there.
-        ValueError: It is a folder, something else than Parquet, or of what it is made from.
+        ValueError: It is a folder, something else than such a Parquet file, or of what it is made from; or it exists
+            and is not to be replaced.
     """
-    if file is not None and file.resolve() in (out.resolve(), *out.resolve().parents):
-        raise ValueError(f"--out must be another file than {file}, and not in it, for it stays as it is; got {out}")
-    if out.is_dir():
-        inside = shlex.quote(str(out / name))
-        raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")
-    if out.exists() and not (out.is_file() and _begins(out, PARQUET)):
-        raise ValueError(
-            f"{out} must be a Parquet file, for it is replaced, and is something else; choose another --out"
-        )
-    refuse_unwritable(out.parent, "--out")
+
+    def require_result(path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            held = pq.read_schema(path).names if path.is_file() else None
+        except (pa.ArrowException, OSError):
+            held = None
+        if held is None:
+            raise ValueError(
+                f"{path} must be a Parquet file, for it is replaced, and is something else; choose another --out"
+            )
+        outputs.require_columns(path, held, columns)
+
+    outputs.check_file(out, name, sources, require_result, overwrite=overwrite)
 
 
 @contextmanager
-def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any] | pa.RecordBatch], None]]:
     """Writes a file under a temporary name, which it takes at the end; where there is an error it is gone.
 
     Arguments:
@@ -60,7 +67,7 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
         kinds: Names and types of its columns.
 
     Yields:
-        What writes some rows, as a row group: values by the columns' names.
+        What writes some rows, as a row group: values by the columns' names, or a batch.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -69,7 +76,7 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pq.ParquetWriter(fresh, kinds) as writer:
-            yield lambda values: writer.write_table(pa.table(dict(values), schema=kinds))
+            yield lambda rows: writer.write(rows if isinstance(rows, pa.RecordBatch) else pa.table(rows, schema=kinds))
         fresh.replace(out)
     finally:
         fresh.unlink(missing_ok=True)
@@ -113,8 +120,3 @@ def _cell(modality: Modality, value: Tensor) -> Any:
         return png(raw)
     raw = raw.tolist() if hasattr(raw, "tolist") else raw
     return raw[0] if isinstance(raw, list) and len(raw) == 1 and not isinstance(raw[0], list) else raw
-
-
-def _begins(path: Path, start: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(start)) == start

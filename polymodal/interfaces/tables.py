@@ -9,16 +9,17 @@ from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal import checkpoint, csvfiles, frames, imputation
+from polymodal import checkpoint, csvfiles, imputation
 from polymodal.csvfiles import Options
 from polymodal.datasets import own
-from polymodal.interfaces import parquet
+from polymodal.interfaces import outputs, parquet
 from polymodal.interfaces.answers import selected
-from polymodal.interfaces.runs import experiment, open_model, refuse_unwritable
+from polymodal.interfaces.runs import experiment, open_model
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
 from polymodal.models import MODELS
 from polymodal.names import check_types, lookup, split_names
+from polymodal.parquet_files import ParquetTable
 from polymodal.progress import say, shown
 
 if TYPE_CHECKING:
@@ -208,6 +209,7 @@ def impute(
     options: Options = own.USUAL,
     device: str = "auto",
     batch_size: int = imputation.BATCH,
+    overwrite: bool = False,
 ) -> str:
     """Imputes the missing values of a table's file, as `polymodal.impute` does.
 
@@ -225,13 +227,15 @@ def impute(
         options: How a CSV file is read; where they leave it open, as that of the training rows.
         device: As in `fit`.
         batch_size: Rows per pass.
+        overwrite: Whether an earlier result may be replaced.
 
     Returns:
         What was done, in a line.
 
     Raises:
         FileNotFoundError: There is no such run or file.
-        ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file.
+        ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file, exists, or
+            is a file of the user's.
     """
     table = of_run(folder, file, options)
     kind = csvfiles.kind(file) if table.text else ".parquet"
@@ -242,8 +246,9 @@ def impute(
         )
     numbers = [None] if imputations is None else range(imputations)
     outs = [out if one is None else out.with_name(f"{out.name[: -len(kind)]}-{one}{kind}") for one in numbers]
-    if file.resolve() in (path.resolve() for path in outs):
-        raise ValueError(f"--out must be another file than {file}, which stays as it is; choose another")
+    sources = [file, *outputs.training_table(folder)]
+    for path in outs:
+        _check(table, path, sources, overwrite=overwrite)
     model = open_model(folder, device)
     chosen = (selected(some, model.schema) if some else None for some in (given, to))
     fillers = [imputation.Filler(model, *chosen, root=table.root, seed=seed, imputation=one) for one in numbers]
@@ -258,23 +263,49 @@ def impute(
     return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
 
 
+def _check(table: own.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuses a file that may not be written: the user's own, an earlier result, or one where there is no room."""
+    if not table.text:
+        names = ParquetTable(table.path).unified.names
+        parquet.check(out, "filled.parquet", sources, columns=names, overwrite=overwrite)
+        return
+    document = table.document
+    as_read = document.options._replace(
+        columns=None, header=document.options.has_header, missing=(), present=(), thousands=None
+    )
+
+    def require_result(path: Path) -> None:
+        try:
+            held = csvfiles.read(path, as_read).names
+        except ValueError as error:
+            raise ValueError(
+                f"{path} must be a CSV file as this command writes it, for it is replaced, and is something else; "
+                "choose another --out"
+            ) from error
+        names = (
+            document.names
+            if document.options.has_header
+            else [f"column_{place}" for place in range(len(document.names))]
+        )
+        outputs.require_columns(path, held, names)
+
+    outputs.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
+
+
 def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Fills Parquet files, so many rows at a time; how many there are."""
-    import pyarrow.parquet as pq
-
-    parquet.check(out, "filled.parquet")
-    lengths, _ = table.read(size)
-    kinds = imputation.kinds(filler, pq.read_schema(frames.parquet_files(table.path)[0]), sure, marked)
-    made = imputation.imputed(filler, frames.parquet_pieces(table.path, size), kinds)
-    with parquet.writing(out, kinds) as write:
+    lengths, _ = table.read(size)  # which refuses options that are for CSV
+    files = ParquetTable(table.path)
+    kinds = imputation.kinds(filler, files.schema, sure, marked)
+    made = imputation.imputed(filler, files.batches(size), kinds, table.path)
+    with parquet.writing(out.resolve(), kinds) as write:
         for batch in shown(made, "imputing", max(1, sum(-(-rows // size) for rows in lengths))):
-            write(dict(zip(batch.schema.names, batch.columns, strict=True)))
+            write(batch)
     return sum(lengths)
 
 
 def _csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Fills a CSV file, of which every other character stays as it is."""
-    refuse_unwritable(out.parent, "--out")
     document, frame = table.document, table.document.frame
     added = filler.added(frame.columns, sure, marked)
     starts = range(0, len(frame), size)
@@ -286,7 +317,7 @@ def _csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, mark
         csvfiles.Added(name, None if after == imputation.FILLED else after, texts)
         for after, name, texts in imputation.added_texts(frame, holes, added)
     ]
-    checkpoint.write_bytes(out, document.filled(cells, columns))
+    checkpoint.write_bytes(out.resolve(), document.filled(cells, columns))
     return len(frame)
 
 

@@ -16,7 +16,7 @@ from polymodal.names import brief
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CellError", "Column", "class_name", "counted", "missing", "numbers", "texts"]
+__all__ = ["CellError", "Column", "class_name", "counted", "dense", "missing", "numbers", "texts"]
 
 MOST_LISTED = 5
 """Odd cells that a sentence names."""
@@ -52,6 +52,7 @@ def missing(column: pd.Series) -> np.ndarray:
     """Which cells hold nothing, `(N,)` bool: None, NaN, NaT, NA, and texts of white space alone."""
     import pandas as pd
 
+    column = dense(column)
     nothing = column.isna().to_numpy(bool, copy=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
         blank = np.append(missing(column.cat.categories.to_series()), False)  # the last is for the code -1
@@ -62,6 +63,19 @@ def missing(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_string_dtype(column.dtype):
         return nothing | (column.str.strip() == "").fillna(False).to_numpy(bool)
     return nothing
+
+
+def dense(column: pd.Series) -> pd.Series:
+    """Returns a column that stores all its cells; one of pandas' sparse type stores only some.
+
+    Example:
+        >>> import pandas as pd
+        >>> dense(pd.Series(pd.arrays.SparseArray([0.5, None, None]))).dtype
+        dtype('float64')
+    """
+    import pandas as pd
+
+    return column.sparse.to_dense() if isinstance(column.dtype, pd.SparseDtype) else column
 
 
 def numbers(column: pd.Series) -> np.ndarray:

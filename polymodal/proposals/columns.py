@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
-from polymodal.modalities.column import CellError, missing, numbers, texts
+from polymodal.modalities.column import CellError, dense, missing, numbers, texts
 from polymodal.names import brief, shell_quote
 from polymodal.proposals.proposal import Proposal, counted
 
@@ -56,7 +56,7 @@ class Column:
             ValueError: A number is infinite; names its row.
         """
         numbered = frame.index.dtype.kind == "i" and frame.index.is_unique
-        cells = frame[name] if numbered else frame[name].reset_index(drop=True)
+        cells = dense(frame[name] if numbered else frame[name].reset_index(drop=True))
         cells = cells[~missing(cells)]
         try:
             kind, values = _sorted_out(cells)

@@ -12,6 +12,8 @@ FLOORS = {
     "names": 0,
     "files": 1,
     "documents": 1,
+    "arrow_types": 1,
+    "parquet_files": 1.5,
     "progress": 1,
     "machine": 1,
     "memory": 1,

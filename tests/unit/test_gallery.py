@@ -159,7 +159,7 @@ def run(monkeypatch):
 
 def test_codes_have_labels_beside_them_where_there_are_any(run, tmp_path):
     for _ in range(2):  # the second replaces the first
-        assert answers.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"]) == (3, 1)
+        assert answers.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"], overwrite=True) == (3, 1)
     codes = pd.read_parquet(tmp_path / "x" / "codes.parquet")
     assert codes.columns.tolist() == ["row", "z0", "z1", "z2", "kind", "odd, name"]
     assert codes["row"].tolist() == [0, 2, 3]

@@ -60,7 +60,10 @@ def test_a_file_holds_what_the_schema_writes(run, tmp_path):
 def test_rows_and_modalities_are_those_asked_for(run, tmp_path):
     out = tmp_path / "made.parquet"
     for rows, expected in (("3,5,0", [3, 5, 0]), ("4:6", [4, 5])):  # the second replaces the first
-        assert answers.stream(tmp_path, out=out, to=["kind", "size"], rows=rows, batch_size=2) == (len(expected), 0)
+        assert answers.stream(tmp_path, out=out, to=["kind", "size"], rows=rows, batch_size=2, overwrite=True) == (
+            len(expected),
+            0,
+        )
         frame = pd.read_parquet(out)
         assert frame.columns.tolist() == ["row", "kind", "size"]
         assert frame["row"].tolist() == expected
@@ -86,7 +89,7 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
 
     monkeypatch.setattr(inference, kind, failing)
     with pytest.raises(error):
-        call(tmp_path, out=out, batch_size=5)
+        call(tmp_path, out=out, batch_size=5, overwrite=True)
     assert steps == [2, 2]
     assert out.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["made.parquet"]
