@@ -16,7 +16,7 @@ from polymodal.batch import Batch
 from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
-from polymodal.models.base import Model, answering
+from polymodal.models.base import Model, answering, tell_untrained
 from polymodal.models.flow_codes import sample_codes
 from polymodal.names import brief, check_frame
 from polymodal.outliers import clamp
@@ -158,7 +158,13 @@ class Filler:
             ValueError: More files are damaged than may be.
         """
         said = "holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
-        return [*self.reader.told(), *(f"{column!r} {said}" for column in self.files), *self._tell_holes()]
+        untrained = [name for name in self.model.untrained or () if name not in self.reader.absent]
+        return [
+            *self.reader.told(),
+            *([tell_untrained(untrained)] if untrained else []),
+            *(f"{column!r} {said}" for column in self.files),
+            *self._tell_holes(),
+        ]
 
     def _tell_holes(self) -> Iterator[str]:
         """How many cells are missing, and which of them stay so."""

@@ -117,6 +117,9 @@ def load(folder: str | Path) -> Model:
 def _make(document: dict[str, Any], schema: Schema) -> Model:
     """The model that a document describes, with the flow that it was trained with."""
     model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
+    for name in (untrained := document.get("untrained", [])):
+        schema.index(name)  # refuses one that does not exist
+    model.untrained = tuple(untrained)
     if "flow" in document:
         check_arguments(document["flow"], {"width"}, "a model's flow")
         with torch.random.fork_rng(devices=[]):
@@ -154,7 +157,7 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": dict}
+KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": dict, "untrained": list}
 """What stands in `model.json`."""
 
 
@@ -164,7 +167,7 @@ def _check_document(document: dict[str, Any]) -> None:
         way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
         raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
-    if missing := KINDS.keys() - document.keys() - {"seed", "flow"}:
+    if missing := KINDS.keys() - document.keys() - {"seed", "flow", "untrained"}:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, and has not")
     for key, value in document.items():
         earlier = key == "flow" and value is True  # see `upgrade_document`

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from polymodal.streams import check_seed
 if TYPE_CHECKING:
     from polymodal.schema import Schema
 
-__all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "evaluating"]
+__all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "evaluating", "tell_untrained"]
 
 Given = list[str] | Tensor | None
 """What a model is given: all that is observed, names, or bool `(*, B, M)`, `(*, 1, M)`."""
@@ -36,6 +37,20 @@ Weights = Literal["balanced", "sum"] | Mapping[str, float]
 
 FORMAT = 2
 """Of `model.json`. In format 1 a weight of a penalty was never relative."""
+
+
+def tell_untrained(names: Sequence[str]) -> str:
+    """That no training row has these modalities, and what to do.
+
+    Example:
+        >>> tell_untrained(["photo"]).partition(";")[0]
+        "no training row has 'photo': predictions from it and of it are arbitrary"
+    """
+    listed, it = ", ".join(map(repr, names)), "it" if len(names) == 1 else "them"
+    return (
+        f"no training row has {listed}: predictions from {it} and of {it} are arbitrary; train on rows that have {it}, "
+        f"or leave {it} out of the schema"
+    )
 
 
 class Loss(NamedTuple):
@@ -76,6 +91,8 @@ class Model(nn.Module, ABC):
     """The trained flow over codes, of a model that samples by one."""
     seed = 0
     """Of the initial weights."""
+    untrained: tuple[str, ...] | None = None
+    """Modalities that no row had in any training of the model; None before the first."""
     weight: Tensor
     weighed: Tensor
     decoders: nn.ModuleList
@@ -116,6 +133,7 @@ class Model(nn.Module, ABC):
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
             **({} if self.flow is None else {"flow": {"width": self.flow.width}}),
+            **({"untrained": list(self.untrained)} if self.untrained else {}),
         }
 
     def __repr__(self) -> str:
@@ -303,6 +321,7 @@ class Model(nn.Module, ABC):
             options: dict[str, Any] = {"combine": combine, "seed": seed, "steps": steps, "guidance": guidance}
             made = self.translate(*self._stand_in(given), to, samples, **options)
             return {name: value.narrow(-1 - len(self.schema[name].shape), 0, 0) for name, value in made.items()}
+        self._warn_of_untrained(batch, given, to)
         with answering(self):
             posterior = self.encode(batch, given)
             if samples is None:
@@ -310,6 +329,26 @@ class Model(nn.Module, ABC):
             z = sample_codes(posterior, [samples], seed=seed, rows=rows, steps=steps, guidance=guidance)
             values = self._values(z, to)
             return {name: self.schema[name].combine(value) for name, value in values.items()} if combine else values
+
+    def note_training(self, observed: Tensor) -> list[str]:
+        """Notes which modalities no row of a training has, and returns their names.
+
+        Arguments:
+            observed: What the training rows have, `(N, M)` bool.
+        """
+        none = [name for name, some in zip(self.schema, observed.any(0).tolist(), strict=True) if not some]
+        before = none if self.untrained is None else self.untrained
+        self.untrained = tuple(name for name in none if name in before)
+        return list(self.untrained)
+
+    def _warn_of_untrained(self, batch: Rows, given: Given, to: list[str] | None) -> None:
+        """Warns of modalities that no training row had, where they are what is started from or asked for."""
+        if not self.untrained:
+            return
+        seen = self.schema.mask([*given]) if isinstance(given, list | tuple) else batch.observed.any(0).cpu()
+        named = [name for name in self.untrained if seen[self.schema.index(name)] or name in (to or ())]
+        if named:
+            warnings.warn(tell_untrained(named), RuntimeWarning, stacklevel=3)
 
     def reconstruct(self, batch: Rows, to: list[str] | None = None) -> dict[str, Tensor]:
         """`translate` from all that each row has."""

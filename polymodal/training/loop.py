@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal import parallel
 from polymodal.memory import held
-from polymodal.models.base import Model
+from polymodal.models.base import Model, tell_untrained
 from polymodal.names import check_types
 from polymodal.streams import seeded
 from polymodal.table import Table, steps
@@ -204,6 +205,8 @@ def fit(
                     check_shared(name, rows)
             model.to(accelerator.device)
             train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
+            if only is None:
+                _note_untrained(model, train, records)
             if records.state is None and only is None:
                 balance(model, train)
             model.drop_flow()  # no earlier: what is refused above leaves the model as it was
@@ -244,6 +247,15 @@ def check_settings(**settings: Any) -> None:
     """
     check_types(settings, fit, "fit")
     check_ranges(**settings)
+
+
+def _note_untrained(model: Model, rows: Table, records: Records) -> None:
+    """Warns of modalities that no training row has, whose networks learn nothing, and notes them for the files."""
+    if not hasattr(rows, "observed"):
+        return
+    none = records.untrained = model.note_training(rows.observed)
+    if none and not parallel.rank():
+        warnings.warn(tell_untrained(none), RuntimeWarning, stacklevel=3)
 
 
 def _described(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:

@@ -28,6 +28,9 @@ FREE = ("epochs", "patience", "device", "compile", "save_every", "trackers")
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """All that resuming needs: tensors, and JSON."""
 
+LATER = ("flow", "untrained")
+"""What training adds to a model's document."""
+
 
 class Records:
     """A run's folder: `state/`, `model/`, `history.csv`, `experiment.json`.
@@ -62,10 +65,11 @@ class Records:
         self.folder = None if folder is None else Path(folder)
         self.state: State | None = None
         self.identity: dict[str, Any] = {}
+        self.untrained: list[str] = []  # modalities that no training row has
         self.written: tuple[int, int] | None = None  # epoch and step of the last state
         if self.folder is None:
             return
-        self.model = {name: part for name, part in model.document.items() if name != "flow"}  # that comes later
+        self.model = {name: part for name, part in model.document.items() if name not in LATER}
         self.experiment = _plain(
             {
                 "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
@@ -139,7 +143,8 @@ class Records:
             text = pd.DataFrame(history).to_csv(index=False)
             self._write(lambda: checkpoint.write_text(folder / "history.csv", text))
         if weights is not None:
-            files = {"model.json": self.model, "weights.safetensors": weights}
+            noted = {"untrained": self.untrained} if self.untrained else {}
+            files = {"model.json": {**self.model, **noted}, "weights.safetensors": weights}
             self._write(lambda: checkpoint.write(folder / "model", files))
 
     def _open(self, folder: Path, *, resume: bool) -> None:

@@ -30,6 +30,7 @@ FLOORS = {
     "cells": 3.3,
     "proposals": 3.6,
     "schema": 4,
+    "outliers": 3.3,
     "frames": 4.5,
     "csvfiles": 1,
     "repeats": 5,
