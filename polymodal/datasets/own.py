@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from polymodal import checkpoint, csvfiles, frames
+from polymodal import checkpoint, csvfiles, frames, tablefiles
 from polymodal.csvfiles import Options
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
@@ -53,6 +53,11 @@ class File:
         return csvfiles.kind(self.path).startswith(csvfiles.TEXT)
 
     @property
+    def parquet(self) -> bool:
+        """Whether it is a Parquet file, or a folder of them."""
+        return not self.text and csvfiles.kind(self.path) not in tablefiles.READERS
+
+    @property
     def root(self) -> Path:
         """Where files that cells name are looked for."""
         return self.path if self.path.is_dir() else self.path.parent
@@ -80,11 +85,13 @@ class File:
             ValueError: It cannot be read.
         """
         if self.text:
-            frame = self.document.frame
-            return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
+            return _cut(self.document.frame, size)
         if self.options.given:
             option = next(iter(self.options.given))
             raise ValueError(f"{option} is for CSV files; got {self.path}, and Parquet has its own; leave it out")
+        tablefiles.refuse_unknown(self.path)
+        if not self.parquet:
+            return _cut(tablefiles.read(self.path), size)
         table = ParquetTable(self.path)
         return table.lengths, table.frames(size)
 
@@ -92,7 +99,7 @@ class File:
 def is_file(name: str) -> bool:
     """Whether a name is that of a table's file or folder, rather than of a data set."""
     path = Path(name)
-    return File(path).text or is_parquet(path)
+    return tablefiles.is_known(path) or is_parquet(path)
 
 
 @Facts(
@@ -122,7 +129,7 @@ def table(
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
 ) -> Dataset:
-    """A table of one's own: a CSV file, a Parquet file, or a folder of them.
+    """A table in a file: CSV, Parquet or a folder of Parquet files, Feather, JSON lines, Excel.
 
     Each column is a modality, of what `Schema.infer` takes it for. Rows are split at random; units, classes and words
     are those of the training rows, of Parquet those among the first 262,144 rows, for such a table may be larger than
@@ -156,10 +163,11 @@ def table(
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
     file = File(Path(path), Options.of(locals()))
-    files = [file.path] if file.text else list_files(path)
+    tablefiles.refuse_unknown(path)
+    files = list_files(path) if file.parquet else [file.path]
     if not files[0].is_file():
         raise _absent(path)
-    folders = [] if file.text else ParquetTable(path).folder_names
+    folders = ParquetTable(path).folder_names if file.parquet else []
     given = file.options.given
     if file.text and (found := csvfiles.found(path, file.options)).given:
         say(csvfiles.suggested(file.path, found))
@@ -179,10 +187,13 @@ def rows(path: str) -> int:
         FileNotFoundError: There is no such file.
         ValueError: It is damaged, or something else.
     """
-    if not File(Path(path)).text:
+    file = File(Path(path))
+    if file.parquet:
         return sum(ParquetTable(path).lengths)
     if not Path(path).is_file():
         raise _absent(path)
+    if not file.text:
+        return len(tablefiles.read(file.path))
     return csvfiles.unpack(Path(path)).count(b"\n")
 
 
@@ -349,6 +360,11 @@ def _key(arguments: Mapping[str, Any]) -> tuple[str, int]:
     """A file as it stands now."""
     path = Path(arguments["path"]).resolve()
     return str(path), path.stat().st_mtime_ns
+
+
+def _cut(frame: pd.DataFrame, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
+    """How many rows a frame has, and the frame in pieces."""
+    return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
 
 
 def _mine(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.DataFrame:

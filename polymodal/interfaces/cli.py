@@ -57,7 +57,9 @@ Split = Annotated[str, typer.Option(help="test, validation or train.")]
 OwnSplit = Annotated[str | None, typer.Option(help="test, validation or train; by default test.")]
 TableFile = Annotated[
     Path | None,
-    typer.Argument(help="A table with the rows: a CSV or Parquet file, or a folder of them; by default a split."),
+    typer.Argument(
+        help="A table with the rows: CSV, Parquet, Feather or JSON lines, or a folder of Parquet; by default a split."
+    ),
 ]
 Given = Annotated[
     list[str] | None,
@@ -271,7 +273,7 @@ def train(
         typer.Option(metavar="PREFIX", help="Numbers whose columns begin so are one vector; repeatable."),
     ] = None,
 ) -> None:
-    """Train a model on a data set, or on a table: a CSV file, a Parquet file, or a folder of them.
+    """Train a model on a data set, or on a table: a CSV file, a Parquet file or a folder of them, Feather, JSON lines.
 
     Of a table it says first what it takes each column for, and why.
 
@@ -404,7 +406,7 @@ def translate(
 )
 def impute(
     folder: Run,
-    file: Annotated[Path, typer.Argument(help="A table: a CSV or Parquet file, or a folder of them.")],
+    file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet or Feather, or a folder of Parquet files.")],
     out: Annotated[
         Path | None, typer.Option(metavar="FILE", help="To write, of the same kind; by default in the run's folder.")
     ] = None,

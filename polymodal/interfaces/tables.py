@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import inspect
+import io
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from math import log2
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal import checkpoint, csvfiles, imputation
+from polymodal import checkpoint, csvfiles, imputation, tablefiles
 from polymodal.csvfiles import Options
-from polymodal.datasets import own
+from polymodal.datasets import DATASETS, own
 from polymodal.interfaces import outputs, parquet
 from polymodal.interfaces.answers import selected
 from polymodal.interfaces.runs import experiment, open_model
@@ -30,6 +32,7 @@ __all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "
 
 SMALL = 2000
 """Rows below which a table has small networks."""
+FEATHER = (".feather", ".arrow")
 STEPS = 20_000
 """Of training, at most, but for the twenty epochs that there are at least."""
 
@@ -54,6 +57,8 @@ def settings(
         "data.group": list(group or ()) or None,
     }
     given = {name: value for name, value in said.items() if value is not None}
+    if dataset is not None and dataset not in DATASETS and tablefiles.is_meant(dataset):
+        tablefiles.refuse_unknown(dataset)
     if dataset is None or not own.is_file(dataset):
         if given:
             option = next(iter(given)).removeprefix("data.").replace("header", "no-header")
@@ -177,6 +182,7 @@ def of_run(folder: Path, path: Path, options: Options) -> own.File:
         FileNotFoundError: The folder holds no run.
         ValueError: What it says of its data is damaged.
     """
+    tablefiles.refuse_unknown(path)
     file = own.File(path, options)
     source = experiment(folder)["data"]
     if not file.text or source.get("dataset") != "table":
@@ -215,7 +221,7 @@ def impute(
 
     Arguments:
         folder: Of the run.
-        file: CSV or Parquet, or a folder of Parquet files.
+        file: CSV, Parquet or Feather, or a folder of Parquet files.
         out: To write, of the same kind; by default in the run's folder. Of several imputations there are as many
             files, `<out>-0`, `<out>-1`, and so on.
         given: Names of what to start from; by default all that a row has.
@@ -238,8 +244,9 @@ def impute(
             is a file of the user's.
     """
     table = of_run(folder, file, options)
-    kind = csvfiles.kind(file) if table.text else ".parquet"
-    out = out or folder / f"{file.resolve().name[: -len(kind)] if table.text else file.resolve().stem}-filled{kind}"
+    kind = ".parquet" if table.parquet else csvfiles.kind(file)
+    write = _writer(table)
+    out = out or folder / f"{file.resolve().stem if table.parquet else file.resolve().name[: -len(kind)]}-filled{kind}"
     if csvfiles.kind(out) != kind:
         raise ValueError(
             f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
@@ -252,10 +259,7 @@ def impute(
     model = open_model(folder, device)
     chosen = (selected(some, model.schema) if some else None for some in (given, to))
     fillers = [imputation.Filler(model, *chosen, root=table.root, seed=seed, imputation=one) for one in numbers]
-    rows = [
-        (_csv if table.text else _parquet)(filler, table, path, sure, marked, batch_size)
-        for filler, path in zip(fillers, outs, strict=True)
-    ]
+    rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
     for sentence in table.said + filler.told():
         say(sentence)
@@ -265,9 +269,13 @@ def impute(
 
 def _check(table: own.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
     """Refuses a file that may not be written: the user's own, an earlier result, or one where there is no room."""
-    if not table.text:
+    if table.parquet:
         names = ParquetTable(table.path).unified.names
         parquet.check(out, "filled.parquet", sources, columns=names, overwrite=overwrite)
+        return
+    if not table.text:
+        refuse = partial(_require_feather, table)
+        outputs.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, refuse, overwrite=overwrite)
         return
     document = table.document
     as_read = document.options._replace(
@@ -290,6 +298,42 @@ def _check(table: own.File, out: Path, sources: Sequence[Path], *, overwrite: bo
         outputs.require_columns(path, held, names)
 
     outputs.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
+
+
+def _writer(table: own.File) -> Callable[[imputation.Filler, own.File, Path, bool, bool, int], int]:
+    """What fills a file of that kind, and writes one.
+
+    Raises:
+        ValueError: There is nothing that writes such files.
+    """
+    if table.text or table.parquet:
+        return _csv if table.text else _parquet
+    if csvfiles.kind(table.path) in FEATHER:
+        return _feather
+    raise ValueError(
+        f"impute writes CSV, Parquet and Feather files, and can only read {table.path}; write it as one of these, such "
+        "as by DataFrame.to_parquet of pandas"
+    )
+
+
+def _require_feather(table: own.File, path: Path) -> None:
+    """Refuses a file that lacks columns of a table, which every earlier result has."""
+    outputs.require_columns(path, list(tablefiles.read(path)), list(tablefiles.read(table.path)))
+
+
+def _feather(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+    """Fills a Feather file; how many rows it has."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    table.read(size)  # which says what is wrong with it
+    whole = feather.read_table(table.path, memory_map=False)
+    kinds = imputation.kinds(filler, whole.schema, sure, marked)
+    made = imputation.imputed(filler, whole.to_batches(size), kinds, table.path)
+    batches = [*shown(made, "imputing", max(1, -(-len(whole) // size)))]
+    feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
+    checkpoint.write_bytes(out.resolve(), content.getvalue())
+    return len(whole)
 
 
 def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:

@@ -174,6 +174,75 @@ def test_other_endings(worked, name):
         assert made.decode().splitlines()[0] == content.splitlines()[0]
 
 
+def table():
+    frame = pd.DataFrame([*rows()], columns=["kind", "height", "rings"]).replace("", None)
+    return frame.astype({"height": float, "rings": int})
+
+
+def test_feather_is_read_and_written(worked):
+    frame = table().assign(kind=table()["kind"].astype("category"))
+    frame.to_feather("trees.feather")
+    worked("train", "trees.feather", "--epochs", 1, "--folder", "run")
+    worked("impute", "run", "trees.feather", "--out", "out.feather", "--batch-size", 16, "--marked")
+    made = pd.read_feather("out.feather")
+    assert list(made) == [*frame, "filled"]
+    assert made["kind"].dtype == frame["kind"].dtype
+    assert made.notna().all(axis=None)
+    there = frame.notna()
+    assert (made[list(frame)].where(there) == frame).where(there, True).all(axis=None)
+    worked("translate", "run", "trees.feather", "--to", "height", "--out", "made.parquet")
+
+
+@pytest.mark.parametrize("name", ["trees.jsonl", "trees.ndjson"])
+def test_lines_of_json_are_read_and_not_written(worked, run, name):
+    table().assign(code="007").to_json(name, orient="records", lines=True)
+    trained = worked("train", name, "--epochs", 1, "--folder", "run")
+    assert "'007'" in trained.stdout
+    worked("translate", "run", name, "--to", "height", "--out", "made.parquet")
+    assert len(pd.read_parquet("made.parquet")) > 30
+    done = run("impute", "run", name)
+    assert done.returncode == 2
+    assert f"impute writes CSV, Parquet and Feather files, and can only read {name}" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("trees.xls", "trees.xls is an old Excel file, which is not read; .csv, .tsv,"),
+        ("trees.pkl", "trees.pkl is a pickle, which can run code, which is not read"),
+        ("trees.gz", "trees.gz is a compressed file of an unknown kind, which is not read"),
+        ("trees.rows", "trees.rows is a file whose name ends in .rows, which is not read"),
+        ("trees", "trees is a file without an ending, which is not read"),
+        ("trees.feather", "trees.feather must be a Feather file"),
+        ("trees.sav", "trees.sav is a file of SPSS, which is not read"),
+        ("trees.csv.gz", "trees.csv.gz must be a whole compressed file"),
+    ],
+)
+@pytest.mark.parametrize("command", ["train", "impute"])
+def test_other_kinds_are_refused_by_their_kind(worked, run, name, said, command):
+    Path("few.csv").write_text(text())
+    if command == "impute":
+        worked("train", "few.csv", "--epochs", 1, "--folder", "run", "--latent-dim", 2)
+    Path(name).write_bytes(b"no, table\n")
+    done = run(command, *(["run"] if command == "impute" else []), name)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_excel_needs_a_library_that_is_named(run):
+    Path("trees.xlsx").write_bytes(b"no table")
+    done = run("train", "trees.xlsx")
+    assert done.returncode == 2
+    assert "trees.xlsx must be an Excel file" in done.stderr
+
+
+def test_a_kind_that_is_not_read_need_not_be_there(run):
+    done = run("train", "gone.xls")
+    assert "gone.xls is an old Excel file" in done.stderr
+    assert "unknown data set 'trees'; known are" in run("train", "trees").stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -33,6 +33,7 @@ FLOORS = {
     "outliers": 3.3,
     "frames": 4.5,
     "csvfiles": 1,
+    "tablefiles": 2,
     "repeats": 5,
     "table": 5,
     "models": 5,
