@@ -105,17 +105,19 @@ class Document:
         Raises:
             ValueError: The file's encoding lacks a character, or a text needs quotes that the file does not have.
         """
-        places = {name: place for place, name in enumerate(self.names)}
         changed: dict[int, list[tuple[int, str]]] = {}
         for name, (numbers, texts) in cells.items():
-            quoted = self._is_quoted(places[name])
+            place = self.names.index(name)
+            quoted, written = self._is_quoted(place), dict[str, str]()
             for number, text in zip(numbers, texts, strict=True):
-                changed.setdefault(int(number), []).append((places[name], self.grammar.written(text, quoted=quoted)))
+                if text not in written:
+                    written[text] = self.grammar.written(text, quoted=quoted)
+                changed.setdefault(int(number), []).append((place, written[text]))
         rows = list(self.rows)
         for number in range(len(rows)) if added else changed:
             parts = self.grammar.cells(rows[number])
             for place, text in changed.get(number, ()):
-                parts[place] = self._placed(parts[place], text)
+                parts[place] = self._placed(parts[place], text) if parts[place] else text
             rows[number] = self._joined(parts, [(one, one.texts[number]) for one in added])
         header = self.header
         if header and added:

@@ -32,6 +32,8 @@ def doubts(document: Document) -> list[str]:
 
 def _missing(document: Document) -> Iterator[str]:
     """The texts, other than the empty one and those that are given, that were read as missing."""
+    if not any(text in document.text.content for text in NOTHING):
+        return
     frame = document.frame
     empty = {name: frame[name].isna() for name in document.names}
     columns = [name for name in document.names if empty[name].any()]

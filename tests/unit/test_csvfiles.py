@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from pandas._libs.parsers import STR_NA_VALUES
 
+from benchmarks import csv_files
 from polymodal import csvfiles
 from polymodal.csvfiles import Added, Options
 
@@ -456,3 +458,8 @@ def test_columns_are_added_beside_and_quotes_are_kept(read):
     document = read("kind,height\noak,1\n,2\n", quote="none")
     with pytest.raises(ValueError, match="must hold no separator"):
         document.filled({"kind": ([1], ["a,b"])})
+
+
+def test_the_benchmark_times_both_kinds(capsys):
+    csv_files.main(["--rows", "40"])
+    assert re.fullmatch(r" +40 rows: CSV \d+\.\d\d s, Parquet \d+\.\d\d s, ratio \d+\.\d\d\n", capsys.readouterr().out)
