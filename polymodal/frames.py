@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polymodal import csvfiles
 from polymodal.batch import Batch
+from polymodal.checks import check_path
 from polymodal.modalities.column import CellError, Column, counted, dense
 from polymodal.names import brief, check_frame, nearest
 from polymodal.outliers import Outliers
@@ -51,6 +52,8 @@ class Reader:
         unreadable: float = MOST_UNREADABLE,
         numbers: Sequence[int] | np.ndarray | None = None,
     ) -> None:
+        if root is not None:
+            check_path("root", root)
         self.schema, self.root, self.unreadable, self.numbers = schema, Path(root or "."), unreadable, numbers
         self.rows = 0
         self.odd: dict[str, Counter[str]] = {name: Counter() for name in schema}

@@ -13,16 +13,17 @@ from torch import Tensor
 
 from polymodal import cells, frames
 from polymodal.batch import Batch
+from polymodal.checks import check_callable, check_names, check_number, check_whole
 from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
-from polymodal.models.base import Model, answering, tell_untrained
+from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_codes
 from polymodal.names import brief, check_frame
 from polymodal.outliers import clamp
 from polymodal.parquet_files import to_frame
 from polymodal.proposals.proposal import counted
-from polymodal.streams import number
+from polymodal.streams import check_seed, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -81,6 +82,11 @@ class Filler:
         imputation: int | None = None,
     ) -> None:
         schema = model.schema
+        for name, names in {"given": given, "to": to}.items():
+            if names is not None:
+                check_names(name, names)
+        check_number("unreadable", unreadable, 0, 1)
+        check_seed(seed)
         self.model, self.seed, self.imputation = model, seed, imputation
         if imputation is not None and model.deterministic:
             raise ValueError(
@@ -343,8 +349,13 @@ def impute(
         >>> bool(filled.notna().all(axis=None)), filled["filled"].tolist()[:3]
         (True, ['', 'grams', 'kind'])
     """
+    check_model(model)
     check_frame(frame)
-    several = [None] if imputations is None else _numbered(imputations)
+    check_whole("batch_size", batch_size)
+    check_callable("say", say)
+    if imputations is not None:
+        check_whole("imputations", imputations)
+    several = [None] if imputations is None else range(imputations)
     options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable, "seed": seed}
     fillers = [Filler(model, **options, imputation=one) for one in several]
     made = [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
@@ -352,12 +363,6 @@ def impute(
         if say is not None:
             say(sentence)
     return made[0] if imputations is None else made
-
-
-def _numbered(imputations: int) -> Iterable[int]:
-    if not isinstance(imputations, int) or isinstance(imputations, bool) or imputations < 1:
-        raise ValueError(f"imputations must be a whole number of at least 1, or None; got {imputations!r}")
-    return range(imputations)
 
 
 def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool, marked: bool) -> pd.DataFrame:

@@ -46,6 +46,7 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
     """The entry of that name.
 
     Raises:
+        TypeError: It is no text.
         ValueError: There is none; lists the known names, nearest first.
 
     Example:
@@ -53,6 +54,8 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
         Traceback (most recent call last):
         ValueError: unknown regularizer 'mdm'; known are mmd, kl
     """
+    if not isinstance(name, str):
+        raise TypeError(f"a {kind} must be named by a text; got {type(name).__name__}; known are {', '.join(registry)}")
     if name not in registry:
         raise unknown(name, registry, kind)
     return registry[name]

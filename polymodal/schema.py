@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch, Rows
+from polymodal.checks import check_callable, check_kind, check_mapping, check_names, check_text
 from polymodal.modalities import Modality, documents
 from polymodal.names import brief, check_arguments, check_types, shell_quote, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Schema"]
+__all__ = ["Schema", "check_tensors"]
 
 MOST = 10_000
 """Modalities of the largest schema: a short file could describe any number of them."""
@@ -59,6 +60,8 @@ class Schema(Mapping[str, Modality]):
     """
 
     def __init__(self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None) -> None:
+        example = "{'size': Vector(2)}"
+        check_kind("modalities", modalities, Mapping, "a mapping from names to modalities", f"write Schema({example})")
         _check_number(len(modalities))
         for name, modality in modalities.items():
             if not (isinstance(name, str) and isinstance(modality, Modality)):
@@ -67,7 +70,11 @@ class Schema(Mapping[str, Modality]):
                 )
         self.modalities = dict(modalities)
         self._columns = {name: column for column, name in enumerate(self.modalities)}
-        self.groups = {group: list(names) for group, names in (groups or {}).items()}
+        groups = {} if groups is None else groups
+        check_mapping("groups", groups, "{'bill': ['bill_long', 'bill_deep']}")
+        for group, names in groups.items():
+            check_names(f"groups[{group!r}]", names)
+        self.groups = {group: list(names) for group, names in groups.items()}
         grouped = [name for names in self.groups.values() for name in names]
         for name in [*self, *self.groups]:
             _check_name(name)
@@ -129,6 +136,7 @@ class Schema(Mapping[str, Modality]):
         """
         from polymodal import proposals
 
+        check_callable("say", say)
         made = proposals.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
         if say is not None:
             say(proposals.told(made))
@@ -143,6 +151,7 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: There is no such modality.
         """
+        check_text("name", name, "height")
         if name not in self.modalities:
             raise unknown(name, self, "modality")
         return self._columns[name]
@@ -153,14 +162,17 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: One of them does not exist.
         """
-        if isinstance(names, str):
-            raise TypeError(f"names must be a list of names; got one string; write [{names!r}]")
+        check_names("names", names)
         mask = torch.zeros(len(self), dtype=torch.bool)
         mask[[self.index(name) for name in names]] = True
         return mask.to(device)
 
     def batch(self, values: Mapping[str, Tensor]) -> Batch:
         """Rows that have all that `values` holds, and none of the other modalities."""
+        check_tensors(values)
+        for name, value in values.items():
+            if not value.dim():
+                raise ValueError(f"{name!r} must be (B, ...); got a single number; write torch.stack([...])")
         rows = {len(value) for value in values.values()}
         if len(rows) != 1:
             raise ValueError(f"values must hold one number of rows, of at least one modality; got {sorted(rows)}")
@@ -188,6 +200,7 @@ class Schema(Mapping[str, Modality]):
             Traceback (most recent call last):
             ValueError: 'kind' of the table must have the model's classes, ash, oak; got oak, ash; rename them
         """
+        check_kind(f"the schema of {what}", other, Schema, "a Schema", "pass that of a table or a model")
         if other is self:
             return
         way = way or READ
@@ -235,6 +248,7 @@ class Schema(Mapping[str, Modality]):
 
     def write(self, values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
         """Translated values `(*, B, *shape)` as users hold them: a list of B per modality, nested for further axes."""
+        check_tensors(values)
         return {name: _written(self[name], column) for name, column in values.items()}
 
     def replace(self, **arguments: Any) -> Schema:
@@ -277,6 +291,7 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: A type or an argument is unknown, or something is of another type than it should be.
         """
+        check_mapping("a schema", document, "what Schema.to_json returns")
         check_arguments(document, ["modalities", "groups"], "a schema")
         entries, groups = document.get("modalities"), document.get("groups", {})
         check_types({"groups": groups}, cls, "a schema")
@@ -290,6 +305,17 @@ class Schema(Mapping[str, Modality]):
         return cls(dict(named), groups)
 
 
+def check_tensors(values: Mapping[str, Tensor]) -> None:
+    """Refuses what maps no names to tensors.
+
+    Raises:
+        TypeError: Says what does not.
+    """
+    check_mapping("values", values, "{'size': torch.rand(4, 2)}")
+    for name, value in values.items():
+        check_kind(f"the values of {name!r}", value, Tensor, "a tensor", "use torch.as_tensor")
+
+
 def _check_number(modalities: int) -> None:
     if not 1 <= modalities <= MOST:
         raise ValueError(f"a schema must have at least one modality, and at most {MOST}; got {modalities}")
@@ -300,9 +326,9 @@ def _check_name(name: str) -> None:
         better = " ".join("".join(c if unicodedata.category(c) not in UNFIT else " " for c in name).split())[:200]
         shown, better = brief(repr(name), 60), better or "column"
         raise ValueError(
-            "names of modalities and groups must have 1 to 200 characters, none of them a control character or a line "
-            f"break; got {shown}; rename the column, as by frame.rename(columns={{{shown}: {better[:60]!r}}}) or in "
-            f"the file's first line, or leave it out by ignore=[{shown}] or --modality "
+            "names of modalities and groups must have 1 to 200 characters, none of them a control character; "
+            f"got {shown}; rename the column, as by frame.rename(columns={{{shown}: {better[:60]!r}}}) or in the "
+            f"file's first line, or leave it out by ignore=[{shown}] or --modality "
             f"{brief(shell_quote(f'{name}=ignore'), 80)}"
         )
 

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.checks import check_whole
+
 __all__ = ["check_seed", "number", "restore_streams", "row_noise", "seeded", "streams"]
 
 
@@ -49,7 +51,8 @@ def check_seed(seed: int) -> None:
     Raises:
         ValueError: It is negative, or 2^63 or more.
     """
-    if not 0 <= seed < 2**63:
+    check_whole("seed", seed, 0)
+    if seed >= 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
 
 

@@ -14,9 +14,11 @@ from torch import Tensor
 
 from polymodal import csvfiles, frames, parallel
 from polymodal.batch import Batch, Index, Whole
+from polymodal.checks import check_callable, check_kind, check_list, check_path, check_whole
 from polymodal.loader import ahead, sent
+from polymodal.names import check_frame
 from polymodal.parquet_files import ParquetTable
-from polymodal.schema import Schema
+from polymodal.schema import Schema, check_tensors
 from polymodal.streams import number
 
 if TYPE_CHECKING:
@@ -75,10 +77,16 @@ class Table:
         object.__setattr__(self, "_digest", digest)
         if self.schema is None:
             raise ValueError("a table must have a schema; pass schema=Schema({...})")
+        check_kind("schema", self.schema, Schema, "a Schema", "write schema=Schema({...})")
+        check_tensors(self.values)
+        check_tensors(self.alternatives)
         values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
         object.__setattr__(self, "values", values)
         if self.observed is None:
             object.__setattr__(self, "observed", self.schema.batch(values).observed)
+        check_kind("observed", self.observed, Tensor, "a tensor", "write torch.tensor([[True, False]])")
+        if self.observed.dim() != 2:
+            raise ValueError(f"observed must be bool (N, M); got {tuple(self.observed.shape)}")
         self._check()
 
     def __len__(self) -> int:
@@ -115,8 +123,7 @@ class Table:
         Returns:
             An iterator over batches.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+        check_whole("batch_size", batch_size)
         numbers = torch.int32 if len(self) < 2**31 else torch.int64  # the order of 10^9 rows takes 4 GB
         order = torch.arange(len(self), dtype=numbers)
         choices: dict[str, Tensor] = {}
@@ -173,6 +180,8 @@ class Table:
             >>> Table.from_frame(frame[:1], table.schema).values["grams"]
             tensor([[-1.]])
         """
+        _check_options(schema, say)
+        check_frame(frame)
         schema = Schema.infer(frame, root=root, say=say) if schema is None else schema
         return cls._from_pieces([frame], frames.Reader(frames.fitted(schema, frame), root, unreadable), say)
 
@@ -217,6 +226,7 @@ class Table:
             FileNotFoundError: The file does not exist.
             ValueError: It cannot be read, or a line has more or fewer cells than the header; names the line.
         """
+        check_path("path", path)
         texts = [[some] if isinstance(some, str) else some for some in (missing, present)]
         marks = (separator, decimal, thousands, encoding, quote)
         given = csvfiles.Options(columns, texts[0], texts[1], *marks, header=header)
@@ -241,12 +251,16 @@ class Table:
             schema: As in `from_frame`.
             **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
         """
+        check_path("path", path)
         root = Path(path) if Path(path).is_dir() else Path(path).parent
         return cls._from_frames(ParquetTable(path).frames(frames.ROWS), schema, **{"root": root, **options})
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
         """The rows of an Arrow table; all else is as in `from_parquet`."""
+        import pyarrow as pa
+
+        check_kind("table", table, pa.Table, "a pyarrow table", "pass pyarrow.Table.from_pandas(frame)")
         pieces = (batch.to_pandas() for batch in table.to_batches(frames.ROWS))
         return cls._from_frames(pieces, schema, **options)
 
@@ -264,7 +278,14 @@ class Table:
         """
         import pandas as pd
 
+        if isinstance(dataset, type | Mapping | pd.DataFrame):
+            raise TypeError(
+                f"dataset must give a dict per row; got {type(dataset).__name__}; write [{{'height': 1.5}}], or use "
+                "Table.from_frame"
+            )
         indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        if not indexed:
+            check_list("dataset", dataset, "dicts, or a data set that gives them", "[{'height': 1.5}]")
         rows = [dataset[row] for row in range(len(dataset))] if indexed else list(dataset)  # pyright: ignore[reportIndexIssue, reportArgumentType]
         for place, row in enumerate(rows):
             if not isinstance(row, Mapping):
@@ -285,6 +306,7 @@ class Table:
     ) -> Table:
         import pandas as pd
 
+        _check_options(schema, say)
         first = list(islice(pieces, FITTED // frames.ROWS))
         if not first:
             raise ValueError("there must be at least one row; got none")
@@ -343,6 +365,7 @@ class Table:
         Raises:
             ValueError: There are not so many, or none is asked for.
         """
+        check_whole("rows", rows)
         if not 1 <= rows <= len(self):
             raise ValueError(f"the first rows must be 1 to {len(self)}, for so many there are; got {rows}")
         return self if rows == len(self) else self._some(slice(rows), {"first": rows})
@@ -429,6 +452,12 @@ class Table:
                     self.schema[name].check(piece.flatten(0, 1))
             except ValueError as error:
                 raise ValueError(f"{name!r}: {error}") from error
+
+
+def _check_options(schema: Schema | None, say: Callable[[str], object] | None) -> None:
+    if schema is not None:
+        check_kind("schema", schema, Schema, "a Schema", "write Schema({...}), or leave it out to have it inferred")
+    check_callable("say", say)
 
 
 def steps(rows: int, batch_size: int) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from polymodal import parallel
+from polymodal.checks import check_kind, check_names, check_whole
 from polymodal.evaluation import generation
 from polymodal.evaluation.classes import Classes, classed, classes_of, label_of
 from polymodal.evaluation.frame import framed, line
@@ -16,7 +17,7 @@ from polymodal.evaluation.probe import probed
 from polymodal.evaluation.questions import asked, compared, scores, targets_of
 from polymodal.evaluation.sampling import score_samples
 from polymodal.evaluation.verifier import Verifiers
-from polymodal.models.base import Model, answering
+from polymodal.models.base import Model, answering, check_model
 from polymodal.names import unknown
 from polymodal.progress import shown
 from polymodal.table import Table, steps
@@ -116,6 +117,9 @@ def evaluate(
     Source: MAC-WAE, section "Experimental Design"; coherence as in Shi et al. (2019), by classifiers.
     """
     tasks = check_tasks(tasks)
+    check_model(model)
+    check_kind("the table", table, Table, "a Table", "make one by polymodal.Table.from_frame(frame, model.schema)")
+    check_whole("batch_size", batch_size)
     model.schema.require(table.schema, "the table")
     _check(model, tasks, train, verifiers)
     shows = progress and parallel.rank() == 0
@@ -156,7 +160,9 @@ def check_tasks(tasks: Iterable[str]) -> list[str]:
         >>> check_tasks("probe")
         ['probe']
     """
-    tasks = [tasks] if isinstance(tasks, str) else list(tasks)
+    tasks = [tasks] if isinstance(tasks, str) else tasks
+    check_names("tasks", tasks, "['reconstruction']")
+    tasks = list(tasks)
     for task in tasks:
         if task not in TASKS + FURTHER:
             raise unknown(task, TASKS + FURTHER, "task")

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from polymodal.checks import check_whole
 from polymodal.modalities.arguments import Arguments
 from polymodal.modalities.column import Column, missing, observed, one_by_one
 from polymodal.modalities.network import Network
@@ -263,6 +264,7 @@ def check_counts(most: int | None = None, **counts: int) -> None:
         ValueError: Names the first such count.
     """
     for name, count in counts.items():
+        check_whole(name, count)
         if count < 1 or (most is not None and count > most):
             rule = "at least 1" if most is None else f"in 1..{most}"
             raise ValueError(f"{name} must be {rule}; got {count}")

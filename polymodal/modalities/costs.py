@@ -284,7 +284,7 @@ class Choice:
 
     def _cost(self, value: str) -> Cost:
         name, scaled, rest = value.partition("(") if isinstance(value, str) else (value, "", "")
-        if name not in self.costs or (scaled and not isinstance(self.costs[name], Scaled)):
+        if not isinstance(name, str) or name not in self.costs or (scaled and not isinstance(self.costs[name], Scaled)):
             raise ValueError(f"cost must be one of {', '.join(map(repr, self.costs))}; got {value!r}")
         cost = self.costs[name]
         if not scaled:

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from polymodal.checks import check_names
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.column import CellError, Column, class_name, missing
 from polymodal.modalities.costed import Costed
@@ -50,6 +51,8 @@ class Label(Costed):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(classes=self.classes)
+        if self.names is not None:
+            check_names("names", self.names, "['cat', 'dog']")
         if self.names is not None and len(self.names) != self.classes:
             raise ValueError(f"names must name all {self.classes} classes; got {len(self.names)} names")
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from polymodal.checks import check_names
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.column import Column, missing, observed, texts
 from polymodal.modalities.costed import Costed
@@ -117,6 +118,7 @@ class Text(Costed):
         """
         from tokenizers.trainers import WordLevelTrainer
 
+        check_names("texts", texts, "['a red bird']")
         texts = list(texts)
         if not texts:
             raise ValueError("texts must hold at least one text to learn words from; got none")

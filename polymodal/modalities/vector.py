@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
+from polymodal.checks import check_list
 from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.column import CellError, Column, missing, numbers, one_by_one
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.names import brief
 from polymodal.networks import mlp
 
 if TYPE_CHECKING:
@@ -77,7 +79,11 @@ class Vector(Costed):
         for name in ("center", "scale"):
             if (numbers := getattr(self, name)) is None:
                 continue
-            object.__setattr__(self, name, tuple(float(number) for number in numbers))
+            check_list(name, numbers, "numbers", "[0.5]")
+            try:
+                object.__setattr__(self, name, tuple(float(number) for number in numbers))
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"{name} must be a list of numbers; got {brief(repr(numbers), 60)}") from error
             if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
         if self.limits is not None and [len(pair) for pair in self.limits] != [2] * self.size:

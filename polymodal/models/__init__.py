@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from polymodal import checkpoint
+from polymodal.checks import check_path, check_whole
 from polymodal.modalities import Modality
 from polymodal.modalities.trial import untried
 from polymodal.models.base import FORMAT, Loss, Model
@@ -74,7 +75,8 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
         raise TypeError(f"schema must be a Schema; got {type(schema).__name__}; write Schema({{...}})")
     check_arguments(arguments, [known for known in inspect.signature(make).parameters if known != "schema"], name)
     check_types(arguments, make, name)
-    if type(seed) is bool or not 0 <= seed < 2**63:
+    check_whole("seed", seed, 0)
+    if not seed < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -93,6 +95,7 @@ def load(folder: str | Path) -> Model:
         FileNotFoundError: The folder holds no model.
         ValueError: Its files are damaged, newer than this library, or name what it does not know.
     """
+    check_path("folder", folder)
     path, weights = Path(folder) / "model.json", Path(folder) / "weights.safetensors"
     document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
     most = 10_000 + 10 * len(held)

@@ -16,6 +16,7 @@ from torch.distributions import Distribution
 
 from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
+from polymodal.checks import check_kind, check_names, check_path, check_whole
 from polymodal.distributions import DiagNormal
 from polymodal.models.flow_codes import sample_codes
 from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
@@ -24,7 +25,7 @@ from polymodal.streams import check_seed
 if TYPE_CHECKING:
     from polymodal.schema import Schema
 
-__all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "evaluating", "tell_untrained"]
+__all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "check_model", "evaluating", "tell_untrained"]
 
 Given = list[str] | Tensor | None
 """What a model is given: all that is observed, names, or bool `(*, B, M)`, `(*, 1, M)`."""
@@ -37,6 +38,15 @@ Weights = Literal["balanced", "sum"] | Mapping[str, float]
 
 FORMAT = 2
 """Of `model.json`. In format 1 a weight of a penalty was never relative."""
+
+
+def check_model(model: object) -> None:
+    """Refuses what is no model.
+
+    Raises:
+        TypeError: Says what to pass.
+    """
+    check_kind("model", model, Model, "a model", "pass what polymodal.build or polymodal.load returns")
 
 
 def tell_untrained(names: Sequence[str]) -> str:
@@ -384,6 +394,7 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: A name is unknown, or an argument is out of its range.
         """
+        check_whole("n", n)
         with answering(self):
             return self._values(sample_codes(self.prior, [n], seed=seed, steps=steps), to)
 
@@ -393,6 +404,7 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: The folder holds something else, or a modality is not registered.
         """
+        check_path("folder", folder)
         return checkpoint.write(folder, {"model.json": self.document, "weights.safetensors": self.state_dict()})
 
     def require_trainable(self, observed: Tensor) -> None:
@@ -429,9 +441,8 @@ class Model(nn.Module, ABC):
                     f"given must end in rows and modalities, (*, 1, {len(self.schema)}) or "
                     f"(*, {len(observed)}, {len(self.schema)}); got {tuple(given.shape)}"
                 )
-        elif isinstance(given, str):
-            raise TypeError(f"given must be a list of names; got one string; write [{given!r}]")
         else:
+            check_names("given", given)
             given = self.schema.mask(given).expand(1, -1)
         b = given.to(observed.device) & observed
         if not (seen := b.any(-1)).all():
@@ -456,6 +467,8 @@ class Model(nn.Module, ABC):
         Raises:
             ValueError: They do not.
         """
+        if samples is not None:
+            check_whole("samples", samples)
         if samples is None and (combine, seed, steps, guidance) != (None, None, None, None):
             raise ValueError(
                 "combine, seed, steps and guidance belong to posterior samples, and samples is None; pass samples=10, "
@@ -466,8 +479,6 @@ class Model(nn.Module, ABC):
                 "this model's encoder is deterministic, so it has one answer per row; leave out samples, "
                 "train a flow over its codes with fit(..., only='prior'), or build it with stochastic=True"
             )
-        if samples is not None and samples < 1:
-            raise ValueError(f"samples must be at least 1, or None; got {samples}")
         if combine not in (None, "mean"):
             raise ValueError(f"combine must be 'mean' or None; got {combine!r}")
         if seed is not None:
@@ -560,9 +571,10 @@ class Model(nn.Module, ABC):
                 raise ValueError(f"{name} must be in [0, 1], got {share}")
 
     def _names(self, only: list[str] | None) -> list[str]:
-        if isinstance(only, str):
-            raise TypeError(f"names must be a list of names; got one string; write [{only!r}]")
-        return list(self.schema) if only is None else only
+        if only is None:
+            return list(self.schema)
+        check_names("names", only)
+        return list(only)
 
     def _values(self, z: Tensor, to: list[str] | None) -> dict[str, Tensor]:
         return {name: self.schema[name].value(p) for name, p in self.decode(z, to).items()}
@@ -575,7 +587,7 @@ class Model(nn.Module, ABC):
         return Batch(blanks, torch.ones(1, len(self.schema), dtype=torch.bool)), given
 
     def _here(self, batch: Rows) -> Batch:
-        if not (hasattr(batch, "observed") and hasattr(batch, "values")):
+        if isinstance(batch, type) or not (hasattr(batch, "observed") and hasattr(batch, "values")):
             raise TypeError(f"rows must be a Batch or a Table; got {type(batch).__name__}; use schema.batch(values)")
         if (schema := getattr(batch, "schema", None)) is not None:
             self.schema.require(schema, "the table")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal import parallel
 from polymodal.memory import held
-from polymodal.models.base import Model, tell_untrained
+from polymodal.models.base import Model, check_model, tell_untrained
 from polymodal.names import check_types
 from polymodal.streams import seeded
 from polymodal.table import Table, steps
@@ -163,6 +163,7 @@ def fit(
     """
     import pandas as pd
 
+    check_model(model)
     settings = {
         "epochs": epochs,
         "batch_size": batch_size,

@@ -103,7 +103,7 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
         TypeError: It has no `len` and `batches`.
         ValueError: It has no rows, or another schema.
     """
-    if not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
+    if isinstance(rows, type) or not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
         raise TypeError(
             f"{name} must be a Table, or have its len and batches; got {type(rows).__name__}; "
             "put the rows in tensors and pass polymodal.Table(values, observed, schema)"
