@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from polymodal.names import brief
+from polymodal.names import brief, check_file
 
 __all__ = ["assignments", "dump", "read"]
 
@@ -22,6 +22,8 @@ FLOAT = re.compile(
     |\.(nan|NaN|NAN)$""",
     re.ASCII | re.VERBOSE,
 )
+LARGEST, MOST, DEEPEST, DIGITS = 2**20, 50_000, 32, 40
+"""Characters of a document, values in it, lists and sections in each other, and digits of a whole number."""
 OWN = ("int", "float", "timestamp")
 """What YAML 1.1 reads in its own ways: 010 as 8, 1:30 as 90, 1e-4 as text, and dates."""
 
@@ -54,13 +56,13 @@ def read(path: str | Path) -> dict[str, Any]:
         OSError: There is no such file, or it cannot be read.
         ValueError: It holds something else than YAML's names and values, or a name twice.
     """
+    check_file(path)
     try:
-        document = _load(Path(path).read_text(encoding="utf-8"), str(path))
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{path} must exist, and does not") from None
+        with Path(path).open(encoding="utf-8") as file:
+            text = file.read(LARGEST + 1)
+        document = _load(text, str(path))
     except OSError as error:
-        found = "it is a folder" if Path(path).is_dir() else error.strerror or error
-        raise OSError(f"{path} must be a file that can be read: {found}; name a YAML file") from None
+        raise OSError(f"{path} must be a file that can be read: {error.strerror or error}; name a YAML file") from None
     except UnicodeDecodeError:
         raise ValueError(f"{path} must be a YAML file in UTF-8; it is no text") from None
     if document is None:
@@ -86,12 +88,41 @@ def dump(settings: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """Names come once, and numbers look like decimal numbers; what looks like another is text."""
+    """Names come once, and numbers look like decimal numbers; what looks like another is text.
+
+    Nothing stands for something else, and numbers, values and their depth are bounded: a document takes no more time
+    and memory than its length.
+    """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as in its base)
         first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in OWN]
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.values = self.depth = 0
+
+    def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 (as in its base)
+        """Refuses a bracket too deep, before those behind it are looked at."""
+        if self.flow_level >= DEEPEST:
+            raise RecursionError
+        super().fetch_flow_collection_start(TokenClass)
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Refuses an alias, and a value that is one too many or too deep."""
+        self.values += 1
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _error(f"the alias *{event.anchor}; write out what it stands for", event)
+        if self.values > MOST:
+            raise _error(f"more than {MOST:,} values", event)
+        if self.depth >= DEEPEST:
+            raise RecursionError
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Refuses a name that stands there already."""
@@ -99,9 +130,30 @@ class _Loader(yaml.SafeLoader):
         names = set()
         for key, _ in node.value:
             if (key.tag, str(key.value)) in names:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} twice", problem_mark=key.start_mark)
+                raise _error(f"{key.value!r} twice", key)
             names.add((key.tag, str(key.value)))
         return node
+
+    def construct_int(self, node: Any) -> int:
+        """A decimal number of at most so many digits."""
+        text = self.construct_scalar(node)
+        if not INT.match(text) or len(text) > DIGITS:
+            raise _error(f"{brief(text, 60)}; whole numbers have at most {DIGITS} decimal digits", node)
+        return int(text)
+
+    def construct_float(self, node: Any) -> float:
+        """A decimal number that floats can hold; infinity is written .inf."""
+        text = self.construct_scalar(node)
+        if not FLOAT.match(text) and not INT.match(text):
+            raise _error(f"{brief(text, 60)}; write a decimal number, such as 0.5 or 1e-4", node)
+        value = self.construct_yaml_float(node)
+        if abs(value) == inf and not text.lower().endswith(".inf"):
+            raise _error(f"{brief(text, 60)}; numbers must be below 1.8e308", node)
+        return value
+
+
+def _error(problem: str, at: Any) -> yaml.MarkedYAMLError:
+    return yaml.MarkedYAMLError(problem=problem, problem_mark=at.start_mark)
 
 
 class _Dumper(yaml.SafeDumper):
@@ -115,6 +167,8 @@ class _Dumper(yaml.SafeDumper):
 for _kind in (_Loader, _Dumper):  # which quotes what the loader would take for a number
     for _tag, _pattern in {"int": INT, "float": FLOAT}.items():
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, [*"-+.0123456789"])
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_float)
 _Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence("tag:yaml.org,2002:seq", value, True))
 
 
@@ -126,10 +180,10 @@ def _value(text: str, name: str) -> Any:
 
 
 def _load(text: str, what: str) -> Any:
+    if len(text) > LARGEST:
+        raise ValueError(f"{what} must be at most {LARGEST} characters of YAML; it is longer")
     try:
-        value = yaml.load(text, _Loader)
-        json.dumps(value, default=str, skipkeys=True)  # which refuses what holds itself
-        return value
+        return yaml.load(text, _Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = "" if mark is None else f", in line {mark.line + 1}, column {mark.column + 1}"

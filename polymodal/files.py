@@ -32,6 +32,9 @@ DOCUMENT = "document"
 MOST_JSON = 16 * 2**20
 """Bytes of the largest JSON document that is read."""
 
+DEEPEST, DIGITS = 100, 40
+"""Lists and objects in each other, and digits of a whole number, in a JSON document."""
+
 FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 DTYPES = FLOATS | {
     "BOOL": torch.bool,
@@ -49,7 +52,8 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It holds something else, a number that is not finite, or more than 16 MiB.
+        ValueError: It holds something else, a number that is not finite or has more than 40 digits, lists or objects in
+            each other more than 100 deep, or more than 16 MiB.
     """
     path = Path(path)
     if (size := check_file(path)) > MOST_JSON:
@@ -147,8 +151,11 @@ def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[st
 
 def _parsed(text: str, where: str) -> dict[str, Any]:
     try:
-        document = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
+        document = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
+        _check_depth(document)
+    except RecursionError:
+        raise ValueError(f"{where} must be JSON: it holds lists or objects in each other too deep") from None
+    except ValueError as error:
         raise ValueError(f"{where} must be JSON: {brief(error)}") from error
     if not isinstance(document, dict):
         raise ValueError(f"{where} must hold a JSON object; got {type(document).__name__}")
@@ -192,3 +199,20 @@ def _finite(number: str) -> float:
     if isfinite(value := float(number)):
         return value
     raise ValueError(f"numbers must be finite; got {number}")
+
+
+def _whole(number: str) -> int:
+    if len(number) > DIGITS:
+        raise ValueError(f"whole numbers must have at most {DIGITS} digits; got {brief(number, 60)}")
+    return int(number)
+
+
+def _check_depth(document: Any) -> None:
+    """Refuses a document so deep that whatever walks through it by recursion fails."""
+    parts = [document]
+    for _ in range(DEEPEST):
+        nested = [part.values() if isinstance(part, dict) else part for part in parts if isinstance(part, dict | list)]
+        parts = [part for several in nested for part in several]
+        if not parts:
+            return
+    raise RecursionError

@@ -202,7 +202,7 @@ def test_a_setting_comes_once():
         (b"\xff\xfe\x00", "it is no text"),
         (b"a: \x01", "must be YAML; got no text"),
         (b"[" * 3000, "must not hold lists or sections in each other so deep"),
-        (b"a: &a [*a]", "x.yaml must be plain YAML; got what is not: Circular"),
+        (b"a: &a [*a]", "x.yaml must be YAML; got the alias *a; write out what it stands for, in line 1, column 8"),
         (b"a: !!timestamp x", "x.yaml must be plain YAML; got what is not: "),
         (b"fit:\n  epochs: 1\n  epochs: 2\n", "x.yaml must be YAML; got 'epochs' twice, in line 3, column 3"),
     ],
@@ -220,7 +220,7 @@ def test_text_that_looks_like_a_number_comes_back_as_text():
 
 
 def test_a_folder_is_no_file_of_settings(tmp_path):
-    with pytest.raises(OSError, match="must be a file that can be read: it is a folder; name a YAML file"):
+    with pytest.raises(ValueError, match="must be a file; it is a folder, a pipe or a device"):
         read(tmp_path)
 
 
