@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from polymodal.names import brief, check_file
+from polymodal.names import brief, check_file, printable
 
 __all__ = ["assignments", "dump", "read"]
 
@@ -83,8 +83,11 @@ def dump(settings: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
         schema:
           widths: [16, 32]
     """
-    head = "".join(f"# {comment}\n" for comment in comments)
-    return head + yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    head = "".join(f"# {printable(comment)}\n" for comment in comments)
+    text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    if not text.replace("\n", "").isprintable():  # YAML would write what turns a line around, or has no width
+        text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False)
+    return head + text
 
 
 class _Loader(yaml.SafeLoader):

@@ -29,7 +29,7 @@ __all__ = [
     "check_types",
     "lookup",
     "nearest",
-    "plain",
+    "printable",
     "shell_quote",
     "split_names",
     "unknown",
@@ -245,23 +245,26 @@ def brief(told: object, most: int = 300) -> str:
         >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
         ('one and two', 'aaaa ...')
     """
-    line = plain(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
+    line = printable(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
     return line if len(line) <= most else line[: most - 4] + " ..."
 
 
-def plain(text: object) -> str:
+def printable(text: object) -> str:
     r"""A text on one line, in which whatever cannot be seen is written as an escape.
 
     Line breaks, control characters and escape sequences, characters that turn the direction of writing, and those
     without width change what a terminal or a page shows; text from a file or a table must not.
 
     Example:
-        >>> print(plain("two\nlines, \x1b[31mred, \u202ereversed, 鳥　類"))
+        >>> print(printable("two\nlines, \x1b[31mred, \u202ereversed, 鳥　類"))
         two\nlines, \x1b[31mred, \u202ereversed, 鳥　類
     """
+    text = str(text)
+    if text.isprintable():
+        return text
     return "".join(
         letter if letter.isprintable() or category(letter) == "Zs" else letter.encode("unicode_escape").decode()
-        for letter in str(text)
+        for letter in text
     )
 
 

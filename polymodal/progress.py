@@ -6,6 +6,8 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
+from polymodal.names import printable
+
 __all__ = ["duration", "received", "say", "shown", "size_of"]
 
 T = TypeVar("T")
@@ -22,11 +24,12 @@ def shown(parts: Iterable[T], what: str, count: int) -> Iterator[T]:
         count: Of the parts.
     """
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     console = Console(stderr=True)
     if console.is_terminal:
-        yield from track(parts, what, count, console=console, transient=True)
+        yield from track(parts, escape(printable(what)), count, console=console, transient=True)
         return
     for done, part in enumerate(parts, 1):
         yield part
@@ -48,9 +51,9 @@ def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Ge
 
     console = Console(stderr=True)
     if console.is_terminal:
-        columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
         with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-            task = bar.add_task(what, total=size, completed=done)
+            task = bar.add_task(printable(what), total=size, completed=done)
             for piece in pieces:
                 yield piece
                 bar.advance(task, len(piece))
@@ -65,10 +68,10 @@ def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Ge
 
 
 def say(line: str) -> None:
-    """Prints a line on stderr, as it is."""
+    """Prints a line on stderr, as it is but for what cannot be seen."""
     from rich.console import Console
 
-    Console(stderr=True).print(line, soft_wrap=True, highlight=False, markup=False)
+    Console(stderr=True).print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def size_of(count: int) -> str:

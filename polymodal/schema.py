@@ -27,8 +27,9 @@ __all__ = ["Schema", "check_tensors"]
 MOST = 10_000
 """Modalities of the largest schema: a short file could describe any number of them."""
 
-UNFIT = ("Cc", "Cs", "Zl", "Zp")
-"""Unicode's categories of what no name has: control characters, halves of pairs, line and paragraph separators."""
+UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
+"""Unicode's categories of what no name has: control characters, those without width or that turn the direction of
+writing, halves of pairs, line and paragraph separators."""
 
 
 READ = "read the rows with the model's schema, as in Table.from_frame(frame, schema=model.schema)"
@@ -42,7 +43,7 @@ class Schema(Mapping[str, Modality]):
 
     Arguments:
         modalities: By name, in the order of the columns of `Batch.observed`. A name has 1 to 200 characters, none
-            of them a control character; it may hold "/" or be "..", so it is no file's name.
+            of them a control character or one without width; it may hold "/" or be "..", so it is no file's name.
         groups: Names of modalities that count as one in tables of scores and in balanced weights.
 
     Raises:
@@ -326,7 +327,8 @@ def _check_name(name: str) -> None:
         better = " ".join("".join(c if unicodedata.category(c) not in UNFIT else " " for c in name).split())[:200]
         shown, better = brief(repr(name), 60), better or "column"
         raise ValueError(
-            "names of modalities and groups must have 1 to 200 characters, none of them a control character; "
+            "names of modalities and groups must have 1 to 200 characters, none of them a control character or "
+            "without width; "
             f"got {shown}; rename the column, as by frame.rename(columns={{{shown}: {better[:60]!r}}}) or in the "
             f"file's first line, or leave it out by ignore=[{shown}] or --modality "
             f"{brief(shell_quote(f'{name}=ignore'), 80)}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,8 @@ import typer
 from typer.core import TyperGroup
 
 from polymodal.interfaces import processes
+from polymodal.interfaces.terminal import make_tolerant, tell, warn
+from polymodal.names import printable
 
 if TYPE_CHECKING:
     from polymodal.datasets.own import File
@@ -115,6 +118,7 @@ UsageError = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    make_tolerant()
     try:
         with _terminable(), processes.main_prints():
             sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
@@ -123,9 +127,10 @@ def main() -> None:
         sys.exit(_code(stop))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
-            raise
+            warn(traceback.format_exc().rstrip())
+            sys.exit(1)
         if processes.told_first(said := f"polymodal: {_said(error)}"):
-            print(said, file=sys.stderr, flush=True)
+            warn(said)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
 
 
@@ -170,7 +175,7 @@ def _gone(error: Exception) -> bool:
 def _say(line: str) -> None:
     """Prints a line on stderr, in the main process."""
     if processes.number() == 0:
-        print(line, file=sys.stderr)
+        warn(line)
 
 
 @app.callback(invoke_without_command=True)
@@ -204,8 +209,8 @@ def demo(
 
     with _stoppable(folder, always=False):
         path, scores = run(folder, epochs=epochs, rows=rows, seed=seed, device=device)
-    print(headline(scores))
-    print(f"Report: {path.resolve()}")
+    tell(headline(scores))
+    tell(f"Report: {printable(path.resolve())}")
 
 
 @app.command(epilog="Example: polymodal datasets polydigits")
@@ -293,17 +298,17 @@ def train(
     training.check(settings, new=resume is None)
     if dry_run:
         if settings.dataset == "table":
-            print(tables.told(settings.data), file=sys.stderr, flush=True)
-        print(training.text(settings), end="")
+            warn(tables.told(settings.data))
+        print(training.text(settings), end="")  # YAML, in which what cannot be seen is escaped already
         return
     if settings.dataset == "table":
-        print(tables.told(settings.data), flush=True)
+        tell(tables.told(settings.data))
     with _stoppable(settings.folder if resume else None):
         data, network = training.make(settings)
-    print(training.announced(settings, data, network), flush=True)
+    tell(training.announced(settings, data, network))
     with _stoppable(settings.folder):
         fitted = training.run(settings, data, network, resume=resume is not None)
-    print(training.concluded(fitted))
+    tell(training.concluded(fitted))
 
 
 @app.command(
@@ -334,7 +339,7 @@ def evaluate(
     where = {"inception": inception, "device": device, "batch_size": batch_size}
     path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, **where)
     listings.show(listings.scores(scores, schema))
-    print(f"Scores: {path}")
+    tell(f"Scores: {printable(path)}")
 
 
 @app.command(
@@ -452,7 +457,7 @@ def impute(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv)}
     asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
-    print(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
+    tell(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
 
 
 @app.command(
@@ -563,7 +568,7 @@ def compare(
         without = [model.strip() for models in leave_out or () for model in models.split(",") if model.strip()]
         page = comparing.from_scores(scores, out, without)
         listings.show(listings.comparison(page.parent))
-        print(f"Page: {page.resolve()}")
+        tell(f"Page: {printable(page.resolve())}")
         return
     from polymodal.interfaces import studies
 
@@ -578,7 +583,7 @@ def compare(
         raise typer.Exit(_code(stop)) from None
     if made.page is not None and (made.page.parent / "best.csv").exists():
         listings.show(listings.comparison(made.page.parent))
-    print(studies.told(made), flush=True)
+    tell(studies.told(made))
     if made.failures:
         raise typer.Exit(1)
 
@@ -588,7 +593,7 @@ def report(folder: Run, device: Device = "auto") -> None:
     """Write a run's report.html anew, from its model, history and scores."""
     from polymodal.interfaces.runs import report as write_report
 
-    print(f"Report: {write_report(folder, device).resolve()}")
+    tell(f"Report: {printable(write_report(folder, device).resolve())}")
 
 
 @contextmanager
@@ -623,7 +628,7 @@ def _wrote(what: str, counts: tuple[int, int], out: Path) -> None:
     """Prints how many rows a file has, and how many were left out of it."""
     written, left_out = counts
     without = f"; {left_out:,} left out, for they have nothing of what is given" if left_out else ""
-    print(f"{what} {written:,} rows: {out}{without}")
+    tell(f"{what} {written:,} rows: {printable(out)}{without}")
 
 
 def _present(folder: Path, made: Answers) -> None:
@@ -632,8 +637,8 @@ def _present(folder: Path, made: Answers) -> None:
 
     if (table := listings.answers(made)) is not None:
         listings.show(table)
-    print(f"Files: {folder}")
-    print(f"To look at: {folder / 'grid.png'}")
+    tell(f"Files: {printable(folder)}")
+    tell(f"To look at: {printable(folder / 'grid.png')}")
 
 
 if __name__ == "__main__":

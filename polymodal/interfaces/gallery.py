@@ -195,11 +195,13 @@ def _written(modality: Modality, value: Tensor | None) -> Any:
     return raw
 
 
-def _csv(table: list[tuple[str, list[Any]]]) -> str:
+def _csv(table: list[tuple[str, list[Any]]], quoting: Any = csv.QUOTE_MINIMAL) -> str:
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv.writer(file, lineterminator="\n", quoting=quoting)
     writer.writerow([head for head, _ in table])
     writer.writerows(zip(*(values for _, values in table), strict=True))
+    if quoting == csv.QUOTE_MINIMAL and "\r" in file.getvalue():  # which readers take for the end of a line
+        return _csv(table, csv.QUOTE_NONNUMERIC)
     return file.getvalue()
 
 

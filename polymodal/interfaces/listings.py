@@ -11,13 +11,15 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from polymodal.names import printable
+
 if TYPE_CHECKING:
     import pandas as pd
 
     from polymodal.interfaces.gallery import Answers
     from polymodal.schema import Schema
 
-__all__ = ["answers", "comparison", "scores", "show"]
+__all__ = ["answers", "comparison", "scores", "show", "texts"]
 
 FIRST, WIDEST = 8, 60
 """Rows and letters of a cell that are printed."""
@@ -53,7 +55,7 @@ def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
         metric = f"{block.metric} {ARROWS[block.better]}"
         for row in block.rows + ([block.mean] if block.mean else []):
             notes = "".join(f" [{note}]" for note in row.notes)
-            table.add_row(Text(row.name + notes), metric, *(score.text for score in row.scores))
+            table.add_row(*texts(row.name + notes, metric, *(score.text for score in row.scores)))
         table.add_section()
     return table
 
@@ -64,7 +66,7 @@ def _further(frame: pd.DataFrame) -> Table:
         for row in rows.to_dict("records"):
             metric, value = f"{row['metric']} {ARROWS[row['better']]}", row["value"]
             told = f"{value:.4g}" if value == value else DASH
-            table.add_row(str(task), Text(row["modality"]), Text(row["given"]), metric, told)
+            table.add_row(*texts(task, row["modality"], row["given"], metric, told))
         table.add_section()
     return table
 
@@ -78,7 +80,7 @@ def answers(made: Answers) -> Table | None:
         return None
     table = _table(*(head for head, _ in shown))
     for row in zip(*(values[:FIRST] for _, values in shown), strict=True):
-        table.add_row(*(Text("" if value is None else shorten(str(value), WIDEST)) for value in row))
+        table.add_row(*texts(*("" if value is None else shorten(str(value), WIDEST) for value in row)))
     return table
 
 
@@ -94,12 +96,17 @@ def comparison(folder: Path) -> Table:
     lines, tasks = standings(folder)
     table = _table("model", "best in", *map(task_called, tasks), right=1 + len(tasks))
     for model, best, *means in lines.to_numpy(object):
-        table.add_row(Text(called(model)), str(best), *(f"{mean:.3f}" if mean == mean else DASH for mean in means))
+        table.add_row(*texts(called(model), best, *(f"{mean:.3f}" if mean == mean else DASH for mean in means)))
     return table
+
+
+def texts(*cells: object) -> list[Text]:
+    """Cells as they stand: names and classes may look like markup, and hold what cannot be printed."""
+    return [Text(printable(cell)) for cell in cells]
 
 
 def _table(*heads: str, right: int = 0) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for place, head in enumerate(heads):
+    for place, head in enumerate(texts(*heads)):
         table.add_column(head, justify="right" if place >= len(heads) - right else "left", overflow="fold")
     return table

@@ -12,6 +12,7 @@ import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from polymodal.interfaces.gallery import pictorial
+from polymodal.names import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +59,7 @@ class Column(NamedTuple):
         """In pixels."""
         pictures = [cell.picture.width for cell in self.cells if cell.picture is not None]
         texts = [_width(line, 14) for cell in self.cells for line in _lines(cell.text)]
-        return max([*pictures, *texts, _width(self.name, 14, bold=True), _width(self.role, 12)])
+        return max([*pictures, *texts, _width(printable(self.name), 14, bold=True), _width(self.role, 12)])
 
 
 def sheet(answers: Answers) -> PIL.Image.Image:
@@ -74,7 +75,7 @@ def sheet(answers: Answers) -> PIL.Image.Image:
     draw = ImageDraw.Draw(page)
     for column, x in zip(columns, lefts, strict=True):
         draw.text((x, MARGIN), column.role, ROLES.get(column.role, SAMPLED), _font(12))
-        draw.text((x, MARGIN + 16), column.name, INK, _font(14, bold=True))
+        draw.text((x, MARGIN + 16), printable(column.name), INK, _font(14, bold=True))
     y = MARGIN + HEAD
     for place, (name, height) in enumerate(zip(names, heights, strict=True)):
         draw.text((MARGIN, y + height / 2), name, QUIET, _font(12), anchor="lm")
@@ -120,7 +121,7 @@ def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
     seen = modality.draw(value.cpu())
     if isinstance(seen, PIL.Image.Image):
         return Cell(_scale_image(seen.convert("RGB"), side))
-    text = " ".join(str(seen).split())
+    text = printable(" ".join(str(seen).split()))
     return Cell(text=textwrap.shorten(text, LETTERS, placeholder=" ...") or "(empty)")
 
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal.interfaces.listings import texts
+from polymodal.names import brief
 from polymodal.studies import compare, plan, running
 
 if TYPE_CHECKING:
@@ -50,13 +52,13 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)
     for (dataset, model), count in runs.items():
         varied = "; ".join(filter(None, settings[dataset, model]))
-        table.add_row(dataset, model, varied, str(count), str(done[dataset, model]))
+        table.add_row(*texts(dataset, model, varied, count, done[dataset, model]))
     return table
 
 
 def told(made: Comparison) -> str:
     """What came of a study, in a few lines."""
-    lines = [f"{run} failed: {reason}" for run, reason in made.failures.items()]
+    lines = [f"{brief(run)} failed: {brief(reason)}" for run, reason in made.failures.items()]
     lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, for no run is finished.")
     return "\n".join(lines)
 

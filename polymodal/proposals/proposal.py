@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.names import brief
+from polymodal.names import brief, printable
 
 __all__ = ["Proposal", "counted", "told"]
 
@@ -60,7 +60,8 @@ def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) 
 
 def _wrapped(begin: str, margin: str, sentence: str) -> list[str]:
     """A sentence in lines of which no one ends within what people are to type."""
-    whole = re.sub(r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)", lambda match: match[0].replace(" ", "\0"), sentence)
+    advice = r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)"
+    whole = re.sub(advice, lambda match: match[0].replace(" ", "\0"), printable(sentence))
     width = max(COLUMNS, len(margin) + 30)
     lines = wrap(whole, width, initial_indent=begin, subsequent_indent=margin, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]

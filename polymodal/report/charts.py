@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from math import ceil, isfinite
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint
+from polymodal.names import printable
 from polymodal.report import figures
 from polymodal.report.names import called, styles, task_called
 
@@ -38,6 +40,7 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "pdf.fonttype": 42,
+    "text.parse_math": False,  # names may hold dollars
 }
 ACROSS = 4
 """Most panels of codes side by side."""
@@ -69,7 +72,8 @@ def save(figure: Figure, path: Path) -> bytes:
 
     undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     files = {}
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of names in a writing that the font has not: there are boxes
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # the layout is found, which takes most of the time, and is the same for both
         for kind, metadata in undated.items():
@@ -204,7 +208,7 @@ def code_maps(points: pd.DataFrame) -> Figure:
             part.suptitle(called(model), fontsize=11, fontweight="bold")
             for axes, given in zip(panels, subsets, strict=False):
                 _scatter(axes, own[own["given"] == given], limits)
-                axes.set_title(given, fontsize=9)
+                axes.set_title(printable(given), fontsize=9)
             for axes in panels[len(subsets) :]:
                 axes.remove()
         _marks(figure, names)
@@ -216,7 +220,7 @@ def _classes(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
     known = labels[labels.notna() & ~labels.isin([-1, "", "-1"])]
     own = sorted(known.value_counts(sort=True).index[: figures.STYLES])
     place = {label: style for style, label in enumerate(own)}
-    names = {f"{label:g}" if isinstance(label, float) else str(label): style for label, style in place.items()}
+    names = {f"{label:g}" if isinstance(label, float) else printable(label): style for label, style in place.items()}
     rest = labels.map(place).isna().any()
     word = "no class" if len(own) == known.nunique() else "others"
     return labels.map(place).fillna(figures.OTHER).astype(int), names | ({word: figures.OTHER} if rest and own else {})

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
+from polymodal.names import printable
 from polymodal.report import figures
 from polymodal.report.charts import INK, QUIET, drawn, plain
 from polymodal.report.names import called, styles, task_called
@@ -46,7 +47,7 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
     with drawn(0.9 + width * len(columns), 0.7 + 1.25 * len(rows)) as figure:
         grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
         for across, (row, (modality, metric, better)) in zip(grid, enumerate(rows), strict=True):
-            across[0].set_ylabel(f"{modality}\n{metric} {ARROWS[better]}")
+            across[0].set_ylabel(f"{printable(modality)}\n{printable(metric)} {ARROWS[better]}")
             for axes, (model, name) in zip(across, columns, strict=True):
                 own = points[(points["modality"] == modality) & (points["model"] == model) & (points["name"] == name)]
                 _line(axes, own, style[model])
@@ -60,7 +61,7 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
         for axes, (model, _) in zip(grid[0], columns, strict=True):
             axes.set_title(called(model), fontsize=9, fontweight="bold")
         for axes, (_, name) in zip(grid[-1], columns, strict=True):
-            axes.set_xlabel(name)
+            axes.set_xlabel(printable(name))
     return figure
 
 
@@ -83,7 +84,7 @@ def draws(table: pd.DataFrame) -> Figure:
             axes.axhline(1, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
             for place, modality in enumerate(modalities):
                 own = points[(points["task"] == task) & (points["modality"] == modality)]
-                _line(axes, own, place, modality, len(modalities))
+                _line(axes, own, place, printable(modality), len(modalities))
             axes.set_title(task_called(task), loc="left", fontweight="bold")
             axes.set_xlabel("draws K")
             plain(axes)
@@ -115,7 +116,7 @@ def given(table: pd.DataFrame) -> Figure:
                 _line(axes, own, style[model], called(model), len(models))
             if modality in level:
                 axes.axhline(level[modality], color=QUIET, linestyle=(0, (4, 3)), linewidth=1, label=LEVEL)
-            axes.set_title(f"{modality}, {metric} {ARROWS[better]}", loc="left", fontsize=9)
+            axes.set_title(printable(f"{modality}, {metric} {ARROWS[better]}"), loc="left", fontsize=9)
             plain(axes)
             _whole(axes)
         for axes in panels[max(0, len(kinds) - across) : len(kinds)]:
@@ -166,6 +167,8 @@ def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
     own = own.sort_values("number")
     color, marker = figures.look(style)
+    if label is not None and label.startswith("_"):  # which matplotlib would leave out of the legend
+        label = f" {label}"
     size = 4 * figures.LARGER.get(marker, 1.0) ** 0.5
     axes.fill_between(
         own["number"], own["min"], own["max"], color=color, alpha=0.18 if among <= FEW else 0.07, linewidth=0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -56,7 +57,10 @@ class Folder:
     def table(self, name: str, frame: pd.DataFrame | None) -> str:
         """Writes a table, where there is one, and returns its name."""
         if frame is not None:
-            checkpoint.write_text(self.path / name, frame.to_csv(index=False, lineterminator="\n"))
+            text = frame.to_csv(index=False, lineterminator="\n")
+            if "\r" in text:  # which ends a line for readers, and pandas quotes it by itself in no case
+                text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
+            checkpoint.write_text(self.path / name, text)
         return name
 
     def chart(self, name: str, figure: Figure, alt: str, title: str = "") -> Chart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from polymodal.models import MODELS
+from polymodal.names import printable
 from polymodal.report import figures
 
 __all__ = ["called", "styles", "task_called"]
@@ -14,13 +15,13 @@ SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "M
 
 
 def called(model: str) -> str:
-    """A model's name as people write it; one that is not registered stays as it is.
+    """A model's name as people write it; one that is not registered stays as it is, but for what cannot be seen.
 
     Example:
         >>> called("mac-wae"), called("mmvae-plus"), called("mopoe"), called("ours, beta=2")
         ('MAC-WAE', 'MMVAE+', 'MoPoE', 'ours, beta=2')
     """
-    return SPELT[model] if model in SPELT else model.upper() if model in MODELS else model
+    return SPELT[model] if model in SPELT else model.upper() if model in MODELS else printable(model)
 
 
 def task_called(task: str) -> str:
@@ -30,7 +31,7 @@ def task_called(task: str) -> str:
         >>> task_called("many_to_one")
         'many-to-one'
     """
-    return task.replace("_", "-")
+    return printable(task).replace("_", "-")
 
 
 def styles(models: Iterable[str]) -> dict[str, int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from polymodal.names import printable
+
 __all__ = ["render"]
 
 
@@ -16,7 +18,7 @@ def render(template: str, context: Mapping[str, Any]) -> str:
         context: What the template names.
 
     Returns:
-        HTML, in which all that the context holds is escaped.
+        HTML, in which all that the context holds is escaped, and what cannot be seen is written out.
     """
     from importlib.resources import files
 
@@ -24,6 +26,11 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
     loader = FunctionLoader(lambda name: files("polymodal.report").joinpath(name).read_text(encoding="utf-8"))
     environment = Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined, loader=loader
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+        loader=loader,
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
     return environment.get_template(template).render(context)

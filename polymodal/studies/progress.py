@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from polymodal.names import printable
 from polymodal.progress import duration, say
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Board:
         if self.shown and self.before:
             say(f"{self.before} of {self.runs} runs are finished already")
         if self.shown and console.is_terminal:
-            columns = SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}")
+            columns = SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)
             self.bar = Progress(*columns, console=console, transient=True)
             self.bar.start()
             self.task = self.bar.add_task("", total=self.runs, completed=self.before)
@@ -74,13 +75,13 @@ class Board:
             say(f"{line}{self._left()}")
             return
         if failure:
-            self.bar.console.print(line, soft_wrap=True, highlight=False, markup=False)
+            self.bar.console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
         self.bar.update(self.task, completed=self.done)
         self._describe("")
 
     def _describe(self, what: str) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, description=f"{what}{self._left()}")
+            self.bar.update(self.task, description=printable(f"{what}{self._left()}"))
 
     def _left(self) -> str:
         every = [seconds for taken in self.took.values() for seconds in taken]

@@ -86,4 +86,4 @@ class TrainingProgress:
     def say(self, line: str) -> None:
         """Something that a person should know."""
         if self.shown:
-            self.console.print(line, soft_wrap=True, highlight=False)
+            self.console.print(line, soft_wrap=True, highlight=False, markup=False)

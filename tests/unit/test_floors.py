@@ -39,7 +39,6 @@ FLOORS = {
     "models": 5,
     "datasets": 6,
     "inference": 6,
-    "outliers": 4,
     "imputation": 7,
     "training": 7,
     "evaluation": 7,
