@@ -65,11 +65,10 @@ def cast_exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
         [1.0, None]
     """
     import pyarrow as pa
-    import pyarrow.compute as pc
 
     made = column.cast(kind)
     rounds = pa.types.is_decimal(column.type) and pa.types.is_floating(kind)
-    if rounds and pc.all(pc.equal(made.cast(column.type, safe=False), column)).as_py() is False:
+    if rounds and not made.cast(column.type, safe=False).equals(column):
         raise pa.ArrowInvalid("a decimal number has more digits than a floating one")
     return made
 
@@ -124,11 +123,12 @@ def encode(column: pa.Array, categories: pa.Array, kind: pa.DictionaryType) -> p
     if pa.types.is_null(column.type):
         places = pa.nulls(len(column), kind.index_type)
     elif not pa.types.is_dictionary(column.type):
-        places = pc.index_in(column, value_set=categories)
+        places = pc.index_in(column, value_set=categories)  # pyright: ignore[reportAttributeAccessIssue]
     elif column.dictionary.equals(categories):
         places = column.indices
     else:
-        places = pc.index_in(column.dictionary, value_set=categories).take(column.indices)
+        order = pc.index_in(column.dictionary, value_set=categories)  # pyright: ignore[reportAttributeAccessIssue]
+        places = order.take(column.indices)
     return pa.DictionaryArray.from_arrays(places.cast(kind.index_type), categories, ordered=kind.ordered)
 
 

@@ -226,10 +226,8 @@ class _Part(NamedTuple):
 
     def is_empty(self, name: str) -> bool:
         """Whether a column holds nothing but missing values."""
-        import pyarrow.compute as pc
-
         return all(
-            pc.all(pc.is_null(batch.column(batch.schema.get_field_index(name)), nan_is_null=True)).as_py() is not False
+            batch.column(batch.schema.get_field_index(name)).is_null(nan_is_null=True).true_count == len(batch)
             for batch in self.read(ROWS, [name])
         )
 

@@ -254,6 +254,9 @@ def train(
         Path | None,
         typer.Option(metavar="FOLDER", help="Go on with the run in this folder; alone, or to more --epochs, say."),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an earlier run in the folder, once the training begins.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print all settings as YAML, and of a table the inferred types, and stop.")
     ] = False,
@@ -295,7 +298,9 @@ def train(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     own = tables.settings(dataset, folder, tables.csv_options(**csv), modality, ignore, group)
     settings = training.settle(given | own, assigned or [], config, resume)
-    training.check(settings, new=resume is None)
+    if overwrite and resume is not None:
+        raise ValueError("--overwrite replaces a run, and --resume goes on with it; leave one of them out")
+    training.check(settings, new=resume is None, overwrite=overwrite)
     if dry_run:
         if settings.dataset == "table":
             warn(tables.told(settings.data))
@@ -307,6 +312,8 @@ def train(
         data, network = training.make(settings)
     tell(training.announced(settings, data, network))
     with _stoppable(settings.folder):
+        if overwrite:
+            training.clear(settings)
         fitted = training.run(settings, data, network, resume=resume is not None)
     tell(training.concluded(fitted))
 
@@ -550,6 +557,7 @@ def compare(
     leave_out: Annotated[
         list[str] | None, typer.Option(metavar="MODELS", help="Of --scores, separated by commas; repeatable.")
     ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Of --scores, replace an earlier comparison.")] = False,
 ) -> None:
     """Run a study of models, data sets, settings and seeds, or take scores that exist, and compare the models.
 
@@ -566,12 +574,14 @@ def compare(
         from polymodal.interfaces import comparing
 
         without = [model.strip() for models in leave_out or () for model in models.split(",") if model.strip()]
-        page = comparing.from_scores(scores, out, without)
+        page = comparing.from_scores(scores, out, without, overwrite=overwrite)
         listings.show(listings.comparison(page.parent))
         tell(f"Page: {printable(page.resolve())}")
         return
     from polymodal.interfaces import studies
 
+    if overwrite:
+        raise ValueError("--overwrite is for --scores; what a study has finished is kept, and its page is made anew")
     if dry_run:
         listings.show(studies.planned(str(study), folder, device))
         return

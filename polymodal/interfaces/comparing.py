@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from polymodal.evaluation import TASKS, ranking
 from polymodal.evaluation.scores import further
+from polymodal.interfaces import outputs
 from polymodal.interfaces.runs import refuse_unwritable
 from polymodal.report import comparison
+from polymodal.report.names import task_called
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,13 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["from_scores", "standings"]
 
 
-def from_scores(path: Path, out: Path, without: Sequence[str] = ()) -> Path:
+def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
     """Ranks the models of a CSV file of scores, and writes the page, its tables and its figures.
 
     Arguments:
         path: The file, see `polymodal.evaluation.ranking.read`.
         out: The folder to write into; files of other names in it are left alone.
         without: Models to leave out.
+        overwrite: Whether an earlier comparison there may be replaced.
 
     Returns:
         The page.
@@ -31,7 +34,8 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = ()) -> Path:
     Raises:
         FileNotFoundError: There is no such file.
         OSError: The folder cannot be written into.
-        ValueError: The scores cannot be compared, or a model to leave out is not there.
+        ValueError: The scores cannot be compared, a model to leave out is not there, or the folder holds an earlier
+            comparison, or a file of the user's where a comparison has one of its own.
     """
     every = ranking.read(path)
     scores = ranking.without(every, without)
@@ -40,11 +44,23 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = ()) -> Path:
             f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
             "is ranked; there is none"
         )
-    refuse_unwritable(out, "--out")
+    _check(out, path, scores, overwrite=overwrite)
     left_out = [str(model) for model in every["model"].unique() if model not in set(scores["model"])]
     notes = [f"The scores are those of {path.name}."]
     notes += [f"Left out: {', '.join(left_out)}."] if left_out else []
     return comparison.write(out, scores, title=f"{scores['model'].nunique()} models compared", notes=notes)
+
+
+def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) -> None:
+    """Refuses a folder in which a comparison would replace the scores, an earlier one, or what is none."""
+    names = [*comparison.FILES, *(f"{task_called(str(task))}.csv" for task in scores["task"].unique())]
+    for name in names:
+        outputs.refuse_sources(out / name, [source])
+    if (out / comparison.PAGE).exists():
+        outputs.refuse_existing(out, overwrite=overwrite)
+    elif there := [name for name in names if (out / name).exists()]:
+        raise ValueError(f"{out} must not hold {there[0]}, which no comparison has written; choose another --out")
+    refuse_unwritable(out, "--out")
 
 
 def standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal import checkpoint
 from polymodal.evaluation import evaluate
 from polymodal.interfaces import gallery, training
-from polymodal.interfaces.runs import SPLITS, experiment, write_report, write_scores
+from polymodal.interfaces.runs import experiment, write_report, write_scores
 from polymodal.settings import resolve
 from polymodal.training import holds_run
 
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["run"]
 
-FILES = ["experiment.json", "history.csv", "model", "prior_history.csv", "report.html", "scores.csv", "settings.yaml"]
 MADE = ["translations", "samples"]
-FILES += [*MADE, "logs", "state", *(f"scores-{split}.csv" for split in SPLITS)]
+FILES = [*training.FILES, *MADE]
 """What a demo leaves in its folder, and what can be made from it there."""
 
 # Small networks and few masks per step, for two cores; all else is the library's default.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from polymodal import checkpoint, training
+from polymodal import checkpoint, parallel, training
 from polymodal.datasets import own
 from polymodal.documents import assignments, dump, read
-from polymodal.interfaces import tables
-from polymodal.interfaces.processes import number
-from polymodal.interfaces.runs import no_run, refuse_unwritable
+from polymodal.interfaces import outputs, tables
+from polymodal.interfaces.processes import count, number
+from polymodal.interfaces.runs import RECORD, SPLITS, no_run, refuse_unwritable
 from polymodal.models import upgrade_arguments_of
 from polymodal.progress import duration
 from polymodal.settings import Settings, make, resolve, schema_settings
@@ -33,13 +34,19 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.training import Fit
 
-__all__ = ["SETTINGS", "announced", "check", "concluded", "make", "resumed", "run", "settle", "text"]
+__all__ = ["FILES", "SETTINGS", "announced", "check", "clear", "concluded", "make", "resumed", "run", "settle", "text"]
 
+MODEL_FILES, STATE_FILES = ["model.json", "weights.safetensors"], ["state.safetensors"]
 MOST_TRIED = 2.0
 """Seconds of steps that say how long training will take."""
 
 SETTINGS = "settings.yaml"
 """The file in a run's folder."""
+FILES = ["experiment.json", "history.csv", "prior_history.csv", "report.html", "scores.csv", SETTINGS]
+FILES += [*(f"scores-{split}.csv" for split in SPLITS), "model", "state", "logs"]
+"""What the folder of a run holds: the files of `train`, `evaluate` and `report`."""
+HEAD = "All settings of a run of polymodal"
+"""How the first line of the settings begins."""
 
 
 def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None) -> Settings:
@@ -83,28 +90,63 @@ def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, A
     return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
 
 
-def check(settings: Settings, *, new: bool = True) -> None:
+def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> None:
     """Refuses what cannot be trained, as far as it shows without data.
 
     Arguments:
         settings: To check.
         new: Whether the folder must not hold a run.
+        overwrite: Whether it may hold one even so, which is replaced.
 
     Raises:
         OSError: The folder cannot be made or written.
-        ValueError: A value is out of its range, the device is not at hand, or the folder holds a run.
+        ValueError: A value is out of its range, the device is not at hand, or the folder holds a run, or a file of the
+            user's where a run would have one of its own.
     """
     training.check_settings(**settings.fit)
     folder = Path(settings.folder)
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
-    if new and training.holds_run(folder):
+    if new and training.holds_run(folder) and not overwrite:
         raise ValueError(
             f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
-            f"`polymodal train --resume {shlex.quote(str(folder))}`, or remove it"
+            f"`polymodal train --resume {shlex.quote(str(folder))}`; or --overwrite replaces it"
         )
+    if new:
+        _refuse_foreign(folder, settings)
     if number() == 0:
         refuse_unwritable(folder, "--folder")
+
+
+def _refuse_foreign(folder: Path, settings: Settings) -> None:
+    """Refuses a folder in which a run would replace what is none."""
+    if settings.dataset == "table":
+        for name in FILES:
+            outputs.refuse_sources(folder / name, [Path(settings.data["path"])], "--folder")
+    if not (folder / RECORD).exists():
+        own = (_held(folder / SETTINGS) or "").startswith(
+            f"# {HEAD}"
+        )  # of a run that was stopped before its first step
+        names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
+        if names:
+            raise ValueError(f"{folder} must not hold {names[0]}, which no run has written; choose another --folder")
+    for name, files in (("model", MODEL_FILES), ("state", STATE_FILES)):
+        checkpoint.sweep(folder / name)
+        checkpoint.refuse_foreign(folder / name, files)
+
+
+def clear(settings: Settings) -> None:
+    """Removes an earlier run from the settings' folder, in the main process; all other files there stay.
+
+    What says that it was one goes last, so that a process that is stopped in between can be started again.
+    """
+    if count() > 1:
+        training.join(settings.fit["device"])
+    with parallel.together():
+        if number() == 0:
+            for name in reversed(FILES):
+                path = Path(settings.folder, name)
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
@@ -202,7 +244,7 @@ def text(settings: Settings) -> str:
     """What is written beside the result."""
     again = f"polymodal train --config {shlex.quote(f'{settings.folder}/{SETTINGS}')} --folder runs/again"
     comments = [
-        f"All settings of a run of polymodal {version('polymodal')}. To run it again:",
+        f"{HEAD} {version('polymodal')}. To run it again:",
         f"  {again}",
         "Under schema can stand what any of the modalities can be told:",
         *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),

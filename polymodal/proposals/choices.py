@@ -147,8 +147,10 @@ def vector_of(column: Column) -> Vector:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{column.name!r} must hold lists of numbers to be a vector; {brief(error)}") from error
     if len(odd := np.flatnonzero(~np.isfinite(values).all(1))):
-        why = "numbers must be finite; replace those that are not, or leave the cell empty"
-        raise column.wrong(odd[0], why)
+        lacks = np.isnan(values[odd[0]]).any()
+        what = "a list must have all its numbers, and one is missing; write it" if lacks else "numbers must be finite"
+        way = "" if lacks else "; replace those that are not"
+        raise column.wrong(odd[0], f"{what}{way}, leave the whole cell empty, or write {column.otherwise('ignore')}")
     center, scale = zip(*map(_units, values.T), strict=True)
     return Vector(len(center), center=center, scale=scale)
 

@@ -18,7 +18,11 @@ from polymodal.report.rendering import render
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["write"]
+__all__ = ["FILES", "PAGE", "write"]
+
+PAGE = "comparison.html"
+FILES = (PAGE, "ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "basis.csv")
+"""What `write` writes of scores alone, beside a table for each further task."""
 
 METHOD = (
     "An outcome is one modality of one data set in one task. In each, the model of rank r among the n that have a "
@@ -117,7 +121,7 @@ def write(
         "sections": sections,
         "method": METHOD if count else "",
     }
-    return checkpoint.write_text(into.path / "comparison.html", render("comparison.html.j2", context))
+    return checkpoint.write_text(into.path / PAGE, render("comparison.html.j2", context))
 
 
 def _compared(

@@ -56,7 +56,7 @@ def test_prints_what_it_wrote(run):
 
 def test_running_again_gives_the_same_bytes(run):
     for out in ("a", "b", "a"):
-        assert run("compare", "--scores", "scores.csv", "--out", out).returncode == 0
+        assert run("compare", "--scores", "scores.csv", "--out", out, "--overwrite").returncode == 0
     first, second = ({path.relative_to(out): path for path in Path(out).rglob("*.*")} for out in ("a", "b"))
     assert first.keys() == second.keys()
     assert {path.suffix for path in first} == {".csv", ".html", ".pdf", ".png"}

@@ -227,7 +227,9 @@ def test_translate_writes_what_the_model_makes(folder, root, model, test_rows):
 def test_a_translation_is_replaced_whole_and_nothing_else_is(folder, command, tmp_path):
     out = tmp_path / "made"
     assert command("translate", folder, "--to", "m1,m2", "--rows", "0:3", "--out", out).returncode == 0
-    assert command("translate", folder, "--to", "m4", "--rows", "::40", "--out", out).returncode == 0
+    again = ["translate", folder, "--to", "m4", "--rows", "::40", "--out", out]
+    assert f"{out} exists; --overwrite replaces it, or choose another --out" in command(*again).stderr
+    assert command(*again, "--overwrite").returncode == 0
     files = {path.relative_to(out).as_posix() for path in out.rglob("*")}
     assert files == {"table.csv", "grid.png", "made.json", "m4", "m4/0.png", "m4/40.png"}
     (out / "m4" / "mine.txt").write_text("years")
@@ -248,7 +250,7 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     assert [(row["row"], row["draw"]) for row in table] == [(row, draw) for row in "42" for draw in "012"]
     pictures = {path.name: path.read_bytes() for path in (tmp_path / "run" / "translations" / "m1").iterdir()}
     assert pictures.keys() == {f"{row}-{draw}.png" for row in "42" for draw in "012"}
-    assert command(*arguments).returncode == 0
+    assert command(*arguments, "--overwrite").returncode == 0
     assert pictures == {path.name: path.read_bytes() for path in (tmp_path / "run/translations/m1").iterdir()}
     out = tmp_path / "samples.parquet"
     done = command(*arguments, "--out", out, "--batch-size", 2)
@@ -257,13 +259,13 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     assert frame.columns.tolist() == ["row", "sample", "m1", "label"]
     assert list(zip(frame["row"], frame["sample"], strict=True)) == [(r, s) for r in (4, 2) for s in range(3)]
     assert frame["m1"].nunique() == 6
-    assert command(*arguments, "--combine", "mean", "--out", out).returncode == 0
+    assert command(*arguments, "--combine", "mean", "--out", out, "--overwrite").returncode == 0
     assert pd.read_parquet(out)["row"].tolist() == [4, 2]
     written = out.read_bytes()
-    done = command("translate", tmp_path / "run", "--steps", 3, "--out", out)
+    done = command("translate", tmp_path / "run", "--steps", 3, "--out", out, "--overwrite")
     assert done.returncode == 2
     assert "belong to posterior samples" in done.stderr
-    assert command(*arguments, "--steps", 3, "--out", out).returncode == 2
+    assert command(*arguments, "--steps", 3, "--out", out, "--overwrite").returncode == 2
     assert written == out.read_bytes()
 
 
