@@ -196,7 +196,9 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
     if types.is_floating(kind):
         return pa.array(np.array(cells, np.float64)).cast(kind, safe=False)
     if types.is_decimal(kind):
-        return pa.array([Decimal(f"{float(cell):.{kind.scale}f}") for cell in cells], kind)
+        largest = Decimal((0, (9,) * kind.precision, -kind.scale))
+        made = [Decimal(f"{float(cell):.{kind.scale}f}") for cell in cells]
+        return pa.array([min(max(number, -largest), largest) for number in made], kind)
     if types.is_timestamp(kind):
         return pa.array(_zoned(dates(cells), kind.tz), from_pandas=True).cast(kind, safe=False)
     if types.is_temporal(kind):

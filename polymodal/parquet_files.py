@@ -12,44 +12,19 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote
 
 from polymodal.arrow_types import cast_exactly, common_type, encode, unify_categories, widen
 from polymodal.names import brief
+from polymodal.parquet_folders import list_files, named_columns, types_of
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["ParquetTable", "is_parquet", "list_files", "to_frame"]
+__all__ = ["ParquetTable", "to_frame"]
 
-SUFFIX = ".parquet"
-IGNORED = (".", "_")
-"""How names begin that other programs leave beside a table: `._part.parquet`, `_temporary`, `_delta_log`."""
-HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-"""The name of a folder of rows that lack its column."""
 ROWS = 65_536
 """Rows of a column that are looked at at once."""
-
-
-def list_files(path: str | Path) -> list[Path]:
-    """Returns the Parquet files of a folder, in order, or the one that is named.
-
-    Files and folders whose names begin with "." or "_" are no part of a table, but for a folder such as `_year=2020`.
-
-    Raises:
-        FileNotFoundError: There is none.
-    """
-    path = Path(path)
-    files = sorted(file for file in path.rglob("*") if _belongs(file, path)) if path.is_dir() else [path]
-    if not (files and files[0].is_file()):
-        raise FileNotFoundError(f"{path} must be a Parquet file, or a folder of them; correct the path")
-    return files
-
-
-def is_parquet(path: Path) -> bool:
-    """Whether a path is a Parquet file by its name, or a folder that holds one."""
-    return path.suffix.lower() == SUFFIX or (path.is_dir() and any(_belongs(file, path) for file in path.rglob("*")))
 
 
 class ParquetTable:
@@ -79,7 +54,7 @@ class ParquetTable:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.parts = [_open_part(file, self.path) for file in list_files(path)]
-        self.folder_types = _folder_types(self.parts)
+        self.folder_types = types_of([part.named for part in self.parts])
         self.unified = _unify(self.parts, self.folder_types)
 
     @property
@@ -258,16 +233,6 @@ def _naming(file: str | Path) -> Iterator[None]:
         ) from error
 
 
-def _belongs(file: Path, folder: Path) -> bool:
-    parts = file.relative_to(folder).parts
-    return (
-        file.suffix.lower() == SUFFIX
-        and not any(part.startswith(IGNORED) and "=" not in part for part in parts)
-        and not parts[-1].startswith(IGNORED)
-        and file.is_file()
-    )
-
-
 def _open_part(file: Path, path: Path) -> _Part:
     """Reads what a file says of itself, and tries what it says to pandas."""
     import pyarrow.parquet as pq
@@ -278,29 +243,7 @@ def _open_part(file: Path, path: Path) -> _Part:
         schema.empty_table().to_pandas()
     if not schema.names:
         raise ValueError(f"{file} must have a column, and has none; leave it out")
-    folders = file.relative_to(path).parent.parts if file != path else ()
-    pairs = [folder.partition("=") for folder in folders if not folder.startswith("=") and "=" in folder]
-    named = {unquote(name): None if value == HIVE_NULL else unquote(value) for name, _, value in pairs}
-    return _Part(file, about.num_rows, schema, named, set())
-
-
-def _folder_types(parts: Sequence[_Part]) -> dict[str, pa.DataType]:
-    """Types of the columns that folders say: whole numbers where all are written as such, else texts."""
-    import pyarrow as pa
-
-    values: dict[str, list[str]] = {}
-    for part in parts:
-        for name, value in part.named.items():
-            values.setdefault(name, []).extend([] if value is None else [value])
-    return {name: pa.int64() if all(map(_is_whole, some)) else pa.string() for name, some in values.items()}
-
-
-def _is_whole(text: str) -> bool:
-    """Whether a text is a whole number of at most 64 bits, without leading zeros, which would be lost."""
-    try:
-        return str(int(text)) == text and -(2**63) <= int(text) < 2**63
-    except ValueError:
-        return False
+    return _Part(file, about.num_rows, schema, named_columns(file, path), set())
 
 
 def _unify(parts: Sequence[_Part], named: dict[str, pa.DataType]) -> pa.Schema:
@@ -379,7 +322,7 @@ def _metadata(parts: Sequence[_Part], fields: Sequence[pa.Field]) -> dict[bytes,
     columns: dict[str, Any] = {}
     for part, document in told:
         for entry in document["columns"]:
-            name = entry.get("field_name", entry["name"])
+            name = entry.get("field_name") or entry.get("name")
             if name in kinds and name in part.schema.names:
                 same = part.schema.field(name).type == kinds[name]
                 if same or name in index:

@@ -17,7 +17,8 @@ from polymodal.csvfiles import Options
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.storage import SPLITS, kept
-from polymodal.parquet_files import ParquetTable, is_parquet, list_files
+from polymodal.parquet_files import ParquetTable
+from polymodal.parquet_folders import is_parquet, list_files
 from polymodal.progress import say, shown
 from polymodal.schema import Schema
 from polymodal.table import FITTED, Table

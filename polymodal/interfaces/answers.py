@@ -89,11 +89,11 @@ def translate(
             are both a file and a split, or `out` holds something else, or translations that are not to be replaced.
     """
     out = out or folder / "translations"
-    gallery.check(out, "translate", _sources(folder, file, tables=False), overwrite=overwrite)
     _refuse_both(file, split)
     model = open_model(folder, device)
     schema = model.schema
     starts, ends = selected(given, schema), selected(to, schema)
+    gallery.check(out, "translate", _sources(folder, file, tables=False), overwrite=overwrite)
     chosen, batch = _chosen(folder, schema, rows, split, file)
     seen = schema.mask(starts) & batch.observed
     _refuse_blind(schema, chosen, batch.observed, seen, starts)

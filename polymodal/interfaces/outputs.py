@@ -8,7 +8,7 @@ from pathlib import Path
 
 from polymodal.interfaces.runs import RECORD, experiment, refuse_unwritable
 from polymodal.names import brief
-from polymodal.parquet_files import is_parquet, list_files
+from polymodal.parquet_folders import is_parquet, list_files
 
 __all__ = ["check_file", "refuse_existing", "refuse_sources", "require_columns", "training_table"]
 

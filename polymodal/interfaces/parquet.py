@@ -72,7 +72,7 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fresh = out.with_name(f".{out.name}-{uuid4().hex[:8]}")
+    fresh = out.with_name(f".{out.name}-{uuid4().hex[:8]}.partial")
     out.parent.mkdir(parents=True, exist_ok=True)
     try:
         with pq.ParquetWriter(fresh, kinds) as writer:

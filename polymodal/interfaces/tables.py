@@ -290,12 +290,8 @@ def _check(table: own.File, out: Path, sources: Sequence[Path], *, overwrite: bo
                 f"{path} must be a CSV file as this command writes it, for it is replaced, and is something else; "
                 "choose another --out"
             ) from error
-        names = (
-            document.names
-            if document.options.has_header
-            else [f"column_{place}" for place in range(len(document.names))]
-        )
-        outputs.require_columns(path, held, names)
+        plain = [f"column_{place}" for place in range(len(document.names))]
+        outputs.require_columns(path, held, document.names if document.options.has_header else plain)
 
     outputs.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
 

@@ -1,6 +1,7 @@
 """Answers in the holes of columns, where no generated frame comes by them."""
 
 import datetime
+import decimal
 from decimal import Decimal
 from pathlib import PurePosixPath
 
@@ -83,6 +84,40 @@ def test_hours_that_are_twice_or_left_out_in_a_zone():
     zone = pd.Series(pd.to_datetime(["2007-11-11", None, None])).dt.tz_localize("Europe/Berlin")
     made = put(zone, np.array([1, 2]), ["2007-03-25T02:30:00", "2007-10-28T02:30:00"])
     assert made.dt.strftime("%H:%M").tolist()[1:] == ["03:00", "02:30"]
+
+
+@pytest.mark.parametrize("kind", [pa.decimal32(3, 2), pa.decimal128(38, 10), pa.decimal256(50, 0)])
+@pytest.mark.parametrize("cell", [1e60, -1e60])
+def test_a_number_that_is_too_large_is_the_largest_that_a_column_holds(kind, cell):
+    made = put_arrow(pa.array([Decimal(1), None], kind), HOLE, [cell])[1].as_py()
+    assert abs(made) == Decimal("9" * kind.precision).scaleb(-kind.scale, decimal.Context(prec=60))
+    assert (made > 0) == (cell > 0)
+
+
+def test_categories_keep_their_order_and_those_that_no_row_has():
+    column = pa.DictionaryArray.from_arrays(pa.array([2, None], pa.int8()), ["none", "low", "high"], ordered=True)
+    made = put_arrow(column, HOLE, ["low"])
+    assert made.type == column.type
+    assert made.dictionary.equals(column.dictionary)
+    assert made.to_pylist() == ["high", "low"]
+
+
+@pytest.mark.parametrize("kind", [pa.string_view(), pa.list_(pa.string_view()), pa.list_view(pa.float64()), pa.bool8()])
+def test_types_that_arrow_cannot_take_apart(kind):
+    cell = {pa.string_view(): "b", pa.bool8(): 1.0}.get(kind, ["b"] if "string" in str(kind) else [2.0])
+    storage = pa.array([cell if kind != pa.bool8() else 1, None], getattr(kind, "storage_type", kind))
+    column = kind.wrap_array(storage) if kind == pa.bool8() else storage
+    made = put_arrow(column, HOLE, [cell])
+    assert made.type == column.type
+    assert made[0] == made[1]
+
+
+def test_sparse_columns_are_filled():
+    column = pd.Series(pd.arrays.SparseArray([0.0, np.nan, 2.5], fill_value=0.0))
+    made = put(column, HOLE, [1.5])
+    assert made.dtype == column.dtype
+    assert made.tolist() == [0.0, 1.5, 2.5]
+    assert missing(column).tolist() == [False, True, False]
 
 
 def test_a_struct_holds_bytes():

@@ -14,6 +14,7 @@ FLOORS = {
     "documents": 1,
     "arrow_types": 1,
     "parquet_files": 1.5,
+    "parquet_folders": 1,
     "progress": 1,
     "machine": 1,
     "memory": 1,

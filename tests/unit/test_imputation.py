@@ -197,3 +197,27 @@ def test_a_text_that_says_nothing_stays_a_hole(monkeypatch):
     made = impute(model_of(schema), frame, marked=True)
     assert made["note"].isna().tolist() == [False, True]
     assert made["filled"].tolist() == ["", ""]
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pd.arrays.SparseArray([np.nan if row % 4 else row / 2 for row in range(40)]),
+        pd.arrays.SparseArray(
+            [0.0 if row % 3 else (np.nan if row % 2 else row / 2) for row in range(40)], fill_value=0.0
+        ),
+        pd.arrays.SparseArray([row % 3 == 0 for row in range(40)], fill_value=False),
+        pd.arrays.SparseArray(np.array([None if row % 4 else "ab"[row % 8 // 4] for row in range(40)], object)),
+        pd.arrays.SparseArray(pd.to_datetime([None if row % 4 else f"2020-01-{1 + row % 20:02}" for row in range(40)])),
+    ],
+    ids=lambda cells: str(cells.dtype),
+)
+def test_sparse_columns_are_read_and_imputed(cells):
+    frame = pd.DataFrame({"y": np.arange(40) / 7, "x": cells})
+    table = Table.from_frame(frame, say=None)
+    model = build("mac-wae", table.schema.replace(hidden=(4,)), latent_dim=2, hidden=(4,))
+    made = impute(model, frame, say=None)
+    assert made["x"].dtype == frame["x"].dtype
+    assert made["x"].notna().all()
+    held = frame["x"].notna()
+    assert made["x"][held].tolist() == frame["x"][held].tolist()

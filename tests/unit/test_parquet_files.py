@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from polymodal.datasets import own
-from polymodal.parquet_files import ParquetTable, list_files
+from polymodal.parquet_files import ParquetTable
+from polymodal.parquet_folders import list_files
 from polymodal.table import Table
 
 

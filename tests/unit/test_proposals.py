@@ -459,3 +459,16 @@ def test_imported_cars(shared_data):
         sum("if '?' is for an empty cell" in p.doubt for p in read(shared_data, "auto_imports.csv", **plain).values())
         == 6
     )
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"), [([1.0, None], "one is missing; write it"), ([1.0, np.inf], "must be finite")]
+)
+def test_a_list_that_lacks_a_number_says_what_helps(cell, said):
+    frame = pd.DataFrame({"v": [[1.0, 2.0], cell, [0.5, 1.5]] * 10, "k": list("abc") * 10})
+    with pytest.raises(
+        ValueError, match=rf"v, row 1: .*{said}.* leave the whole cell empty, or write --modality v=ignore"
+    ):
+        Schema.infer(frame, say=None)
+    schema = Schema.infer(frame, modalities={"v": "ignore"}, say=None)
+    assert list(schema) == ["k"]
