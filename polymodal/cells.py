@@ -198,7 +198,7 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
     if types.is_decimal(kind):
         largest = Decimal((0, (9,) * kind.precision, -kind.scale))
         made = [Decimal(f"{float(cell):.{kind.scale}f}") for cell in cells]
-        return pa.array([min(max(number, -largest), largest) for number in made], kind)
+        return pa.array([min(max(number, largest.copy_negate()), largest) for number in made], kind)
     if types.is_timestamp(kind):
         return pa.array(_zoned(dates(cells), kind.tz), from_pandas=True).cast(kind, safe=False)
     if types.is_temporal(kind):

@@ -187,7 +187,7 @@ def test_codes_translations_and_samples_do_not_replace_each_other(polymodal, her
     refused(
         polymodal, here, "sample", "run", "--out", "made", *more, said="made must be empty or hold what sample wrote"
     )
-    said = "codes.parquet must have the column 'kind'"
+    said = "codes.parquet must have the column 'grams'"
     refused(polymodal, here, "impute", "run", "birds.parquet", "--out", "codes.parquet", *more, said=said)
 
 

@@ -1,7 +1,6 @@
 """Answers in the holes of columns, where no generated frame comes by them."""
 
 import datetime
-import decimal
 from decimal import Decimal
 from pathlib import PurePosixPath
 
@@ -90,8 +89,7 @@ def test_hours_that_are_twice_or_left_out_in_a_zone():
 @pytest.mark.parametrize("cell", [1e60, -1e60])
 def test_a_number_that_is_too_large_is_the_largest_that_a_column_holds(kind, cell):
     made = put_arrow(pa.array([Decimal(1), None], kind), HOLE, [cell])[1].as_py()
-    assert abs(made) == Decimal("9" * kind.precision).scaleb(-kind.scale, decimal.Context(prec=60))
-    assert (made > 0) == (cell > 0)
+    assert made == Decimal((cell < 0, (9,) * kind.precision, -kind.scale))
 
 
 def test_categories_keep_their_order_and_those_that_no_row_has():
