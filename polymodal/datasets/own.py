@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import chain
@@ -16,7 +17,8 @@ from polymodal import checkpoint, csvfiles, frames, tablefiles
 from polymodal.csvfiles import Options
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
-from polymodal.datasets.storage import SPLITS, kept
+from polymodal.datasets.storage import SPLITS, folder, kept
+from polymodal.datasets.table_files import Contents, check_path, contents_of, noted
 from polymodal.parquet_files import ParquetTable
 from polymodal.parquet_folders import is_parquet, list_files
 from polymodal.progress import say, shown
@@ -29,13 +31,27 @@ if TYPE_CHECKING:
 
     from polymodal.proposals import Proposal
 
-__all__ = ["File", "columns", "held", "is_file", "picked", "rows", "table"]
+__all__ = [
+    "File",
+    "columns",
+    "contents",
+    "held",
+    "is_file",
+    "picked",
+    "read_as",
+    "rows",
+    "table",
+]
 
 USUAL = Options()
 FEWEST = 10
 """Rows without which there are no three splits."""
 _SAID: set[tuple[str, int]] = set()
 """Files of which `columns` has said how they were read, so that `table` need not say it again."""
+REPORT = "said.json"
+"""The file in the cache with the sentences on what was not taken as it stands."""
+NAMED = ("columns", "missing", "modality", "ignore", "group", "held_out", "unreadable", "seed")
+"""Arguments that a run names, also where they are the usual ones."""
 
 
 @dataclass(frozen=True)
@@ -98,9 +114,19 @@ class File:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a table's file or folder, rather than of a data set."""
+    """Whether a name is that of a table's file or folder, rather than of a data set.
+
+    Raises:
+        ValueError: It is a folder that is too large to be looked through.
+    """
     path = Path(name)
-    return tablefiles.is_known(path) or is_parquet(path)
+    if not name or tablefiles.is_known(path):
+        return bool(name)
+    with suppress(OSError):  # a name that no file can have
+        if path.is_dir():
+            check_path(name)
+        return is_parquet(path)
+    return False
 
 
 @Facts(
@@ -164,11 +190,7 @@ def table(
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
     file = File(Path(path), Options.of(locals()))
-    tablefiles.refuse_unknown(path)
-    files = list_files(path) if file.parquet else [file.path]
-    if not files[0].is_file():
-        raise _absent(path)
-    folders = ParquetTable(path).folder_names if file.parquet else []
+    holds = contents(path)
     given = file.options.given
     if file.text and (found := csvfiles.found(path, file.options)).given:
         say(csvfiles.suggested(file.path, found))
@@ -178,7 +200,52 @@ def table(
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
     arguments |= given  # what is not given is not named, so that files of earlier versions are found
-    return kept("table", arguments, [*files, *folders], partial(_make, arguments))
+    return _kept(arguments, holds)
+
+
+def contents(path: str) -> Contents:
+    """What the files of a table hold, and what the names of their folders say.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be the path of a table.
+    """
+    check_path(path)
+    tablefiles.refuse_unknown(path)
+    parquet = File(Path(path)).parquet
+    files = list_files(path) if parquet else [Path(path)]
+    if not files[0].is_file():
+        raise _absent(path)
+    return contents_of(path, files, ParquetTable(path).folder_names if parquet else [])
+
+
+def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any) -> Dataset:
+    """A table as `table` reads it, but with a schema that is known, such as a model's.
+
+    Arguments:
+        schema: The modalities, with all classes, words and units.
+        contents: What its files hold.
+        anew: Whether to infer nothing from the files, for they are others than those that the schema was inferred from.
+        **arguments: Those of `table`.
+
+    Returns:
+        The data set. What was not taken as it stands is said every time.
+
+    Raises:
+        ValueError: A cell cannot be read (names column and row), or no column is known.
+    """
+    usual = inspect.signature(table).parameters
+    arguments = {**{name: usual[name].default for name in NAMED}, **arguments}
+    if not anew:
+        with suppress(ValueError):  # what is wrong with the rows is wrong with any schema, and is said below
+            data = _kept(arguments, contents)
+            schema.require(data.schema, "the table")
+            return data
+    data = _kept(arguments, contents, schema)
+    place = folder("table", _told(arguments, schema), contents.values())
+    for sentence in checkpoint.read_json(place / REPORT)["said"]:
+        say(sentence)
+    return data
 
 
 def rows(path: str) -> int:
@@ -242,6 +309,17 @@ def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
     return pd.concat([part for part in kept if len(part)]).loc[[*rows]]
 
 
+def _kept(arguments: dict[str, Any], contents: Contents, schema: Schema | None = None) -> Dataset:
+    """The table, from the cache if it was made before."""
+    source = {"arguments": arguments, "files": noted(contents)}
+    make = partial(_make, arguments, schema)
+    return kept("table", _told(arguments, schema), contents.values(), make, source=source)
+
+
+def _told(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
+    return arguments if schema is None else {**arguments, "schema": schema.to_json()}
+
+
 class _Begun(NamedTuple):
     """A table of which the first rows were read."""
 
@@ -288,15 +366,15 @@ class _Part:
         return self.reader.told() + left_out
 
 
-def _make(arguments: dict[str, Any], folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
     begun = _begun(arguments)
+    said = [] if known is None else list(begun.said)
     if (key := _key(arguments)) in _SAID:
         _SAID.remove(key)
-    else:
+    elif known is None:
         for sentence in begun.said:
             say(sentence)
-    inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
-    schema = frames.fitted(inferred, begun.known)
+    schema = _inferred(arguments, begun) if known is None else known
     places = {split: folder / f"{split}.safetensors" for split in SPLITS}
     with ExitStack() as files:
         parts = {}
@@ -310,11 +388,19 @@ def _make(arguments: dict[str, Any], folder: Path, told: Callable[[str], dict[st
                 raise ValueError(
                     f"{arguments['path']} must have more rows that hold something; none of the {split} rows does"
                 )
-            for sentence in part.told():
-                say(f"{split} rows: {sentence}")
+            said += [f"{split} rows: {sentence}" for sentence in part.told()]
+    for sentence in said if known is None else ():
+        say(sentence)
+    if known is not None:
+        checkpoint.write_text(folder / REPORT, checkpoint.to_json({"said": said}))
     for split, part in parts.items():
         if part.filled < len(part.rows):
             _shorten(places[split], part.filled)
+
+
+def _inferred(arguments: dict[str, Any], begun: _Begun) -> Schema:
+    inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
+    return frames.fitted(inferred, begun.known)
 
 
 def _fill(parts: Sequence[_Part], begun: _Begun) -> None:

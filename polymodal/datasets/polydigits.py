@@ -15,12 +15,15 @@ import torch
 
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.modalities import Image, Label
+from polymodal.names import brief
 from polymodal.schema import Schema
 from polymodal.table import Table
 
 __all__ = ["polydigits"]
 
 SIDE = 16
+MOST_ROWS = 1_000_000
+"""Of a split: more would not fit in memory."""
 SPLITS = {"test": 30, "validation": 20}
 """Handwritings of each digit that are held out; the other ones, 124 or more, are for training."""
 
@@ -71,7 +74,7 @@ def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0)
         The data set.
 
     Raises:
-        ValueError: A number of rows is no positive multiple of 10.
+        ValueError: A number of rows is no positive multiple of 10, or more than 1,000,000.
 
     Example:
         >>> polydigits(100, held_out_rows=50)
@@ -80,8 +83,11 @@ def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0)
     from sklearn.datasets import load_digits
 
     for name, number in {"rows": rows, "held_out_rows": held_out_rows}.items():
-        if number < 10 or number % 10:
-            raise ValueError(f"{name} must be a positive multiple of 10, for ten digits; got {number}")
+        if not 10 <= number <= MOST_ROWS or number % 10:
+            raise ValueError(
+                f"{name} must be a positive multiple of 10, for ten digits, and at most {MOST_ROWS:,}; got "
+                f"{brief(number, 40)}"
+            )
     digits: Any = load_digits()
     ink = np.stack([_enlarge(image) for image in digits.images / 16])
     rng = np.random.default_rng(seed)

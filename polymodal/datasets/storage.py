@@ -8,16 +8,24 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from polymodal import checkpoint
 from polymodal.datasets import shards
 from polymodal.datasets.alone import alone
 from polymodal.datasets.base import Dataset
 
-__all__ = ["SPLITS", "cache", "digest", "kept", "place"]
+__all__ = ["SPLITS", "Content", "cache", "content", "digest", "fingerprint", "folder", "kept", "place"]
 
 SPLITS = ("train", "validation", "test")
+
+
+class Content(NamedTuple):
+    """What a file held when it was looked at."""
+
+    hash: bytes
+    size: int
+    """In bytes."""
 
 
 def cache() -> Path:
@@ -30,7 +38,18 @@ def place(name: str, root: str | Path | None) -> Path:
     return cache() / "downloads" / name if root is None else Path(root).expanduser()
 
 
-def digest(*parts: str | bytes | Path) -> str:
+def content(path: Path) -> Content:
+    """The hash of a file's content, and its size.
+
+    Raises:
+        FileNotFoundError: The file is not there.
+    """
+    with path.open("rb") as file:
+        made = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))  # pyright: ignore[reportArgumentType]
+        return Content(made.digest(), file.tell())
+
+
+def digest(*parts: str | bytes | Path | Content) -> str:
     """A hash of texts, bytes, and the contents of files.
 
     Raises:
@@ -38,22 +57,34 @@ def digest(*parts: str | bytes | Path) -> str:
     """
     made = hashlib.blake2b(digest_size=16)
     for part in parts:
-        if isinstance(part, Path):
-            with part.open("rb") as file:
-                own = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).digest()  # pyright: ignore[reportArgumentType]
+        if isinstance(part, Path | Content):
+            own = (content(part) if isinstance(part, Path) else part).hash
         else:
             own = hashlib.blake2b(part.encode() if isinstance(part, str) else part, digest_size=16).digest()
         made.update(own)
     return made.hexdigest()
 
 
+def folder(name: str, arguments: Mapping[str, Any], files: Iterable[Path | str | Content], version: int = 1) -> Path:
+    """Where `kept` keeps a data set in the cache, of the same arguments."""
+    chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
+    key = digest(name, str(version), json.dumps(chosen, sort_keys=True), *files)
+    return cache() / "datasets" / f"{name}-{key}"
+
+
+def fingerprint(place: Path, split: str) -> str:
+    """Of a split's rows that are kept in this folder of the cache."""
+    return digest(place.name.rpartition("-")[2], split)
+
+
 def kept(
     name: str,
     arguments: Mapping[str, Any],
-    files: Iterable[Path | str],
+    files: Iterable[Path | str | Content],
     make: Callable[[Path, Callable[[str], dict[str, Any]]], None],
     *,
     version: int = 1,
+    source: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """A data set that is made once and then mapped into memory from the cache.
 
@@ -67,30 +98,29 @@ def kept(
             `shards.save`. It is told the folder, and what `shards.fill` and `Table` are to be told of a split:
             `digest` and `source`.
         version: Of the recipe; another one makes the data set anew.
+        source: What else the tables' source says.
 
     Raises:
         OSError: The cache cannot be written, or is full.
         ValueError: What is in the cache is damaged.
     """
-    chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
-    key = digest(name, str(version), json.dumps(chosen, sort_keys=True), *files)
-    folder = cache() / "datasets" / f"{name}-{key}"
+    made = folder(name, arguments, files, version)
     given = {key: value for key, value in arguments.items() if key != "download"}  # to load rows again fetches nothing
     if given.get("root") is not None:
         given["root"] = str(place(name, given["root"]).resolve())
 
     def told(split: str) -> dict[str, Any]:
-        source = {"dataset": name, "split": split, "arguments": given}
-        return {"digest": digest(key, split), "source": source}
+        noted = {"dataset": name, "split": split, "arguments": given, **(source or {})}
+        return {"digest": fingerprint(made, split), "source": noted}
 
-    if not _whole(folder):
-        _require_writable(folder.parent)
-        with alone(folder.parent, "makes a data set in") as sure:
+    if not _whole(made):
+        _require_writable(made.parent)
+        with alone(made.parent, "makes a data set in") as sure:
             if sure:
-                checkpoint.sweep(folder.parent)  # of processes that were killed
-            if not _whole(folder):
-                _make(folder, lambda fresh: make(fresh, told))
-    tables = {split: shards.load(folder / f"{split}.safetensors") for split in SPLITS}
+                checkpoint.sweep(made.parent)  # of processes that were killed
+            if not _whole(made):
+                _make(made, lambda fresh: make(fresh, told))
+    tables = {split: shards.load(made / f"{split}.safetensors") for split in SPLITS}
     return Dataset(name, **{split: replace(table, **told(split)) for split, table in tables.items()})
 
 

@@ -12,7 +12,7 @@ import torch
 from polymodal import frames, inference
 from polymodal.datasets import own
 from polymodal.interfaces import gallery, outputs, parquet
-from polymodal.interfaces.runs import open_model, open_table
+from polymodal.interfaces.runs import open_model, open_tables
 from polymodal.names import split_names
 from polymodal.progress import say, shown
 from polymodal.streams import seeded
@@ -62,6 +62,7 @@ def translate(
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
+    on_changed: str = "error",
 ) -> tuple[Path, gallery.Answers]:
     """Makes modalities of rows from others, and writes them into a folder.
 
@@ -80,6 +81,8 @@ def translate(
         out: Where to; by default `translations` in the run's folder.
         device: As in `fit`.
         overwrite: Whether earlier translations may be replaced.
+        on_changed: What to do where the table that the run was trained on has changed: "error", or "warn", which reads
+            it with the model's schema.
 
     Returns:
         The folder, and what is in it.
@@ -94,7 +97,7 @@ def translate(
     schema = model.schema
     starts, ends = selected(given, schema), selected(to, schema)
     gallery.check(out, "translate", _sources(folder, file, tables=False), overwrite=overwrite)
-    chosen, batch = _chosen(folder, schema, rows, split, file)
+    chosen, batch = _chosen(folder, schema, rows, split, file, on_changed)
     seen = schema.mask(starts) & batch.observed
     _refuse_blind(schema, chosen, batch.observed, seen, starts)
     options = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
@@ -125,6 +128,7 @@ def stream(
     device: str = "auto",
     batch_size: int = PASS,
     overwrite: bool = False,
+    on_changed: str = "error",
 ) -> tuple[int, int]:
     """As `translate`, into one Parquet file, batch by batch: `row`, `sample` if there are several, and the modalities.
 
@@ -144,6 +148,7 @@ def stream(
         device: As in `fit`.
         batch_size: Rows per pass.
         overwrite: Whether an earlier file of translations may be replaced.
+        on_changed: As in `translate`.
 
     Returns:
         How many rows were predicted, and how many were left out, for they observe nothing of what is given.
@@ -160,7 +165,7 @@ def stream(
     model = open_model(folder, device)
     schema = model.schema
     starts, ends = selected(given, schema), selected(to, schema)
-    source = _source(folder, schema, split, file, batch_size)
+    source = _source(folder, schema, split, file, batch_size, on_changed)
     chosen = None if rows is None else numbered(rows, source.rows)
     count = source.rows if chosen is None else len(chosen)
     passes = source.passes if chosen is None else -(-count // batch_size)
@@ -237,6 +242,7 @@ def embed(
     device: str = "auto",
     batch_size: int = 256,
     overwrite: bool = False,
+    on_changed: str = "error",
 ) -> tuple[int, int]:
     """Writes the codes of rows as Parquet: `row`, `z0`, `z1`, ..., and a column per label.
 
@@ -249,6 +255,7 @@ def embed(
         device: As in `fit`.
         batch_size: Rows per pass.
         overwrite: Whether an earlier file of codes may be replaced.
+        on_changed: As in `translate`.
 
     Returns:
         How many rows were written, and how many were left out, for they have nothing of what is given.
@@ -264,7 +271,7 @@ def embed(
     _refuse_both(file, split)
     model = open_model(folder, device)
     schema, names = model.schema, selected(given, model.schema)
-    source = _source(folder, schema, split, file, batch_size)
+    source = _source(folder, schema, split, file, batch_size, on_changed)
     labels = [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
     axes = [f"z{axis}" for axis in range(model.code_dim)]
     kinds = parquet.columns(schema, labels, {"row": pa.int64(), **dict.fromkeys(axes, pa.float32())})
@@ -338,10 +345,12 @@ def _refuse_both(file: own.File | None, split: str | None, rows: str | None = No
             )
 
 
-def _source(folder: Path, schema: Schema, split: str | None, file: own.File | None, batch_size: int) -> Source:
+def _source(
+    folder: Path, schema: Schema, split: str | None, file: own.File | None, batch_size: int, on_changed: str
+) -> Source:
     """The rows of a split, or of a file, which is read as they are asked for."""
     if file is None:
-        table = open_table(folder, split or "test")
+        table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
     lengths, pieces = file.read(batch_size * -(-READ // batch_size))
     _say(file.said)
@@ -358,11 +367,11 @@ def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tup
 
 
 def _chosen(
-    folder: Path, schema: Schema, rows: str, split: str | None, file: own.File | None
+    folder: Path, schema: Schema, rows: str, split: str | None, file: own.File | None, on_changed: str
 ) -> tuple[list[int], Batch]:
     """Some rows of a split or of a file, which is read no further than they go."""
     if file is None:
-        table = open_table(folder, split or "test")
+        table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return (chosen := numbered(rows, len(table))), table[chosen]
     lengths, pieces = file.read(READ)
     _say(file.said)

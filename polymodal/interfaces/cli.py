@@ -111,6 +111,14 @@ Header = Annotated[
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
+OnChanged = Annotated[
+    str,
+    typer.Option(
+        metavar="error|warn",
+        help="What to do if the table's file has changed since training: stop, or read it with the model's schema.",
+    ),
+]
+
 UsageError = typer.BadParameter.__bases__[0]
 """What typer raises for a wrong option, and does not export."""
 
@@ -338,12 +346,18 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     batch_size: BatchSize = 256,
+    on_changed: OnChanged = "error",
 ) -> None:
     """Score a run's model, and add the scores to scores.csv in its folder (scores-SPLIT.csv for another split)."""
     from polymodal.interfaces import listings, runs
 
     asked = [task.strip() for task in tasks.split(",")]
-    where = {"inception": inception, "device": device, "batch_size": batch_size}
+    where: dict[str, Any] = {
+        "inception": inception,
+        "device": device,
+        "batch_size": batch_size,
+        "on_changed": on_changed,
+    }
     path, scores, schema = runs.evaluate(folder, split=split, tasks=asked, **where)
     listings.show(listings.scores(scores, schema))
     tell(f"Scores: {printable(path)}")
@@ -393,6 +407,7 @@ def translate(
     overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
+    on_changed: OnChanged = "error",
 ) -> None:
     """Predict modalities of rows from others: images, a table, and a sheet to look at; or one Parquet file.
 
@@ -406,6 +421,7 @@ def translate(
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
     asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance, "overwrite": overwrite}
+    asked["on_changed"] = on_changed
     if out is None or out.suffix != ".parquet":
         _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
         return
@@ -489,6 +505,7 @@ def embed(
     overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
+    on_changed: OnChanged = "error",
 ) -> None:
     """Write the codes of rows, of a split or of a table, as Parquet: row, z0, z1, ..., and the labels."""
     from polymodal.interfaces import answers
@@ -496,7 +513,8 @@ def embed(
     csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
-    asked = {"given": given or (), "split": split, "device": device, "batch_size": batch_size, "overwrite": overwrite}
+    asked: dict[str, Any] = {"given": given or (), "split": split, "device": device, "batch_size": batch_size}
+    asked |= {"overwrite": overwrite, "on_changed": on_changed}
     _wrote("Codes of", answers.embed(folder, table, out=out, **asked), out)
 
 
@@ -599,11 +617,11 @@ def compare(
 
 
 @app.command(epilog="Example: polymodal report runs/demo")
-def report(folder: Run, device: Device = "auto") -> None:
+def report(folder: Run, device: Device = "auto", on_changed: OnChanged = "error") -> None:
     """Write a run's report.html anew, from its model, history and scores."""
     from polymodal.interfaces.runs import report as write_report
 
-    tell(f"Report: {printable(write_report(folder, device).resolve())}")
+    tell(f"Report: {printable(write_report(folder, device, on_changed).resolve())}")
 
 
 @contextmanager

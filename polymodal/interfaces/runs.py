@@ -9,8 +9,6 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from polymodal import checkpoint
-from polymodal.datasets import DATASETS
-from polymodal.datasets import load as load_data
 from polymodal.evaluation import LEARNED, TASKS, check_tasks
 from polymodal.evaluation import evaluate as score
 from polymodal.evaluation import inception as features_of
@@ -19,8 +17,9 @@ from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.evaluation.scores import place
 from polymodal.interfaces.processes import count, number
+from polymodal.interfaces.run_data import SPLITS, experiment, no_run, open_table, open_tables
 from polymodal.models import load as load_model
-from polymodal.names import brief, check_types, lookup, unknown
+from polymodal.names import brief
 from polymodal.progress import say
 from polymodal.report import write
 from polymodal.training import chosen_device, join
@@ -46,10 +45,8 @@ __all__ = [
     "write_scores",
 ]
 
-SPLITS = ("test", "validation", "train")
 PROBE = 2**14
 """Bytes that a folder must have room for, before anything is made that takes long."""
-RECORD = "experiment.json"
 HISTORY, SCORES = ["epoch"], [*SCORED]
 PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
 """Columns without which there is no report."""
@@ -66,37 +63,6 @@ def open_model(folder: Path, device: str = "auto") -> Model:
     return load_model(folder / "model").to(where)
 
 
-def open_table(folder: Path, split: str = "test") -> Table:
-    """A split of the data set that a run was on, made anew. Nothing is fetched, whatever the run's folder says.
-
-    Raises:
-        FileNotFoundError: The folder holds no run.
-        ValueError: There is no such split, or the data set is not one that can be loaded by name.
-    """
-    return open_tables(folder, split)[0]
-
-
-def open_tables(folder: Path, *splits: str) -> list[Table]:
-    """Several splits of it, see `open_table`."""
-    for split in splits:
-        if split not in SPLITS:
-            raise unknown(split, SPLITS, "split")
-    source = experiment(folder)["data"]
-    if "dataset" not in source:
-        raise ValueError(
-            f"{folder} must be a run on a data set that `polymodal datasets` lists; this one was on a table of one's "
-            "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
-            "polymodal.report.write"
-        )
-    arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
-    try:
-        check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
-        data = load_data(source["dataset"], **arguments)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{folder / RECORD} must name a data set that can be loaded: {brief(error)}") from error
-    return [getattr(data, split) for split in splits]
-
-
 def evaluate(
     folder: Path,
     *,
@@ -105,6 +71,7 @@ def evaluate(
     inception: Path | None = None,
     device: str = "auto",
     batch_size: int = 256,
+    on_changed: str = "error",
 ) -> tuple[Path, pd.DataFrame, Schema]:
     """Scores a run's model on a split, and adds the scores to the file of them in its folder.
 
@@ -117,6 +84,8 @@ def evaluate(
         inception: Weights of Inception-v3, see `polymodal.evaluation.inception`, for the FID in "generation".
         device: Where.
         batch_size: Rows per pass.
+        on_changed: What to do where a table's file has changed since the run was trained: "error", or "warn", which
+            reads it with the model's schema, and says so in the scores' column `note`.
 
     Returns:
         The file, `scores.csv` for the test split and `scores-<split>.csv` for another, the scores, and the modalities.
@@ -134,12 +103,15 @@ def evaluate(
     earlier = _scored_before(path)
     features = None if inception is None else features_of(inception, chosen_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # which judges classes by what it learns, where there are any
-    table, train = open_tables(folder, split, "train") if learns else (open_table(folder, split), None)
     model = open_model(folder, device)
+    table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
+    train = others[0] if others else None
     if features is not None and not any(map(colours, model.schema.values())):
         raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
     options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
     scores = score(model, table, tasks=tasks, progress=True, **options)
+    if (change := table.source.get("changed")) is not None:
+        scores["note"] = [f"{note}; {change}" if note else change for note in scores["note"]]
     write_scores(path, scores, tasks)
     if older := sorted(earlier - {*scores["task"], *tasks}, key=place):
         say(
@@ -148,8 +120,13 @@ def evaluate(
     return path, scores, model.schema
 
 
-def report(folder: Path, device: str = "auto") -> Path:
+def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
     """Writes a run's report anew, from its files and the test split of its data set.
+
+    Arguments:
+        folder: Of the run.
+        device: Where.
+        on_changed: As in `evaluate`.
 
     Returns:
         The report's path.
@@ -162,7 +139,8 @@ def report(folder: Path, device: str = "auto") -> Path:
     _columns(folder / "history.csv", HISTORY)
     if scored := (folder / "scores.csv").exists():
         _columns(folder / "scores.csv", SCORES)
-    table, model = open_table(folder), open_model(folder, device)
+    model = open_model(folder, device)
+    table = open_tables(folder, "test", on_changed=on_changed, schema=model.schema)[0]
     if not scored:
         write_scores(folder / "scores.csv", score(model, table, progress=True))
     return write_report(folder, model, table)
@@ -198,37 +176,6 @@ def _scored_before(path: Path) -> set[str]:
     scores, weights = read_scores(path), path.parent / "model" / "weights.safetensors"
     old = weights.exists() and path.stat().st_mtime_ns < weights.stat().st_mtime_ns
     return {*scores["task"]} if old else set()
-
-
-def experiment(folder: Path) -> dict[str, Any]:
-    """What a run's folder says of it; "data" holds a mapping.
-
-    Raises:
-        FileNotFoundError: The folder holds no run.
-        ValueError: The file is damaged or edited.
-    """
-    if not (folder / RECORD).exists():
-        raise no_run(folder, RECORD)
-    document = checkpoint.read_json(folder / RECORD)
-    data = document["data"] if isinstance(document.setdefault("data", {}), dict) else {}
-    expected = {"data": dict, "data.dataset": str, "data.arguments": dict}
-    for name, held in {**document, **{f"data.{name}": held for name, held in data.items()}}.items():
-        if name in expected and not isinstance(held, expected[name]):
-            kind = "a name" if expected[name] is str else "values by name"
-            raise ValueError(
-                f"{folder / RECORD} must have {kind} as {name}; got {brief(held, 40)}; restore or remove it"
-            )
-    return document
-
-
-def no_run(folder: Path, file: str) -> FileNotFoundError:
-    """The error for a folder without a file that runs have, which says what it is instead."""
-    expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with {file}"
-    found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
-    if (folder / "model.json").exists():
-        found = "it holds a model alone, which does not know its data; pass the folder above, or ask the model from "
-        found += "Python: polymodal.load"
-    return FileNotFoundError(f"{expected}; {found}")
 
 
 def refuse_unwritable(folder: Path, option: str) -> None:
