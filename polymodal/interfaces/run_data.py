@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["SPLITS", "experiment", "no_run", "open_table", "open_tables"]
+__all__ = ["RECORD", "SPLITS", "experiment", "no_run", "open_table", "open_tables"]
 
 SPLITS = ("test", "validation", "train")
 CHANGED = ("error", "warn")

@@ -17,7 +17,7 @@ from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.evaluation.scores import place
 from polymodal.interfaces.processes import count, number
-from polymodal.interfaces.run_data import SPLITS, experiment, no_run, open_table, open_tables
+from polymodal.interfaces.run_data import RECORD, SPLITS, experiment, no_run, open_table, open_tables
 from polymodal.models import load as load_model
 from polymodal.names import brief
 from polymodal.progress import say
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from polymodal.table import Table
 
 __all__ = [
+    "RECORD",
     "SPLITS",
     "evaluate",
     "experiment",
