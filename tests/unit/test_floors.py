@@ -32,6 +32,7 @@ FLOORS = {
     "cells": 3.3,
     "proposals": 3.6,
     "schema": 4,
+    "outliers": 4,
     "frames": 4.5,
     "csvfiles": 1,
     "tablefiles": 2,
