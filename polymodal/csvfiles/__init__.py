@@ -1,8 +1,10 @@
 """CSV files as they are: read with their own separator, encoding and quotes, and written with the same characters."""
 
 from polymodal.csvfiles.decoding import unpack
-from polymodal.csvfiles.document import INDEX, Added, Document, found, read, suggested
+from polymodal.csvfiles.document import INDEX, Added, Document
 from polymodal.csvfiles.options import NOTHING, PACKED, TEXT, Options, kind
+from polymodal.csvfiles.reading import found, read
+from polymodal.csvfiles.sniffing import suggested
 
 __all__ = [
     "INDEX",

@@ -10,17 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polymodal.csvfiles.decoding import Text, pack, read_text
+from polymodal.csvfiles.decoding import Text, pack
 from polymodal.csvfiles.doubts import doubts
 from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
-from polymodal.csvfiles.sniffing import SAID, quote_of, sniff
+from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
 from polymodal.names import brief
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["INDEX", "Added", "Document", "found", "read", "suggested"]
+__all__ = ["INDEX", "Added", "Document"]
 
 UNNAMED = "Unnamed: {}"
 """The name of a column whose name is empty."""
@@ -64,7 +64,7 @@ class Document:
         self.names = self._names(widths)
         self.surplus = self._check_widths(widths)
         """Whether a separator without a meaning ends every line."""
-        self.known = options.known(self.names)
+        self.known = options.known(self.names, self.names)
         self.frame = self._frame()
 
     @property
@@ -93,7 +93,7 @@ class Document:
         """The texts of columns, without quotes and white space around them."""
         if not columns:
             return self.frame[[]]
-        return self._parsed(usecols=list(columns), dtype=str, na_filter=False)[list(columns)]
+        return self._parsed(list(columns), grouped=True, dtype=str, na_filter=False)[list(columns)]
 
     def filled(self, cells: Mapping[str, tuple[Iterable[int], Iterable[str]]], added: Sequence[Added] = ()) -> bytes:
         """The file with other texts in some cells, and with further columns; all else is as it was.
@@ -193,7 +193,7 @@ class Document:
         where = f"{self.path}, line {line_number(self.text.content, place)}"
         names = "names" if self.options.columns is not None else "cells in the first line"
         shown = brief(repr(self.rows[odd]), 80)
-        if alike and widths[0] == many + 1:
+        if alike and widths[0] == many + 1 > 2:
             way = (
                 "the first line lacks a name: that of the row names, before all others, if the file is from R's "
                 "write.table; write it, or name all columns with --columns and remove the first line"
@@ -211,23 +211,35 @@ class Document:
         """The values of the cells, in types that pandas takes them for."""
         from pandas.errors import ParserError
 
-        missing: dict[int, list[str]] = dict(enumerate(self.known.values()))
         try:
-            return self._parsed(
-                na_values=missing, keep_default_na=False, decimal=self.options.decimal, low_memory=False
-            )
+            frame = self._valued()
+            numbers = [name for name in self.names if frame[name].dtype.kind in "iuf" and frame[name].notna().any()]
+            known = self.options.known(self.names, numbers)
+            if known != self.known:
+                self.known = known
+                frame = self._valued()
+            texts = [name for name in self.names if frame[name].dtype.kind not in "biuf"]
+            if self.options.thousands and texts:  # whose marks are not those of numbers
+                frame[texts] = self._valued(texts, grouped=True)
+            return frame
         except (ValueError, OverflowError, ParserError) as error:
             raise ValueError(f"{self.path} must hold values that can be read: {brief(error)}") from error
 
-    def _parsed(self, usecols: Sequence[str] | None = None, **options: Any) -> pd.DataFrame:
-        """What pandas makes of the lines, whose structure is known here."""
+    def _valued(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
+        """Columns with the texts that are known as missing values left out."""
+        missing: dict[int, list[str]] = dict(enumerate(self.known.values()))
+        options = {"na_values": missing, "keep_default_na": False, "decimal": self.options.decimal}
+        return self._parsed(columns, grouped=grouped, low_memory=False, **options)
+
+    def _parsed(self, usecols: Sequence[str] | None = None, *, grouped: bool = False, **options: Any) -> pd.DataFrame:
+        """What pandas makes of the lines, whose structure is known here; grouped with the marks of thousands."""
         import pandas as pd
 
         wanted = None if usecols is None else [self.names.index(name) for name in usecols]
         if not self.rows:
             return pd.DataFrame(columns=self.names if usecols is None else list(usecols), dtype=object)
         made = pd.read_csv(
-            io.StringIO("\n".join(map(self._plain(), self.rows)) + "\n"),
+            io.StringIO("\n".join(map(self._plain(grouped=grouped), self.rows)) + "\n"),
             sep=self.grammar.separator,
             header=None,
             index_col=False,
@@ -238,19 +250,19 @@ class Document:
         made.columns = [self.names[place] for place in made.columns]
         return made
 
-    def _plain(self) -> Callable[[str], str]:
+    def _plain(self, *, grouped: bool) -> Callable[[str], str]:
         """What makes of a line one that any reader of CSV takes for the same values."""
         grammar, separator, surplus, lone = self.grammar, self.grammar.separator, self.surplus, len(self.names) == 1
         special = re.compile(rf'(?!{re.escape(separator)})[\s"{re.escape(grammar.quote or "")}]')
         must = re.compile(rf'["\r\n{re.escape(separator)}]')
-        grouped = self._ungrouped()
+        ungrouped = self._ungrouped() if self.options.thousands and not grouped else None
 
         def quoted(text: str) -> str:
-            text = grouped(text)
+            text = ungrouped(text) if ungrouped else text
             return '"' + text.replace('"', '""') + '"' if must.search(text) or (lone and not text) else text
 
         def plain(line: str) -> str:
-            if not (surplus or self.options.thousands or special.search(line)):
+            if not (surplus or ungrouped or special.search(line)):
                 return line
             cells = grammar.cells(line)
             return separator.join([quoted(grammar.value(cell)) for cell in (cells[:-1] if surplus else cells)])
@@ -259,11 +271,9 @@ class Document:
 
     def _ungrouped(self) -> Callable[[str], str]:
         """What takes the marks of thousands out of a number."""
-        mark = self.options.thousands
-        if mark is None:
-            return lambda text: text
+        mark = self.options.thousands or ""
         number = re.compile(
-            rf"[+-]?\d{{1,3}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(self.options.decimal or '.')}\d+)?"
+            rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(self.options.decimal or '.')}\d+)?"
         )
         return lambda text: text.replace(mark, "") if number.fullmatch(text) else text
 
@@ -295,63 +305,3 @@ class Document:
             behind.setdefault(place, []).append(self.grammar.written(text))
         made = [cell for place, part in enumerate(parts) for cell in (part, *behind.get(place, ()))]
         return self.grammar.separator.join(made)
-
-
-def read(path: str | Path, options: Options | None = None, preferred: Options | None = None) -> Document:
-    r"""A CSV file, read.
-
-    Arguments:
-        path: The file, which may be compressed.
-        options: How it is to be read; what they leave open is taken from its first lines.
-        preferred: What is taken where the first lines leave it open, such as the options of the training rows.
-
-    Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is no such file; says in which line.
-
-    Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     path = Path(folder, "trees.csv")
-        ...     _ = path.write_text("kind;height\n oak;5,25\n elm;\n")
-        ...     document = read(path)
-        >>> document.frame["height"].tolist(), document.frame["kind"].tolist()
-        ([5.25, nan], ['oak', 'elm'])
-        >>> document.filled({"height": ([1], ["8,1"])})
-        b'kind;height\n oak;5,25\n elm;8,1\n'
-    """
-    return Document(Path(path), *_look(Path(path), options, preferred))
-
-
-def found(path: str | Path, options: Options | None = None) -> Options:
-    """What a CSV file's first lines say of how it is to be read, where it is not given and not as usual.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: It is no text, or seems to have a separator by which its lines do not fit.
-    """
-    return _look(Path(path), options, None)[2]
-
-
-def suggested(path: Path, options: Options) -> str:
-    """A sentence on options that were found in a file."""
-    return f"{path.name} is read by {options.shown()}, as its first lines suggest"
-
-
-def _look(path: Path, options: Options | None, preferred: Options | None) -> tuple[Text, Options, Options]:
-    """A file's text, the options by which it is read, and those of them that were found in it."""
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
-    given = (options or Options()).checked()
-    preferred = None if preferred is None else preferred.checked()
-    text = read_text(path, given.encoding, preferred and preferred.encoding)
-    made = sniff(path, text.content, given, preferred)
-    usual = {"separator": usual_separator(path), "decimal": ".", "thousands": None}
-    changed = {
-        name: getattr(made, name)
-        for name, value in usual.items()
-        if getattr(given, name) is None and getattr(made, name) != value
-    }
-    if given.encoding is None and text.encoding != "utf-8":
-        changed["encoding"] = text.encoding[:6] if text.mark else text.encoding
-    return text, made, Options(**changed)

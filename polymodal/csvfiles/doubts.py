@@ -27,7 +27,7 @@ CODE = re.compile(r"[A-Z]{2}")
 
 def doubts(document: Document) -> list[str]:
     """Sentences on what may be otherwise than it was read, each with the option that changes it."""
-    return [*_missing(document), *_header(document)]
+    return [*_missing(document), *_header(document), *_lone(document)]
 
 
 def _missing(document: Document) -> Iterator[str]:
@@ -102,3 +102,14 @@ def _float(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def _lone(document: Document) -> Iterator[str]:
+    """A doubt whether a single column is several, between whose cells stands something unusual."""
+    if len(document.names) > 1 or not document.header or not document.rows:
+        return
+    for mark, word in ((" ", "space"), (":", ":"), ("^", "^"), ("~", "~")):
+        widths = {len(line.split(mark)) for line in (document.header, *document.rows[:LOOKED_AT])}
+        if len(widths) == 1 and widths != {1}:
+            name = brief(repr(document.names[0]), 60)
+            yield f"there is a single column, {name}; if {mark!r} stands between cells write --separator {word}"

@@ -116,11 +116,12 @@ class Options(NamedTuple):
             names.remove("header")
         return self._replace(**{name: getattr(earlier, name) for name in names})
 
-    def known(self, names: Sequence[str]) -> dict[str, list[str]]:
+    def known(self, names: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, list[str]]:
         """The texts that are missing values, for each column.
 
         Arguments:
             names: Those of the columns.
+            numbers: Those of columns of numbers, in which only what is present in this one column is a value.
 
         Raises:
             ValueError: What is to be present is no missing value, or a column of it does not exist.
@@ -141,7 +142,7 @@ class Options(NamedTuple):
                 )
             if column and column not in kept:
                 raise ValueError(f"--present {said}: there is no column {column!r}; the columns are {', '.join(names)}")
-            for name in [column] if column else names:
+            for name in [column] if column else [name for name in names if name not in numbers]:
                 kept[name].add(text)
         return {name: ["", *(text for text in every if text not in kept[name])] for name in names}
 

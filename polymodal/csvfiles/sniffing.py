@@ -11,7 +11,7 @@ from polymodal.csvfiles.lines import BREAK, Grammar, UnclosedError
 from polymodal.csvfiles.options import NO_QUOTE, Options, usual_separator
 from polymodal.names import brief
 
-__all__ = ["quote_of", "sniff"]
+__all__ = ["SAID", "quote_of", "sniff", "suggested"]
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 500
@@ -23,8 +23,7 @@ WITH_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. ]\d{3})+),\d+")
 SURELY_COMMA = re.compile(r"[+-]?(?:0\d*,\d+|\d+,(?:\d{1,2}|\d{4,})|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+)")
 """A number whose comma cannot be that of thousands."""
 WITH_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
-POINTED_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")
-BOTH = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+,\d+")
+POINTED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?")
 
 
 def quote_of(options: Options) -> str | None:
@@ -58,6 +57,11 @@ def sniff(path: Path, text: str, options: Options, preferred: Options | None = N
     if options.decimal is None:
         options = _with_decimal(options, text, preferred)
     return options._replace(decimal=options.decimal or ".")
+
+
+def suggested(path: Path, options: Options) -> str:
+    """A sentence on options that were found in a file."""
+    return f"{path.name} is read by {options.shown()}, as its first lines suggest"
 
 
 def _separator(path: Path, text: str, options: Options, preferred: str | None) -> str:
@@ -113,13 +117,12 @@ def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
     """The options with the decimal mark that numbers have, and the mark of thousands that goes with it."""
     grammar = Grammar(options.separator or ",", quote_of(options))
     cells = [grammar.value(cell) for row in _first(text, grammar)[options.has_header :] for cell in row]
-    points = [cell for cell in cells if WITH_POINT.fullmatch(cell)]
-    grouped = [cell for cell in cells if BOTH.fullmatch(cell)]
-    if _any(SURELY_COMMA, cells) and options.separator != ",":
-        if grouped and options.thousands is None and all(map(POINTED_THOUSANDS.fullmatch, points)):
-            return options._replace(decimal=",", thousands=".")
-        if not points:
-            return options._replace(decimal=",")
+    points = [cell for cell in cells if WITH_POINT.fullmatch(cell) or POINTED_THOUSANDS.fullmatch(cell)]
+    if options.separator != "," and _any(SURELY_COMMA, cells) and all(map(POINTED_THOUSANDS.fullmatch, points)):
+        grouped = "." if points and options.thousands is None else options.thousands
+        return options._replace(decimal=",", thousands=grouped)
+    if preferred.decimal == options.separator != preferred.separator:
+        return options
     if preferred.decimal and not (points and preferred.decimal == "," and not _any(WITH_COMMA, cells)):
         return options._replace(decimal=preferred.decimal, thousands=options.thousands or preferred.thousands)
     return options

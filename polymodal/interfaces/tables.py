@@ -314,7 +314,8 @@ def _writer(table: own.File) -> Callable[[imputation.Filler, own.File, Path, boo
 
 def _require_feather(table: own.File, path: Path) -> None:
     """Refuses a file that lacks columns of a table, which every earlier result has."""
-    outputs.require_columns(path, list(tablefiles.read(path)), list(tablefiles.read(table.path)))
+    held, names = (list(map(str, tablefiles.read(one))) for one in (path, table.path))
+    outputs.require_columns(path, held, names)
 
 
 def _feather(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:

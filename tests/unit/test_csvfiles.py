@@ -159,6 +159,13 @@ def test_a_lone_column_with_separators_in_its_name_is_refused(write, read, conte
     assert len(read(content, separator="comma").names) == 1
 
 
+@pytest.mark.parametrize(("mark", "word"), [(" ", "space"), (":", ":"), ("^", "^")])
+def test_a_lone_column_that_may_be_several_is_a_doubt(read, mark, word):
+    content = "kind height\noak 5\nelm 6\n".replace(" ", mark)
+    assert any(sentence.endswith(f"write --separator {word}") for sentence in read(content).said)
+    assert read(content, separator=word).frame["height"].tolist() == [5, 6]
+
+
 def test_numbers_with_marks_of_thousands(read):
     content = "kind;price\noak;1.234,50\nelm;12\nash;1.000.000,0\n"
     document = read(content)
@@ -166,6 +173,9 @@ def test_numbers_with_marks_of_thousands(read):
     assert "--separator ';' --decimal , --thousands ." in document.said[0]
     document = read('kind,price\noak,"1,234.50"\nelm,12\nash,-3\n', thousands=",")
     assert document.frame["price"].tolist() == [1234.5, 12, -3]
+    assert read("a;b\n1.000;5,2\n2.500;8,1\n").frame["a"].tolist() == [1000, 2500]
+    assert read("a;b\n0.500;5\n2.500;8,1\n").frame["a"].tolist() == [0.5, 2.5]
+    assert read("a;b\n0.500;5\n2.500;8,1\n", thousands=".", decimal=",").frame["a"].tolist() == ["0.500", "2.500"]
     document = read("when;price\n01.02.2020;1.234\n03.04.2021;5.678\n", thousands=".", decimal=",")
     assert document.frame["when"].tolist() == ["01.02.2020", "03.04.2021"]
     assert document.frame["price"].tolist() == [1234, 5678]
@@ -189,6 +199,22 @@ def test_numbers_with_marks_of_thousands(read):
 def test_an_option_that_cannot_be(read, options, why):
     with pytest.raises(ValueError, match=why):
         read("kind,height\noak,5\n", **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "decimal", "separator"),
+    [
+        ("kind;height\noak;5\nelm;\n", ",", ";"),
+        ("kind;height\noak;5.25\nelm;\n", ".", ";"),
+        ("kind,height\noak,5\nelm,\n", ".", ","),
+        ("kind,height\noak,5.25\nelm,\n", ".", ","),
+        ("kind\theight\noak\t5\nelm\t\n", ",", "\t"),
+        ("kind\n5\n6\n", ".", ","),
+    ],
+)
+def test_what_a_file_leaves_open_is_as_it_was_before(write, content, decimal, separator):
+    document = csvfiles.read(write(content), None, Options(separator=";", decimal=","))
+    assert (document.options.decimal, document.options.separator) == (decimal, separator)
 
 
 def test_other_quotes_and_none(read):
@@ -265,6 +291,15 @@ def test_what_is_read_as_missing_is_said(read):
 def test_present_keeps_a_text(read, present, kept):
     document = read("kind,country,n\noak,NA,1\nelm,,NA\noak,NA,3\nash,null,4\n", present=present)
     assert np.flatnonzero(document.frame["country"].notna()).tolist() == kept
+
+
+def test_what_is_present_is_no_number(read):
+    document = read("kind,n\noak,1\nNA,NA\nelm,3\n", present=["NA"])
+    assert document.frame["n"].isna().tolist() == [False, True, False]
+    assert document.frame["kind"].tolist() == ["oak", "NA", "elm"]
+    document = read("kind,n\noak,1\nNA,NA\nelm,3\n", present=["n=NA"])
+    assert document.frame["n"].tolist() == ["1", "NA", "3"]
+    assert document.frame["kind"].isna().tolist() == [False, True, False]
 
 
 def test_missing_texts_may_stand_between_blanks(read):

@@ -1,0 +1,67 @@
+"""From a path to a CSV file that is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from polymodal.csvfiles.decoding import Text, read_text
+from polymodal.csvfiles.document import Document
+from polymodal.csvfiles.options import Options, usual_separator
+from polymodal.csvfiles.sniffing import sniff
+
+__all__ = ["found", "read"]
+
+
+def read(path: str | Path, options: Options | None = None, preferred: Options | None = None) -> Document:
+    r"""A CSV file, read.
+
+    Arguments:
+        path: The file, which may be compressed.
+        options: How it is to be read; what they leave open is taken from its first lines.
+        preferred: What is taken where the first lines leave it open, such as the options of the training rows.
+
+    Raises:
+        FileNotFoundError: It does not exist.
+        ValueError: It is no such file; says in which line.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = Path(folder, "trees.csv")
+        ...     _ = path.write_text("kind;height\n oak;5,25\n elm;\n")
+        ...     document = read(path)
+        >>> document.frame["height"].tolist(), document.frame["kind"].tolist()
+        ([5.25, nan], ['oak', 'elm'])
+        >>> document.filled({"height": ([1], ["8,1"])})
+        b'kind;height\n oak;5,25\n elm;8,1\n'
+    """
+    return Document(Path(path), *_look(Path(path), options, preferred))
+
+
+def found(path: str | Path, options: Options | None = None) -> Options:
+    """What a CSV file's first lines say of how it is to be read, where it is not given and not as usual.
+
+    Raises:
+        FileNotFoundError: The file does not exist.
+        ValueError: It is no text, or seems to have a separator by which its lines do not fit.
+    """
+    return _look(Path(path), options, None)[2]
+
+
+def _look(path: Path, options: Options | None, preferred: Options | None) -> tuple[Text, Options, Options]:
+    """A file's text, the options by which it is read, and those of them that were found in it."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
+    given = (options or Options()).checked()
+    preferred = None if preferred is None else preferred.checked()
+    text = read_text(path, given.encoding, preferred and preferred.encoding)
+    made = sniff(path, text.content, given, preferred)
+    usual = {"separator": usual_separator(path), "decimal": ".", "thousands": None}
+    changed = {
+        name: getattr(made, name)
+        for name, value in usual.items()
+        if getattr(given, name) is None and getattr(made, name) != value
+    }
+    if given.encoding is None and text.encoding != "utf-8":
+        changed["encoding"] = text.encoding[:6] if text.mark else text.encoding
+    return text, made, Options(**changed)
