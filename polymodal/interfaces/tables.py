@@ -314,7 +314,7 @@ def _writer(table: own.File) -> Callable[[imputation.Filler, own.File, Path, boo
 
 def _require_feather(table: own.File, path: Path) -> None:
     """Refuses a file that lacks columns of a table, which every earlier result has."""
-    held, names = (list(map(str, tablefiles.read(one))) for one in (path, table.path))
+    held, names = ([str(name) for name in tablefiles.read(one)] for one in (path, table.path))
     outputs.require_columns(path, held, names)
 
 
