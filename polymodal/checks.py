@@ -144,6 +144,8 @@ def check_names(name: str, value: object, example: str = "['height']") -> None:
 
 def _shown(value: Any) -> str:
     """A short text or number itself; of all else its type."""
+    if hasattr(value, "item") and not getattr(value, "shape", ()) and not isinstance(value, type):
+        value = value.item()  # numpy's numbers as Python's
     if value is None or (isinstance(value, str | bytes | int | float) and len(repr(value)) <= 60):
         return repr(value)
     return type(value).__name__

@@ -59,6 +59,8 @@ class Reader:
         self.odd: dict[str, Counter[str]] = {name: Counter() for name in schema}
         self.damaged: dict[str, list[tuple[int, str]]] = {name: [] for name in schema}
         self.files: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()
+        """Texts that are cut, by modality."""
         self.outliers = {name: Outliers(modality) for name, modality in schema.items()}
         self.absent: list[str] = []
         self.here: set[str] = set()
@@ -92,6 +94,7 @@ class Reader:
             if odd:
                 what = ("word", "words") if self.schema[name].shape else ("class", "classes")
                 said.append(f"{name!r}: {counted(odd, *what)}")
+        said += [self._tell_cut(name) for name, cut in self.cut.items() if cut > self.files[name] / 50]
         said += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
         for name, damaged in self.damaged.items():
             if damaged:
@@ -126,6 +129,12 @@ class Reader:
                 mean = f"; did you mean {other!r}?" if other else ""
                 yield f"{name!r} is read from {len(columns)} columns, of which {column!r} is not there{mean}"
 
+    def _tell_cut(self, name: str) -> str:
+        """That more than 1 in 50 texts are cut."""
+        cut, are = self.cut[name], "are" if self.cut[name] > 1 else "is"
+        length = self.schema[name].shape[0]
+        return f"{name!r}: {cut:,} of {self.files[name]:,} texts {are} longer than {length} tokens, and {are} cut"
+
     def _column(self, name: str, modality: Modality, frame: pd.DataFrame) -> Column | None:
         if name in self.absent:
             return None
@@ -136,6 +145,7 @@ class Reader:
             raise ValueError(f"{' and '.join(columns)}, row {self._number(error.row)}: {error.why}") from error
         self.odd[name].update(dict(column.odd))
         self.damaged[name] += [(self._number(row), why) for row, why in column.unreadable]
+        self.cut[name] += column.cut
         self.outliers[name].look(column.values, column.observed, self._number)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column

@@ -115,7 +115,7 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
                 raise TypeCheckError("to Python, True is a number")
             check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError:
-            raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value!r}") from None
+            raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value_repr(value)}") from None
 
 
 def _hint(hint: Any, home: dict[str, Any]) -> Any:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.names import brief
+from polymodal.names import brief, value_repr
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,6 +46,8 @@ class Column(NamedTuple):
     """What is taken as unknown, and in how many rows: classes or words that training never saw."""
     unreadable: tuple[tuple[int, str], ...] = ()
     """Files that are there and cannot be read: row, and why."""
+    cut: int = 0
+    """How many texts are longer than the modality, and are cut."""
 
 
 def missing(column: pd.Series) -> np.ndarray:
@@ -90,7 +92,7 @@ def numbers(column: pd.Series) -> np.ndarray:
     if pd.api.types.is_datetime64_any_dtype(kind):
         made = (column.dt.tz_localize(None) if getattr(kind, "tz", None) else column).astype("datetime64[us]")
         made = np.where(column.isna(), np.nan, made.to_numpy().astype("int64") / 86_400e6)
-    elif pd.api.types.is_numeric_dtype(kind):
+    elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):
         made = column.to_numpy(np.float64, na_value=np.nan, copy=True)
     else:
         made = np.array([_number(row, cell) for row, cell in enumerate(column.to_numpy(object))], np.float64)
@@ -196,6 +198,10 @@ def _number(row: int, cell: Any) -> float:
     if _nothing(cell):
         return float("nan")
     try:
+        if isinstance(cell, complex):
+            raise TypeError  # of which numpy would drop a part
         return float(cell)
     except (TypeError, ValueError, OverflowError):
-        raise CellError(row, f"a number must stand here; got {cell!r}; correct it, or leave the cell empty") from None
+        raise CellError(
+            row, f"a number must stand here; got {brief(value_repr(cell), 100)}; correct it, or leave the cell empty"
+        ) from None

@@ -16,7 +16,7 @@ from polymodal.modalities.base import check_counts
 from polymodal.modalities.column import CellError, Column, class_name, missing
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
-from polymodal.names import brief
+from polymodal.names import brief, value_repr
 from polymodal.networks import OneHot, mlp
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ class Label(Costed):
             return torch.tensor(self.names.index(str(raw)))
         if isinstance(raw, str) or not 0 <= raw < self.classes:
             known = f"0..{self.classes - 1}" if self.names is None else ", ".join(self.names)
-            raise ValueError(f"a class must be one of {known}; got {raw!r}")
+            raise ValueError(f"a class must be one of {known}; got {value_repr(raw)}")
         return torch.tensor(int(raw))
 
     def write(self, value: Tensor) -> str | int:

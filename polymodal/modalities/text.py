@@ -193,7 +193,8 @@ class Text(Costed):
         for text, tokens in zip(held, encoded, strict=True):
             strange = [place for place, token in enumerate(tokens.ids) if token == UNKNOWN]
             odd.update(text[slice(*tokens.offsets[place])].lower() for place in strange)
-        return Column(values, observed(nothing), tuple(odd.items()))
+        cut = sum(bool(tokens.overflowing) for tokens in encoded)
+        return Column(values, observed(nothing), tuple(odd.items()), cut=cut)
 
     def encoder(self, features: int) -> nn.Module:
         """A transformer, `(N, length) -> (N, features)`."""

@@ -192,7 +192,7 @@ class NumberTexts(NamedTuple):
             if len(odd) >= len(parts) / 10:
                 text, digits, _ = odd[0]
                 mark = re.sub(r"[\d+-]", "", digits)[:1]
-                return cls(what, text, way.format(mark=f'"{mark}"' if mark in "' \u00a0\u202f" else mark))
+                return cls(what, text, way.format(mark=f'"{mark}"'))
         return None
 
 
@@ -216,7 +216,7 @@ def _is_grouped(digits: str, unit: str) -> bool:
 
 
 WRITTEN: list[tuple[str, Callable[[str, str], bool], str]] = [
-    ("with a decimal comma", _is_decimal_comma, "read the file with --decimal , or write points"),
+    ("with a decimal comma", _is_decimal_comma, 'read the file with --decimal "," or write points'),
     ("with a mark between thousands", _is_grouped, "read the file with --thousands {mark} or write none"),
     ("in per cent", lambda digits, unit: unit in ("%", "‰"), "write them without the sign"),
     ("with a currency or a unit", lambda digits, unit: bool(unit), "write them without it"),

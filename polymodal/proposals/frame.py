@@ -33,13 +33,17 @@ def propose(
 
     - No value, one value in every row that has one, or the values of an earlier column: left out.
     - True and false: a label of 2 classes. A category: a label of those that occur.
-    - Whole numbers, also as floats: left out as an identifier if they are at least 3 consecutive numbers, each once,
-      in any order; a label if there are 2 different ones, or at most 10 in at least 5 rows each on average; else a
-      number.
+    - Whole numbers, also as floats: left out as an identifier if they are at least 3 numbers, each once, that are
+      consecutive in any order, go with the numbers of their rows, or are so dense that they count the rows of a table
+      of which these are some; a label if there are 2 different ones, or at most 10 in at least 5 rows each on
+      average; else a number.
     - Other numbers: a number.
+    - Texts that look like numbers (decimal commas, marks between thousands, currencies, units, per cent): left out,
+      unless they are a label by the next rule.
     - Texts: pictures if 9 in 10 end as names of pictures do, and sounds if they end as names of sounds do; a
       label of at most 20 classes in at least 2 rows each on average, or of at most 200 in at least 5; left out as an
-      identifier if at least 10 are all different, 9 in 10 have no white space and none has 40 characters; a text
+      identifier if at least 10 are all different, 9 in 10 have no white space, none has 40 characters, and their
+      script puts blanks between words; a text
       if there are at least 2 words on average and half of the texts are different; a label of at most 1000
       classes in at least 2 rows each on average; else a text.
     - Dates: as texts, but never an identifier.

@@ -174,3 +174,14 @@ def test_rows_of_a_table_are_judged_as_those_to_impute():
     assert len(said) == 1
     assert "'height': 1 row lies far outside" in said[0]
     assert "in row 3" in said[0]
+
+
+@pytest.mark.parametrize(("long", "rows"), [(2, 40), (12, 40), (1, 3)])
+def test_texts_that_are_cut(long, rows):
+    schema = pm.Schema({"kind": Label(3, names=("ash", "elm", "oak")), "note": TEXT})
+    frame = pd.DataFrame({"kind": "oak", "note": ["old red tree " * 2] * long + ["old"] * (rows - long)})
+    are = "are" if long > 1 else "is"
+    said = reports(pm.build("mac-wae", schema, latent_dim=4), frame)
+    assert said == [f"'note': {long} of {rows} texts {are} longer than 4 tokens, and {are} cut"]
+    few = pd.DataFrame({"kind": "oak", "note": ["old red tree " * 2] + ["old"] * 99})
+    assert reports(pm.build("mac-wae", schema, latent_dim=4), few) == []

@@ -154,3 +154,24 @@ def test_a_map_style_data_set_is_read():
             return {"height": [1.5, 2.0, 7.25][row]}
 
     assert len(pm.Table.from_dataset(Rows(), say=None)) == 3
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: pm.build("mac-wae", SCHEMA, latent_dim=x),
+        lambda x: pm.fit(MODEL, TABLE, TABLE, epochs=x, progress=False),
+        lambda x: pm.evaluate(MODEL, TABLE, batch_size=x),
+        lambda x: pm.impute(MODEL, FRAME, imputations=x),
+        lambda x: pm.impute(MODEL, FRAME.astype(object).assign(height=[x * 1j] * 12)),
+        lambda x: Vector(x),
+        lambda x: Label(2, names=("a", "b")).read(x),
+        lambda x: pm.Schema.infer(pd.DataFrame({"x": [x] * 9}), say=None),
+    ],
+)
+@pytest.mark.parametrize("number", [np.float64(2.5), np.float32(2.5), np.float64(-2.5)])
+def test_no_message_shows_numbers_as_numpy_does(call, number):
+    with pytest.raises((TypeError, ValueError)) as error:
+        call(number)
+    assert "np." not in str(error.value)
+    assert "numpy" not in str(error.value)
