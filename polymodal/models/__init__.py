@@ -124,7 +124,7 @@ def _make(document: dict[str, Any], schema: Schema) -> Model:
         schema.index(name)  # refuses one that does not exist
     model.untrained = tuple(untrained)
     if "flow" in document:
-        check_arguments(document["flow"], {"width"}, "a model's flow")
+        check_arguments(document["flow"], {"width", "context"}, "a model's flow")
         with torch.random.fork_rng(devices=[]):
             model.make_flow(**document["flow"])
     return model
@@ -157,6 +157,9 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
         document = {**document, "arguments": {**arguments, "prior": "normal"}}
     if document.get("flow") is True:  # written when all flows had one width
         document = {**document, "flow": {"width": 512}}
+    flow = document.get("flow")
+    if isinstance(flow, dict) and "context" not in flow:  # written when only the first layer knew what is given
+        document = {**document, "flow": {**flow, "context": 0}}
     return document
 
 

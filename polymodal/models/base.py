@@ -142,7 +142,7 @@ class Model(nn.Module, ABC):
             "seed": self.seed,
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
-            **({} if self.flow is None else {"flow": {"width": self.flow.width}}),
+            **({} if self.flow is None else {"flow": {"width": self.flow.width, "context": self.flow.context_dim}}),
             **({"untrained": list(self.untrained)} if self.untrained else {}),
         }
 

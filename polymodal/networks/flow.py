@@ -28,6 +28,8 @@ FASTEST = 50.0
 """The highest of them, in radians; the lowest is 1."""
 WIDEST = 512
 """Of the residual layers, unless another width is asked for."""
+CONTEXT = 64
+"""Numbers that tell every residual layer what is given."""
 AT_ONCE = 2048
 """Codes that are integrated at once on a CPU: the layers' outputs then fit its cache."""
 
@@ -40,8 +42,9 @@ class CodeFlow(nn.Module):
         modalities: Number of modalities, M.
         width: Size of the residual layers; by default eight times that of a code, between 128 and 512. Wider ones
             take longer and make more of long codes.
-        layers: Number of residual layers; time scales and shifts the input of each.
+        layers: Number of residual layers; time and what is given scale and shift the input of each.
         sigma: Standard deviation of the noise around the code that a path starts from, in standardised units.
+        context: Size of what tells the residual layers what is given; with 0 only the first layer knows it.
 
     Attributes:
         mean: Mean of the codes w, `(D,)`.
@@ -62,11 +65,19 @@ class CodeFlow(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, code_dim: int, modalities: int, *, width: int | None = None, layers: int = 4, sigma: float = 0.5
+        self,
+        code_dim: int,
+        modalities: int,
+        *,
+        width: int | None = None,
+        layers: int = 4,
+        sigma: float = 0.5,
+        context: int = CONTEXT,
     ) -> None:
         super().__init__()
         width = min(max(128, 8 * code_dim), WIDEST) if width is None else width
         self.code_dim, self.modalities, self.width, self.sigma = code_dim, modalities, width, sigma
+        self.context_dim = context
         self.register_buffer("mean", torch.zeros(code_dim))
         self.register_buffer("scale", torch.ones(code_dim))
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, log(FASTEST), FREQUENCIES)), persistent=False)
@@ -77,7 +88,11 @@ class CodeFlow(nn.Module):
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
         self.films = nn.ModuleList(nn.Linear(2 * FREQUENCIES, 2 * width) for _ in range(layers))
         self.out = nn.Linear(width, code_dim)
-        for layer in [*self.films, self.out]:
+        self.context = nn.Sequential()
+        if context:
+            first, last = nn.Linear(code_dim + modalities, width), nn.Linear(context, 2 * layers * width)
+            self.context.extend([first, nn.SiLU(), nn.Linear(width, context), nn.SiLU(), last])
+        for layer in [*self.films, *self.context[-1:], self.out]:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
@@ -91,22 +106,32 @@ class CodeFlow(nn.Module):
         Arguments:
             w: Standardised codes, `(N, D)`.
             t: Times in [0, 1], `(N, 1)` or `(1, 1)`.
-            condition: What `embed_condition` returns, `(N, width)` or `(1, width)`.
+            condition: What `embed_condition` returns, for N rows or for one.
 
         Returns:
             `(N, D)`.
         """
         angles = t * self.frequencies
         time = torch.cat([angles.sin(), angles.cos()], dim=-1)
-        h = self.code(w) + self.time(time) + condition
-        for norm, film, layer in zip(self.norms, self.films, self.layers, strict=False):
-            scale, shift = film(time).chunk(2, dim=-1)
+        h = self.code(w) + self.time(time) + condition[:, : self.width]
+        contexts = (
+            condition[:, self.width :].split(2 * self.width, dim=-1) if self.context_dim else [0.0] * len(self.layers)
+        )
+        for norm, film, layer, context in zip(self.norms, self.films, self.layers, contexts, strict=False):
+            scale, shift = (film(time) + context).chunk(2, dim=-1)
             h = h + layer(F.silu(torch.addcmul(shift, norm(h), 1 + scale)))
         return self.out(F.silu(self.norms[-1](h)))
 
     def embed_condition(self, c: Tensor, b: Tensor) -> Tensor:
-        """The share of the first layer that depends on standardised codes `(N, D)` and their masks `(N, M)`."""
-        return self.condition(torch.cat([c, b.to(c.dtype)], dim=-1))
+        """What the layers make of standardised codes `(N, D)` and their masks `(N, M)` alone, at any time.
+
+        Returns:
+            `(N, width)`, the share of the first layer; with a context `(N, width + 2 layers width)`, the scale and the
+            shift of each residual layer next to it.
+        """
+        known = torch.cat([c, b.to(c.dtype)], dim=-1)
+        parts = [self.condition(known)] + ([self.context(known)] if self.context_dim else [])
+        return torch.cat(parts, dim=-1)
 
     def loss(self, w: Tensor, c: Tensor, b: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """The squared error of the velocity of each row, `(N,)`, a mean over the elements of a code.

@@ -56,7 +56,7 @@ WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 
 
 def prior_epochs(rows: int, updates: int) -> int:
-    """How many epochs the flow is trained for by default: as many steps as the autoencoder had updates.
+    """How many epochs the flow is trained for by default: two steps for each update of the autoencoder.
 
     Arguments:
         rows: Training rows.
@@ -64,9 +64,9 @@ def prior_epochs(rows: int, updates: int) -> int:
 
     Example:
         >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
-        (65, 4)
+        (130, 8)
     """
-    return max(1, math.ceil(updates / _steps(rows)))
+    return max(1, math.ceil(2 * updates / _steps(rows)))
 
 
 def _steps(rows: int) -> int:
@@ -245,7 +245,7 @@ class PriorTraining:
         with seeded(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
             nothing = torch.rand(len(rows), 1) < NOTHING
-            t = torch.rand(len(rows), 1)
+            t = torch.randn(len(rows), 1).sigmoid()  # more in the middle of the path, where it is hardest
             size = self.model.code_dim
             noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
         nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
