@@ -369,7 +369,7 @@ def test_how_long_the_flow_is_trained_by_default():
     rows = table(600, complete=True)
     model = build("mac-wae", SCHEMA, latent_dim=4, draws=1, prior="flow")
     fitted = fit(model, rows, table(20), epochs=1, batch_size=100, progress=False)
-    assert fitted.prior_history["epoch"].iloc[-1] == prior_epochs(600, 6) == 6
+    assert fitted.prior_history["epoch"].iloc[-1] == prior_epochs(600, 6) == 12
 
 
 def test_what_incomplete_rows_teach():
