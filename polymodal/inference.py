@@ -227,6 +227,7 @@ def translate_samples(
     seed: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
+    temperature: float | None = None,
     rows: Sequence[int] | Tensor | None = None,
     first: int = 0,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
@@ -244,6 +245,7 @@ def translate_samples(
             rows of the same batch.
         steps: As in `Model.translate`.
         guidance: As in `Model.translate`.
+        temperature: As in `Model.translate`.
         rows: Numbers of the rows to predict, in this order; by default all.
         first: What the table's first row is numbered where samples depend on a row's number.
 
@@ -262,9 +264,10 @@ def translate_samples(
         >>> [(rows.tolist(), x["m1"].shape) for rows, x in translate_samples(model, data.test, ["m0"], samples=2)]
         [([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], torch.Size([2, 10, 3, 16, 16]))]
     """
-    model.check_samples(samples, combine, seed, steps, guidance)
+    model.check_samples(samples, combine, seed, steps, guidance, temperature)
     mask = _conditionings(model, table, given)[0].to(model.weight.device)
     options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    options["temperature"] = temperature
     for numbers, batch in _batches(model, table, rows, batch_size):
         batch = batch.to(model.weight.device)
         some = (batch.observed & mask).any(-1)

@@ -48,7 +48,13 @@ ROWS = 256
 
 
 def score_samples(
-    model: Model, table: Table, verifiers: Verifiers | None = None, classes: Classes | None = None, *, seed: int = 0
+    model: Model,
+    table: Table,
+    verifiers: Verifiers | None = None,
+    classes: Classes | None = None,
+    *,
+    seed: int = 0,
+    temperature: float | None = None,
 ) -> list[dict[str, Any]]:
     """Scores of a model's posterior samples, as lines of the frame of scores.
 
@@ -58,6 +64,7 @@ def score_samples(
         verifiers: Classifiers of the modalities; without them there is no agreement and no accuracy.
         classes: Of the rows, for these.
         seed: Of the subsets and the samples.
+        temperature: Of the samples, as in `Model.translate`.
 
     Source: energy score: Gneiting and Raftery (2007), Eq. 22; the others from their definitions above.
     """
@@ -66,12 +73,18 @@ def score_samples(
     true = None if classes is None else classes.values[rows]
     lines = []
     for size in sizes(len(model.schema)):
-        lines += _score_size(model, batch, size, verifiers, true, seed)
+        lines += _score_size(model, batch, size, verifiers, true, seed, temperature)
     return lines
 
 
 def _score_size(
-    model: Model, batch: Batch, size: int, verifiers: Verifiers | None, true: Tensor | None, seed: int
+    model: Model,
+    batch: Batch,
+    size: int,
+    verifiers: Verifiers | None,
+    true: Tensor | None,
+    seed: int,
+    temperature: float | None,
 ) -> list[dict[str, Any]]:
     """The scores given so many modalities, of the rows that observe more."""
     enough = batch.observed.sum(1) > size
@@ -83,7 +96,7 @@ def _score_size(
     words = f"{size} modalit{'y' if size == 1 else 'ies'}"
     with answering(model):
         posterior = model.encode(batch, given)
-        z = sample_codes(posterior, [SAMPLES], seed=seed, rows=rows)
+        z = sample_codes(posterior, [SAMPLES], seed=seed, rows=rows, temperature=temperature)
         z = torch.cat([z, posterior.mean[None]])  # the point prediction is the last
     truth = model.schema.hide(batch, model.weight.dtype)
     lines, said = [], {}

@@ -58,6 +58,7 @@ def translate(
     combine: Literal["mean"] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    temperature: float | None = None,
     seed: int = 0,
     out: Path | None = None,
     device: str = "auto",
@@ -77,6 +78,7 @@ def translate(
         combine: As in `Model.translate`.
         steps: As there.
         guidance: As there.
+        temperature: As there.
         seed: Random seed of the samples.
         out: Where to; by default `translations` in the run's folder.
         device: As in `fit`.
@@ -101,6 +103,7 @@ def translate(
     seen = schema.mask(starts) & batch.observed
     _refuse_blind(schema, chosen, batch.observed, seen, starts)
     options = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    options["temperature"] = temperature
     if model.flow is not None and samples is not None:
         options["seed"] = seed  # a sample then depends on the row's number alone
     with seeded(seed, model.weight.device):
@@ -124,6 +127,7 @@ def stream(
     combine: Literal["mean"] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    temperature: float | None = None,
     seed: int = 0,
     device: str = "auto",
     batch_size: int = PASS,
@@ -144,6 +148,7 @@ def stream(
         combine: As there.
         steps: As there.
         guidance: As there.
+        temperature: As there.
         seed: As there.
         device: As in `fit`.
         batch_size: Rows per pass.
@@ -169,8 +174,8 @@ def stream(
     chosen = None if rows is None else numbered(rows, source.rows)
     count = source.rows if chosen is None else len(chosen)
     passes = source.passes if chosen is None else -(-count // batch_size)
-    options: dict[str, Any] = {"combine": combine, "steps": steps, "guidance": guidance}
-    model.check_samples(samples, combine, steps=steps, guidance=guidance)
+    options: dict[str, Any] = {"combine": combine, "steps": steps, "guidance": guidance, "temperature": temperature}
+    model.check_samples(samples, **options)
     each = 1 if samples is None or combine is not None else samples  # lines per row
     several = samples is not None and combine is None
     kinds = parquet.columns(schema, ends, {"row": pa.int64(), **({"sample": pa.int64()} if several else {})})

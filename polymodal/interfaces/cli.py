@@ -400,6 +400,10 @@ def translate(
         float | None,
         typer.Option(min=0, help="Weight of what is given in samples by a flow; by default 1, more is less varied."),
     ] = None,
+    temperature: Annotated[
+        float | None,
+        typer.Option(min=0, help="Of the noise of samples by a flow; by default 1, 0.8 is more typical, less varied."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the samples.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, by default FOLDER/translations; or a file, FILE.parquet.")
@@ -420,8 +424,8 @@ def translate(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
-    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance, "overwrite": overwrite}
-    asked["on_changed"] = on_changed
+    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    asked |= {"temperature": temperature, "overwrite": overwrite, "on_changed": on_changed}
     if out is None or out.suffix != ".parquet":
         _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
         return

@@ -298,6 +298,7 @@ class Model(nn.Module, ABC):
         seed: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        temperature: float | None = None,
         rows: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
         """Values of any modalities from any others.
@@ -314,6 +315,8 @@ class Model(nn.Module, ABC):
             steps: Steps of the solver that samples by a flow; by default 25.
             guidance: Weight of the condition in samples by a flow; by default 1. More makes samples more typical of
                 what is given, and less varied.
+            temperature: Scale of the noise of samples by a flow; by default 1, which samples from the distribution that
+                it has learned. Less, such as 0.8, makes samples more typical and less varied.
             rows: Numbers of the rows. Samples by a flow depend on the seed and on a row's number alone, not on the rows
                 next to it; by default the rows are numbered from 0.
 
@@ -325,10 +328,11 @@ class Model(nn.Module, ABC):
             ValueError: A row is left with nothing, a name is unknown, a model without a distribution over codes is
                 asked for samples, or an argument is out of its range.
         """
-        self.check_samples(samples, combine, seed, steps, guidance)
+        self.check_samples(samples, combine, seed, steps, guidance, temperature)
         batch = self._here(batch)
         if not len(batch):
-            options: dict[str, Any] = {"combine": combine, "seed": seed, "steps": steps, "guidance": guidance}
+            options: dict[str, Any] = {"combine": combine, "seed": seed, "steps": steps}
+            options |= {"guidance": guidance, "temperature": temperature}
             made = self.translate(*self._stand_in(given), to, samples, **options)
             return {name: value.narrow(-1 - len(self.schema[name].shape), 0, 0) for name, value in made.items()}
         self._warn_of_untrained(batch, given, to)
@@ -336,7 +340,8 @@ class Model(nn.Module, ABC):
             posterior = self.encode(batch, given)
             if samples is None:
                 return self._values(posterior.mean, to)
-            z = sample_codes(posterior, [samples], seed=seed, rows=rows, steps=steps, guidance=guidance)
+            own: dict[str, Any] = {"steps": steps, "guidance": guidance, "temperature": temperature}
+            z = sample_codes(posterior, [samples], seed=seed, rows=rows, **own)
             values = self._values(z, to)
             return {name: self.schema[name].combine(value) for name, value in values.items()} if combine else values
 
@@ -461,6 +466,7 @@ class Model(nn.Module, ABC):
         seed: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
+        temperature: float | None = None,
     ) -> None:
         """Refuses arguments of `translate` about posterior samples that do not fit the model or each other.
 
@@ -469,10 +475,10 @@ class Model(nn.Module, ABC):
         """
         if samples is not None:
             check_whole("samples", samples)
-        if samples is None and (combine, seed, steps, guidance) != (None, None, None, None):
+        if samples is None and (combine, seed, steps, guidance, temperature) != (None,) * 5:
             raise ValueError(
-                "combine, seed, steps and guidance belong to posterior samples, and samples is None; pass samples=10, "
-                "or leave them out"
+                "combine, seed, steps, guidance and temperature belong to posterior samples, and samples is None; pass "
+                "samples=10, or leave them out"
             )
         if samples is not None and self.deterministic:
             raise ValueError(

@@ -54,7 +54,7 @@ class FlowCodes(Distribution):
             sample_shape: Of the samples of each row.
             seed: Random seed; by default one from PyTorch's global generator.
             rows: Numbers of the rows, B of them; by default 0 to B - 1. Without rows each sample is a row.
-            **options: Of the flow, such as `steps` and `guidance`.
+            **options: Of the flow, such as `steps`, `guidance` and `temperature`.
 
         Returns:
             `(*sample_shape, *, B, D)`. Leading axes of the batch are conditionings, which share a row's noise.
@@ -81,6 +81,7 @@ def sample_codes(
     rows: Sequence[int] | None = None,
     steps: int | None = None,
     guidance: float | None = None,
+    temperature: float | None = None,
 ) -> Tensor:
     """Samples from a prior or a posterior, `(*sample_shape, *, B, D)`.
 
@@ -92,16 +93,20 @@ def sample_codes(
         rows: Numbers of the rows, on which the samples of a flow depend; by default 0 to B - 1.
         steps: Steps of a flow's solver; by default 25.
         guidance: Weight of a flow's condition; by default 1, which samples from the distribution that it has learned.
+        temperature: Scale of a flow's noise where something is given; by default 1, which samples from the distribution
+            that it has learned.
 
     Raises:
-        ValueError: `seed`, `steps` or `guidance` is out of its range, or one of the last two is given for a
-            distribution without a flow.
+        ValueError: `seed`, `steps`, `guidance` or `temperature` is out of its range, or one of the last three is given
+            for a distribution without a flow.
     """
-    options = {name: value for name, value in {"steps": steps, "guidance": guidance}.items() if value is not None}
+    given = {"steps": steps, "guidance": guidance, "temperature": temperature}
+    options = {name: value for name, value in given.items() if value is not None}
     if steps is not None and not 1 <= steps <= 10_000:
         raise ValueError(f"steps must be in 1..10000; got {steps}")
-    if guidance is not None and not 0 <= guidance < float("inf"):
-        raise ValueError(f"guidance must be finite and not negative; got {guidance}")
+    for name, value in {"guidance": guidance, "temperature": temperature}.items():
+        if value is not None and not 0 <= value < float("inf"):
+            raise ValueError(f"{name} must be finite and not negative; got {value}")
     if seed is not None:
         check_seed(seed)
     if isinstance(q, FlowCodes):

@@ -149,7 +149,14 @@ class CodeFlow(nn.Module):
         return (found - (w - start)).square().mean(-1)
 
     def transport(
-        self, noise: Tensor, c: Tensor | None = None, b: Tensor | None = None, *, steps: int = 25, guidance: float = 1.0
+        self,
+        noise: Tensor,
+        c: Tensor | None = None,
+        b: Tensor | None = None,
+        *,
+        steps: int = 25,
+        guidance: float = 1.0,
+        temperature: float = 1.0,
     ) -> Tensor:
         """Sampled codes, by the two-step Adams-Bashforth method, whose first step is one of Heun's method.
 
@@ -163,6 +170,9 @@ class CodeFlow(nn.Module):
             steps: Steps of the solver, at least 1.
             guidance: Weight g of the condition in `v_nothing + g (v_condition - v_nothing)`: 1 samples from p(w | c,
                 b), more makes samples more typical of the condition and less varied.
+            temperature: Scale of the noise around c. 1 samples from p(w | c, b); less makes samples more typical and
+                less varied, and 0 gives one code per condition. Codes that are conditioned on nothing do not depend on
+                it, for all of their variety is in the noise.
 
         Returns:
             `(*, D)`, in the units of codes.
@@ -176,11 +186,15 @@ class CodeFlow(nn.Module):
         flat = [part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1]) for part in (noise, c, b)]
         at_once = AT_ONCE if noise.device.type == "cpu" else 2**16
         chunks = zip(*(part.split(at_once) for part in flat), strict=True)
-        made = [self._integrate(*chunk, steps=steps, guidance=guidance) for chunk in chunks]
+        made = [self._integrate(*chunk, steps=steps, guidance=guidance, temperature=temperature) for chunk in chunks]
         return torch.cat(made).view(*shape, self.code_dim) if made else noise
 
-    def _integrate(self, noise: Tensor, c: Tensor, b: Tensor, *, steps: int, guidance: float) -> Tensor:
+    def _integrate(
+        self, noise: Tensor, c: Tensor, b: Tensor, *, steps: int, guidance: float, temperature: float
+    ) -> Tensor:
         c = self._standardise_condition(c, b)
+        if temperature != 1:
+            noise = torch.where(b.any(-1, keepdim=True), temperature * noise, noise)
         w = c + self.sigma * noise
         condition = self.embed_condition(c, b)
         nothing = self.embed_condition(torch.zeros_like(c[:1]), torch.zeros_like(b[:1])) if guidance != 1 else None

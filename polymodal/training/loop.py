@@ -119,8 +119,8 @@ def fit(
             validated, kept and saved. None keeps the weights themselves.
         warmup: Epochs over which the penalty's weight rises to its full value; none before counts as best.
         patience: Stop after so many epochs without a better one; None never stops early.
-        prior_epochs: Passes over the training rows in which the flow is trained; by default as many as make two steps
-            of 512 rows for each update of the autoencoder.
+        prior_epochs: Passes over the training rows in which the flow is trained; by default as many as make one step of
+            512 rows for each update of the autoencoder.
         only: "prior" trains a flow over the codes of a model that is trained already, and leaves all else as it is.
         seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
         device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.

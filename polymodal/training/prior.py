@@ -47,7 +47,7 @@ ROUNDS = 20
 """How often the flow is validated in all, evenly spaced."""
 PATIENCE = 5
 """Rounds without a lower validation loss after which the training stops."""
-RATE, WARMUP, DECAY = 4e-3, 0.05, 0.999
+RATE, WARMUP, DECAY = 8e-3, 0.05, 0.999
 """AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
 NOTHING = 0.3
 """Probability that a row is conditioned on nothing."""
@@ -56,7 +56,7 @@ WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 
 
 def prior_epochs(rows: int, updates: int) -> int:
-    """How many epochs the flow is trained for by default: two steps for each update of the autoencoder.
+    """How many epochs the flow is trained for by default: as many steps as the autoencoder had updates.
 
     Arguments:
         rows: Training rows.
@@ -64,9 +64,9 @@ def prior_epochs(rows: int, updates: int) -> int:
 
     Example:
         >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
-        (130, 8)
+        (65, 4)
     """
-    return max(1, math.ceil(2 * updates / _steps(rows)))
+    return max(1, math.ceil(updates / _steps(rows)))
 
 
 def _steps(rows: int) -> int:

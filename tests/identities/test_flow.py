@@ -19,7 +19,7 @@ def flow():
     torch.manual_seed(0)
     flow = CodeFlow(3, 2, width=16).double()
     torch.nn.init.normal_(flow.out.weight)
-    for film in flow.films:
+    for film in [*flow.films, flow.context[-1]]:
         torch.nn.init.normal_(film.weight, std=0.1)
     flow.mean, flow.scale = torch.randn(3).double(), torch.rand(3).double() + 0.5
     return flow
@@ -74,6 +74,17 @@ def test_guidance_weighs_the_condition_against_nothing(flow):
     expected = starts + (first + velocity(starts + first, 1.0)) / 2
     found = flow.standardise(flow.transport(noise, c, b, steps=1, guidance=3.0))
     torch.testing.assert_close(found, expected)
+
+
+def test_temperature_scales_the_noise_where_something_is_given(flow):
+    noise, c = torch.randn(2, 6, 3).double()
+    b = torch.tensor([[True, False]] * 3 + [[False, False]] * 3)
+    found = flow.transport(noise, c, b, temperature=0.8)
+    torch.testing.assert_close(found[:3], flow.transport(0.8 * noise[:3], c[:3], b[:3]))
+    torch.testing.assert_close(found[3:], flow.transport(noise[3:]))
+    torch.testing.assert_close(flow.transport(noise, temperature=0.5), flow.transport(noise))
+    one = flow.transport(noise[:3], c[:1], b[:1], temperature=0.0)
+    torch.testing.assert_close(one, one[:1].expand(3, 3))
 
 
 def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form(monkeypatch):
