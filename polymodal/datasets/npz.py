@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -9,12 +11,29 @@ from pathlib import Path
 
 import numpy as np
 
+from polymodal.names import brief
+
 __all__ = ["Kind", "read_arrays"]
 
 Kind = tuple[str, tuple[int | None, ...]]
 """What an array must be: a type as NumPy names it, and a shape, in which None is any number."""
 
-DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError)
+DAMAGED = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    tokenize.TokenError,  # of a header, which NumPy reads as Python's literals
+    zipfile.BadZipFile,
+    zlib.error,
+)
 """What NumPy and the standard library raise of archives that are cut short, scrambled, or something else."""
 
 
@@ -46,7 +65,7 @@ def read_arrays(path: Path, kinds: Mapping[str, Kind], get: str) -> dict[str, np
         with opened as archive:
             arrays = {name: archive[name] for name in kinds if name in archive.files}
     except DAMAGED as error:
-        raise ValueError(f"{path} must be a whole .npz file with {', '.join(kinds)}: {error}; {get}") from error
+        raise ValueError(f"{path} must be a whole .npz file with {', '.join(kinds)}: {brief(error)}; {get}") from error
     for name, kind in kinds.items():
         _check(path, name, arrays.get(name), kind, get)
     return arrays
@@ -55,11 +74,11 @@ def read_arrays(path: Path, kinds: Mapping[str, Kind], get: str) -> dict[str, np
 def _check(path: Path, name: str, array: np.ndarray | None, kind: Kind, get: str) -> None:
     dtype, shape = kind
     if (
-        array is None
+        not isinstance(array, np.ndarray)
         or array.dtype != dtype
         or array.ndim != len(shape)
         or any(want not in (None, size) for want, size in zip(shape, array.shape, strict=True))
     ):
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        came = "no such array" if array is None else f"{array.dtype} {array.shape}"
+        came = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "no such array"
         raise ValueError(f"{path} must hold {name}, {dtype} of shape ({sizes}); got {came}; {get}")

@@ -225,7 +225,7 @@ def _seeds(frame: pd.DataFrame, where: str) -> pd.Series[int]:
 
 def _check_columns(frame: pd.DataFrame, where: str) -> None:
     if missing := [name for name in COLUMNS if name not in frame]:
-        there = f"it has {', '.join(map(str, frame))}" if len(frame.columns) else "it is empty"
+        there = f"it has {brief(', '.join(map(str, frame)))}" if len(frame.columns) else "it is empty"
         raise ValueError(f"{where} must have the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing, {there}")
 
 

@@ -20,7 +20,7 @@ from polymodal.interfaces.runs import experiment, open_model
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
 from polymodal.models import MODELS
-from polymodal.names import check_types, lookup, split_names
+from polymodal.names import brief, check_types, lookup, split_names
 from polymodal.parquet_files import ParquetTable
 from polymodal.progress import say, shown
 
@@ -132,7 +132,10 @@ def names(columns: str | None) -> list[str] | None:
     """
     if columns is None:
         return None
-    text = Path(columns).read_text(encoding="utf-8") if _is_file(columns) else columns
+    try:
+        text = Path(columns).read_text(encoding="utf-8") if _is_file(columns) else columns
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{columns} must hold names of columns, in UTF-8: {brief(error)}") from error
     made = split_names(text.strip())
     if len({*made}) < len(made) or "" in made:
         raise ValueError(f"columns must have names, each another, with commas between them; got {columns!r}")

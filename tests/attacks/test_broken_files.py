@@ -1,0 +1,165 @@
+"""Broken files in place of each kind that is read: one error of one line that names the file, and nothing raw."""
+
+import io
+import os
+import re
+import shutil
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import torch
+
+import polymodal as pm
+from polymodal import checkpoint, documents
+from polymodal.datasets import idx
+from polymodal.datasets.npz import read_arrays
+from polymodal.evaluation import inception, ranking
+from polymodal.interfaces import gallery, tables
+
+GENERATOR = np.random.default_rng(0)
+
+
+def npy(header):
+    """An array's file with a header of one's own."""
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
+
+
+def zipped(**files):
+    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
+        for name, content in files.items():
+            archive.writestr(f"{name}.npy", content)
+    return file.getvalue()
+
+
+def flipped(content):
+    made = bytearray(content)
+    for place in GENERATOR.integers(0, max(1, min(len(made), 400)), 6):
+        made[place] ^= 0xFF
+    return bytes(made)
+
+
+CONTENTS = {
+    "nothing": lambda _: b"",
+    "half": lambda whole: whole[: len(whole) // 2],
+    "its first bytes": lambda whole: whole[:9],
+    "flipped bytes": flipped,
+    "zeros": lambda _: bytes(4096),
+    "noise": lambda _: np.random.default_rng(1).bytes(4096),
+    "text": lambda _: b"hello\n",
+    "brackets": lambda _: b"[" * 9000,
+    "braces": lambda _: b"{" * 9000,
+    "a page": lambda _: b"<!DOCTYPE html><html><body>404</body></html>",
+    "latin-1": lambda _: "ä,ö\n1,2\n".encode("latin-1"),
+    "utf-16": lambda _: "a,b\n1,2\n".encode("utf-16"),
+    "an image": lambda _: b"\x89PNG\r\n\x1a\n" + bytes(64),
+    "an archive": lambda _: zipped(x=b"y"),
+    "gzip": lambda _: b"\x1f\x8b\x08" + bytes(40),
+    "a list": lambda _: b"[1, 2]",
+    "an object of other names": lambda _: b'{"a": {"b": [1]}}',
+    "null": lambda _: b"null",
+    "a huge number": lambda _: b'{"format": 1' + b"0" * 400 + b', "rows": 1e999}',
+    "escape sequences": lambda _: b"\x1b]0;x\x07\x1b[31m",
+}
+SHAPES = {
+    "missing": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
+    "a pipe": os.mkfifo,
+    "a device": lambda path: path.symlink_to("/dev/zero"),
+    "a circle of links": lambda path: path.symlink_to(path.name),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+}
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A folder with a file of every kind that is read."""
+    folder = tmp_path_factory.mktemp("whole")
+    frame = pd.DataFrame({"a": np.arange(40) / 7, "b": ["x", "y"] * 20})
+    frame.to_csv(folder / "t.csv", index=False)
+    frame.to_parquet(folder / "t.parquet")
+    PIL.Image.new("RGB", (9, 9), "red").save(folder / "i.png")
+    PIL.Image.new("RGB", (9, 9), "red").save(folder / "i.jpg")
+    PIL.Image.new("RGB", (9, 9), "red").save(folder / "i.tiff")
+    np.savez(folder / "n.npz", x=np.arange(4, dtype=np.uint8))
+    (folder / "x-ubyte").write_bytes(bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3]) + bytes(18))
+    (folder / "y.yaml").write_text("dataset: polydigits\nepochs: 2\n")
+    (folder / "names.txt").write_text("a,b\n")
+    head = "task,dataset,modality,metric,better,model,value"
+    (folder / "s.csv").write_text(f"{head}\nx,d,m,acc,higher,a,1\nx,d,m,acc,higher,b,2\n")
+    (folder / "w.wav").write_bytes(b"RIFF" + bytes(40))
+    checkpoint.write_state(folder / "incepted.safetensors", {"x": torch.zeros(2)}, {})
+    (folder / "made").mkdir()
+    (folder / "made" / "made.json").write_text('{"files": ["made.json"]}')
+    return folder
+
+
+READERS = {
+    "t.parquet": lambda path: pm.Table.from_parquet(path, say=None),
+    "i.png": lambda path: pm.Image(3, 8, 8).read(path),
+    "i.jpg": lambda path: pm.Image(3, 8, 8).read(path),
+    "i.tiff": lambda path: pm.Image(1, 8, 8).read(path),
+    "w.wav": lambda path: pm.Audio(32, 16).read(path),
+    "n.npz": lambda path: read_arrays(path, {"x": ("uint8", (None,))}, "make it"),
+    "x-ubyte": lambda path: idx.read(path, (3, 3), "get it"),
+    "y.yaml": documents.read,
+    "names.txt": lambda path: tables.names(str(path)),
+    "s.csv": ranking.read,
+    "incepted.safetensors": inception,
+    "made/made.json": lambda path: gallery.foreign(path.parent),
+}
+"""What reads a file, by its name."""
+
+
+def attempt(read, path):
+    """What was said of the file; nothing where it could be read."""
+    try:
+        read(path)
+    except (ValueError, OSError, TypeError) as error:
+        said = str(error)
+    else:
+        return ""
+    assert "\n" not in said.strip()
+    assert said.isprintable()
+    assert not re.search(r"0x[0-9a-f]{6}", said), said
+    assert path.name in said, said
+    assert len(said) < 1500
+    return said
+
+
+@pytest.fixture
+def broken(whole, tmp_path, monkeypatch):
+    """Makes a copy of a file, or of the folder that it stands in."""
+
+    def copy(name):
+        top = Path(name).parts[0]
+        source = whole / top
+        shutil.copytree(source, tmp_path / top) if source.is_dir() else shutil.copy(source, tmp_path / top)
+        return tmp_path / name
+
+    monkeypatch.chdir(tmp_path)
+    return copy
+
+
+@pytest.mark.parametrize("content", CONTENTS)
+@pytest.mark.parametrize("name", READERS)
+def test_content(name, content, broken):
+    path = broken(name)
+    made = CONTENTS[content](path.read_bytes())
+    path.unlink()
+    path.write_bytes(made)
+    said = attempt(READERS[name], path)
+    assert said or content not in ("zeros", "noise") or name == "names.txt"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("name", READERS)
+def test_shape(name, shape, broken):
+    path = broken(name)
+    path.unlink()
+    SHAPES[shape](path)
+    attempt(READERS[name], path)
