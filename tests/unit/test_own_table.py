@@ -154,3 +154,20 @@ def test_no_piece_is_read_behind_the_last_row_that_is_picked():
         raise AssertionError("it is not asked for")
 
     assert own.picked(pieces(), [12, 3, 0])["x"].tolist() == [12.0, 3.0, 0.0]
+
+
+def test_folders_say_columns_and_are_part_of_what_is_kept(tmp_path):
+    frame = pd.DataFrame({"x": np.arange(60) / 7, "kind": ["owl", "emu"] * 30})
+    for place, place_name in enumerate(("Bern", "Rome", "Oslo")):
+        (tmp_path / "birds" / f"city={place_name}").mkdir(parents=True)
+        part = frame[place * 20 : place * 20 + 20].drop(columns=["kind"] if place == 1 else [])
+        part.to_parquet(tmp_path / "birds" / f"city={place_name}" / "part.parquet")
+    made = pm.datasets.load("table", path=str(tmp_path / "birds")).train
+    assert made.schema["city"].names == ("Bern", "Oslo", "Rome")
+    assert 0 < int(made.observed[:, list(made.schema).index("kind")].sum()) < len(made)
+    (tmp_path / "birds" / "city=Bern").rename(tmp_path / "birds" / "city=Wien")
+    assert pm.datasets.load("table", path=str(tmp_path / "birds")).train.schema["city"].names == (
+        "Oslo",
+        "Rome",
+        "Wien",
+    )
