@@ -2,7 +2,7 @@
 
 A study's folder keeps scores and no weights, so this is to be run where the study was trained. It takes the runs of
 MAC-WAE at the value of beta that was chosen, and scores the task "sampling" on their test rows with the study's own
-classifiers.
+classifiers, at the temperatures 1 and 0.8.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import pandas as pd
 import torch
 
 from polymodal import checkpoint
-from polymodal.evaluation import evaluate
+from polymodal.evaluation.classes import classes_of, label_of
+from polymodal.evaluation.sampling import score_samples
 from polymodal.models import load
 from polymodal.studies import plan, running
 
 __all__ = ["main", "score_study"]
 
+TEMPERATURES = (1.0, 0.8)
 STUDIES = ("polymnist-small", "pendigits-mhd-small", "emoji-small")
 
 
@@ -41,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"posterior: {error}; train the studies there first: polymodal compare NAME", file=sys.stderr)
         return 2
     checkpoint.write_text(chosen.folder / "sampling.csv", scores.to_csv(index=False))
-    means = scores[scores["given"] == "1 modality"].groupby(["dataset", "metric"], sort=False)["value"].mean()
+    means = scores[scores["given"] == "1 modality"].groupby(["dataset", "temperature", "metric"], sort=False)["value"].mean()
     print(means.unstack().round(3).to_string())
     return 0
 
@@ -54,7 +56,7 @@ def score_study(name: str, folder: Path) -> pd.DataFrame:
         folder: Folder of the studies and their runs.
 
     Returns:
-        What `evaluate` returns, with the columns `dataset` and `seed` before it.
+        Lines as `evaluate` returns them, with the columns `dataset`, `seed` and `temperature` before.
 
     Raises:
         FileNotFoundError: The study was not run there, or its models are not kept there.
@@ -66,10 +68,12 @@ def score_study(name: str, folder: Path) -> pd.DataFrame:
         if cell.model == "mac-wae" and (cell.setting, cell.seed) in reported:
             data, model = running.rows(cell.settings), load(folder / "runs" / cell.name / "model")
             classifiers = running.verifiers_of(folder / "runs", cell.settings, data)
-            scores = evaluate(model, data.test, tasks=["sampling"], verifiers=classifiers)
-            made.append(scores.assign(dataset=cell.settings.dataset, seed=cell.seed))
-    frame = pd.concat(made)
-    return frame[["dataset", "seed", *(column for column in frame if column not in ("dataset", "seed"))]]
+            classes = classes_of(data.test, label_of(data.test, classifiers.label))
+            for temperature in TEMPERATURES:
+                lines = score_samples(model, data.test, classifiers, classes, temperature=temperature)
+                run = {"dataset": cell.settings.dataset, "seed": cell.seed, "temperature": temperature}
+                made.append(pd.DataFrame([run | line for line in lines]))
+    return pd.concat(made)
 
 
 if __name__ == "__main__":
