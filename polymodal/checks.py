@@ -69,7 +69,7 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}; write it as {low:g}")
-    if not low <= value <= high:
+    if not low <= float(value) <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g}; got {value}")
 
 
