@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
+from polymodal.atomic import flush, partial, replacing, standing, sweep, writing
 from polymodal.files import (
     DOCUMENT,
     DTYPES,
@@ -40,23 +38,22 @@ __all__ = [
     "read_tensors",
     "refuse_foreign",
     "replacing",
+    "standing",
     "sweep",
     "to_json",
     "write",
     "write_bytes",
     "write_state",
     "write_text",
+    "writing",
 ]
-
-TEMPORARY = re.compile(r"\..+-[0-9a-f]{8}\.partial")
-"""What `_beside` makes."""
 
 
 def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     """Writes files into a folder of their own: all of them or none.
 
-    The files are written into a new folder beside it, which then takes its name. The folder may be missing,
-    be empty, or hold nothing but files of these names.
+    The files are written into a new folder, which then takes its name, see `polymodal.atomic`. The folder may be
+    missing, be empty, or hold nothing but files of these names.
 
     Arguments:
         folder: Where to.
@@ -85,20 +82,8 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
                 _save(fresh / name, content)
             else:
                 (fresh / name).write_text(to_json(content), encoding="utf-8", newline="\n")
-            _flush(fresh / name)
+            flush(fresh / name)
     return folder
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder beside this one, which takes its name at the end, and is gone where there was an error."""
-    fresh = _beside(folder)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        _take_place(fresh, folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def refuse_foreign(folder: Path, names: list[str]) -> None:
@@ -125,14 +110,8 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Writes a file under a temporary name, then renames it."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _beside(path)
-    try:
+    with writing(path) as fresh:
         fresh.write_bytes(content)
-        _flush(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
     return path
 
 
@@ -151,14 +130,8 @@ def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mappi
         ({'w': tensor([0., 0.])}, {'x': 1})
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _beside(path)
-    try:
+    with writing(path) as fresh:
         _save(fresh, tensors, {DOCUMENT: to_json(document)})
-        _flush(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
     return path
 
 
@@ -190,11 +163,9 @@ def filling(
         ({'w': tensor([0, 2, 2], dtype=torch.uint8)}, {'x': 1})
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = _beside(path)
     header, places = _laid_out(kinds, {DOCUMENT: to_json(document)})
     size = len(header) + max((stop for _, stop in places.values()), default=0)
-    try:
+    with writing(path) as fresh:
         with fresh.open("wb") as file:
             file.write(header)
             try:
@@ -203,10 +174,6 @@ def filling(
                 raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
         every = torch.from_file(str(fresh), shared=True, size=size, dtype=torch.uint8)[len(header) :]
         yield {name: every[slice(*places[name])].view(dtype).view(*shape) for name, (dtype, shape) in kinds.items()}
-        _flush(fresh)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
 
 
 def check_writable(folder: Path) -> None:
@@ -216,16 +183,8 @@ def check_writable(folder: Path) -> None:
         OSError: It cannot be made, or not be written into.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probe = _beside(folder / "probe")
-    probe.touch()
-    probe.unlink(missing_ok=True)  # another process may sweep
-
-
-def sweep(folder: Path) -> None:
-    """Removes what a killed process may have left half written in a folder: its temporary names."""
-    for path in folder.iterdir() if folder.is_dir() else ():
-        if TEMPORARY.fullmatch(path.name):
-            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    with partial(folder / "probe") as probe:
+        (probe / "probe").touch()
 
 
 def to_json(document: Mapping[str, Any]) -> str:
@@ -277,27 +236,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         return value.item()
     raise TypeError(f"{value!r} cannot be written as JSON")
-
-
-def _beside(path: Path) -> Path:
-    """A hidden name that nothing has, in the same folder."""
-    return path.with_name(f".{path.name}-{uuid4().hex[:8]}.partial")
-
-
-def _flush(path: Path) -> None:
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-
-
-def _take_place(fresh: Path, folder: Path) -> None:
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = _beside(folder)
-    folder.rename(old)
-    try:
-        fresh.rename(folder)
-    except BaseException:
-        old.rename(folder)
-        raise
-    shutil.rmtree(old)

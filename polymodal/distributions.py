@@ -1,8 +1,12 @@
-"""Posteriors q(z | x, b), as `torch.distributions`: batch shape `(*, B)`, event shape `(D,)`."""
+"""Posteriors q(z | x, b), as `torch.distributions`: batch shape `(*, B)`, event shape `(D,)`.
+
+Each can also be sampled from given noise, `from_noise`, so that a row's sample can depend on the row alone.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from math import log
 
 import torch
 from torch import Tensor
@@ -42,6 +46,7 @@ class Dirac(Distribution):
     """
 
     has_rsample = True
+    noise_dim = 0
 
     def __init__(self, value: Tensor) -> None:
         self.value = value
@@ -65,6 +70,10 @@ class Dirac(Distribution):
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The code, repeated: `(*sample_shape, *, B, D)`, without copying."""
         return self.value.expand(torch.Size(sample_shape) + self.value.shape)
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """The code, repeated: `(*sample_shape, *, B, D)` for noise of no elements, `(*sample_shape, *, B, 0)`."""
+        return self.value.expand(*noise.shape[:-1], self.value.shape[-1])
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Dirac:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same posterior with its batch shape broadcast to `batch_shape`."""
@@ -99,6 +108,15 @@ class DiagNormal(Independent):
         with torch.no_grad():
             return self.rsample(torch.Size(sample_shape))
 
+    @property
+    def noise_dim(self) -> int:
+        """How many elements of noise make a sample: D."""
+        return self.event_shape[0]
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Samples `(*sample_shape, *, B, D)` from standard normal noise of that shape: `mean + scale * noise`."""
+        return self.base_dist.loc + self.base_dist.scale * noise.to(self.base_dist.loc)
+
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagNormal:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)
@@ -122,6 +140,21 @@ class DiagLaplace(Independent):
 
     def __init__(self, mean: Tensor, scale: Tensor) -> None:
         super().__init__(Laplace(mean, scale, validate_args=False), 1, validate_args=False)
+
+    @property
+    def noise_dim(self) -> int:
+        """How many elements of noise make a sample: D."""
+        return self.event_shape[0]
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Samples `(*sample_shape, *, B, D)` from standard normal noise of that shape.
+
+        The inverse of the cumulative distribution, at that of the noise: `mean - scale * sign(u) * log(1 - 2 |u|)`,
+        `u = Phi(noise) - 1/2`.
+        """
+        tail = torch.special.log_ndtr(-noise.double().abs())  # log(1/2 - |u|)
+        unit = noise.sign() * -(tail + log(2))
+        return self.base_dist.loc + self.base_dist.scale * unit.to(self.base_dist.loc)
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagLaplace:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same posterior with its batch shape broadcast to `batch_shape`."""
@@ -157,6 +190,21 @@ class Mixture(MixtureSameFamily):
         means = self.component_distribution.mean
         index = self.chosen[..., None, None].expand(*means.shape[:-2], 1, means.shape[-1])
         return means.gather(-2, index).squeeze(-2)
+
+    @property
+    def noise_dim(self) -> int:
+        """How many elements of noise make a sample: one that chooses the component, and those of a component."""
+        return 1 + self.component_distribution.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Samples `(*sample_shape, *, B, D)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        share = self.mixture_distribution.probs.double().cumsum(-1)  # (*, B, S)
+        point = torch.special.ndtr(noise[..., :1].double().to(share.device))
+        # A component of no share is never chosen, nor one behind the last that has a share, whatever the rounding.
+        last = (share >= share[..., -1:]).int().argmax(-1)
+        chosen = (share <= point).sum(-1).minimum(last)
+        codes = self.component_distribution.from_noise(noise[..., None, 1:])  # pyright: ignore[reportAttributeAccessIssue]
+        return codes.gather(-2, chosen[..., None, None].expand(*codes.shape[:-2], 1, codes.shape[-1])).squeeze(-2)
 
     @property
     def variance(self) -> Tensor:
@@ -203,6 +251,17 @@ class Concatenated(Distribution):
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """`(*sample_shape, *, B, D)`, without gradients."""
         return torch.cat([part.sample(torch.Size(sample_shape)) for part in self.parts], dim=-1)
+
+    @property
+    def noise_dim(self) -> int:
+        """How many elements of noise make a sample: those of all parts."""
+        return sum(part.noise_dim for part in self.parts)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Samples `(*sample_shape, *, B, D)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        pieces = noise.split([part.noise_dim for part in self.parts], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
+        pairs = zip(self.parts, pieces, strict=True)
+        return torch.cat([part.from_noise(piece) for part, piece in pairs], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """In nats, `(*sample_shape, *, B)`."""
@@ -259,6 +318,17 @@ class Hierarchical(Distribution):
         """`(*sample_shape, *, B, code)`."""
         shape = torch.Size(sample_shape)
         return self._below(self.top.sample(shape), self.own.sample(shape))
+
+    @property
+    def noise_dim(self) -> int:
+        """How many elements of noise make a sample: those of the code on top, and of each below."""
+        return self.top.noise_dim + self.own.batch_shape[-1] * self.own.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
+
+    def from_noise(self, noise: Tensor) -> Tensor:
+        """Samples `(*sample_shape, *, B, code)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        size = self.top.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
+        own = noise[..., size:].unflatten(-1, (self.own.batch_shape[-1], -1))
+        return self._below(self.top.from_noise(noise[..., :size]), self.own.from_noise(own))  # pyright: ignore[reportAttributeAccessIssue]
 
     def _below(self, top: Tensor, own: Tensor) -> Tensor:
         below = torch.where(self.has[..., None], own, self.make(top))

@@ -18,7 +18,7 @@ from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
-from polymodal.models.flow_codes import sample_codes
+from polymodal.models.flow_codes import sample_rows
 from polymodal.names import brief, check_frame
 from polymodal.outliers import clamp
 from polymodal.parquet_files import to_frame
@@ -227,11 +227,13 @@ class Filler:
         with answering(model):
             batch = batch.to(model.weight.device)
             posterior = model.encode(batch, seen.to(model.weight.device))
-            draws = None if model.deterministic else sample_codes(posterior, [DRAWS], seed=self.seed, rows=rows)
+            # How sure a model is of a row must not depend on where the row stands: all have the same noise.
+            same = [0] * len(rows)
+            draws = None if model.deterministic else sample_rows(posterior, [DRAWS], seed=self.seed, rows=same)
             codes = posterior.mean
             if self.imputation is not None:
                 own = number(self.seed, self.imputation)
-                codes = sample_codes(posterior, [1], seed=own, rows=rows)[0]
+                codes = sample_rows(posterior, [1], seed=own, rows=rows)[0]
             return {name: self._answer(name, mask, codes, draws) for name, mask in asked.items()}
 
     def _answer(self, name: str, mask: np.ndarray, mean: Tensor, draws: Tensor | None) -> Filled:

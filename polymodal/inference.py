@@ -10,7 +10,6 @@ from torch import Tensor
 from polymodal.loader import ahead
 from polymodal.models.base import Model, answering
 from polymodal.repeats import contents
-from polymodal.streams import number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -241,8 +240,7 @@ def translate_samples(
         batch_size: Rows per pass.
         samples: Number of posterior samples of each row, S.
         combine: As in `Model.translate`.
-        seed: Random seed. Samples by a flow depend on it and on a row's number alone; those of other models also on the
-            rows of the same batch.
+        seed: Random seed. Samples depend on it and on a row's number alone.
         steps: As in `Model.translate`.
         guidance: As in `Model.translate`.
         temperature: As in `Model.translate`.
@@ -266,8 +264,8 @@ def translate_samples(
     """
     model.check_samples(samples, combine, seed, steps, guidance, temperature)
     mask = _conditionings(model, table, given)[0].to(model.weight.device)
-    options: dict[str, Any] = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
-    options["temperature"] = temperature
+    options: dict[str, Any] = {"samples": samples, "combine": combine, "seed": seed}
+    options |= {"steps": steps, "guidance": guidance, "temperature": temperature}
     for numbers, batch in _batches(model, table, rows, batch_size):
         batch = batch.to(model.weight.device)
         some = (batch.observed & mask).any(-1)
@@ -275,7 +273,6 @@ def translate_samples(
         if not len(kept):
             continue
         own = (first + kept).tolist()
-        options["seed"] = seed if model.flow is not None else number(seed, first + int(numbers[0]))
         yield kept, model.translate(batch[some], mask & batch.observed[some], to, rows=own, **options)
 
 

@@ -14,7 +14,7 @@ from polymodal.evaluation.frechet import Features, Moments, frechet_distance
 from polymodal.inference import answered
 from polymodal.modalities import Image
 from polymodal.models.base import Model, answering
-from polymodal.streams import seeded
+from polymodal.streams import own_streams
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -84,8 +84,9 @@ def drawn(
 ) -> Looked:
     """What verifiers make of so many rows that a model decodes from samples of a prior, at most 50,000."""
     looked = Looked(verifiers, features)
-    with answering(model), seeded(seed, model.weight.device):
-        codes = prior.sample(torch.Size([min(rows, MOST)]))
+    with answering(model):
+        with own_streams(seed):
+            codes = prior.sample(torch.Size([min(rows, MOST)]))
         for z in codes.split(batch_size):
             every = torch.arange(len(z), device=z.device)
             for name in model.schema:

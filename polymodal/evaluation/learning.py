@@ -13,7 +13,7 @@ from polymodal.evaluation.verifier import SIZE, Verifier, Verifiers
 from polymodal.modalities.base import check_counts
 from polymodal.networks import evaluating
 from polymodal.progress import shown
-from polymodal.streams import number, seeded
+from polymodal.streams import give_way, number, own_streams, seeded
 
 if TYPE_CHECKING:
     from polymodal.table import Table
@@ -77,7 +77,7 @@ def train_verifiers(
     classes, device = classes_of(train, label), torch.device(device)
     rows = {name: _rows(train, name, classes) for name in train.schema if name != label}
     rows = {name: some for name, some in rows.items() if len(some) >= FEWEST}
-    with seeded(number(seed, len(train.schema)), device):
+    with own_streams(number(seed, len(train.schema))):
         made = Verifiers(train.schema, label, classes.number, dict.fromkeys(rows, 0.0), size, seed).to(device)
     parts = shown(rows.items(), "training verifiers", len(rows)) if progress else rows.items()
     for name, some in parts:
@@ -136,6 +136,7 @@ def _learn(
             nn.utils.clip_grad_norm_(verifier.parameters(), 1.0)
             adam.step()
             schedule.step()
+            give_way(verifier.head.weight.device)
         if (accuracy := _accuracy(verifier, table, name, held, classes)) >= best:
             best, kept = accuracy, {key: value.clone() for key, value in verifier.state_dict().items()}
     verifier.load_state_dict(kept)

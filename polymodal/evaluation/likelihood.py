@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from polymodal.models.base import Model, answering
-from polymodal.streams import seeded
+from polymodal.streams import OwnStreams
 
 if TYPE_CHECKING:
     from polymodal.table import Table
@@ -58,15 +58,16 @@ def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 2
 
     Source: Burda, Grosse and Salakhutdinov (2016), Eq. 8.
     """
-    total, rows, device = 0.0, 0, model.weight.device
+    total, rows, device, own = 0.0, 0, model.weight.device, OwnStreams(seed)
     model.schema.require(table.schema, "the table")
-    with answering(model), seeded(seed, device):
+    with answering(model):
         for batch in table.batches(batch_size, device=device):
             x = model.schema.hide(batch, model.weight.dtype)
             posterior = model.encode(batch)
             weights = []
             for some in torch.arange(draws).split(_at_once(model, len(batch))):
-                z = posterior.sample(torch.Size([len(some)]))
+                with own:
+                    z = posterior.sample(torch.Size([len(some)]))
                 costs = model.costs(x, z, batch.observed).sum(0)  # (k, B)
                 weights.append((model.log_ratio(z, posterior) - costs).double())
             total += float((torch.cat(weights).logsumexp(0) - log(draws)).sum())

@@ -17,6 +17,7 @@ from polymodal.models.base import answering
 from polymodal.names import brief, check_arguments
 from polymodal.networks import chained
 from polymodal.schema import Schema
+from polymodal.streams import own_streams
 
 if TYPE_CHECKING:
     from polymodal.modalities import Modality
@@ -160,11 +161,12 @@ class Verifiers(nn.Module):
             FileNotFoundError: The folder holds none.
             ValueError: Its files are damaged, newer than this library, or name what it does not know.
         """
-        path, weights = Path(folder) / "verifiers.json", Path(folder) / "weights.safetensors"
+        folder = checkpoint.standing(Path(folder))
+        path, weights = folder / "verifiers.json", folder / "weights.safetensors"
         document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
         try:
             make = partial(cls, **_arguments(document))
-            with torch.random.fork_rng(devices=[]), untried():
+            with own_streams(0), untried():
                 checkpoint.check_tensors("what it describes", held, _planned(make) or held)
                 made = make()
         except Exception as error:

@@ -15,7 +15,6 @@ from polymodal.interfaces import gallery, outputs, parquet
 from polymodal.interfaces.runs import open_model, open_tables
 from polymodal.names import split_names
 from polymodal.progress import say, shown
-from polymodal.streams import seeded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,10 +103,9 @@ def translate(
     _refuse_blind(schema, chosen, batch.observed, seen, starts)
     options = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
     options["temperature"] = temperature
-    if model.flow is not None and samples is not None:
-        options["seed"] = seed  # a sample then depends on the row's number alone
-    with seeded(seed, model.weight.device):
-        made = _translate_batches(model, batch, seen, ends, chosen, options)
+    if samples is not None:
+        options["seed"] = seed
+    made = _translate_batches(model, batch, seen, ends, chosen, options)
     answers = gallery.Answers(schema, chosen, made, batch, seen)
     where = {"split": split or "test"} if file is None else {"file": str(file.path)}
     asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen, **options}

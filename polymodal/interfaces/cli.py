@@ -7,7 +7,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from shlex import quote
 from types import FrameType
@@ -427,7 +427,8 @@ def translate(
     asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
     asked |= {"temperature": temperature, "overwrite": overwrite, "on_changed": on_changed}
     if out is None or out.suffix != ".parquet":
-        _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
+        with _writes(out := out or folder / "translations"):
+            _present(*answers.translate(folder, table, rows=rows or "0:8", out=out, **asked))
         return
     _wrote("Answers for", answers.stream(folder, table, rows=rows, out=out, batch_size=batch_size, **asked), out)
 
@@ -534,7 +535,8 @@ def sample(
     """Sample rows unconditionally, from the prior: images, a table, and a sheet to look at."""
     from polymodal.interfaces import answers
 
-    _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device, overwrite=overwrite))
+    with _writes(out := out or folder / "samples"):
+        _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device, overwrite=overwrite))
 
 
 @app.command(
@@ -596,7 +598,8 @@ def compare(
         from polymodal.interfaces import comparing
 
         without = [model.strip() for models in leave_out or () for model in models.split(",") if model.strip()]
-        page = comparing.from_scores(scores, out, without, overwrite=overwrite)
+        with _writes(out):
+            page = comparing.from_scores(scores, out, without, overwrite=overwrite)
         listings.show(listings.comparison(page.parent))
         tell(f"Page: {printable(page.resolve())}")
         return
@@ -625,7 +628,17 @@ def report(folder: Run, device: Device = "auto", on_changed: OnChanged = "error"
     """Write a run's report.html anew, from its model, history and scores."""
     from polymodal.interfaces.runs import report as write_report
 
-    tell(f"Report: {printable(write_report(folder, device, on_changed).resolve())}")
+    with _writes(folder / "report.html"):
+        tell(f"Report: {printable(write_report(folder, device, on_changed).resolve())}")
+
+
+@contextmanager
+def _writes(out: Path) -> Iterator[None]:
+    """Refuses to go on where another process writes the same; of several processes together the main one looks."""
+    from polymodal.locks import claim_outputs
+
+    with nullcontext() if processes.number() else claim_outputs(out.resolve(), does="writes it"):
+        yield
 
 
 @contextmanager

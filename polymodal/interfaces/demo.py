@@ -11,7 +11,8 @@ from polymodal import checkpoint
 from polymodal.evaluation import evaluate
 from polymodal.interfaces import gallery, training
 from polymodal.interfaces.runs import experiment, write_report, write_scores
-from polymodal.settings import resolve
+from polymodal.locks import LOCK, claim_folder
+from polymodal.settings import Settings, resolve
 from polymodal.training import holds_run
 
 if TYPE_CHECKING:
@@ -57,6 +58,11 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
             "fit": {**FIT, "epochs": epochs, "prior_epochs": PRIOR * epochs, "seed": seed, "device": device},
         }
     )
+    with claim_folder(folder, "makes a demo in it"):
+        return _run(settings, folder)
+
+
+def _run(settings: Settings, folder: Path) -> tuple[Path, pd.DataFrame]:
     earlier = _earlier(folder)
     training.check(settings, new=not earlier)
     data, model = training.make(settings)
@@ -80,14 +86,14 @@ def headline(scores: pd.DataFrame) -> str:
 
 def _earlier(folder: Path) -> bool:
     """Whether the folder holds an earlier demo; refuses one that holds anything else."""
-    if not folder.is_dir() or not any(folder.iterdir()):
+    if not folder.is_dir() or not {path.name for path in folder.iterdir()} - {LOCK}:
         return False
     if not (folder / "experiment.json").exists() or experiment(folder)["data"].get("command") != "demo":
-        names = sorted(path.name for path in folder.iterdir())
+        names = sorted(path.name for path in folder.iterdir() if path.name != LOCK)
         held = "another run" if holds_run(folder) else ", ".join(names[:3])
         raise ValueError(f"{folder} must be empty or hold an earlier demo; it holds {held}; choose another folder")
     checkpoint.sweep(folder)
-    checkpoint.refuse_foreign(folder, FILES)
+    checkpoint.refuse_foreign(folder, [*FILES, LOCK])
     for name in MADE:
         if foreign := gallery.foreign(folder / name):
             raise ValueError(
@@ -99,5 +105,6 @@ def _earlier(folder: Path) -> bool:
 
 def _clear(folder: Path) -> None:
     """Empties the folder of a demo, and last of what says that it is one."""
-    for path in sorted(folder.iterdir(), key=lambda path: path.name == "experiment.json"):
+    every = [path for path in folder.iterdir() if path.name != LOCK]
+    for path in sorted(every, key=lambda path: path.name == "experiment.json"):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

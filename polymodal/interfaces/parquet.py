@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 import PIL.Image
 
+from polymodal import checkpoint
 from polymodal.interfaces import outputs
+from polymodal.locks import claim_outputs
 from polymodal.modalities.image import png
 
 if TYPE_CHECKING:
@@ -68,18 +69,19 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
 
     Yields:
         What writes some rows, as a row group: values by the columns' names, or a batch.
+
+    Raises:
+        ValueError: Another process writes it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    fresh = out.with_name(f".{out.name}-{uuid4().hex[:8]}.partial")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with pq.ParquetWriter(fresh, kinds) as writer:
-            yield lambda rows: writer.write(rows if isinstance(rows, pa.RecordBatch) else pa.table(rows, schema=kinds))
-        fresh.replace(out)
-    finally:
-        fresh.unlink(missing_ok=True)
+    with (
+        claim_outputs(out, does="writes it"),
+        checkpoint.writing(out) as fresh,
+        pq.ParquetWriter(fresh, kinds) as writer,
+    ):
+        yield lambda rows: writer.write(rows if isinstance(rows, pa.RecordBatch) else pa.table(rows, schema=kinds))
 
 
 def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]) -> pa.Schema:

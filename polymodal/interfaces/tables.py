@@ -17,6 +17,7 @@ from polymodal.datasets import DATASETS, own
 from polymodal.interfaces import outputs, parquet
 from polymodal.interfaces.answers import selected
 from polymodal.interfaces.runs import experiment, open_model
+from polymodal.locks import claim_outputs
 from polymodal.modalities.column import class_name
 from polymodal.modalities.column import missing as missing_cells
 from polymodal.models import MODELS
@@ -350,6 +351,11 @@ def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, 
 
 def _csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Fills a CSV file, of which every other character stays as it is."""
+    with claim_outputs(out.resolve(), does="writes it"):
+        return _write_csv(filler, table, out, sure, marked, size)
+
+
+def _write_csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     document, frame = table.document, table.document.frame
     added = filler.added(frame.columns, sure, marked)
     starts = range(0, len(frame), size)

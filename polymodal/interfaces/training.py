@@ -22,6 +22,7 @@ from polymodal.documents import assignments, dump, read
 from polymodal.interfaces import outputs, tables
 from polymodal.interfaces.processes import count, number
 from polymodal.interfaces.runs import RECORD, SPLITS, no_run, refuse_unwritable
+from polymodal.locks import claim_folder
 from polymodal.models import upgrade_arguments_of
 from polymodal.progress import duration
 from polymodal.settings import Settings, make, resolve, schema_settings
@@ -160,19 +161,19 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
             it leaves the file as it was.
     """
     folder = Path(settings.folder)
-    path = folder / SETTINGS
-    before, mark = _held(path), _mark(folder)
-    if main := number() == 0:
+    if number():
+        return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
+    with claim_folder(folder, "trains in it"):
+        path = folder / SETTINGS
+        before, mark = _held(path), _mark(folder)
         _write(path, text(settings))
-    try:
-        return training.fit(model, data.train, data.validation, folder=settings.folder, resume=resume, **settings.fit)
-    except Exception as error:
-        if not main:
+        try:
+            return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
+        except Exception as error:
+            if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
+                with suppress(OSError):  # the error itself says more
+                    _put_back(path, before)
             raise
-        if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
-            with suppress(OSError):  # the error itself says more
-                _put_back(path, before)
-        raise
 
 
 def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from polymodal.files import DTYPES
 from polymodal.names import brief
 from polymodal.networks import evaluating
+from polymodal.streams import own_streams
 
 if TYPE_CHECKING:
     from polymodal.modalities.base import Modality
@@ -81,7 +82,7 @@ def _trial(network: Any, rule: str) -> Iterator[bool]:
     if not isinstance(network, nn.Module):
         raise ValueError(f"{rule}; got {type(network).__name__}, no torch.nn.Module")
     trying = _TRYING.get() and torch.get_default_device().type != "meta"
-    with evaluating(network), torch.no_grad(), torch.random.fork_rng(devices=[]), _told(rule):
+    with evaluating(network), torch.no_grad(), own_streams(0), _told(rule):
         yield trying
         for name, value in network.state_dict().items():
             if not (isinstance(value, Tensor) and value.dtype in DTYPES.values()):

@@ -30,6 +30,7 @@ from polymodal.models.mvtcae import MVTCAE
 from polymodal.models.nexus import Nexus
 from polymodal.names import brief, check_arguments, check_types, lookup
 from polymodal.schema import Schema
+from polymodal.streams import own_streams
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]
 
@@ -78,8 +79,7 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
     check_whole("seed", seed, 0)
     if not seed < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with own_streams(seed):
         model = make(schema, **arguments)
     model.name, model.seed = name, seed
     return model
@@ -96,7 +96,8 @@ def load(folder: str | Path) -> Model:
         ValueError: Its files are damaged, newer than this library, or name what it does not know.
     """
     check_path("folder", folder)
-    path, weights = Path(folder) / "model.json", Path(folder) / "weights.safetensors"
+    folder = checkpoint.standing(Path(folder))
+    path, weights = folder / "model.json", folder / "weights.safetensors"
     document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
     most = 10_000 + 10 * len(held)
     with _describing(path), _at_most(most):
@@ -125,7 +126,7 @@ def _make(document: dict[str, Any], schema: Schema) -> Model:
     model.untrained = tuple(untrained)
     if "flow" in document:
         check_arguments(document["flow"], {"width", "context"}, "a model's flow")
-        with torch.random.fork_rng(devices=[]):
+        with own_streams(0):
             model.make_flow(**document["flow"])
     return model
 

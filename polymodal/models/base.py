@@ -18,7 +18,7 @@ from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
 from polymodal.checks import check_kind, check_names, check_path, check_whole
 from polymodal.distributions import DiagNormal
-from polymodal.models.flow_codes import sample_codes
+from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
 from polymodal.streams import check_seed
 
@@ -317,7 +317,7 @@ class Model(nn.Module, ABC):
                 what is given, and less varied.
             temperature: Scale of the noise of samples by a flow; by default 1, which samples from the distribution that
                 it has learned. Less, such as 0.8, makes samples more typical and less varied.
-            rows: Numbers of the rows. Samples by a flow depend on the seed and on a row's number alone, not on the rows
+            rows: Numbers of the rows. With a seed, samples depend on it and on a row's number alone, not on the rows
                 next to it; by default the rows are numbered from 0.
 
         Returns:
@@ -340,8 +340,11 @@ class Model(nn.Module, ABC):
             posterior = self.encode(batch, given)
             if samples is None:
                 return self._values(posterior.mean, to)
-            own: dict[str, Any] = {"steps": steps, "guidance": guidance, "temperature": temperature}
-            z = sample_codes(posterior, [samples], seed=seed, rows=rows, **own)
+            own: dict[str, Any] = {"rows": rows, "steps": steps, "guidance": guidance, "temperature": temperature}
+            if seed is None:
+                z = sample_codes(posterior, [samples], **own)
+            else:
+                z = sample_rows(posterior, [samples], seed=seed, **own)
             values = self._values(z, to)
             return {name: self.schema[name].combine(value) for name, value in values.items()} if combine else values
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polymodal.streams import check_seed, row_noise, seeded
+from polymodal.streams import check_seed, global_streams, own_streams, row_noise
 
-__all__ = ["FlowCodes", "sample_codes"]
+__all__ = ["FlowCodes", "sample_codes", "sample_rows"]
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
@@ -60,11 +60,13 @@ class FlowCodes(Distribution):
             `(*sample_shape, *, B, D)`. Leading axes of the batch are conditionings, which share a row's noise.
         """
         shape, axes, size = torch.Size(sample_shape), len(self.batch_shape), self.event_shape[0]
-        seed = int(torch.randint(2**63 - 1, ())) if seed is None else seed
+        if seed is None:
+            with global_streams():
+                seed = int(torch.randint(2**63 - 1, ()))
         count = self.batch_shape[-1] if axes else prod(shape)
         numbers = range(count) if rows is None else rows
         noise = row_noise(seed, numbers, prod(shape) if axes else 1, size).to(self.point)
-        noise = noise.movedim(0, 1).reshape(*shape, *[1] * (axes - 1), *self.batch_shape[-1:], size)
+        noise = _arranged(noise, shape, self.batch_shape)
         with torch.no_grad():
             return self.transport(noise.expand(*shape, *self.batch_shape, size), **options)
 
@@ -84,6 +86,9 @@ def sample_codes(
     temperature: float | None = None,
 ) -> Tensor:
     """Samples from a prior or a posterior, `(*sample_shape, *, B, D)`.
+
+    Those of a flow depend on the seed and on a row's number alone, others also on the rows next to it: see
+    `sample_rows`.
 
     Arguments:
         q: The distribution.
@@ -116,7 +121,42 @@ def sample_codes(
             f"{' and '.join(options)} belong to a model that samples its codes by a flow, and this one does not; "
             "leave them out, or train the flow of a MAC-WAE with fit(..., only='prior')"
         )
-    if seed is None:
+    with global_streams() if seed is None else own_streams(seed):
         return q.sample(torch.Size(sample_shape))
-    with seeded(seed, q.mean.device):
-        return q.sample(torch.Size(sample_shape))
+
+
+def sample_rows(
+    q: Distribution,
+    sample_shape: Size = (),
+    *,
+    seed: int,
+    rows: Sequence[int] | None = None,
+    steps: int | None = None,
+    guidance: float | None = None,
+) -> Tensor:
+    """As `sample_codes` of a posterior, but a row's samples depend on the seed and on its number alone.
+
+    They do not depend on the rows next to it, nor on how many rows are in a batch. Samples from a distribution that has
+    no `from_noise`, such as one of your own, are those of `sample_codes`.
+
+    Example:
+        >>> from polymodal.distributions import DiagNormal
+        >>> q = DiagNormal(torch.zeros(4, 2), torch.ones(4, 2))
+        >>> few = DiagNormal(torch.zeros(1, 2), torch.ones(1, 2))
+        >>> torch.equal(sample_rows(q, [5], seed=1)[:, 3:], sample_rows(few, [5], seed=1, rows=[3]))
+        True
+    """
+    if isinstance(q, FlowCodes) or steps is not None or guidance is not None or not hasattr(q, "from_noise"):
+        return sample_codes(q, sample_shape, seed=seed, rows=rows, steps=steps, guidance=guidance)
+    check_seed(seed)
+    shape = torch.Size(sample_shape)
+    numbers = range(q.batch_shape[-1]) if rows is None else rows
+    noise = row_noise(seed, numbers, prod(shape), q.noise_dim)  # pyright: ignore[reportAttributeAccessIssue]
+    noise = _arranged(noise.to(q.mean.device), shape, q.batch_shape)
+    with torch.no_grad():
+        return q.from_noise(noise.expand(*shape, *q.batch_shape, -1))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _arranged(noise: Tensor, shape: torch.Size, batch: torch.Size) -> Tensor:
+    """Rows' noise `(B, S, n)` as `(*shape, 1, .., B, n)`, which broadcasts to a batch shape `(*, B)`."""
+    return noise.movedim(0, 1).reshape(*shape, *[1] * (len(batch) - 1), *batch[-1:], noise.shape[-1])

@@ -12,6 +12,7 @@ from polymodal.inference import codes
 from polymodal.models.base import Model, answering
 from polymodal.report.codes import classed, shown
 from polymodal.report.figures import Picture, picture
+from polymodal.streams import own_streams
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
@@ -98,9 +99,7 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
 
 def samples(model: Model, number: int, seed: int) -> Grid:
     """Rows from the prior. PyTorch's global random state is left as it was."""
-    device = model.weight.device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+    with own_streams(seed):
         values = model.sample(number, shown(model.schema))
     lines = [
         Line(name, [_cell(model.schema[name], value, f"{name} of a sample") for value in column])

@@ -12,6 +12,7 @@ import torch
 
 from polymodal import checkpoint, documents
 from polymodal.evaluation import inception as features_of
+from polymodal.locks import claim_folder
 from polymodal.modalities.trial import untried
 from polymodal.names import lookup
 from polymodal.report import comparison
@@ -79,7 +80,7 @@ def compare(
         The scores, the page, and what failed.
 
     Raises:
-        ValueError: Something of the study is unknown or wrong; nothing has run then.
+        ValueError: Something of the study is unknown or wrong, or another process runs it; nothing has run then.
         Stopped: Ctrl-C came; the same call goes on.
 
     Example:
@@ -105,13 +106,27 @@ def compare(
         features_of(inception)  # other weights are refused now, and not when a run is trained
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
+    with claim_folder(root / made.name, "runs it"):
+        return _ran(made, root, jobs, tuning, place, progress, beside)
+
+
+def _ran(
+    made: Study,
+    root: Path,
+    jobs: list[Job],
+    tuning: list[Job],
+    place: Any,
+    progress: bool,
+    beside: pd.DataFrame | None,
+) -> Comparison:
+    """Runs what is left of a study, and writes its page."""
     given = {name: part for name, part in asdict(made).items() if part is not None}
     checkpoint.write_text(root / made.name / "study.yaml", documents.dump(_plain(given), _head(made, root)))
     failed = _run(tuning, place, progress) if tuning else {}
     tuned = _collect_tuning(tuning, root)
     reported = _select_reported(jobs, tuned, made)
     failed |= _run([job for job in reported if job.cell.name not in failed], place, progress)
-    failures = {str(cell): failed[cell.name] for cell in cells if cell.name in failed}
+    failures = {str(job.cell): failed[job.cell.name] for job in jobs if job.cell.name in failed}
     return _written(made, [job.cell for job in reported], root, failures, beside, tuned)
 
 

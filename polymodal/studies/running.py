@@ -19,6 +19,7 @@ from polymodal.datasets import load as load_data
 from polymodal.evaluation import Verifiers, evaluate, train_verifiers
 from polymodal.evaluation import inception as features_of
 from polymodal.evaluation.score_file import write_scores
+from polymodal.locks import claim_folder
 from polymodal.models import load
 from polymodal.names import brief
 from polymodal.settings import Settings, network
@@ -104,10 +105,16 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
 
     Raises:
         Stopped: Ctrl-C came in training; it goes on where it was.
+        ValueError: Another process is at it.
         Exception: Whatever went wrong.
     """
     if finished(folder, tasks, inception):
         return
+    with claim_folder(folder, "trains and scores it"):
+        _run(cell, folder, tasks, inception)
+
+
+def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) -> None:
     data = rows(cell.settings)
     if "seconds" in trained(folder) and (folder / "model").exists():
         model = load(folder / "model").to(chosen_device(cell.settings.fit["device"]))

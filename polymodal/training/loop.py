@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -144,7 +145,7 @@ def fit(
     Raises:
         TypeError: The rows are in something without `batches`, such as a DataLoader.
         ValueError: An argument is out of its range, or the folder holds a run, and it is not to be resumed, or
-            is another one.
+            is another one, or another process trains there.
         OSError: The folder cannot be written; what was written before is untouched.
         FloatingPointError: The loss became infinite or NaN; names the modality and the step. The model keeps
             the weights of the best epoch until then.
@@ -198,7 +199,7 @@ def fit(
             if compile:
                 check_compiler(accelerator.device)
             records = Records(folder, model, train, validation, settings, resume=resume)
-        with parallel.noticing(lambda: _advice(records)):
+        with closing(records), parallel.noticing(lambda: _advice(records)):
             if parallel.world() > 1:
                 described = _described(model, train, validation, settings)
                 parallel.require_same(repr([described, records.identity]), "model, data and settings")

@@ -27,7 +27,7 @@ from polymodal.memory import free
 from polymodal.models.base import answering
 from polymodal.names import brief
 from polymodal.objectives import conditioning
-from polymodal.streams import number, seeded
+from polymodal.streams import give_way, number, own_streams, seeded
 from polymodal.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -113,8 +113,9 @@ class PriorTraining:
         precision: str | None = None,
     ) -> None:
         self.model, self.seed, self.device, self.precision = model, seed, device, precision
-        with answering(model), seeded(number(seed, WEIGHTS), device):
-            flow = model.make_flow()
+        with answering(model):
+            with own_streams(number(seed, WEIGHTS)):
+                flow = model.make_flow()
             self.blanks = model.encode_blanks()
             self.rows, self.held_out = (_features(model, self.blanks, table, device) for table in (train, validation))
             flow.mean, flow.scale = (part.to(model.weight) for part in _moments(self.rows.codes))
@@ -161,6 +162,7 @@ class PriorTraining:
                 save()
             if stopping():
                 return
+            give_way(self.device)
 
     def finish(self) -> None:
         """Leaves the averaged weights of the best round in the model's flow."""

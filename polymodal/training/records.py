@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from polymodal import checkpoint, parallel
+from polymodal.locks import claim_folder
 from polymodal.models import upgrade_document
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ class Records:
 
     Raises:
         OSError: Nothing can be written there.
-        ValueError: The folder holds a run, and it is not to be resumed, or is another one.
+        ValueError: The folder holds a run, and it is not to be resumed, or is another one; or another process uses it.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Records:
         self.identity: dict[str, Any] = {}
         self.untrained: list[str] = []  # modalities that no training row has
         self.written: tuple[int, int] | None = None  # epoch and step of the last state
+        self.lock = ExitStack()
         if self.folder is None:
             return
         self.model = {name: part for name, part in model.document.items() if name not in LATER}
@@ -86,7 +89,15 @@ class Records:
                 "data": {"train": _fingerprint(train), "validation": _fingerprint(validation)},
             }
         )
-        self._open(self.folder, resume=resume)
+        with ExitStack() as lock:
+            if not parallel.rank():
+                lock.enter_context(claim_folder(self.folder, "trains in it"))
+            self._open(self.folder, resume=resume)
+            self.lock = lock.pop_all()
+
+    def close(self) -> None:
+        """Lets other processes use the folder."""
+        self.lock.close()
 
     @property
     def path(self) -> Path:

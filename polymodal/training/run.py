@@ -17,7 +17,7 @@ from polymodal import parallel
 from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.names import brief
-from polymodal.streams import number, restore_streams, seeded, streams
+from polymodal.streams import give_way, number, restore_streams, seeded, streams
 from polymodal.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms
@@ -316,6 +316,7 @@ class Run:
             self.means.add(terms, batch.total, batch.counted)
             self.step += 1
             shown.step()
+            give_way(self.device)
             if due:
                 self.update += 1
                 rows = 0
