@@ -5,7 +5,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench bench-compare check format
+.PHONY: help demo test torture bench bench-compare check format
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
@@ -22,6 +22,9 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+torture: .venv/.installed  ## kill every writing command at random moments, in about 20 minutes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist worksteal tests
 
 bench: .venv/.installed  ## time steps, loader, memory and start-up beside plain ones, in about 25 minutes
 	$(BIN)/python -m benchmarks

@@ -29,8 +29,17 @@ class Content(NamedTuple):
 
 
 def cache() -> Path:
-    """The folder of all that can be made or fetched again: `$POLYMODAL_CACHE`, or `~/.cache/polymodal`."""
-    return Path(os.environ.get("POLYMODAL_CACHE") or "~/.cache/polymodal").expanduser()
+    """The folder of all that can be made or fetched again: `$POLYMODAL_CACHE`, or `~/.cache/polymodal`.
+
+    Raises:
+        OSError: There is neither the variable nor a home folder.
+    """
+    try:
+        return Path(os.environ.get("POLYMODAL_CACHE") or "~/.cache/polymodal").expanduser()
+    except RuntimeError as error:
+        raise OSError(
+            "the cache must have a place, and this user has no home folder; name a folder in $POLYMODAL_CACHE"
+        ) from error
 
 
 def place(name: str, root: str | Path | None) -> Path:

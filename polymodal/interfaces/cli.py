@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from polymodal.interfaces import processes
+from polymodal.interfaces import output, processes
 from polymodal.interfaces.terminal import make_tolerant, tell, warn
 from polymodal.names import printable
 
@@ -126,10 +126,13 @@ UsageError = typer.BadParameter.__bases__[0]
 def main() -> None:
     """Runs the command line: exit code 2 and one line for a user's mistake, 1 where something failed."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    output.prepare()
     make_tolerant()
     try:
         with _terminable(), processes.main_prints():
-            sys.exit(app(arguments, prog_name="polymodal", standalone_mode=False))
+            code = app(arguments, prog_name="polymodal", standalone_mode=False)
+            output.finish()
+        sys.exit(code)
     except (KeyboardInterrupt, typer.Abort) as stop:
         _say("polymodal: stopped")
         sys.exit(_code(stop))
@@ -137,8 +140,9 @@ def main() -> None:
         if len(arguments) < len(sys.argv) - 1:
             warn(traceback.format_exc().rstrip())
             sys.exit(1)
+        output.drop()
         if processes.told_first(said := f"polymodal: {_said(error)}"):
-            warn(said)
+            output.complain(said)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
 
 
@@ -170,6 +174,10 @@ def _said(error: Exception) -> str:
     if isinstance(error, UsageError):
         message = error.format_message().rstrip(".")  # pyright: ignore[reportAttributeAccessIssue]
         return " ".join(f"{message[:1].lower()}{message[1:]}; --help shows what there is".split())
+    if isinstance(error, BrokenPipeError):
+        return "what reads the output has ended before all of it was printed"
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return "there is not enough memory for this; take a smaller --batch-size, or fewer or smaller rows"
     known = isinstance(error, ValueError | TypeError | OSError | FloatingPointError) or _gone(error)
     return " ".join((str(error) if known else f"{type(error).__name__}: {error}; --debug shows where").split())
 
@@ -183,7 +191,7 @@ def _gone(error: Exception) -> bool:
 def _say(line: str) -> None:
     """Prints a line on stderr, in the main process."""
     if processes.number() == 0:
-        warn(line)
+        output.complain(line)
 
 
 @app.callback(invoke_without_command=True)
