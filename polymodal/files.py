@@ -24,6 +24,7 @@ __all__ = [
     "read_json",
     "read_state",
     "read_tensors",
+    "refuse_endless",
 ]
 
 DOCUMENT = "document"
@@ -118,6 +119,16 @@ def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     with _opened(path) as file:
         document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
         return {name: file.get_tensor(name) for name in _header(path, file)}, document
+
+
+def refuse_endless(path: Path) -> None:
+    """Refuses a pipe or a device in the place of a file, which might be read for ever.
+
+    Raises:
+        ValueError: It is one.
+    """
+    if path.exists() and not path.is_dir():
+        check_file(path)
 
 
 def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:

@@ -108,9 +108,16 @@ def litter(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob(".*") if HIDDEN.fullmatch(path.name))
 
 
+def _is_file(path):
+    try:
+        return path.is_file()
+    except OSError:  # a link to itself
+        return False
+
+
 def snapshot(path):
     """What a file or folder holds; None where there is none."""
     if path.is_file():
         return path.read_bytes()
-    files = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+    files = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if _is_file(file)}
     return {name: content for name, content in files.items() if not HIDDEN.fullmatch(Path(name).name)} or None

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from polymodal import checkpoint
 from polymodal.datasets.alone import alone
 from polymodal.evaluation.frame import ORDER
+from polymodal.files import refuse_endless
 from polymodal.names import brief
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        refuse_endless(Path(path))
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path} must exist, and does not; evaluate the run, or restore it") from None

@@ -16,6 +16,7 @@ from polymodal.evaluation.generation import colours
 from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.evaluation.scores import place
+from polymodal.files import refuse_endless
 from polymodal.interfaces.processes import count, number
 from polymodal.interfaces.run_data import RECORD, SPLITS, experiment, no_run, open_table, open_tables
 from polymodal.models import load as load_model
@@ -208,6 +209,7 @@ def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
     import pandas as pd
 
     try:
+        refuse_endless(path)
         frame = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise FileNotFoundError(

@@ -19,6 +19,7 @@ import torch
 from polymodal import checkpoint, parallel, training
 from polymodal.datasets import own
 from polymodal.documents import assignments, dump, read
+from polymodal.files import refuse_endless
 from polymodal.interfaces import outputs, tables
 from polymodal.interfaces.processes import count, number
 from polymodal.interfaces.runs import RECORD, SPLITS, no_run, refuse_unwritable
@@ -216,6 +217,7 @@ def _mark(folder: Path) -> tuple[int, int] | None:
 
 
 def _held(path: Path) -> str | None:
+    refuse_endless(path)
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
 
@@ -238,6 +240,7 @@ def _put_back(path: Path, before: str | None) -> None:
 
 def _epochs_done(folder: Path) -> int:
     history = folder / "history.csv"
+    refuse_endless(history)
     return len(history.read_bytes().splitlines()) - 1 if history.exists() else 0
 
 

@@ -56,12 +56,14 @@ def world(tmp_path_factory):
     frame.to_parquet(folder / "t.parquet")
     scores().to_csv(folder / "scores.csv", index=False)
     scores().assign(value=1.0 * np.arange(6)).to_csv(folder / "other.csv", index=False)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        for line in (TRAIN, *(old for old, _, _ in COMMANDS.values())):
-            assert within(patch, Kept(), *line.split()).returncode == 0
-    assert litter(folder) == []
-    return folder
+    with pytest.MonkeyPatch.context() as always:
+        always.setenv("POLYMODAL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            for line in (TRAIN, *(old for old, _, _ in COMMANDS.values())):
+                assert within(patch, Kept(), *line.split()).returncode == 0
+        assert litter(folder) == []
+        yield folder
 
 
 @pytest.fixture
@@ -172,7 +174,9 @@ def finish_training(place):
 
 
 @pytest.mark.parametrize("kind", ["steps", pytest.param("moments", marks=pytest.mark.torture)])
-def test_training_that_is_killed_goes_on(place, kind):
+def test_training_that_is_killed_goes_on(place, kind, monkeypatch):
+    """And so is what makes the table's files in the cache."""
+    monkeypatch.setenv("POLYMODAL_CACHE", str(place / "cache"))
     train = TRAIN.replace("--folder r", "--folder n").split()
     began = time.monotonic()
     for number in range(4 if kind == "steps" else 50):
@@ -187,7 +191,8 @@ def test_training_that_is_killed_goes_on(place, kind):
             assert done.status == 0, done.err
             assert trained(place / "n") == trained(place / "r")
             assert litter(place) == []
-        shutil.rmtree(place / "n", ignore_errors=True)
+        for name in ("n", "cache"):
+            shutil.rmtree(place / name, ignore_errors=True)
 
 
 def test_scores_are_compared_and_killed(place):
@@ -253,6 +258,44 @@ def test_a_step_that_fails_is_one_line_and_leaves_the_older_result(place, name, 
         one_line(done, os.strerror(number))
     if done.status != 0:
         assert snapshot(place / out) == old
+    assert litter(place) == []
+
+
+ODD = {
+    "pipe": lambda path: os.mkfifo(path),
+    "device": lambda path: path.symlink_to("/dev/zero"),
+    "link to itself": lambda path: path.symlink_to(path),
+    "folder": lambda path: path.mkdir(),
+    "noise": lambda path: path.write_bytes(bytes(range(256)) * 9),
+    "nothing": lambda path: path.write_bytes(b""),
+}
+READERS = {
+    "settings.yaml": ["train --resume r --epochs 2"],
+    "history.csv": ["train --resume r --epochs 2", "report r"],
+    "experiment.json": ["train --resume r --epochs 2", "impute r t.csv --out new.csv"],
+    "state/state.safetensors": ["train --resume r --epochs 2"],
+    "model/model.json": ["impute r t.csv --out new.csv"],
+    "model/weights.safetensors": ["impute r t.csv --out new.csv"],
+    "scores.csv": ["report r", "evaluate r --tasks many-to-one"],
+}
+
+
+@pytest.mark.parametrize("kind", ODD)
+@pytest.mark.parametrize("name", READERS)
+def test_what_stands_in_the_place_of_a_file_is_refused_in_one_line(place, name, kind):
+    """And nobody waits for it: a pipe that nobody writes into, a device that never ends."""
+    path = place / "r" / name
+    path.unlink()
+    ODD[kind](path)
+    before = snapshot(place / "r")
+    for line in READERS[name]:
+        done = command(*line.split(), cwd=place, before=lambda: signal.alarm(60))
+        assert done.status != -signal.SIGALRM, "it waits"
+        if name == "history.csv" and line.startswith("train") and done.status == 0:
+            continue  # it is made anew, from the state
+        one_line(done)
+        assert snapshot(place / "r") == before
+        assert not (place / "new.csv").exists()
     assert litter(place) == []
 
 
