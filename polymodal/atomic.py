@@ -114,9 +114,9 @@ def partial(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+        _remove(folder)
 
 
 def _make(target: Path) -> tuple[Path, int | None]:
@@ -126,11 +126,29 @@ def _make(target: Path) -> tuple[Path, int | None]:
         folder.mkdir()
         if os.name == "nt":  # folders cannot be opened there
             return folder, None
-        with suppress(FileNotFoundError):
+        try:
             lock = os.open(folder, os.O_RDONLY)
-            if try_lock(lock) is not False and folder.exists():
-                return folder, lock
-            os.close(lock)
+        except FileNotFoundError:
+            continue
+        except OSError:  # too many files are open
+            _remove(folder)
+            raise
+        if try_lock(lock) is not False and folder.exists():
+            return folder, lock
+        os.close(lock)
+
+
+def _remove(folder: Path) -> None:
+    """Removes a folder, even where few more files can be opened."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for path, folders, files in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            for name in files:
+                Path(path, name).unlink()
+            for name in folders:
+                Path(path, name).rmdir()
+    with suppress(OSError):
+        folder.rmdir()
 
 
 def _new(target: Path, kind: str) -> Path:

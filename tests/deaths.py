@@ -11,7 +11,7 @@ from typing import NamedTuple
 from polymodal import atomic, checkpoint
 
 PATHS = ("mkdir", "rename", "replace", "unlink", "write_bytes", "write_text")
-HIDDEN = re.compile(r"\..*(\.partial|\.previous|\.polymodal\.lock|^\.polymodal\.lock)$")
+HIDDEN = re.compile(r"\.(.+\.(partial|previous|polymodal\.lock)|polymodal\.lock)")
 """What stands in a folder while somebody writes there."""
 
 
@@ -120,4 +120,5 @@ def snapshot(path):
     if path.is_file():
         return path.read_bytes()
     files = {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if _is_file(file)}
-    return {name: content for name, content in files.items() if not HIDDEN.fullmatch(Path(name).name)} or None
+    hidden = [name for name in files if any(map(HIDDEN.fullmatch, Path(name).parts))]
+    return {name: content for name, content in files.items() if name not in hidden} or None
