@@ -146,9 +146,10 @@ def clear(settings: Settings) -> None:
         training.join(settings.fit["device"])
     with parallel.together():
         if number() == 0:
-            for name in reversed(FILES):
-                path = Path(settings.folder, name)
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+            with claim_folder(Path(settings.folder), "removes an earlier run from it"):
+                for name in reversed(FILES):
+                    path = Path(settings.folder, name)
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
