@@ -131,8 +131,7 @@ def sample_rows(
     *,
     seed: int,
     rows: Sequence[int] | None = None,
-    steps: int | None = None,
-    guidance: float | None = None,
+    **options: Any,
 ) -> Tensor:
     """As `sample_codes` of a posterior, but a row's samples depend on the seed and on its number alone.
 
@@ -146,8 +145,9 @@ def sample_rows(
         >>> torch.equal(sample_rows(q, [5], seed=1)[:, 3:], sample_rows(few, [5], seed=1, rows=[3]))
         True
     """
-    if isinstance(q, FlowCodes) or steps is not None or guidance is not None or not hasattr(q, "from_noise"):
-        return sample_codes(q, sample_shape, seed=seed, rows=rows, steps=steps, guidance=guidance)
+    asked = any(value is not None for value in options.values())
+    if isinstance(q, FlowCodes) or asked or not hasattr(q, "from_noise"):
+        return sample_codes(q, sample_shape, seed=seed, rows=rows, **options)
     check_seed(seed)
     shape = torch.Size(sample_shape)
     numbers = range(q.batch_shape[-1]) if rows is None else rows
