@@ -11,6 +11,7 @@ ROOT = Path(polymodal.__file__).parent
 FLOORS = {
     "names": 0,
     "files": 1,
+    "locks": 1,
     "documents": 1,
     "arrow_types": 1,
     "parquet_files": 1.5,
@@ -24,6 +25,7 @@ FLOORS = {
     "distributions": 1,
     "batch": 2,
     "networks": 2,
+    "atomic": 1.5,
     "checkpoint": 2,
     "parallel": 2,
     "loader": 3,
