@@ -164,7 +164,7 @@ class Reader:
 
 
 def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
-    """The schema with what its modalities leave open taken from training rows: units, classes, words.
+    """The schema with what its modalities leave open taken from training rows: units, classes, words, formats.
 
     Raises:
         ValueError: A cell cannot be read; names column and row.
@@ -175,7 +175,8 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
         columns = modality.columns(name)
         try:
             here = {*columns} <= {*frame.columns}
-            modalities[name] = modality.fitted(*(dense(frame[column]) for column in columns)) if here else modality
+            cells = [dense(frame[column]) for column in columns if here]
+            modalities[name] = modality.fitted(*cells).learn_cells(*cells) if here else modality
         except CellError as error:
             row = frame.index[error.row] if frame.index.dtype.kind == "i" else error.row
             raise ValueError(f"{' and '.join(columns)}, row {row}: {error.why}") from error
@@ -186,6 +187,8 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
 
 def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = ()) -> pd.DataFrame:
     """The cells of a CSV file, white space around them left out.
+
+    Columns of codes such as 007 are texts, and the frame keeps how the others are written, as `keep_texts` says.
 
     Arguments:
         path: The file.

@@ -16,6 +16,8 @@ from polymodal.batch import Batch
 from polymodal.checks import check_callable, check_names, check_number, check_whole
 from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
+from polymodal.modalities.base import Bounds, check_bounds
+from polymodal.modalities.cell_texts import choose_format, format_of, holds_texts, write_texts
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_rows
@@ -65,6 +67,7 @@ class Filler:
         unreadable: As there.
         seed: Random seed of the posterior samples.
         imputation: Impute from this posterior sample, by number, instead of the posterior mean.
+        bounds: As in `impute`.
 
     Raises:
         ValueError: A name is unknown, or a posterior sample is asked of a model that has one code per row.
@@ -80,6 +83,7 @@ class Filler:
         unreadable: float = frames.MOST_UNREADABLE,
         seed: int = 0,
         imputation: int | None = None,
+        bounds: Bounds = "observed",
     ) -> None:
         schema = model.schema
         for name, names in {"given": given, "to": to}.items():
@@ -87,6 +91,8 @@ class Filler:
                 check_names(name, names)
         check_number("unreadable", unreadable, 0, 1)
         check_seed(seed)
+        check_bounds(bounds)
+        self.bounds: Bounds = bounds
         self.model, self.seed, self.imputation = model, seed, imputation
         if imputation is not None and model.deterministic:
             raise ValueError(
@@ -98,6 +104,8 @@ class Filler:
         self.reader = frames.Reader(schema, root, unreadable)
         self.files: dict[str, None] = {}
         """Columns whose holes stay, for files stand in them, and what is made has none."""
+        self.formats: dict[str, str] = {}
+        """How columns write their cells, where that is known."""
         self.filled, self.left = 0, 0
         """Cells that were filled; rows that have a hole and nothing to fill it from."""
         self.empty: Counter[str] = Counter()
@@ -108,9 +116,16 @@ class Filler:
         """Predictions that a column's type cannot hold."""
 
     def look(self, frame: pd.DataFrame) -> None:
-        """Notes columns of files that cannot be made: `holes` does so of each piece, but a whole frame says more."""
+        """Notes how columns write their cells, and columns of files that cannot be made.
+
+        `holes` does so of each piece, but a whole frame says more.
+        """
         for name in self.to:
             modality = self.model.schema[name]
+            known = getattr(modality, "formats", None) or [""] * len(self._columns(name))
+            for column, form in zip(self._columns(name), known, strict=False):
+                if column in frame.columns and column not in self.formats:
+                    self.formats[column] = choose_format(form, format_of(frame[column]))
             for column in self._columns(name) if isinstance(modality, Image | Audio) else ():
                 if column in frame.columns and _holds_files(frame[column], isinstance(modality, Image)):
                     self.files[column] = None
@@ -141,6 +156,8 @@ class Filler:
             some = torch.from_numpy(rows)
             for name, made in self._impute_modalities(batch[some], seen[some], asked, (start + rows).tolist()).items():
                 for column, own in zip(self._columns(name), made.cells, strict=True):
+                    if holds_texts(frame[column], self.formats[column]):
+                        own = self.texts(column, own)
                     hole, fits = empty[column][rows[made.rows]], cells.held(frame[column], own)
                     if not fits.all():
                         unfit = self.unfit.setdefault(column, [])
@@ -150,6 +167,13 @@ class Filler:
                     self.filled += len(chosen)
                     filled[column] = Filled(rows[made.rows][mine], chosen, made.sure[mine])
         return filled
+
+    def texts(self, column: str, cells: Sequence[Any]) -> list[str]:
+        """What was imputed in a column, as texts that are written as the column's cells are.
+
+        The format is that of the cells of the column where there are any, and otherwise that of training.
+        """
+        return write_texts(self.formats.get(column, ""), cells)
 
     def _read(self, frame: pd.DataFrame) -> Batch:
         """The rows, in which no number is so far from all that training saw that a prediction could overflow."""
@@ -244,7 +268,8 @@ class Filler:
         which = torch.arange(len(rows), device=mean.device)
         for distribution, here in answered(model, name, mean[rows.to(mean.device)], which):
             part = (here >= 0).cpu().numpy()
-            for column, made in zip(kept, modality.write_cells(modality.value(distribution).cpu()), strict=True):
+            values = modality.bound(modality.value(distribution).cpu(), self.bounds)
+            for column, made in zip(kept, modality.write_cells(values), strict=True):
                 column.extend(made)
             if self._says(modality) and modality.levels is not None:
                 sure[part] = _probability(distribution)
@@ -272,6 +297,7 @@ def impute(
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
     say: Callable[[str], object] | None = print,
+    bounds: Bounds = "observed",
 ) -> pd.DataFrame: ...
 
 
@@ -290,6 +316,7 @@ def impute(
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
     say: Callable[[str], object] | None = print,
+    bounds: Bounds = "observed",
 ) -> list[pd.DataFrame]: ...
 
 
@@ -307,6 +334,7 @@ def impute(
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
     say: Callable[[str], object] | None = print,
+    bounds: Bounds = "observed",
 ) -> pd.DataFrame | list[pd.DataFrame]:
     """The same frame with its holes filled, in its own units and types; every other cell is untouched.
 
@@ -331,6 +359,9 @@ def impute(
         say: Reports in sentences what was not taken as it stands (classes, words and columns that training never saw,
             absent and misspelt columns, numbers far outside of the training rows'), how many cells were read as
             missing, and which of them stay so; None is silent.
+        bounds: What imputed numbers are held to. "observed": numbers of which no training row has a negative one stay
+            between the smallest and the largest one of training. "non-negative": they only stay non-negative. "none":
+            no bounds.
 
     Returns:
         The frame, or a list of `imputations` frames.
@@ -358,7 +389,8 @@ def impute(
     if imputations is not None:
         check_whole("imputations", imputations)
     several = [None] if imputations is None else range(imputations)
-    options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable, "seed": seed}
+    options: dict[str, Any] = {"given": given, "to": to, "root": root, "unreadable": unreadable}
+    options |= {"seed": seed, "bounds": bounds}
     fillers = [Filler(model, **options, imputation=one) for one in several]
     made = [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
     for sentence in fillers[0].told():  # the same for all of them

@@ -15,6 +15,7 @@ from polymodal.csvfiles.doubts import doubts
 from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
 from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
+from polymodal.modalities.cell_texts import keep_texts
 from polymodal.names import brief
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class Document:
         return not self.grammar.value(self.grammar.cells(line)[-1])
 
     def _frame(self) -> pd.DataFrame:
-        """The values of the cells, in types that pandas takes them for."""
+        """The values of the cells, in types that pandas takes them for; codes such as 007 are texts."""
         from pandas.errors import ParserError
 
         try:
@@ -221,9 +222,9 @@ class Document:
             texts = [name for name in self.names if frame[name].dtype.kind not in "biuf"]
             if self.options.thousands and texts:  # whose marks are not those of numbers
                 frame[texts] = self._valued(texts, grouped=True)
-            return frame
         except (ValueError, OverflowError, ParserError) as error:
             raise ValueError(f"{self.path} must hold values that can be read: {brief(error)}") from error
+        return keep_texts(frame, self.texts(self.names), self.options.decimal or ".")
 
     def _valued(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
         """Columns with the texts that are known as missing values left out."""

@@ -13,6 +13,7 @@ from polymodal import frames, inference
 from polymodal.datasets import own
 from polymodal.interfaces import gallery, outputs, parquet
 from polymodal.interfaces.runs import open_model, open_tables
+from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.names import split_names
 from polymodal.progress import say, shown
 
@@ -59,6 +60,7 @@ def translate(
     guidance: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
+    bounds: Bounds = "observed",
     out: Path | None = None,
     device: str = "auto",
     overwrite: bool = False,
@@ -79,6 +81,7 @@ def translate(
         guidance: As there.
         temperature: As there.
         seed: Random seed of the samples.
+        bounds: What predicted numbers are held to, as in `polymodal.impute`.
         out: Where to; by default `translations` in the run's folder.
         device: As in `fit`.
         overwrite: Whether earlier translations may be replaced.
@@ -92,6 +95,7 @@ def translate(
         ValueError: A name or a row does not exist, a row has nothing of what is given, a cell cannot be read, there
             are both a file and a split, or `out` holds something else, or translations that are not to be replaced.
     """
+    check_bounds(bounds)
     out = out or folder / "translations"
     _refuse_both(file, split)
     model = open_model(folder, device)
@@ -106,9 +110,10 @@ def translate(
     if samples is not None:
         options["seed"] = seed
     made = _translate_batches(model, batch, seen, ends, chosen, options)
+    made = {name: schema[name].bound(value, bounds) for name, value in made.items()}
     answers = gallery.Answers(schema, chosen, made, batch, seen)
     where = {"split": split or "test"} if file is None else {"file": str(file.path)}
-    asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen, **options}
+    asked = {"run": str(folder), **where, "given": starts, "to": ends, "rows": chosen, **options, "bounds": bounds}
     return gallery.write(out, answers, {"command": "translate", **asked, "seed": seed}), answers
 
 
@@ -127,6 +132,7 @@ def stream(
     guidance: float | None = None,
     temperature: float | None = None,
     seed: int = 0,
+    bounds: Bounds = "observed",
     device: str = "auto",
     batch_size: int = PASS,
     overwrite: bool = False,
@@ -148,6 +154,7 @@ def stream(
         guidance: As there.
         temperature: As there.
         seed: As there.
+        bounds: As there.
         device: As in `fit`.
         batch_size: Rows per pass.
         overwrite: Whether an earlier file of translations may be replaced.
@@ -163,6 +170,7 @@ def stream(
     """
     import pyarrow as pa
 
+    check_bounds(bounds)
     parquet.check(out, "translations.parquet", _sources(folder, file), columns=["row"], overwrite=overwrite)
     _refuse_both(file, split, rows)
     model = open_model(folder, device)
@@ -195,7 +203,8 @@ def stream(
             if several:  # all samples of a row, and then those of the next
                 columns["sample"] = np.arange(len(numbers) * each) % each
                 values = {name: value.transpose(0, 1).flatten(0, 1) for name, value in values.items()}
-            write({**columns, **{name: parquet.cells(schema[name], value) for name, value in values.items()}})
+            held = {name: schema[name].bound(value, bounds) for name, value in values.items()}
+            write({**columns, **{name: parquet.cells(schema[name], value) for name, value in held.items()}})
             written += len(numbers)
         _say(source.told())
     return written, count - written

@@ -68,6 +68,14 @@ Given = Annotated[
     list[str] | None,
     typer.Option(metavar="NAMES", help="What to start from, separated by commas; by default all that a row has."),
 ]
+HeldTo = Annotated[
+    str,
+    typer.Option(
+        "--bounds",
+        help="What predicted numbers are held to where no training row has a negative one: observed, the smallest and "
+        "the largest of training; non-negative; or none.",
+    ),
+]
 BatchSize = Annotated[int, typer.Option(min=1, help="Rows per pass.")]
 Columns = Annotated[
     str | None,
@@ -413,6 +421,7 @@ def translate(
         typer.Option(min=0, help="Of the noise of samples by a flow; by default 1, 0.8 is more typical, less varied."),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the samples.")] = 0,
+    bounds: HeldTo = "observed",
     out: Annotated[
         Path | None, typer.Option(help="Folder to write, by default FOLDER/translations; or a file, FILE.parquet.")
     ] = None,
@@ -432,7 +441,7 @@ def translate(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
-    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
+    asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance, "bounds": bounds}
     asked |= {"temperature": temperature, "overwrite": overwrite, "on_changed": on_changed}
     if out is None or out.suffix != ".parquet":
         with _writes(out := out or folder / "translations"):
@@ -468,6 +477,7 @@ def impute(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
+    bounds: HeldTo = "observed",
     columns: Columns = None,
     missing: Missing = None,
     present: Present = None,
@@ -493,6 +503,7 @@ def impute(
     csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv)}
     asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
+    asked |= {"bounds": bounds}
     tell(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
 
 

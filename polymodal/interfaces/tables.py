@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from math import log2
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from polymodal import checkpoint, csvfiles, imputation, tablefiles
 from polymodal.csvfiles import Options
@@ -18,15 +18,12 @@ from polymodal.interfaces import outputs, parquet
 from polymodal.interfaces.answers import selected
 from polymodal.interfaces.runs import experiment, open_model
 from polymodal.locks import claim_outputs
-from polymodal.modalities.column import class_name
-from polymodal.modalities.column import missing as missing_cells
+from polymodal.modalities.base import Bounds
+from polymodal.modalities.formats import NUMBER
 from polymodal.models import MODELS
 from polymodal.names import brief, check_types, lookup, split_names
 from polymodal.parquet_files import ParquetTable
 from polymodal.progress import say, shown
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "suggested", "told"]
 
@@ -216,6 +213,7 @@ def impute(
     marked: bool = False,
     imputations: int | None = None,
     seed: int = 0,
+    bounds: Bounds = "observed",
     options: Options = own.USUAL,
     device: str = "auto",
     batch_size: int = imputation.BATCH,
@@ -234,6 +232,7 @@ def impute(
         marked: As there.
         imputations: As there.
         seed: As there.
+        bounds: As there.
         options: How a CSV file is read; where they leave it open, as that of the training rows.
         device: As in `fit`.
         batch_size: Rows per pass.
@@ -262,7 +261,8 @@ def impute(
         _check(table, path, sources, overwrite=overwrite)
     model = open_model(folder, device)
     chosen = (selected(some, model.schema) if some else None for some in (given, to))
-    fillers = [imputation.Filler(model, *chosen, root=table.root, seed=seed, imputation=one) for one in numbers]
+    asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
+    fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
     for sentence in table.said + filler.told():
@@ -361,8 +361,9 @@ def _write_csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool
     starts = range(0, len(frame), size)
     pieces = [filler.holes(frame.iloc[start : start + size]) for start in shown(starts, "imputing", len(starts))]
     holes = imputation.joined(pieces, starts)
-    texts = document.texts([*holes])
-    cells = {name: (hole.rows, _written(document, name, texts[name], hole.cells)) for name, hole in holes.items()}
+    texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
+    decimal = document.options.decimal or "."
+    cells = {name: (hole.rows, _localize(texts[name], decimal)) for name, hole in holes.items()}
     columns = [
         csvfiles.Added(name, None if after == imputation.FILLED else after, texts)
         for after, name, texts in imputation.added_texts(frame, holes, added)
@@ -371,21 +372,6 @@ def _write_csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool
     return len(frame)
 
 
-def _written(document: csvfiles.Document, name: str, texts: pd.Series, cells: Sequence[Any]) -> list[str]:
-    """Imputed cells as the texts of a column, with the file's decimal mark."""
-    decimal = document.options.decimal or "."
-    numbers = decimal != "." and document.frame[name].dtype.kind in "fi"
-    plain = texts.str.replace(decimal, ".", regex=False) if numbers else texts
-    made = _texts(document.frame[name], plain, cells)
-    return [text.replace(".", decimal) for text in made] if numbers else made
-
-
-def _texts(column: pd.Series, texts: pd.Series, cells: Sequence[Any]) -> list[str]:
-    """Cells as the texts of a column: classes as they are written there, numbers with as many decimals."""
-    there = ~missing_cells(column)
-    if cells and isinstance(cells[0], str):
-        known = dict(zip(column[there].map(class_name), texts[there], strict=True))
-        return [known.get(cell, cell) for cell in cells]
-    places = texts[there].str.extract(r"\.(\d*)$")[0].str.len().max()
-    decimals = 0 if places != places else int(places)
-    return [f"{cell:.{decimals}f}" if isinstance(cell, float) else str(cell) for cell in cells]
+def _localize(texts: Sequence[str], decimal: str) -> list[str]:
+    """Texts with a file's decimal mark in numbers."""
+    return [text.replace(".", decimal) if NUMBER.fullmatch(text) else text for text in texts]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,11 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
 
-__all__ = ["Modality", "check_counts", "check_unit"]
+__all__ = ["BOUNDS", "Bounds", "Modality", "check_bounds", "check_counts", "check_unit"]
+
+Bounds = Literal["observed", "non-negative", "none"]
+BOUNDS: tuple[Bounds, ...] = get_args(Bounds)
+"""What predicted numbers may be held to."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +146,20 @@ class Modality(Arguments, ABC):
         """With what it leaves open taken from the training rows' cells: units, classes, words."""
         return self
 
+    def learn_cells(self, *cells: pd.Series) -> Modality:
+        """With what the training rows' cells say that changes no value: how they are written, and their bounds."""
+        return self
+
+    def bound(self, values: Tensor, bounds: Bounds = "observed") -> Tensor:
+        """Predicted values `(*, *shape)` within what training has seen; of all but numbers they are as they were.
+
+        Arguments:
+            values: As a table holds them.
+            bounds: "observed": numbers of which no training row has a negative one stay between the smallest and
+                the largest one of training. "non-negative": they only stay non-negative. "none": no bounds.
+        """
+        return values
+
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The cells of its columns as values of a table.
 
@@ -255,6 +273,16 @@ class Modality(Arguments, ABC):
             likelihood: That of `nll` in place of `cost`.
         """
         return (square - mean.square()).sum()
+
+
+def check_bounds(bounds: str) -> None:
+    """Refuses what predicted numbers cannot be held to.
+
+    Raises:
+        ValueError: It is none of `BOUNDS`.
+    """
+    if bounds not in BOUNDS:
+        raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}; got {bounds!r}")
 
 
 def check_counts(most: int | None = None, **counts: int) -> None:

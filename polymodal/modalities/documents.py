@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 
 from polymodal import checkpoint
 from polymodal.modalities import MODALITIES, NETWORKS, Modality
-from polymodal.modalities.arguments import Arguments, frozen
+from polymodal.modalities.arguments import Arguments, frozen, is_note
 from polymodal.names import brief, check_types, unknown
 
-__all__ = ["from_json", "to_json"]
+__all__ = ["from_json", "strip_notes", "to_json"]
 
 T = TypeVar("T", bound=Arguments)
 
@@ -47,6 +47,19 @@ def from_json(document: Mapping[str, Any]) -> Modality:
     return _made(own, MODALITIES, "modality", **more)
 
 
+def strip_notes(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What `to_json` wrote without what changes no value and no network.
+
+    Example:
+        >>> from polymodal.modalities import Vector
+        >>> strip_notes(to_json(Vector(1, formats=("0.00",)))) == to_json(Vector(1))
+        True
+    """
+    made = MODALITIES.get(str(document.get("type")))
+    notes = () if made is None else {argument.name for argument in fields(made) if is_note(argument)}
+    return {name: value for name, value in document.items() if name not in notes}
+
+
 def _written(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[str, Any]:
     made = type(thing)
     for key, known in registry.items():
@@ -59,12 +72,15 @@ def _written(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[
 
 
 def _arguments(thing: Arguments) -> dict[str, Any]:
-    """All but the network, which is written apart."""
+    """All but the network, which is written apart, and notes that say nothing."""
     made = type(thing)
     arguments = {field.name: getattr(thing, field.name) for field in fields(thing) if field.init}
     if arguments.keys() != signature(made).parameters.keys():
         raise ValueError(f"{made.__name__} must be a frozen dataclass; write @dataclass(frozen=True) above it")
     arguments.pop("network", None)
+    for argument in fields(thing):
+        if is_note(argument) and arguments[argument.name] is None:
+            del arguments[argument.name]
     for name, value in arguments.items():
         if not _comes_back(value):
             raise ValueError(

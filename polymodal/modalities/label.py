@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,10 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.checks import check_names
+from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
+from polymodal.modalities.cell_texts import check_format, format_of
 from polymodal.modalities.column import CellError, Column, class_name, missing
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.modalities.formats import NUMBER
 from polymodal.names import brief, value_repr
 from polymodal.networks import OneHot, mlp
 
@@ -36,6 +40,7 @@ class Label(Costed):
         names: What people call them, in order; by default the indices.
         hidden: Sizes of the hidden layers of both networks.
         cost: "categorical" or "l2" (the paper's, against the one-hot code; the head then ends in a sigmoid).
+        formats: How the column of a file writes classes that are numbers or booleans, as `Vector` has it.
 
     Example:
         >>> species = Label(2, names=("cat", "dog"))
@@ -47,9 +52,12 @@ class Label(Costed):
     names: tuple[str, ...] | None = None
     hidden: tuple[int, ...] = (32,)
     cost: Choice = Choice(DISCRETE, "categorical")
+    formats: tuple[str, ...] | None = note()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for form in self.formats or ():
+            check_format(form)
         check_counts(classes=self.classes)
         if self.names is not None:
             check_names("names", self.names, "['cat', 'dog']")
@@ -79,7 +87,7 @@ class Label(Costed):
     @property
     def core(self) -> Label:
         """Without names."""
-        return replace(self, names=None)
+        return replace(self, names=None, formats=None)
 
     @property
     def representation(self) -> dict[str, Any]:
@@ -128,14 +136,20 @@ class Label(Costed):
             raise ValueError(f"there must be {self.classes} classes; got {len(found)}: {listed}")
         return replace(self, names=tuple(ordered(found)))
 
+    def learn_cells(self, *cells: pd.Series) -> Label:
+        """With the format of its column."""
+        return replace(self, formats=self.formats or (format_of(cells[0]),))
+
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The classes; those that it does not know are taken as unknown, and counted.
+
+        A number that no class is called is the class of the same number, such as 7 of 007.
 
         Raises:
             CellError: A cell holds no text or number.
         """
         codes, names = _classes(cells[0])
-        known = {name: number for number, name in enumerate(self._called)}
+        known = _known(self._called, names)
         numbers = torch.from_numpy(np.array([*(known.get(name, -1) for name in names), -1])[codes])
         times = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
         odd: Counter[str] = Counter()
@@ -177,6 +191,20 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
         row = next(row for row, cell in enumerate(column) if not isinstance(cell, Hashable))
         raise CellError(row, f"a text or a number must stand here; {error}; correct it, or leave it empty") from error
     return codes, [class_name(cell) for cell in found]
+
+
+def _known(called: Sequence[str], names: Iterable[str]) -> dict[str, int]:
+    """The numbers of classes by their names, and by other names that stand for the same number as that of one alone."""
+    known = {name: place for place, name in enumerate(called)}
+    others = {name: value for name in names if name not in known and (value := _value(name)) is not None}
+    if others:
+        values = [_value(name) for name in called]
+        known |= {name: values.index(value) for name, value in others.items() if values.count(value) == 1}
+    return known
+
+
+def _value(name: str) -> Decimal | None:
+    return Decimal(name) if NUMBER.fullmatch(name) else None
 
 
 def ordered(names: Iterable[str]) -> list[str]:

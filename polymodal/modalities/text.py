@@ -13,10 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.checks import check_names
+from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.column import Column, missing, observed, texts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.modalities.dates import learn_date_format, read_date, write_date
+from polymodal.modalities.spelling import Spelling, spell
 from polymodal.networks import TokenEncoder, mlp
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ PADDING, END, UNKNOWN = 0, 1, 2
 
 MOST_LAYERS = 1000
 """A file must not describe a tower that takes hours to make."""
+
+LOOKED_AT = 10_000
+"""Texts whose spelling is learned."""
 
 SPECIAL = ("[PAD]", "[END]", "[UNK]")
 
@@ -75,6 +81,10 @@ class Text(Costed):
         dropout: Probability within the encoder.
         hidden: Sizes of the hidden layers of the decoder.
         cost: "categorical" or "l2" (the paper's, against one-hot codes).
+        spellings: The words as training texts write them, with their capitals.
+        glued: Where no space stands beside punctuation, as `polymodal.modalities.spelling` has it.
+        capitalized: Whether sentences begin with a capital.
+        dates: The format of a column of dates, as `polymodal.modalities.dates` has it.
 
     Example:
         >>> caption = Text.learn(["a red bird", "a blue bird"], length=5)
@@ -95,9 +105,17 @@ class Text(Costed):
     dropout: float = 0.5
     hidden: tuple[int, ...] = (512,)
     cost: Choice = Choice(DISCRETE, "categorical")
+    spellings: tuple[str, ...] | None = note()
+    glued: tuple[str, ...] | None = note()
+    capitalized: bool | None = note()
+    dates: str | None = note()
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.spellings is not None and len(self.spellings) != len(self.vocabulary):
+            raise ValueError(
+                f"spellings must be of all {len(self.vocabulary)} words; got {len(self.spellings)} of them"
+            )
         check_counts(length=self.length, width=self.width, heads=self.heads)
         check_counts(MOST_LAYERS, layers=self.layers)
         if self.width % self.heads:
@@ -169,16 +187,40 @@ class Text(Costed):
     def write(self, value: Tensor) -> str:
         """Tokens `(length,)` as words, end and padding dropped wherever they stand.
 
-        Blanks stand between words, and not between letters of scripts that have none.
+        Spaces stand between words, and not between letters of scripts that have none; once the spelling of training
+        texts is known, words are put together as there.
         """
-        words = SPECIAL + self.vocabulary
-        return _joined([words[token] for token in value.tolist() if token not in (END, PADDING)])
+        tokens = [token for token in value.tolist() if token not in (END, PADDING)]
+        known = SPECIAL + self.vocabulary
+        if self.spellings is None:
+            return _joined([known[token] for token in tokens])
+        written = SPECIAL + self.spellings
+        spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
+        text = spell(((known[token], written[token]) for token in tokens), spelling, LETTER)
+        date = read_date(self.dates, text) if self.dates else None
+        return text if date is None or self.dates is None else write_date(self.dates, date)
+
+    def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
+        """The texts; in a column of dates those that are none are empty."""
+        made = [self.write(value) for value in values]
+        return [[text if not self.dates or read_date(self.dates, text) else "" for text in made]]
 
     def fitted(self, *cells: pd.Series) -> Text:
         """With the words of the training rows' texts, if it has none."""
         if self.vocabulary:
             return self
         return replace(self, vocabulary=type(self).learn(texts(cells[0])[~missing(cells[0])], self.length).vocabulary)
+
+    def learn_cells(self, *cells: pd.Series) -> Text:
+        """With the spelling of the training rows' texts, and the format of dates."""
+        if self.spellings is not None or not self.vocabulary:
+            return self
+        held = texts(cells[0])[~missing(cells[0])].tolist()
+        some = held[:: -(-len(held) // LOOKED_AT) or 1]
+        split = _tokenizer(self.vocabulary, self.length).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
+        words, glued, capitalized = Spelling.learn(some, self.vocabulary, split)
+        dates = learn_date_format(some) or None
+        return replace(self, spellings=words, glued=glued, capitalized=capitalized, dates=dates)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """The texts' tokens; words that it does not know are counted."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.checks import check_list
-from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.arguments import note
+from polymodal.modalities.base import Bounds, check_counts, check_unit
+from polymodal.modalities.cell_texts import DATES, check_format, format_of
 from polymodal.modalities.column import CellError, Column, missing, numbers, one_by_one
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
@@ -53,7 +55,9 @@ class Vector(Costed):
             called like the modality holds all of them, as a list if there are several.
         log: Whether tables hold logarithms, for numbers above -1 of which a few are far larger than the others.
         limits: The smallest and the largest of each number in the training rows, in users' units. They change no value
-            and no network, and do not count in comparisons: numbers far outside of them are reported.
+            and no network, and do not count in comparisons: numbers far outside of them are reported, and predictions
+            are held to them where it is asked.
+        formats: How each column writes its numbers, as `polymodal.modalities.formats` has it; empty if unknown.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -71,7 +75,8 @@ class Vector(Costed):
     cost: Choice = Choice(NUMERIC, "gaussian")
     names: tuple[str, ...] | None = None
     log: bool = False
-    limits: tuple[tuple[float, float], ...] | None = field(default=None, compare=False, repr=False)
+    limits: tuple[tuple[float, float], ...] | None = note()
+    formats: tuple[str, ...] | None = note()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,19 +91,21 @@ class Vector(Costed):
                 raise type(error)(f"{name} must be a list of numbers; got {brief(repr(numbers), 60)}") from error
             if len(numbers) != self.size:
                 raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
-        if self.limits is not None and [len(pair) for pair in self.limits] != [2] * self.size:
-            raise ValueError(f"limits must have {self.size} pairs of numbers; got {self.limits!r}")
+        if self.limits is not None and not self._are_limits(self.limits):
+            raise ValueError(f"limits must have {self.size} pairs of numbers in ascending order; got {self.limits!r}")
         if self.names is not None and len(self.names) != self.size:
             raise ValueError(f"names must name {self.size} columns, one for each number; got {len(self.names)}")
         if self.activation not in ("linear", "sigmoid"):
             raise ValueError(f"activation must be 'linear' or 'sigmoid'; got {self.activation!r}")
+        for form in self.formats or ():
+            check_format(form)
         if self.scale is not None and min(self.scale) <= 0:
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
 
     @property
     def core(self) -> Vector:
         """Without units."""
-        return replace(self, center=None, scale=None, names=None, log=False, limits=None)
+        return replace(self, center=None, scale=None, names=None, log=False, limits=None, formats=None)
 
     @property
     def representation(self) -> dict[str, Any]:
@@ -138,9 +145,13 @@ class Vector(Costed):
         return self.scaled(value)
 
     def write(self, value: Tensor) -> Tensor:
-        """Numbers in users' units, `(size,)` float64."""
-        raw = value.detach().cpu().double() * self._scale + self._center
-        return raw.expm1() if self.log else raw
+        """Numbers in users' units, `(*, size)` float64; what `bound` has put on a bound is exactly that number."""
+        value = value.detach().cpu()
+        raw = value.double() * self._scale + self._center
+        raw = raw.expm1() if self.log else raw
+        for end in self._limits.unbind() if self.limits else ():
+            raw = torch.where(value == self.scaled(end), end, raw)
+        return raw
 
     def scaled(self, raw: Tensor) -> Tensor:
         """Numbers `(*, size)` float64 in users' units, as a table holds them.
@@ -151,6 +162,28 @@ class Vector(Costed):
         if self.log and (raw <= -1).any():
             raise ValueError(f"numbers with log must be above -1; got {float(raw[raw <= -1][0])}; leave log out")
         return (((raw.log1p() if self.log else raw) - self._center) / self._scale).float()
+
+    def bound(self, values: Tensor, bounds: Bounds = "observed") -> Tensor:
+        """As `Modality.bound`; numbers without `limits`, and dates, have no bounds.
+
+        Example:
+            >>> count = Vector(1, center=(3.0,), scale=(2.0,), limits=((0.0, 9.0),))
+            >>> [float(count.write(count.bound(torch.tensor([-4.0]), how))) for how in ("observed", "none")]
+            [0.0, -5.0]
+        """
+        if self.limits is None or bounds == "none":
+            return values
+        zero, least, most = self._limits
+        free = (least < 0) | torch.tensor([form == DATES for form in self.formats or ()] or False)
+        low, high = (least, most) if bounds == "observed" else (zero, torch.full_like(zero, torch.inf))
+        low, high = self.scaled(low.clamp(min=0)), self.scaled(high.clamp(min=0))
+        low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
+        return values.clamp(low.to(values), high.to(values))
+
+    def learn_cells(self, *cells: pd.Series) -> Vector:
+        """With the formats of its columns."""
+        several = self.names is not None or self.size == 1
+        return replace(self, formats=self.formats or (tuple(map(format_of, cells)) if several else ("",)))
 
     def columns(self, name: str) -> tuple[str, ...]:
         """Its names, or the column that is called like it."""
@@ -233,6 +266,16 @@ class Vector(Costed):
         if value.isinf().any():
             raise ValueError(f"numbers must be finite; got {value.tolist()}")
         return value
+
+    def _are_limits(self, limits: tuple[tuple[float, float], ...]) -> bool:
+        pairs = len(limits) == self.size and all(len(pair) == 2 and pair[0] <= pair[1] for pair in limits)
+        return pairs and not (self.log and min(low for low, _ in limits) <= -1)
+
+    @property
+    def _limits(self) -> Tensor:
+        """0, the smallest and the largest of each number in users' units, `(3, size)` float64."""
+        limits = torch.tensor(self.limits, dtype=torch.float64).T
+        return torch.cat([torch.zeros_like(limits[:1]), limits])
 
     @property
     def _center(self) -> Tensor:

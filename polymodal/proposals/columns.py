@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
+from polymodal.modalities.cell_texts import code_reason
 from polymodal.modalities.column import CellError, dense, missing, numbers, texts
 from polymodal.names import brief, shell_quote
 from polymodal.proposals.proposal import Proposal, counted
@@ -88,6 +89,11 @@ class Column:
     def dated(self) -> bool:
         """Whether the values are dates, or texts of dates."""
         return self.kind == "date" or (self.kind == "text" and mostly(self.first, DATE.fullmatch))
+
+    @cached_property
+    def coded(self) -> str:
+        """What says that whole numbers in texts are codes, such as "have leading zeros"; empty if nothing does."""
+        return code_reason(self.values.str.strip()) if self.kind == "text" else ""
 
     @property
     def there(self) -> str:

@@ -121,7 +121,11 @@ def _judged_text(column: Column) -> Proposal:
             f"texts that look like numbers {written.what}, such as {written.example!r}",
             f"for numbers {written.way}; for classes write {column.otherwise('label')}",
         )
-    if all(map(_is_number, column.first)) and not all(text.strip().isdecimal() for text in column.first):
+    if (
+        not column.coded
+        and all(map(_is_number, column.first))
+        and not all(text.strip().isdecimal() for text in column.first)
+    ):
         return column.left_out(
             f"texts that are numbers, such as {column.first[0].strip()!r}, in {column.there}",
             f"to take them for numbers write {column.otherwise('number')}",
@@ -131,6 +135,10 @@ def _judged_text(column: Column) -> Proposal:
         return column.left_out(
             f"an identifier: short texts, another in each of {column.there}",
             _joined(same, _doubt_of_texts(column, "texts")),
+        )
+    if column.coded and each < 2:
+        return column.left_out(
+            f"an identifier: codes, {different:,} different ones in {column.there}", _doubt_of_codes(column)
         )
     if words >= 2 and different >= len(column.values) / 2:
         return _as_text(column, words, "")
@@ -192,6 +200,8 @@ def _doubt_of_texts(column: Column, taken: str) -> str:
             otherwise["for a number of days"] = "number"
         ways = ", ".join(f"{what} write {column.otherwise(word)}" for what, word in otherwise.items())
         return f"dates are taken as {taken}: {ways}"
+    if column.coded:
+        return _doubt_of_codes(column)
     odd = [text for text in column.first if not _is_number(text)]
     share = len(odd) / len(column.first)
     if not odd:
@@ -202,6 +212,14 @@ def _doubt_of_texts(column: Column, taken: str) -> str:
             f"{way_missing(odd[0])}"
         )
     return doubt_missing(column)
+
+
+def _doubt_of_codes(column: Column) -> str:
+    """That texts are numbers as well as codes; empty of other texts."""
+    if not column.coded:
+        return ""
+    number = column.otherwise("number")
+    return f"cells {column.coded}, so these look like codes, not numbers; {number} reads them as numbers"
 
 
 def _judged_picture(column: Column) -> Proposal:

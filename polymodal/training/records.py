@@ -14,6 +14,7 @@ from torch import Tensor
 
 from polymodal import checkpoint, parallel
 from polymodal.locks import claim_folder
+from polymodal.modalities.documents import strip_notes
 from polymodal.models import upgrade_document
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Records:
         free = [name for name in FREE if name != "epochs" or settings["schedule"] != "cosine"]
         self.identity = _plain(
             {
-                "model": self.model,
+                "model": _without_notes(self.model),
                 "fit": {name: value for name, value in settings.items() if name not in free},
                 "data": {"train": _fingerprint(train), "validation": _fingerprint(validation)},
             }
@@ -226,6 +227,13 @@ def _upgrade_experiment(experiment: Any) -> Any:
     if not isinstance(experiment, dict) or not isinstance(experiment.get("model"), dict):
         return experiment
     return {**experiment, "model": upgrade_document(experiment["model"])}
+
+
+def _without_notes(document: dict[str, Any]) -> dict[str, Any]:
+    """A model's document without what its schema says of how cells are written, which changes no training."""
+    schema = document["schema"]
+    modalities = [strip_notes(modality) for modality in schema["modalities"]]
+    return {**document, "schema": {**schema, "modalities": modalities}}
 
 
 def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:

@@ -1,0 +1,212 @@
+"""Cells as the texts of a column: how its texts are written, and which of them are codes rather than numbers.
+
+The format of a column is a number's pattern as `formats` has it, or "FALSE|TRUE" of booleans. It begins with "text:"
+where the cells of a data frame are texts, and not numbers that a file writes so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from polymodal.modalities.column import missing
+from polymodal.modalities.formats import NumberFormat
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = [
+    "DATES",
+    "check_format",
+    "choose_format",
+    "code_reason",
+    "format_of",
+    "holds_texts",
+    "keep_texts",
+    "write_texts",
+]
+
+FORMATS = "formats"
+"""The attribute of a data frame in which the formats of a file's columns are, by name."""
+OF_TEXTS = "text:"
+DATES = "dates"
+"""The format of a column that holds no texts, but dates."""
+BETWEEN = "|"
+LOOKED_AT = 10_000
+"""Different texts that say how a column is written."""
+EXACT = 2.0**53
+"""Whole numbers from it on are not all floats."""
+NUMERIC = ("integer", "floating", "mixed-integer-float", "integer-na")
+"""What pandas calls columns of numbers, also those of objects, as whole numbers beyond 64 bits are."""
+CODES = {
+    r"[+-]?0\d": "have leading zeros",
+    r"\+\d{7}": "begin with a plus",
+    r"[+-]?0*[1-9]\d{14,}0*[1-9]": "have more than 15 digits",
+}
+"""What says that whole numbers are codes, and the same in words."""
+
+
+def holds_texts(column: pd.Series, form: str = "") -> bool:
+    """Whether a column's cells are texts; where it is empty, whether they were at training, as its format says."""
+    import pandas as pd
+
+    if not pd.api.types.is_object_dtype(column.dtype):
+        return pd.api.types.is_string_dtype(column.dtype)
+    kind = pd.api.types.infer_dtype(column, skipna=True)
+    return kind == "string" or (kind == "empty" and form.startswith(OF_TEXTS))
+
+
+def format_of(column: pd.Series) -> str:
+    """The format of a column of texts, or that of a column's texts in the file that it was read from.
+
+    Example:
+        >>> import pandas as pd
+        >>> format_of(pd.Series(["5.25", None, "8.10"])), format_of(pd.Series([5.25, 8.1]))
+        ('text:0.00', '')
+    """
+    if column.dtype.kind == "M":
+        return DATES
+    if holds_texts(column):
+        made = _learn_number(column[~missing(column)])
+        return f"{OF_TEXTS}{made}" if made else ""
+    return column.attrs.get(FORMATS, {}).get(column.name, "")
+
+
+def check_format(form: str) -> None:
+    """Refuses what is no format of a column.
+
+    Raises:
+        ValueError: It is none.
+    """
+    boolean = form.count(BETWEEN) == 1 and all(part.isalpha() for part in form.split(BETWEEN))
+    if form not in ("", DATES) and not boolean:
+        NumberFormat.parse(form.removeprefix(OF_TEXTS))
+
+
+def choose_format(known: str, own: str) -> str:
+    """The format of a column whose cells have one of their own, where another is known of training.
+
+    The known one is of more cells, and is taken unless the column's own cells are not written so.
+
+    Example:
+        >>> choose_format("0.00", ""), choose_format("0.0##", "0.00"), choose_format("0.0", "0.00")
+        ('0.00', '0.0##', '0.00')
+    """
+    if not (known and own) or DATES in (known, own):
+        return own or known
+    if BETWEEN in own or BETWEEN in known:
+        return own
+    numbers = (NumberFormat.parse(form.removeprefix(OF_TEXTS)) for form in (known, own))
+    return known if next(numbers).covers(next(numbers)) else own
+
+
+def write_texts(form: str, cells: Sequence[Any]) -> list[str]:
+    """Cells as a column of this format writes them: numbers, and names of classes that are numbers or booleans.
+
+    Names of classes whose cells were texts at training are these texts, and stay as they are.
+
+    Example:
+        >>> write_texts("0.00", [7.301, 12.0]), write_texts("0.0", ["7", "12"]), write_texts("text:0.0", ["7", "12"])
+        (['7.30', '12.00'], ['7.0', '12.0'], ['7', '12'])
+        >>> write_texts("FALSE|TRUE", ["True", "False"]), write_texts("", ["owl", 7.25])
+        (['TRUE', 'FALSE'], ['owl', '7.25'])
+    """
+    if form in ("", DATES):
+        return [*map(str, cells)]
+    if all(isinstance(cell, str) for cell in cells):
+        return _write_names(form, cells)
+    number = None if _is_boolean(form) else NumberFormat.parse(form.removeprefix(OF_TEXTS))
+    return [str(cell) if number is None or isinstance(cell, str) else number.write(float(cell)) for cell in cells]
+
+
+def keep_texts(frame: pd.DataFrame, texts: pd.DataFrame, decimal: str = ".") -> pd.DataFrame:
+    """A file's rows with what their texts say beyond the values: formats, and codes that are no numbers.
+
+    Arguments:
+        frame: N rows as pandas reads them.
+        texts: The same cells as the file writes them.
+        decimal: The mark before decimals.
+
+    Returns:
+        The frame, with texts in place of whole numbers that begin with zeros, that begin with a plus and have at least
+        7 digits, or that have more than 15 digits, and with the formats of the other columns.
+
+    Example:
+        >>> import pandas as pd
+        >>> texts = pd.DataFrame({"code": ["007", "120"], "price": ["5.20", "8.10"]})
+        >>> frame = keep_texts(texts.astype(float), texts)
+        >>> frame["code"].tolist(), frame.attrs["formats"]
+        (['007', '120'], {'price': '0.00'})
+    """
+    import pandas as pd
+
+    made, formats = frame.copy(deep=False), {}
+    for place, name in enumerate(frame.columns):
+        column = frame.iloc[:, place]
+        if holds_texts(column):
+            continue
+        there = ~missing(column)
+        written = texts.iloc[:, place].str.strip()
+        numeric = pd.api.types.infer_dtype(column, skipna=True) in NUMERIC
+        if numeric and code_reason(written[there]):
+            made.isetitem(place, written.where(there).array)
+            continue
+        written = written.str.replace(decimal, ".", regex=False) if numeric and decimal != "." else written
+        if form := _learn_number(written[there]) if numeric else _learn_boolean(column[there], written[there]):
+            formats[name] = form
+    made.attrs[FORMATS] = formats
+    return made
+
+
+def code_reason(texts: pd.Series) -> str:
+    """What says that texts, all of them whole numbers, are codes rather than numbers, in words; empty if nothing does.
+
+    Example:
+        >>> import pandas as pd
+        >>> code_reason(pd.Series(["00501", "10001"])), code_reason(pd.Series(["501", "10001"]))
+        ('have leading zeros', '')
+        >>> code_reason(pd.Series(["01.5", "10.0"]))
+        ''
+    """
+    for pattern, words in CODES.items():
+        if texts.str.match(pattern).any():
+            return words if texts.str.fullmatch(r"[+-]?\d+").all() else ""
+    return ""
+
+
+def _learn_number(texts: pd.Series) -> str:
+    different = texts.drop_duplicates()
+    made = NumberFormat.learn(different.iloc[:: -(-len(different) // LOOKED_AT) or 1].tolist())
+    return "" if made is None else str(made)
+
+
+def _learn_boolean(values: pd.Series, texts: pd.Series) -> str:
+    """How false and true are most often written."""
+    if not values.isin([True, False]).all():
+        return ""
+    written = [texts[(values == value).to_numpy(bool)].mode() for value in (False, True)]
+    if any(not len(most) for most in written):
+        return ""
+    return BETWEEN.join(most.iloc[0] for most in written)
+
+
+def _is_boolean(form: str) -> bool:
+    return form.replace(BETWEEN, "", 1).isalpha()
+
+
+def _write_names(form: str, names: Sequence[str]) -> list[str]:
+    if form.startswith(OF_TEXTS):
+        return [*names]
+    if _is_boolean(form):
+        false, true = form.split(BETWEEN)
+        return [true if name == "True" else false if name == "False" else name for name in names]
+    number = NumberFormat.parse(form)
+    return [_write_name(number, name) for name in names]
+
+
+def _write_name(number: NumberFormat, name: str) -> str:
+    try:
+        value = float(name)
+    except ValueError:
+        return name
+    return number.write(value) if abs(value) < EXACT else name
