@@ -55,7 +55,8 @@ def test_what_is_imputed_looks_like_the_column(run, name):
 
 def test_zip_codes_are_a_doubt(run):
     write("zip.csv", ["00824", "01010", *(f"{row * 163:05}" for row in range(1, 53)), *[""] * 6])
-    said = " ".join(run("train", "zip.csv", "--dry-run").stdout.split())
+    done = run("train", "zip.csv", "--dry-run")
+    said = " ".join((done.stdout + done.stderr).split())
     assert "cells have leading zeros, so these look like codes, not numbers; --modality x=number reads them" in said
 
 

@@ -136,7 +136,7 @@ def test_numbers_of_a_file_are_imputed_as_it_writes_them(name, tmp_path):
 )
 def test_numbers_in_frames_of_texts_are_written_as_the_texts_are(name, kind, tmp_path):
     write, span, pattern = NUMBERS[name]
-    draw = random.Random(1)
+    draw = random.Random(0)
     texts = [*(write(draw.uniform(*span)) for _ in range(ROWS)), None]
     frame = pd.DataFrame({"height": np.arange(ROWS + 1) / 4, "p": pd.Series(texts, dtype=kind)})
     schema = pm.Schema.infer(frame, modalities={"p": "number"}, say=None)
