@@ -92,7 +92,7 @@ class CodeFlow(nn.Module):
         if context:
             first, last = nn.Linear(code_dim + modalities, width), nn.Linear(context, 2 * layers * width)
             self.context.extend([first, nn.SiLU(), nn.Linear(width, context), nn.SiLU(), last])
-        for layer in [*self.films, *self.context[-1:], self.out]:
+        for layer in [*self.films, *list(self.context)[-1:], self.out]:
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
 
