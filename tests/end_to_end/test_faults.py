@@ -201,13 +201,14 @@ def test_scores_are_compared_and_killed(place):
     (place / "c" / "mine.txt").write_text("years")
     old = snapshot(place / "c")
     shutil.copytree(place / "c", place / "d")
-    assert command("compare", "--scores", "other.csv", "--out", "d", cwd=place).status == 0
+    assert command("compare", "--scores", "other.csv", "--out", "d", "--overwrite", cwd=place).status == 0
     new = snapshot(place / "d")
+    again = ["compare", "--scores", "other.csv", "--out", "c", "--overwrite"]
     for step in (3, 20, 41, 60):
-        command("compare", "--scores", "other.csv", "--out", "c", cwd=place, before=lambda step=step: die_at(step))
+        command(*again, cwd=place, before=lambda step=step: die_at(step))
         for name, content in snapshot(place / "c").items():
             assert content in (old.get(name), new.get(name)), name
-    assert command("compare", "--scores", "other.csv", "--out", "c", cwd=place).status == 0
+    assert command(*again, cwd=place).status == 0
     assert snapshot(place / "c").keys() == new.keys()
     assert (place / "c" / "mine.txt").read_text() == "years"
     assert litter(place) == []
