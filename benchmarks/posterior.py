@@ -43,7 +43,11 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"posterior: {error}; train the studies there first: polymodal compare NAME", file=sys.stderr)
         return 2
     checkpoint.write_text(chosen.folder / "sampling.csv", scores.to_csv(index=False))
-    means = scores[scores["given"] == "1 modality"].groupby(["dataset", "temperature", "metric"], sort=False)["value"].mean()
+    means = (
+        scores[scores["given"] == "1 modality"]
+        .groupby(["dataset", "temperature", "metric"], sort=False)["value"]
+        .mean()
+    )
     print(means.unstack().round(3).to_string())
     return 0
 
