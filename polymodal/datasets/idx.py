@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polymodal.names import brief
+from polymodal.names import brief, check_file
 
 __all__ = ["find", "read"]
 
@@ -43,6 +43,7 @@ def read(path: Path, shape: tuple[int, ...], get: str) -> np.ndarray:
     """
     axes = 1 + len(shape)
     try:
+        check_file(path)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4 + 4 * axes)
             sizes = tuple(np.frombuffer(head[4:], ">u4").tolist()) if len(head) == 4 + 4 * axes else ()
