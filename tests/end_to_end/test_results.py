@@ -189,12 +189,13 @@ def test_what_the_page_says_of_posterior_samples():
     """A line per data set, given one modality; and the share of the flow in the seconds of training."""
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
     scores = pd.read_csv(RESULTS / "sampling.csv").query("given == '1 modality'")
-    means = scores.groupby(["dataset", "metric"])["value"].mean()
-    lines = re.findall(r"^\| (PolyMNIST|pendigits-mhd|emoji) \|((?: [.\d]+ \|){4})$", text, re.MULTILINE)
-    assert len(lines) == 3
+    means = scores.groupby(["dataset", "temperature", "metric"])["value"].mean()
+    lines = re.findall(r"^\| (PolyMNIST|pendigits-mhd|emoji) \|((?: [.\d]+ \|){5})$", text, re.MULTILINE)
+    assert len(lines) == 3 * 2
     for data, cells in lines:
-        written = [float(cell) for cell in cells.strip(" |").split(" | ")]
-        expected = [means[data.lower(), metric] for metric in ("point-acc", "sample-acc", "agreement", "tv")]
+        temperature, *written = (float(cell) for cell in cells.strip(" |").split(" | "))
+        metrics = ("point-acc", "sample-acc", "agreement", "tv")
+        expected = [means[data.lower(), temperature, metric] for metric in metrics]
         assert written[:3] == pytest.approx(expected[:3], abs=0.051)
         assert written[3] == pytest.approx(expected[3], abs=0.00051)
     runs = [checkpoint.read_json(path).get("run", {}) for path in RESULTS.glob("runs/*/experiment.json")]
