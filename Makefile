@@ -23,8 +23,8 @@ demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/
 test: .venv/.installed  ## run every test and doctest
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
-torture: .venv/.installed  ## kill every writing command at random moments, in about 20 minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m torture -n $(WORKERS) --dist worksteal tests
+torture: .venv/.installed  ## try bad inputs and faults, those that take minutes too, and write docs/reliability.md
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "torture or not torture" -n $(WORKERS) --dist worksteal tests --reliability docs/reliability.md
 
 bench: .venv/.installed  ## time steps, loader, memory and start-up beside plain ones, in about 25 minutes
 	$(BIN)/python -m benchmarks

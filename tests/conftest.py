@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from reliability import Results, kind_of
 
 from polymodal.batch import Batch
 from polymodal.modalities import MODALITIES, NETWORKS, Audio, Image, Label, Modality, Text, Vector
@@ -81,3 +82,23 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache of data sets of the test's own."""
     monkeypatch.setenv("POLYMODAL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--reliability", metavar="FILE", type=Path, help="write docs/reliability.md from the results")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--reliability") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(Results(), "reliability")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    if (results := config.pluginmanager.get_plugin("reliability")) is not None:
+        config.getoption("--reliability").write_text(results.page())
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--reliability"):
+        config.hook.pytest_deselected(items=[item for item in items if kind_of(item.nodeid) is None])
+        items[:] = [item for item in items if kind_of(item.nodeid) is not None]

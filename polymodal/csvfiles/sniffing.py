@@ -121,7 +121,7 @@ def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
     if options.separator != "," and _any(SURELY_COMMA, cells) and all(map(POINTED_THOUSANDS.fullmatch, points)):
         grouped = "." if points and options.thousands is None else options.thousands
         return options._replace(decimal=",", thousands=grouped)
-    if preferred.decimal == options.separator != preferred.separator:
+    if preferred.decimal == options.separator != (preferred.separator or ","):
         return options
     if preferred.decimal and not (points and preferred.decimal == "," and not _any(WITH_COMMA, cells)):
         return options._replace(decimal=preferred.decimal, thousands=options.thousands or preferred.thousands)

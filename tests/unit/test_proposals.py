@@ -290,7 +290,7 @@ def test_lists_of_numbers(of):
 def test_lists_must_be_numbers_of_one_length():
     with pytest.raises(ValueError, match="x, row 2: lists must be as long as in row 0, 2; got 1"):
         one([[1, 2], None, [3]])
-    with pytest.raises(ValueError, match="x, row 1: numbers must be finite"):
+    with pytest.raises(ValueError, match="x, row 1: a list must have all its numbers"):
         one([[1, 2], [3, None]])
     assert one([["a"], ["a", "b"]]).why == "lists of something else than numbers"
 

@@ -1,0 +1,43 @@
+"""The page of reliability is made from test results, and everything on it holds."""
+
+from pathlib import Path
+
+import pytest
+from reliability import KINDS, Results, counts, kind_of
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_counts_every_kind_and_all_hold():
+    found = counts(ROOT / "docs/reliability.md")
+    assert [*found] == [*KINDS, "**all inputs**", "**all faults**"]
+    assert all(tried > 0 and failed == 0 for tried, failed in found.values())
+    assert found["**all inputs**"][0] >= 600
+    assert found["**all faults**"][0] >= 200
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_tests_of_every_kind_are_there(name):
+    for start in KINDS[name][1]:
+        assert (ROOT / start.partition("::")[0]).is_file()
+        assert kind_of(f"{start}::test") == name
+
+
+def test_outcomes_are_counted_once_each(tmp_path):
+    class Report:
+        def __init__(self, outcome, when="call", tried=None):
+            self.nodeid = "tests/unit/test_images.py::test[a]"
+            self.when, self.user_properties = when, [] if tried is None else [("tried", tried)]
+            self.passed, self.failed, self.skipped = (outcome == one for one in ("passed", "failed", "skipped"))
+
+    results = Results()
+    for report in [
+        Report("passed", "setup"), Report("passed"), Report("passed", "teardown"), Report("failed"),
+        Report("failed", "setup"), Report("skipped"), Report("passed", tried=30),
+    ]:  # fmt: skip
+        results.pytest_runtest_logreport(report)
+    (tmp_path / "page.md").write_text(results.page())
+    found = counts(tmp_path / "page.md")
+    assert found["images and sounds"] == found["**all inputs**"] == (33, 2)
+    assert found["**all faults**"] == (0, 0)
+    assert "1 cases were skipped" in results.page()
