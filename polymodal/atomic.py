@@ -56,7 +56,7 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 def standing(folder: Path) -> Path:
     """The folder itself; where it is missing, its older version, if a process was killed while it replaced that."""
-    return folder if folder.exists() else _orphan(folder) or folder
+    return folder if os.path.exists(folder) else _orphan(folder) or folder  # noqa: PTH110 (of a name too long too)
 
 
 def sweep(folder: Path) -> None:

@@ -131,7 +131,7 @@ def test_given_is_checked(name, schema):
         model.translate(Batch(batch.values, observed), ["image", "text"])
     with pytest.raises(ValueError, match=r"unknown modality 'imgae'; known are image"):
         model.encode(batch, ["imgae"])
-    with pytest.raises(TypeError, match=r"write \['image'\]"):
+    with pytest.raises(TypeError, match=r"write it as \['image'\]"):
         model.encode(batch, "image")
     with pytest.raises(TypeError, match="must be bool"):
         model.encode(batch, torch.ones(1, 5))
@@ -236,7 +236,7 @@ def test_a_table_of_another_schema_is_refused(name, schema):
 def test_wrong_kinds_of_things(name, schema):
     model = make(name, schema)
     batch = rows_of(schema, 3, complete=True)
-    with pytest.raises(TypeError, match=r"write \['label'\]"):
+    with pytest.raises(TypeError, match=r"write it as \['label'\]"):
         model.translate(batch, to="label")
     with pytest.raises(TypeError, match="rows must be a Batch or a Table; got list"):
         model.translate([1, 2])

@@ -153,7 +153,7 @@ def test_what_nobody_asks_for_is_not_decoded(schema):
         ({"given": torch.eye(5)}, ValueError, r"got torch.float32 \(5, 5\)"),
         ({"given": ["lable"]}, ValueError, "unknown modality 'lable'; known are label"),
         ({"to": ["lable"]}, ValueError, "unknown modality 'lable'; known are label"),
-        ({"to": "label"}, TypeError, r"write \['label'\]"),
+        ({"to": "label"}, TypeError, r"write it as \['label'\]"),
         ({"batch_size": 0}, ValueError, "batch_size must be at least 1; got 0"),
     ],
 )  # fmt: skip

@@ -347,7 +347,7 @@ def test_the_text_that_shares_most_tokens():
         ({"combine": "mean"}, "samples is None"),
         ({"seed": 1}, "samples is None"),
         ({"samples": 2, "steps": 0}, "steps must be in 1"),
-        ({"samples": 2, "seed": -1}, "seed must be a whole number"),
+        ({"samples": 2, "seed": -1}, "seed must be at least 0"),
         ({"samples": 2, "guidance": -1.0}, "guidance must be finite"),
         ({"samples": 2, "guidance": float("nan")}, "guidance must be finite"),
         ({"samples": 2, "temperature": -0.5}, "temperature must be finite"),

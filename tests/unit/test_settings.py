@@ -239,7 +239,7 @@ def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monk
     assert data.schema["m0"].widths is None
     assert model.schema["m0"].widths == (8, 16)
     assert {**model.arguments, "hidden": [512], "relative": None, "seed": model.seed} == settings.build
-    assert given == {"folder": settings.folder, "resume": False, **settings.fit}
+    assert given == {"folder": Path(settings.folder), "resume": False, **settings.fit}
     assert resolve(read(tmp_path / "run" / "settings.yaml")) == settings
 
 
