@@ -100,7 +100,7 @@ def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form(
         return Table({name: x[:, i : i + 1].contiguous() for i, name in enumerate("abc")}, schema=schema)
 
     model = build("mac-wae", schema, latent_dim=3, hidden=[])
-    fit(model, table(x[:24_000]), table(x[24_000:]), only="prior", prior_epochs=150, progress=False)
+    fit(model, table(x[:24_000]), table(x[24_000:]), only="prior", prior_epochs=300, progress=False)
 
     def coefficients(given):
         z = model.embed(table(torch.cat([torch.zeros(1, 3), torch.eye(3)]))[:4], given).detach().double()
