@@ -8,6 +8,7 @@ from pathlib import Path
 
 from polymodal.interfaces.runs import RECORD, experiment, refuse_unwritable
 from polymodal.names import brief
+from polymodal.datasets.table_files import check_path
 from polymodal.parquet_folders import is_parquet, list_files
 
 __all__ = ["check_file", "refuse_existing", "refuse_sources", "require_columns", "training_table"]
@@ -86,8 +87,11 @@ def training_table(folder: Path) -> list[Path]:
     path = source.get("arguments", {}).get("path")
     if source.get("dataset") != "table" or not isinstance(path, str) or not path or "\0" in path:
         return []
-    table = Path(path)
-    return [table] if table.exists() and table != Path(table.anchor) else []
+    try:
+        check_path(path)
+    except ValueError:  # reading the table says so
+        return []
+    return [Path(path)] if Path(path).is_absolute() and Path(path).exists() else []
 
 
 def _is_same(one: Path, other: Path) -> bool:

@@ -296,14 +296,14 @@ def test_translate_writes_parquet_as_the_answers_come(root, model, test_rows):
 
 
 def test_samples_are_those_of_their_seed(folder, root, command):
-    assert process("sample", "runs/small", "--number", "3", "--seed", "1", cwd=root).returncode == 0
+    assert process("sample", "runs/small", "--number", "3", "--seed", "1", "--overwrite", cwd=root).returncode == 0
     first = {path: path.read_bytes() for path in (folder / "samples").rglob("*.png")}
     assert len(first) == 5 * 3 + 1
     table = (folder / "samples" / "table.csv").read_text()
     assert table.startswith("row,label\n0,")
-    assert command("sample", folder, "--number", 3, "--seed", 1).returncode == 0
+    assert command("sample", folder, "--number", 3, "--seed", 1, "--overwrite").returncode == 0
     assert first == {path: path.read_bytes() for path in (folder / "samples").rglob("*.png")}
-    assert command("sample", folder, "--number", 3, "--seed", 2).returncode == 0
+    assert command("sample", folder, "--number", 3, "--seed", 2, "--overwrite").returncode == 0
     assert first != {path: path.read_bytes() for path in (folder / "samples").rglob("*.png")}
 
 
@@ -330,7 +330,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "--resume", "{run}", "--set", "rows=10"], "--resume goes with epochs, patience, device, "),
         (["train", "polydigits", "--set", "network=foo", "--dry-run"], "network must be given from Python"),
         (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a folder that can be written: "),
-        (["train", "--config", "{run}"], "must be a file that can be read: it is a folder"),
+        (["train", "--config", "{run}"], "must be a file; it is a folder"),
         (["train", "polydigits", "--epoch", "3"], "no such option: --epoch"),
         (["trian"], "no such command 'trian'"),
         (["report"], "missing argument 'folder'"),
@@ -340,10 +340,16 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["evaluate", "{run}", "--tasks", "one-to-many"], "unknown task 'one-to-many'; known are one-to-one, "),
         (["translate", "{run}", "--given", "lable"], "unknown modality 'lable'; known are label"),
         (["translate", "{run}", "--to", "m0,m9"], "unknown modality 'm9'; known are m"),
-        (["translate", "{run}", "--rows", "50"], "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'"),
-        (["translate", "{run}", "--rows", "a:b"], "rows must be among 0..49"),
-        (["translate", "{run}", "--samples", "2"], "this model's encoder is deterministic"),
-        (["translate", "{run}", "--samples", "2", "--out", "x.parquet"], "this model's encoder is deterministic"),
+        (
+            ["translate", "{run}", "--overwrite", "--rows", "50"],
+            "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'",
+        ),
+        (["translate", "{run}", "--overwrite", "--rows", "a:b"], "rows must be among 0..49"),
+        (["translate", "{run}", "--overwrite", "--samples", "2"], "this model's encoder is deterministic"),
+        (
+            ["translate", "{run}", "--overwrite", "--samples", "2", "--out", "x.parquet"],
+            "this model's encoder is deterministic",
+        ),
         (["translate", "{run}", "--out", "{run}/x.parquet", "--to", "m7"], "unknown modality 'm7'"),
         (["translate", "{run}", "--out", "."], "must be a folder of its own, for it is replaced"),
         (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),
@@ -352,7 +358,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; write --out codes.parquet"),
         (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
         (["sample", "nowhere"], "it does not exist"),
-        (["sample", "{run}", "--device", "tpu"], "device must be one of those at hand"),
+        (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be one of those at hand"),
         (["report", "{run}", "--device", "tpu"], "device must be one of those at hand"),
     ],
 )

@@ -119,6 +119,7 @@ def array(name, seed, holes=True):
 def impute(tmp_path, monkeypatch):
     """Imputes a table, by default by a model that takes each of its columns for what it can."""
     monkeypatch.setattr(outputs, "training_table", lambda folder: [])
+    (tmp_path / "experiment.json").write_text('{"data": {"dataset": "table", "arguments": {}}}')
 
     def run(table, model=None):
         source, out = tmp_path / "source.parquet", tmp_path / "out.parquet"
@@ -182,10 +183,10 @@ def test_every_schema_is_kept(impute, model, data):
 @pytest.mark.parametrize("index", ["default", "named", "filtered", "two levels"])
 def test_frames_come_back_with_their_types_and_index(impute, index):
     frame = pa.table({"kind": array("string", 1), "height": array("double", 3)}).to_pandas()
-    frame["count"] = pd.array([None if row % 3 else row for row in range(ROWS)], dtype="Int16")
+    frame["count"] = pd.array([None if row % 4 else row * row % 17 for row in range(ROWS)], dtype="Int16")
     frame["size"] = pd.Categorical([CATEGORIES[1 + row % 3] for row in range(ROWS)], CATEGORIES, ordered=True)
     frame["year"] = pd.Categorical([None if row % 5 == 0 else 2020 + row % 3 for row in range(ROWS)])
-    frame["flag"] = pd.array([None if row % 4 else row % 3 == 0 for row in range(ROWS)], dtype="boolean")
+    frame["flag"] = pd.array([None if row % 4 else row % 8 == 0 for row in range(ROWS)], dtype="boolean")
     if index == "named":
         frame.index = pd.Index(range(100, 100 + ROWS), name="number")
     elif index == "two levels":

@@ -152,7 +152,7 @@ def run(monkeypatch):
     observed = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]]).bool()
     values = {"size": torch.rand(4, 2), "kind": torch.tensor([0, 2, -1, 1]), "odd, name": torch.tensor([-1, -1, -1, 1])}
     table, model = Table(values, observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
-    monkeypatch.setattr(answers, "open_table", lambda folder, split: table)
+    monkeypatch.setattr(answers, "open_tables", lambda *_, **__: [table])
     monkeypatch.setattr(answers, "open_model", lambda folder, device: model)
     return table, model
 

@@ -23,7 +23,7 @@ def run(monkeypatch, schema):
     schema = Schema({**schema, "kind": Label(3, names=("a", "b", "c")), "size": Vector(1, center=(5.0,), scale=(2.0,))})
     batch = rows_of(schema, 23, complete=False)
     table, model = Table(batch.values, batch.observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
-    monkeypatch.setattr(answers, "open_table", lambda folder, split: table)
+    monkeypatch.setattr(answers, "open_tables", lambda *_, **__: [table])
     monkeypatch.setattr(answers, "open_model", lambda folder, device: model)
     return table, model
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from polymodal import checkpoint
+from polymodal import atomic
 from polymodal.interfaces.studies import planned
 from polymodal.models import MODELS
 from polymodal.settings import resolve
@@ -239,7 +239,7 @@ class TestRunning:
 
     def test_killed_before_any_write_it_ends_the_same(self, tmp_path, monkeypatch):
         one = {"models": ["m-wae"], "seeds": 1, "settings": {**TINY, "epochs": 1}}
-        real, written = checkpoint._flush, []
+        real, written = atomic.flush, []
 
         class Killed(BaseException):
             pass
@@ -252,7 +252,7 @@ class TestRunning:
                 real(path)
 
             written.clear()
-            monkeypatch.setattr(checkpoint, "_flush", flush)
+            monkeypatch.setattr(atomic, "flush", flush)
 
         killed_after(None)
         whole = quiet(tmp_path / "whole", **one)
@@ -403,7 +403,7 @@ class TestTuning:
         assert every.chosen["setting"].tolist() == made.chosen["setting"].tolist()
         listed = planned(str(tmp_path / "study" / "study.yaml"), tmp_path, None)
         counts = {
-            name: [*column.cells]
+            name: [*map(str, column.cells)]
             for name, column in zip(
                 ("model", "runs", "finished"), (listed.columns[1], *listed.columns[3:]), strict=True
             )
