@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from polymodal.datasets.table_files import check_path
 from polymodal.interfaces.runs import RECORD, experiment, refuse_unwritable
 from polymodal.names import brief
-from polymodal.datasets.table_files import check_path
 from polymodal.parquet_folders import is_parquet, list_files
 
 __all__ = ["check_file", "refuse_existing", "refuse_sources", "require_columns", "training_table"]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table import Table
 
-__all__ = ["RECORD", "SPLITS", "experiment", "no_run", "open_table", "open_tables"]
+__all__ = ["RECORD", "SPLITS", "check_data", "experiment", "no_run", "open_table", "open_tables"]
 
 SPLITS = ("test", "validation", "train")
 CHANGED = ("error", "warn")
@@ -54,10 +54,8 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
             "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
             "polymodal.report.write"
         )
-    arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
+    arguments = check_data(folder, source)
     with _loadable(folder):
-        _check_texts(arguments)
-        check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
         contents = _contents(arguments) if source["dataset"] == "table" else None
     if contents is None:
         with _loadable(folder):
@@ -70,6 +68,20 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
     about = {"changed": "the table has changed since training"} if changed else {}
     tables: list[Table] = [getattr(data, split) for split in splits]
     return [replace(table, source={**table.source, **about}, digest=table.fingerprint()) for table in tables]
+
+
+def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuses what cannot be a data set's name and arguments, without loading any data; returns the arguments.
+
+    Raises:
+        ValueError: The data set is unknown, or an argument is of another type.
+    """
+    arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
+    if "dataset" in source:
+        with _loadable(folder):
+            _check_texts(arguments)
+            check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
+    return arguments
 
 
 def experiment(folder: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +19,7 @@ from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.evaluation.scores import place
 from polymodal.files import refuse_endless
 from polymodal.interfaces.processes import count, number
-from polymodal.interfaces.run_data import RECORD, SPLITS, experiment, no_run, open_table, open_tables
+from polymodal.interfaces.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
 from polymodal.models import load as load_model
 from polymodal.names import brief
 from polymodal.progress import say
@@ -137,9 +138,9 @@ def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Pat
         FileNotFoundError: The folder holds no run, or one without a history.
         ValueError: Its data set is not one that can be loaded by name, or a file of it is damaged.
     """
-    experiment(folder)
+    check_data(folder, experiment(folder)["data"])
     _columns(folder / "history.csv", HISTORY)
-    if scored := (folder / "scores.csv").exists():
+    if scored := os.path.lexists(folder / "scores.csv"):
         _columns(folder / "scores.csv", SCORES)
     model = open_model(folder, device)
     table = open_tables(folder, "test", on_changed=on_changed, schema=model.schema)[0]

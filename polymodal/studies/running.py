@@ -155,7 +155,8 @@ def note_failure(folder: Path, error: BaseException) -> str:
 
 def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
-    (folder / SCORES).unlink(missing_ok=True)  # of an earlier training
+    for name in (SCORES, MAP):  # of an earlier training
+        (folder / name).unlink(missing_ok=True)
     held, device = machine.restart(), chosen_device(cell.settings.fit["device"])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
