@@ -174,7 +174,7 @@ def _scored_before(path: Path) -> set[str]:
     Raises:
         ValueError: It is no file of scores.
     """
-    if not path.exists():
+    if not os.path.lexists(path):
         return set()
     scores, weights = read_scores(path), path.parent / "model" / "weights.safetensors"
     old = weights.exists() and path.stat().st_mtime_ns < weights.stat().st_mtime_ns
