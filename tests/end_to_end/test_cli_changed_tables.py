@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shutil
 
 import numpy as np
@@ -207,7 +208,9 @@ def test_a_path_that_is_none_is_refused_in_one_short_line(command, tmp_path, mon
     def walked(*_, **__):
         raise AssertionError("the file system is walked over")
 
-    monkeypatch.setattr("os.walk", walked)
+    walk = os.walk
+    own = str(tmp_path)  # where hidden folders of the command's own are removed
+    monkeypatch.setattr("os.walk", lambda top, *_, **__: walk(top, *_, **__) if str(top).startswith(own) else walked())
     monkeypatch.setattr("pathlib.Path.rglob", walked)
     edited(tmp_path / "run", lambda data: data["arguments"].update(path=path))
     done = command(*asked(name))
