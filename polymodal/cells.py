@@ -96,11 +96,13 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
         places |= {cell: len(places) + place for place, cell in enumerate(further)}
         codes = pa.array([places[str(cell)] for cell in cells], kind.index_type)
         categories = pa.concat_arrays([column.dictionary, _arrow(kind.value_type, further)])
-        return pa.DictionaryArray.from_arrays(_replaced(column.indices, rows, codes), categories, ordered=kind.ordered)
-    return _replaced(column, rows, _arrow(kind, cells))
+        return pa.DictionaryArray.from_arrays(
+            _replace_rows(column.indices, rows, codes), categories, ordered=kind.ordered
+        )
+    return _replace_rows(column, rows, _arrow(kind, cells))
 
 
-def _replaced(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
+def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
     """A column with these values in some of its rows."""
     import pyarrow as pa
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
@@ -18,6 +20,7 @@ from polymodal.names import brief, check_file
 __all__ = [
     "DOCUMENT",
     "DTYPES",
+    "UNREADABLE",
     "check_tensors",
     "map_state",
     "read_header",
@@ -32,6 +35,22 @@ DOCUMENT = "document"
 
 MOST_JSON = 16 * 2**20
 """Bytes of the largest JSON document that is read."""
+
+UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+"""What libraries raise of files that are damaged, or something else."""
 
 DEEPEST, DIGITS = 100, 40
 """Lists and objects in each other, and digits of a whole number, in a JSON document."""

@@ -231,7 +231,7 @@ class Table:
         marks = (separator, decimal, thousands, encoding, quote)
         given = csvfiles.Options(columns, texts[0], texts[1], *marks, header=header)
         document = csvfiles.read(path, given)
-        frame, said = document.frame, list(document.said)
+        frame, said = document.frame, list(document.messages)
         if schema is None and document.index is not None:
             frame = frame.drop(columns=document.index)
             said.append(f"{document.path.name}: {csvfiles.INDEX}")

@@ -37,7 +37,7 @@ class Text(NamedTuple):
     exact: bool
     """Whether encoding the characters gives the bytes of the file."""
 
-    def encoded(self, content: str) -> bytes:
+    def encode(self, content: str) -> bytes:
         """Other characters as this file would have them.
 
         Raises:

@@ -77,26 +77,26 @@ class Document:
         return self.names[0] if (first.diff().iloc[1:] == 1).all() else None
 
     @cached_property
-    def said(self) -> list[str]:
+    def messages(self) -> list[str]:
         """What a user should know of how the file was read, a sentence each."""
-        name, said = self.path.name, []
+        name, messages = self.path.name, []
         if self.found.given:
-            said.append(suggested(self.path, self.found))
+            messages.append(suggested(self.path, self.found))
         if self.surplus:
-            said.append(f"{name}: every line but the first ends with a separator that is left out of account")
+            messages.append(f"{name}: every line but the first ends with a separator that is left out of account")
         if self.options.columns is None and self.header:
             written = [self.grammar.value(cell) for cell in self.grammar.cells(self.header)]
             pairs = [(old, new) for old, new in zip(written, self.names, strict=True) if old and old != new]
-            said += [f"{name}: another column is called {old!r}; this one is read as {new!r}" for old, new in pairs]
-        return said + [f"{name}: {doubt}" for doubt in doubts(self)]
+            messages += [f"{name}: another column is called {old!r}; this one is read as {new!r}" for old, new in pairs]
+        return messages + [f"{name}: {doubt}" for doubt in doubts(self)]
 
     def texts(self, columns: Sequence[str]) -> pd.DataFrame:
         """The texts of columns, without quotes and white space around them."""
         if not columns:
             return self.frame[[]]
-        return self._parsed(list(columns), grouped=True, dtype=str, na_filter=False)[list(columns)]
+        return self._parse(list(columns), grouped=True, dtype=str, na_filter=False)[list(columns)]
 
-    def filled(self, cells: Mapping[str, tuple[Iterable[int], Iterable[str]]], added: Sequence[Added] = ()) -> bytes:
+    def fill(self, cells: Mapping[str, tuple[Iterable[int], Iterable[str]]], added: Sequence[Added] = ()) -> bytes:
         """The file with other texts in some cells, and with further columns; all else is as it was.
 
         Arguments:
@@ -112,19 +112,19 @@ class Document:
             quoted, written = self._is_quoted(place), dict[str, str]()
             for number, text in zip(numbers, texts, strict=True):
                 if text not in written:
-                    written[text] = self.grammar.written(text, quoted=quoted)
+                    written[text] = self.grammar.write(text, quoted=quoted)
                 changed.setdefault(int(number), []).append((place, written[text]))
         rows = list(self.rows)
         for number in range(len(rows)) if added else changed:
             parts = self.grammar.cells(rows[number])
             for place, text in changed.get(number, ()):
-                parts[place] = self._placed(parts[place], text) if parts[place] else text
+                parts[place] = self._place(parts[place], text) if parts[place] else text
             rows[number] = self._joined(parts, [(one, one.texts[number]) for one in added])
         header = self.header
         if header and added:
             header = self._joined(self.grammar.cells(header), [(one, one.name) for one in added])
         lines = (part for pair in zip(rows, self.ends, strict=True) for part in pair)
-        return pack(self.path, self.text.encoded("".join([self.before, header, self.between, *lines])))
+        return pack(self.path, self.text.encode("".join([self.before, header, self.between, *lines])))
 
     def _take_apart(self) -> None:
         """Takes the text apart into the header, the rows, and what stands between them."""
@@ -213,26 +213,26 @@ class Document:
         from pandas.errors import ParserError
 
         try:
-            frame = self._valued()
+            frame = self._parse_values()
             numbers = [name for name in self.names if frame[name].dtype.kind in "iuf" and frame[name].notna().any()]
             known = self.options.known(self.names, numbers)
             if known != self.known:
                 self.known = known
-                frame = self._valued()
+                frame = self._parse_values()
             texts = [name for name in self.names if frame[name].dtype.kind not in "biuf"]
             if self.options.thousands and texts:  # whose marks are not those of numbers
-                frame[texts] = self._valued(texts, grouped=True)
+                frame[texts] = self._parse_values(texts, grouped=True)
         except (ValueError, OverflowError, ParserError) as error:
             raise ValueError(f"{self.path} must hold values that can be read: {brief(error)}") from error
         return keep_texts(frame, self.texts(self.names), self.options.decimal or ".")
 
-    def _valued(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
+    def _parse_values(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
         """Columns with the texts that are known as missing values left out."""
         missing: dict[int, list[str]] = dict(enumerate(self.known.values()))
         options = {"na_values": missing, "keep_default_na": False, "decimal": self.options.decimal}
-        return self._parsed(columns, grouped=grouped, low_memory=False, **options)
+        return self._parse(columns, grouped=grouped, low_memory=False, **options)
 
-    def _parsed(self, usecols: Sequence[str] | None = None, *, grouped: bool = False, **options: Any) -> pd.DataFrame:
+    def _parse(self, usecols: Sequence[str] | None = None, *, grouped: bool = False, **options: Any) -> pd.DataFrame:
         """What pandas makes of the lines, whose structure is known here; grouped with the marks of thousands."""
         import pandas as pd
 
@@ -256,9 +256,9 @@ class Document:
         grammar, separator, surplus, lone = self.grammar, self.grammar.separator, self.surplus, len(self.names) == 1
         special = re.compile(rf'(?!{re.escape(separator)})[\s"{re.escape(grammar.quote or "")}]')
         must = re.compile(rf'["\r\n{re.escape(separator)}]')
-        ungrouped = self._ungrouped() if self.options.thousands and not grouped else None
+        ungrouped = self._make_ungrouping() if self.options.thousands and not grouped else None
 
-        def quoted(text: str) -> str:
+        def quote(text: str) -> str:
             text = ungrouped(text) if ungrouped else text
             return '"' + text.replace('"', '""') + '"' if must.search(text) or (lone and not text) else text
 
@@ -266,11 +266,11 @@ class Document:
             if not (surplus or ungrouped or special.search(line)):
                 return line
             cells = grammar.cells(line)
-            return separator.join([quoted(grammar.value(cell)) for cell in (cells[:-1] if surplus else cells)])
+            return separator.join([quote(grammar.value(cell)) for cell in (cells[:-1] if surplus else cells)])
 
         return plain
 
-    def _ungrouped(self) -> Callable[[str], str]:
+    def _make_ungrouping(self) -> Callable[[str], str]:
         """What takes the marks of thousands out of a number."""
         mark = self.options.thousands or ""
         number = re.compile(
@@ -290,11 +290,11 @@ class Document:
                 found = True
         return found
 
-    def _placed(self, cell: str, text: str) -> str:
+    def _place(self, cell: str, text: str) -> str:
         """A text in place of a written cell, with the blanks and the quotes that stand there."""
         bare = cell.strip(" ")
         if self.grammar.is_quoted(bare) and not self.grammar.is_quoted(text):
-            text = self.grammar.written(text, quoted=True)
+            text = self.grammar.write(text, quoted=True)
         start = len(cell) - len(cell.lstrip(" "))
         return cell[:start] + text + (cell[start + len(bare) :] if bare else "")
 
@@ -303,6 +303,6 @@ class Document:
         behind: dict[int, list[str]] = {}
         for one, text in added:
             place = len(self.names) - 1 if one.after is None else self.names.index(one.after)
-            behind.setdefault(place, []).append(self.grammar.written(text))
+            behind.setdefault(place, []).append(self.grammar.write(text))
         made = [cell for place, part in enumerate(parts) for cell in (part, *behind.get(place, ()))]
         return self.grammar.separator.join(made)

@@ -27,7 +27,7 @@ class Grammar:
         >>> grammar = Grammar(",", '"')
         >>> [*grammar.lines('a,"b\n1"\nc, d')]
         [('a,"b\n1"', '\n'), ('c, d', '')]
-        >>> grammar.cells('a,"b\n1"'), grammar.value('"b\n1"'), grammar.written("b,1")
+        >>> grammar.cells('a,"b\n1"'), grammar.value('"b\n1"'), grammar.write("b,1")
         (['a', '"b\n1"'], 'b\n1', '"b,1"')
     """
 
@@ -101,7 +101,7 @@ class Grammar:
             return cell.strip()
         return (found[1].replace(self.quote * 2, self.quote) + found[2]).strip()
 
-    def written(self, text: str, *, quoted: bool = False) -> str:
+    def write(self, text: str, *, quoted: bool = False) -> str:
         """A text as a cell, within quotes if it must be.
 
         Raises:

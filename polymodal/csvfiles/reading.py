@@ -32,7 +32,7 @@ def read(path: str | Path, options: Options | None = None, preferred: Options | 
         ...     document = read(path)
         >>> document.frame["height"].tolist(), document.frame["kind"].tolist()
         ([5.25, nan], ['oak', 'elm'])
-        >>> document.filled({"height": ([1], ["8,1"])})
+        >>> document.fill({"height": ([1], ["8,1"])})
         b'kind;height\n oak;5,25\n elm;8,1\n'
     """
     return Document(Path(path), *_look(Path(path), options, preferred))

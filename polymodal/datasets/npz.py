@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import tokenize
 import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from polymodal.files import UNREADABLE
 from polymodal.names import brief
 
 __all__ = ["Kind", "read_arrays"]
@@ -19,20 +18,9 @@ Kind = tuple[str, tuple[int | None, ...]]
 """What an array must be: a type as NumPy names it, and a shape, in which None is any number."""
 
 DAMAGED = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
+    *UNREADABLE,
     tokenize.TokenError,  # of a header, which NumPy reads as Python's literals
     zipfile.BadZipFile,
-    zlib.error,
 )
 """What NumPy and the standard library raise of archives that are cut short, scrambled, or something else."""
 

@@ -90,9 +90,9 @@ class File:
         return csvfiles.read(self.path, self.options, self.preferred)
 
     @property
-    def said(self) -> list[str]:
+    def messages(self) -> list[str]:
         """What a user should know of how the file was read, a sentence each."""
-        return self.document.said if self.text else []
+        return self.document.messages if self.text else []
 
     def read(self, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
         """How many rows each file has, and all rows in pieces of so many. Of Parquet a piece is in memory at once.
@@ -270,7 +270,7 @@ def columns(**arguments: Any) -> list[Proposal]:
     from polymodal import proposals
 
     begun = _begun(arguments)
-    for sentence in begun.said:
+    for sentence in begun.messages:
         say(sentence)
     _SAID.add(_key(arguments))
     return proposals.propose(begun.known, **_choices(arguments), root=begun.root)
@@ -332,7 +332,7 @@ class _Begun(NamedTuple):
     pieces: Iterator[pd.DataFrame]
     """All rows."""
     root: Path
-    said: list[str]
+    messages: list[str]
     """What a user should know of how the file was read, a sentence each."""
 
 
@@ -368,11 +368,11 @@ class _Part:
 
 def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
     begun = _begun(arguments)
-    said = [] if known is None else list(begun.said)
+    messages = [] if known is None else list(begun.messages)
     if (key := _key(arguments)) in _SAID:
         _SAID.remove(key)
     elif known is None:
-        for sentence in begun.said:
+        for sentence in begun.messages:
             say(sentence)
     schema = _inferred(arguments, begun) if known is None else known
     places = {split: folder / f"{split}.safetensors" for split in SPLITS}
@@ -388,11 +388,11 @@ def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: C
                 raise ValueError(
                     f"{arguments['path']} must have more rows that hold something; none of the {split} rows does"
                 )
-            said += [f"{split} rows: {sentence}" for sentence in part.told()]
-    for sentence in said if known is None else ():
+            messages += [f"{split} rows: {sentence}" for sentence in part.told()]
+    for sentence in messages if known is None else ():
         say(sentence)
     if known is not None:
-        checkpoint.write_text(folder / REPORT, checkpoint.to_json({"said": said}))
+        checkpoint.write_text(folder / REPORT, checkpoint.to_json({"said": messages}))
     for split, part in parts.items():
         if part.filled < len(part.rows):
             _shorten(places[split], part.filled)
@@ -435,12 +435,14 @@ def _begun(arguments: Mapping[str, Any]) -> _Begun:
         if start >= FITTED and not file.text:
             break
     steps = sum(-(-many // frames.ROWS) for many in lengths)
-    whole, said = pd.concat(known), list(file.said)
+    whole, messages = pd.concat(known), list(file.messages)
     index = file.document.index if file.text else None
     if index is not None and index not in (arguments["modality"] or {}):
         whole = whole.drop(columns=index)
-        said.append(f"{file.path.name}: {csvfiles.INDEX}; to take it all the same write --modality '{index}=number'")
-    return _Begun(parts, whole, steps, chain(first, pieces), file.root, said)
+        messages.append(
+            f"{file.path.name}: {csvfiles.INDEX}; to take it all the same write --modality '{index}=number'"
+        )
+    return _Begun(parts, whole, steps, chain(first, pieces), file.root, messages)
 
 
 def _key(arguments: Mapping[str, Any]) -> tuple[str, int]:

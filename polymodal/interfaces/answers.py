@@ -365,7 +365,7 @@ def _source(
         table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
     lengths, pieces = file.read(batch_size * -(-READ // batch_size))
-    _say(file.said)
+    _say(file.messages)
     reader = frames.Reader(schema, file.root)
     passes = sum(-(-length // batch_size) for length in lengths)
     return Source(sum(lengths), passes, _read(reader, pieces), reader.told)
@@ -386,7 +386,7 @@ def _chosen(
         table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return (chosen := numbered(rows, len(table))), table[chosen]
     lengths, pieces = file.read(READ)
-    _say(file.said)
+    _say(file.messages)
     chosen = numbered(rows, sum(lengths))
     reader = frames.Reader(schema, file.root, numbers=chosen)
     batch = reader.read(own.picked(pieces, chosen))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import sys
 import threading
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import wraps
 from pathlib import Path
 from shlex import quote
 from types import FrameType
@@ -119,6 +121,20 @@ Header = Annotated[
 
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result.")]
 
+Csv = dict[str, Any] | None
+"""What the options of how a CSV file is read were given, by name."""
+READING = {
+    "columns": Columns,
+    "missing": Missing,
+    "present": Present,
+    "separator": Separator,
+    "decimal": Decimal,
+    "thousands": Thousands,
+    "encoding": Encoding,
+    "quote": Quote,
+    "header": Header,
+}
+"""These options, by name."""
 OnChanged = Annotated[
     str,
     typer.Option(
@@ -220,6 +236,23 @@ def options(
     processes.refuse(context.invoked_subcommand)
 
 
+def _reads_csv(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose argument `csv` is made of the options of how a CSV file is read, which it gets in its place."""
+
+    @wraps(command)
+    def run(**given: Any) -> None:
+        csv = {name: given.pop(name) for name in READING}
+        command(**given, csv=csv)
+
+    made: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        options = [parameter.replace(name=name, annotation=kind) for name, kind in READING.items()]
+        made += options if parameter.name == "csv" else [parameter]
+    run.__signature__ = inspect.Signature(made)  # pyright: ignore[reportAttributeAccessIssue]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in made}
+    return run
+
+
 @app.command(epilog="Example: polymodal demo --folder runs/demo --epochs 80")
 def demo(
     folder: Annotated[Path, typer.Option(help="Of the run; an earlier demo there is replaced.")] = Path("runs/demo"),
@@ -254,6 +287,7 @@ def datasets(
     epilog="Example: polymodal train polydigits --folder runs/mine --epochs 20 --set widths=16,32 --beta 10\n\n"
     "Example: polymodal train birds.parquet --modality caption=text:24 --ignore id"
 )
+@_reads_csv
 def train(
     dataset: Annotated[
         str | None, typer.Argument(help="Its name (`polymodal datasets` lists them), or a table's file.")
@@ -284,15 +318,7 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print all settings as YAML, and of a table the inferred types, and stop.")
     ] = False,
-    columns: Columns = None,
-    missing: Missing = None,
-    present: Present = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    quote: Quote = None,
-    header: Header = None,
+    csv: Csv = None,
     modality: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=KIND", help="What a table's column is, such as caption=text:24; repeatable."),
@@ -318,9 +344,7 @@ def train(
     short |= {"beta": beta, "seed": seed, "device": device}
     top = {"dataset": dataset, "model": model, "folder": None if folder is None else str(folder)}
     given = {name: value for name, value in {**top, **short}.items() if value is not None}
-    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
-    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
-    own = tables.settings(dataset, folder, tables.csv_options(**csv), modality, ignore, group)
+    own = tables.settings(dataset, folder, tables.csv_options(**csv or {}), modality, ignore, group)
     settings = training.settle(given | own, assigned or [], config, resume)
     if overwrite and resume is not None:
         raise ValueError("--overwrite replaces a run, and --resume goes on with it; leave one of them out")
@@ -385,6 +409,7 @@ def evaluate(
     "Example: polymodal translate runs/demo --given m0 --to label --out labels.parquet\n\n"
     "Example: polymodal translate runs/birds birds.csv --to weight --out weights.parquet"
 )
+@_reads_csv
 def translate(
     folder: Run,
     file: TableFile = None,
@@ -394,15 +419,7 @@ def translate(
         str | None, typer.Option(help="Numbers and ranges, such as 0:8 or 3,5,9; by default 0:8, into a file all.")
     ] = None,
     split: OwnSplit = None,
-    columns: Columns = None,
-    missing: Missing = None,
-    present: Present = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    quote: Quote = None,
-    header: Header = None,
+    csv: Csv = None,
     samples: Annotated[
         int | None, typer.Option(min=1, help="Posterior samples of each row; by default one point prediction.")
     ] = None,
@@ -437,8 +454,6 @@ def translate(
     """
     from polymodal.interfaces import answers
 
-    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
-    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
     asked |= {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance, "bounds": bounds}
@@ -454,6 +469,7 @@ def translate(
     epilog="Example: polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked\n\n"
     "Example: polymodal impute runs/mac-vae birds.csv --out whole.csv --imputations 5"
 )
+@_reads_csv
 def impute(
     folder: Run,
     file: Annotated[Path, typer.Argument(help="A table: CSV, Parquet or Feather, or a folder of Parquet files.")],
@@ -478,15 +494,7 @@ def impute(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
     bounds: HeldTo = "observed",
-    columns: Columns = None,
-    missing: Missing = None,
-    present: Present = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    quote: Quote = None,
-    header: Header = None,
+    csv: Csv = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per pass.")] = 4096,
@@ -499,9 +507,7 @@ def impute(
     """
     from polymodal.interfaces import tables
 
-    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
-    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
-    asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv)}
+    asked: dict[str, Any] = {"given": given or (), "to": to or (), "options": tables.csv_options(**csv or {})}
     asked |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
     asked |= {"bounds": bounds}
     tell(tables.impute(folder, file, out, device=device, batch_size=batch_size, **asked))
@@ -511,21 +517,14 @@ def impute(
     epilog="Example: polymodal embed runs/demo --out codes.parquet --given m0\n\n"
     "Example: polymodal embed runs/birds birds.csv --out codes.parquet"
 )
+@_reads_csv
 def embed(
     folder: Run,
     out: Annotated[Path, typer.Option(metavar="FILE", help="A Parquet file.")],
     file: TableFile = None,
     given: Given = None,
     split: OwnSplit = None,
-    columns: Columns = None,
-    missing: Missing = None,
-    present: Present = None,
-    separator: Separator = None,
-    decimal: Decimal = None,
-    thousands: Thousands = None,
-    encoding: Encoding = None,
-    quote: Quote = None,
-    header: Header = None,
+    csv: Csv = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
     batch_size: BatchSize = 256,
@@ -534,8 +533,6 @@ def embed(
     """Write the codes of rows, of a split or of a table, as Parquet: row, z0, z1, ..., and the labels."""
     from polymodal.interfaces import answers
 
-    csv = {"columns": columns, "missing": missing, "present": present, "separator": separator, "decimal": decimal}
-    csv |= {"thousands": thousands, "encoding": encoding, "quote": quote, "header": header}
     table = _table(folder, file, csv)
     asked: dict[str, Any] = {"given": given or (), "split": split, "device": device, "batch_size": batch_size}
     asked |= {"overwrite": overwrite, "on_changed": on_changed}
@@ -675,11 +672,11 @@ def _stoppable(folder: Path | str | None, *, always: bool = True) -> Iterator[No
         raise typer.Exit(_code(stop)) from None
 
 
-def _table(folder: Path, file: Path | None, csv: dict[str, Any]) -> File | None:
+def _table(folder: Path, file: Path | None, csv: Csv) -> File | None:
     """The table's file that rows are of, if one was named."""
     from polymodal.interfaces.tables import csv_options, of_run
 
-    options = csv_options(**csv)
+    options = csv_options(**csv or {})
     if file is not None:
         return of_run(folder, file, options)
     if options.given:

@@ -265,7 +265,7 @@ def impute(
     fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
-    for sentence in table.said + filler.told():
+    for sentence in table.messages + filler.told():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
     return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
@@ -368,7 +368,7 @@ def _write_csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool
         csvfiles.Added(name, None if after == imputation.FILLED else after, texts)
         for after, name, texts in imputation.added_texts(frame, holes, added)
     ]
-    checkpoint.write_bytes(out.resolve(), document.filled(cells, columns))
+    checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)
 
 

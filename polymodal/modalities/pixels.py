@@ -9,8 +9,6 @@ lowest to its highest number.
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from polymodal.files import UNREADABLE
 from polymodal.names import brief, check_file
 
 if TYPE_CHECKING:
@@ -28,21 +27,7 @@ __all__ = ["array_image", "opened", "show_pixels", "upright_size"]
 BITS_PER_SAMPLE, ORIENTATION = 0x0102, 0x0112
 """Tags of TIFF and EXIF."""
 
-BROKEN = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
+BROKEN = (*UNREADABLE, AssertionError)
 """What Pillow raises of files that are damaged, or something else."""
 
 
