@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import polymodal as pm
-from polymodal import checkpoint
+from polymodal import atomic, checkpoint
 from polymodal.table import Table
 
 EPOCHS, STEPS = 3, 10
@@ -68,18 +68,20 @@ def die_while_writing(share, after):
 
 
 def die_before_renaming(number):
+    """Dies before so many steps that give a file or a folder its name: by renaming, or by exchanging two names."""
     left = [number]
 
     def deadly(plain):
-        def renamed(self, target):
+        def renamed(one, other):
             left[0] -= 1
             if not left[0]:
                 die()
-            return plain(self, target)
+            return plain(one, other)
 
         return renamed
 
     Path.rename, Path.replace = deadly(Path.rename), deadly(Path.replace)
+    atomic._exchange = deadly(atomic._exchange)
 
 
 def rows():
