@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from polymodal.locks import LOCK, is_abandoned, remove_abandoned, try_lock
+from polymodal.locks import LOCK, lock_abandoned, remove_abandoned, try_lock
 
 __all__ = ["flush", "partial", "replacing", "standing", "sweep", "writing"]
 
@@ -79,10 +79,16 @@ def _clear(target: Path) -> None:
     with suppress(OSError):
         if not target.exists() and (orphan := _orphan(target)):
             orphan.rename(target)
-    for path in _beside(target):
-        with suppress(OSError):
-            if path.suffix == ".previous" or is_abandoned(path):
-                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+    found = _beside(target)
+    complete = target.exists()  # asked after they were listed: each older version among them has a follower now
+    for path in found:
+        if path.suffix == ".previous":
+            if complete:
+                _discard(path, target)
+            continue
+        with lock_abandoned(path) as abandoned, suppress(OSError):  # locked, so that its maker takes another name
+            if abandoned:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _orphan(target: Path) -> Path | None:
@@ -91,9 +97,25 @@ def _orphan(target: Path) -> Path | None:
     if previous := [path for path in hidden if path.suffix == ".previous"]:
         return previous[0]
     # Both versions of a folder stood so where an earlier version of polymodal was killed.
-    plain = [path for path in hidden if not (path / target.name).exists() and any(path.iterdir())]
-    plain = [path for path in plain if is_abandoned(path)]
+    plain = [path for path in hidden if _is_version(path, target.name)]
     return min(plain, key=lambda path: path.stat().st_mtime) if len(plain) > 1 else None
+
+
+def _is_version(path: Path, name: str) -> bool:
+    """Whether a hidden folder that no process is at work with holds a version's own files."""
+    with suppress(FileNotFoundError), lock_abandoned(path) as abandoned:
+        return abandoned and not (path / name).exists() and any(path.iterdir())
+    return False
+
+
+def _discard(old: Path, target: Path) -> None:
+    """Removes an older version under a name that nobody takes for one, even if this process is killed meanwhile."""
+    with suppress(OSError):
+        folder, lock = _make(target)
+        try:
+            old.rename(folder / target.name)
+        finally:
+            _release(folder, lock)
 
 
 def _beside(target: Path) -> list[Path]:
@@ -114,9 +136,7 @@ def partial(target: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        if lock is not None:
-            os.close(lock)
-        _remove(folder)
+        _release(folder, lock)
 
 
 def _make(target: Path) -> tuple[Path, int | None]:
@@ -135,7 +155,14 @@ def _make(target: Path) -> tuple[Path, int | None]:
             raise
         if try_lock(lock) is not False and folder.exists():
             return folder, lock
+        _release(folder, lock)  # another process takes it for one that was left
+
+
+def _release(folder: Path, lock: int | None) -> None:
+    """Removes a hidden folder of this process."""
+    if lock is not None:
         os.close(lock)
+    _remove(folder)
 
 
 def _remove(folder: Path) -> None:
@@ -211,5 +238,5 @@ def _rename_in_turn(fresh: Path, folder: Path) -> bool:
         with suppress(OSError):
             old.rename(folder)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _discard(old, folder)
     return done

@@ -92,10 +92,13 @@ def refuse_foreign(folder: Path, names: list[str]) -> None:
     Raises:
         ValueError: It does, or it is a file.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} must be a folder, but it is a file; choose another name")
-    foreign = sorted({path.name for path in folder.iterdir()} - set(names)) if folder.exists() else []
-    if foreign:
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:  # asked of the listing itself, for another process may replace the folder meanwhile
+        return
+    except NotADirectoryError:
+        raise ValueError(f"{folder} must be a folder, but it is a file; choose another name") from None
+    if foreign := sorted(found - set(names)):
         raise ValueError(
             f"{folder} must be empty or hold only {', '.join(names)}; it holds {', '.join(foreign[:3])}; "
             "choose another folder"

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polymodal.names import brief
 
-__all__ = ["LOCK", "claim_folder", "claim_outputs", "claimed", "is_abandoned", "remove_abandoned", "try_lock"]
+__all__ = ["LOCK", "claim_folder", "claim_outputs", "claimed", "lock_abandoned", "remove_abandoned", "try_lock"]
 
 LOCK = ".polymodal.lock"
 """The file that is locked in a folder that is in use; with a dot and a name before it, that of an output beside it."""
@@ -137,14 +137,16 @@ def remove_abandoned(lock: Path) -> None:
             os.close(file)
 
 
-def is_abandoned(path: Path) -> bool:
-    """Whether no process has a file or folder locked; False where that cannot be told."""
+@contextmanager
+def lock_abandoned(path: Path) -> Iterator[bool]:
+    """Locks a file or folder that no process has locked; whether that worked. False where there are no locks."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False
+        yield False
+        return
     try:
-        return try_lock(file) is True
+        yield try_lock(file) is True
     finally:
         os.close(file)
 
