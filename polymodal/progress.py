@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from polymodal.names import printable
@@ -15,25 +15,31 @@ LINES = 10
 """How many are printed where there is no terminal."""
 
 
-def shown(parts: Iterable[T], what: str, count: int) -> Iterator[T]:
+def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | None = None) -> Iterator[T]:
     """The parts, with a bar and the time left on a terminal, and a line per tenth elsewhere, on stderr.
 
     Arguments:
         parts: To pass on.
         what: Is being done.
-        count: Of the parts.
+        count: Of the parts; with `size`, the sum of their sizes.
+        size: Of a part, such as the rows of a batch, where nobody knows beforehand how many parts there will be.
     """
     from rich.console import Console
     from rich.markup import escape
-    from rich.progress import track
+    from rich.progress import Progress
 
-    console = Console(stderr=True)
+    console, count, done = Console(stderr=True), max(count, 1), 0
     if console.is_terminal:
-        yield from track(parts, escape(printable(what)), count, console=console, transient=True)
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(escape(printable(what)), total=count)
+            for part in parts:
+                yield part
+                bar.advance(task, 1 if size is None else size(part))
         return
-    for done, part in enumerate(parts, 1):
+    for part in parts:
         yield part
-        if done * LINES // count > (done - 1) * LINES // count:
+        before, done = done, done + (1 if size is None else size(part))
+        if done * LINES // count > before * LINES // count:
             say(f"{what}: {100 * done // count} %")
 
 

@@ -331,7 +331,7 @@ def _feather(filler: imputation.Filler, table: own.File, out: Path, sure: bool, 
     whole = feather.read_table(table.path, memory_map=False)
     kinds = imputation.kinds(filler, whole.schema, sure, marked)
     made = imputation.imputed(filler, whole.to_batches(size), kinds, table.path)
-    batches = [*shown(made, "imputing", max(1, -(-len(whole) // size)))]
+    batches = [*shown(made, "imputing", len(whole), pa.RecordBatch.__len__)]
     feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
     checkpoint.write_bytes(out.resolve(), content.getvalue())
     return len(whole)
@@ -339,12 +339,14 @@ def _feather(filler: imputation.Filler, table: own.File, out: Path, sure: bool, 
 
 def _parquet(filler: imputation.Filler, table: own.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Fills Parquet files, so many rows at a time; how many there are."""
+    import pyarrow as pa
+
     lengths, _ = table.read(size)  # which refuses options that are for CSV
     files = ParquetTable(table.path)
     kinds = imputation.kinds(filler, files.schema, sure, marked)
     made = imputation.imputed(filler, files.batches(size), kinds, table.path)
     with parquet.writing(out.resolve(), kinds) as write:
-        for batch in shown(made, "imputing", max(1, sum(-(-rows // size) for rows in lengths))):
+        for batch in shown(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
             write(batch)
     return sum(lengths)
 
