@@ -48,6 +48,8 @@ FEWEST = 10
 """Rows without which there are no three splits."""
 _SAID: set[tuple[str, int]] = set()
 """Files of which `columns` has said how they were read, so that `table` need not say it again."""
+VERSION = 2
+"""Of what is made of a table's files; another one makes every table in the cache anew."""
 REPORT = "said.json"
 """The file in the cache with the sentences on what was not taken as it stands."""
 NAMED = ("columns", "missing", "modality", "ignore", "group", "held_out", "unreadable", "seed")
@@ -242,7 +244,7 @@ def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any)
             schema.require(data.schema, "the table")
             return data
     data = _kept(arguments, contents, schema)
-    place = folder("table", _told(arguments, schema), contents.values())
+    place = folder("table", _told(arguments, schema), contents.values(), VERSION)
     for sentence in checkpoint.read_json(place / REPORT)["said"]:
         say(sentence)
     return data
@@ -313,7 +315,7 @@ def _kept(arguments: dict[str, Any], contents: Contents, schema: Schema | None =
     """The table, from the cache if it was made before."""
     source = {"arguments": arguments, "files": noted(contents)}
     make = partial(_make, arguments, schema)
-    return kept("table", _told(arguments, schema), contents.values(), make, source=source)
+    return kept("table", _told(arguments, schema), contents.values(), make, version=VERSION, source=source)
 
 
 def _told(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:

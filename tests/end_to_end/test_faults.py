@@ -62,6 +62,8 @@ def world(tmp_path_factory):
             patch.chdir(folder)
             for line in (TRAIN, *(old for old, _, _ in COMMANDS.values())):
                 assert within(patch, Kept(), *line.split()).returncode == 0
+        with (folder / "r" / "report.html").open("a") as page:
+            page.write("<!-- an older version -->")
         assert litter(folder) == []
         yield folder
 
@@ -91,10 +93,11 @@ COMMANDS = {
     ),
     "embed": ("embed r t.csv --out z.parquet", "embed r t.csv --out z.parquet --given kind --overwrite", "z.parquet"),
     "sample": ("sample r --number 2 --out s", "sample r --number 3 --seed 1 --out s --overwrite", "s"),
+    "report": ("report r", "report r", "r/report.html"),
     "evaluate": ("evaluate r --tasks reconstruction", "evaluate r --tasks many-to-one", "r/scores.csv"),
 }
 """What has made a result, what makes another one, and where."""
-SLOW = ("impute parquet", "translate", "translate parquet", "embed", "evaluate")
+SLOW = ("impute parquet", "translate", "translate parquet", "embed", "report", "evaluate")
 """Whose rarer faults are for `make torture`."""
 
 
