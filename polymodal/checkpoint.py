@@ -94,9 +94,11 @@ def refuse_foreign(folder: Path, names: list[str]) -> None:
     """
     try:
         found = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:  # asked of the listing itself, for another process may replace the folder meanwhile
+    except FileNotFoundError:  # asked of the listing, for another process may replace the folder meanwhile
         return
     except NotADirectoryError:
+        if not folder.exists():  # what it is to stand in is a file; whoever makes it says so
+            return
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another name") from None
     if foreign := sorted(found - set(names)):
         raise ValueError(

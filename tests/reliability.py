@@ -38,7 +38,10 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
         ("tests/unit/test_formats.py", "tests/end_to_end/test_cli_formats.py"),
     ),
     "outputs that would replace a user's data": (INPUTS, ("tests/end_to_end/test_outputs.py",)),
-    "files that are broken, or no files": (INPUTS, ("tests/attacks/test_broken_files.py",)),
+    "files that are broken, or no files": (
+        INPUTS,
+        ("tests/attacks/test_broken_files.py", "tests/attacks/test_broken_runs.py"),
+    ),
     "images and sounds": (INPUTS, ("tests/unit/test_images.py", "tests/unit/test_sounds.py")),
     "names and classes that would change a terminal, a page or a chart": (
         INPUTS,

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECORD",
     "SPLITS",
+    "epochs_done",
     "evaluate",
     "experiment",
     "no_run",
@@ -203,6 +204,16 @@ def refuse_unwritable(folder: Path, option: str) -> None:
         for path in missing:
             with suppress(OSError):
                 path.rmdir()
+
+
+def epochs_done(folder: Path) -> int:
+    """How many epochs a run's history has.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    history = folder / "history.csv"
+    return len(_columns(history, HISTORY)) if history.exists() else 0
 
 
 def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:

@@ -22,7 +22,7 @@ from polymodal.documents import assignments, dump, read
 from polymodal.files import refuse_endless
 from polymodal.interfaces import outputs, tables
 from polymodal.interfaces.processes import count, number
-from polymodal.interfaces.runs import RECORD, SPLITS, no_run, refuse_unwritable
+from polymodal.interfaces.runs import RECORD, SPLITS, epochs_done, no_run, refuse_unwritable
 from polymodal.locks import claim_folder
 from polymodal.models import upgrade_arguments_of
 from polymodal.progress import duration
@@ -190,9 +190,12 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
         ValueError: The run was not made by the command line, or has come further than it is to go.
     """
     if (folder / SETTINGS).exists():
-        settings = replace(resolve(_upgrade_settings(read(folder / SETTINGS)), changes), folder=str(folder))
+        document = _upgrade_settings(read(folder / SETTINGS))
+        if "dataset" not in document:
+            raise ValueError(f"{folder / SETTINGS} must name a data set, and does not; restore it")
+        settings = replace(resolve(document, changes), folder=str(folder))
         epochs = settings.fit["epochs"]
-        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := _epochs_done(folder)):
+        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := epochs_done(folder)):
             raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
         return settings
     if (folder / "experiment.json").exists():
@@ -237,12 +240,6 @@ def _put_back(path: Path, before: str | None) -> None:
         path.unlink(missing_ok=True)
     else:
         checkpoint.write_text(path, before)
-
-
-def _epochs_done(folder: Path) -> int:
-    history = folder / "history.csv"
-    refuse_endless(history)
-    return len(history.read_bytes().splitlines()) - 1 if history.exists() else 0
 
 
 def text(settings: Settings) -> str:

@@ -1,11 +1,7 @@
 """Broken files in place of each kind that is read: one error of one line that names the file, and nothing raw."""
 
-import io
-import os
 import re
 import shutil
-import struct
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,64 +11,12 @@ import pytest
 import torch
 
 import polymodal as pm
+from attacks.broken import CONTENTS, SHAPES
 from polymodal import checkpoint, documents
 from polymodal.datasets import idx
 from polymodal.datasets.npz import read_arrays
 from polymodal.evaluation import inception, ranking
 from polymodal.interfaces import gallery, tables
-
-GENERATOR = np.random.default_rng(0)
-
-
-def npy(header):
-    """An array's file with a header of one's own."""
-    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header
-
-
-def zipped(**files):
-    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
-        for name, content in files.items():
-            archive.writestr(f"{name}.npy", content)
-    return file.getvalue()
-
-
-def flipped(content):
-    made = bytearray(content)
-    for place in GENERATOR.integers(0, max(1, min(len(made), 400)), 6):
-        made[place] ^= 0xFF
-    return bytes(made)
-
-
-CONTENTS = {
-    "nothing": lambda _: b"",
-    "half": lambda whole: whole[: len(whole) // 2],
-    "its first bytes": lambda whole: whole[:9],
-    "flipped bytes": flipped,
-    "zeros": lambda _: bytes(4096),
-    "noise": lambda _: np.random.default_rng(1).bytes(4096),
-    "text": lambda _: b"hello\n",
-    "brackets": lambda _: b"[" * 9000,
-    "braces": lambda _: b"{" * 9000,
-    "a page": lambda _: b"<!DOCTYPE html><html><body>404</body></html>",
-    "latin-1": lambda _: "ä,ö\n1,2\n".encode("latin-1"),
-    "utf-16": lambda _: "a,b\n1,2\n".encode("utf-16"),
-    "an image": lambda _: b"\x89PNG\r\n\x1a\n" + bytes(64),
-    "an archive": lambda _: zipped(x=b"y"),
-    "gzip": lambda _: b"\x1f\x8b\x08" + bytes(40),
-    "a list": lambda _: b"[1, 2]",
-    "an object of other names": lambda _: b'{"a": {"b": [1]}}',
-    "null": lambda _: b"null",
-    "a huge number": lambda _: b'{"format": 1' + b"0" * 400 + b', "rows": 1e999}',
-    "escape sequences": lambda _: b"\x1b]0;x\x07\x1b[31m",
-}
-SHAPES = {
-    "missing": lambda path: None,
-    "a folder": lambda path: path.mkdir(),
-    "a pipe": os.mkfifo,
-    "a device": lambda path: path.symlink_to("/dev/zero"),
-    "a circle of links": lambda path: path.symlink_to(path.name),
-    "a link to nothing": lambda path: path.symlink_to("nowhere"),
-}
 
 
 @pytest.fixture(scope="session")
