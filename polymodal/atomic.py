@@ -167,7 +167,8 @@ def _release(folder: Path, lock: int | None) -> None:
 
 def _remove(folder: Path) -> None:
     """Removes a folder, even where few more files can be opened."""
-    shutil.rmtree(folder, ignore_errors=True)
+    with suppress(OSError):
+        shutil.rmtree(folder)
     for path, folders, files in os.walk(folder, topdown=False):
         with suppress(OSError):
             for name in files:

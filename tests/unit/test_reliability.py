@@ -33,3 +33,11 @@ def test_outcomes_are_counted_once_each(tmp_path):
     assert found["images and sounds"] == found["**all inputs**"] == (33, 2)
     assert found["**all faults**"] == (0, 0)
     assert "1 cases were skipped" in results.page()
+
+
+def test_the_page_says_that_every_input_and_fault_holds():
+    found = counts(ROOT / "docs" / "reliability.md")
+    assert found.keys() == {*KINDS, "**all inputs**", "**all faults**"}
+    assert found["**all inputs**"][0] >= 600
+    assert found["**all faults**"][0] >= 200
+    assert {failed for _, failed in found.values()} == {0}
