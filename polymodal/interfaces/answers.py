@@ -216,6 +216,7 @@ def sample(
     number: int = 16,
     seed: int = 0,
     out: Path | None = None,
+    bounds: Bounds = "observed",
     device: str = "auto",
     overwrite: bool = False,
 ) -> tuple[Path, gallery.Answers]:
@@ -226,6 +227,7 @@ def sample(
         number: Of rows.
         seed: Of the draws.
         out: Where to; by default `samples` in the run's folder.
+        bounds: What sampled numbers are held to, as in `polymodal.impute`.
         device: As in `fit`.
         overwrite: Whether earlier samples may be replaced.
 
@@ -233,14 +235,16 @@ def sample(
         The folder, and what is in it.
 
     Raises:
-        ValueError: `out` holds something else, or samples that are not to be replaced.
+        ValueError: `bounds` has no such value, or `out` holds something else, or samples that are not to be replaced.
     """
+    check_bounds(bounds)
     out = out or folder / "samples"
     gallery.check(out, "sample", _sources(folder, tables=False), overwrite=overwrite)
     model = open_model(folder, device)
-    made = {name: value[None] for name, value in model.sample(number, seed=seed).items()}
+    made = {name: model.schema[name].bound(value, bounds) for name, value in model.sample(number, seed=seed).items()}
+    made = {name: value[None] for name, value in made.items()}
     answers = gallery.Answers(model.schema, list(range(number)), made)
-    asked = {"command": "sample", "run": str(folder), "number": number, "seed": seed}
+    asked = {"command": "sample", "run": str(folder), "number": number, "seed": seed, "bounds": bounds}
     return gallery.write(out, answers, asked), answers
 
 

@@ -545,6 +545,7 @@ def sample(
     number: Annotated[int, typer.Option(min=1, help="Number of rows.")] = 16,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder to write; by default FOLDER/samples.")] = None,
+    bounds: HeldTo = "observed",
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
@@ -552,7 +553,8 @@ def sample(
     from polymodal.interfaces import answers
 
     with _writes(out := out or folder / "samples"):
-        _present(*answers.sample(folder, number=number, seed=seed, out=out, device=device, overwrite=overwrite))
+        asked: dict[str, Any] = {"bounds": bounds, "device": device, "overwrite": overwrite}
+        _present(*answers.sample(folder, number=number, seed=seed, out=out, **asked))
 
 
 @app.command(

@@ -5,6 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import within
 
@@ -61,10 +62,19 @@ def test_zip_codes_are_a_doubt(run):
 
 
 def test_bounds_are_a_choice(run):
-    write("a.csv", [str(row % 5) for row in range(60)])
-    run("train", "a.csv", "--epochs", 1, "--folder", "run", "--latent-dim", 4, "--modality", "x=number")
-    for command in (["impute", "run", "a.csv", "--out", "b.csv"], ["translate", "run", "a.csv", "--out", "c"]):
+    write("a.csv", [str(row % 5 if row < 5 else 0) for row in range(60)])
+    run("train", "a.csv", "--epochs", 9, "--folder", "run", "--latent-dim", 4, "--modality", "x=number")
+    commands = (
+        ["impute", "run", "a.csv", "--out", "b.csv"],
+        ["translate", "run", "a.csv", "--out", "c"],
+        ["sample", "run", "--number", 400, "--out", "d", "--overwrite"],
+    )
+    for command in commands:
         refused = run(*command, "--bounds", "all")
         assert refused.returncode == 2
         assert "bounds must be one of observed, non-negative, none; got 'all'" in refused.stderr
         assert run(*command, "--bounds", "none").returncode == 0
+    outside = [value for value in pd.read_csv("d/table.csv")["x"] if not 0 <= value <= 4]
+    assert outside
+    assert run(*commands[-1]).returncode == 0
+    assert pd.read_csv("d/table.csv")["x"].between(0, 4).all()
