@@ -17,7 +17,7 @@ from polymodal.checks import check_callable, check_names, check_number, check_wh
 from polymodal.inference import answered
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.base import Bounds, check_bounds
-from polymodal.modalities.cell_texts import choose_format, format_of, holds_texts, write_texts
+from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of, holds_texts, write_texts
 from polymodal.modalities.column import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_rows
@@ -125,7 +125,10 @@ class Filler:
             known = getattr(modality, "formats", None) or [""] * len(self._columns(name))
             for column, form in zip(self._columns(name), known, strict=False):
                 if column in frame.columns and column not in self.formats:
-                    self.formats[column] = choose_format(form, format_of(frame[column]))
+                    own = format_of(frame[column])
+                    different = form and own and form != own
+                    held = frame[column].dropna().unique()[:LOOKED_AT] if different else ()
+                    self.formats[column] = choose_format(form, own, held)
             for column in self._columns(name) if isinstance(modality, Image | Audio) else ():
                 if column in frame.columns and _holds_files(frame[column], isinstance(modality, Image)):
                     self.files[column] = None

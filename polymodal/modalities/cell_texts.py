@@ -7,6 +7,7 @@ where the cells of a data frame are texts, and not numbers that a file writes so
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from polymodal.modalities.column import missing
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATES",
+    "LOOKED_AT",
     "check_format",
     "choose_format",
     "code_reason",
@@ -83,21 +85,28 @@ def check_format(form: str) -> None:
         NumberFormat.parse(form.removeprefix(OF_TEXTS))
 
 
-def choose_format(known: str, own: str) -> str:
+def choose_format(known: str, own: str, cells: Sequence[Any] = ()) -> str:
     """The format of a column whose cells have one of their own, where another is known of training.
 
     The known one is of more cells, and is taken unless the column's own cells are not written so.
 
+    Arguments:
+        known: The format at training.
+        own: That of the column's cells.
+        cells: Those of the cells that hold something.
+
     Example:
         >>> choose_format("0.00", ""), choose_format("0.0##", "0.00"), choose_format("0.0", "0.00")
         ('0.00', '0.0##', '0.00')
+        >>> choose_format("000", "0", ["120"]), choose_format("000", "0", ["7", "120"])
+        ('000', '0')
     """
     if not (known and own) or DATES in (known, own):
         return own or known
     if BETWEEN in own or BETWEEN in known:
         return own
-    numbers = (NumberFormat.parse(form.removeprefix(OF_TEXTS)) for form in (known, own))
-    return known if next(numbers).covers(next(numbers)) else own
+    first, second = (NumberFormat.parse(form.removeprefix(OF_TEXTS)) for form in (known, own))
+    return known if first.covers(second) or _write_alike(first, second, cells) else own
 
 
 def write_texts(form: str, cells: Sequence[Any]) -> list[str]:
@@ -174,6 +183,20 @@ def code_reason(texts: pd.Series) -> str:
     return ""
 
 
+def _write_alike(one: NumberFormat, other: NumberFormat, cells: Sequence[Any]) -> bool:
+    """Whether two formats write all numbers among cells with the same characters, and there are any."""
+    numbers = {number for cell in cells if (number := _float(cell)) is not None}
+    return bool(numbers) and all(one.write(number) == other.write(number) for number in numbers)
+
+
+def _float(cell: Any) -> float | None:
+    try:
+        number = float(cell)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if isfinite(number) else None
+
+
 def _learn_number(texts: pd.Series) -> str:
     different = texts.drop_duplicates()
     made = NumberFormat.learn(different.iloc[:: -(-len(different) // LOOKED_AT) or 1].tolist())
@@ -205,8 +228,5 @@ def _write_names(form: str, names: Sequence[str]) -> list[str]:
 
 
 def _write_name(number: NumberFormat, name: str) -> str:
-    try:
-        value = float(name)
-    except ValueError:
-        return name
-    return number.write(value) if abs(value) < EXACT else name
+    value = _float(name)
+    return name if value is None or abs(value) >= EXACT else number.write(value)

@@ -126,6 +126,13 @@ def test_numbers_of_a_file_are_imputed_as_it_writes_them(name, tmp_path):
             assert rounded(text, cell)
 
 
+@pytest.mark.parametrize(("here", "written"), [("120", "00[17]|010|120"), ("7", "7|10|120"), ("", "00[17]|010|120")])
+def test_codes_keep_their_zeros_in_a_file_that_has_only_codes_without(here, written, tmp_path):
+    table = pm.Table.from_csv(write_csv(tmp_path / "a.csv", ["007", "010", "120"] * 10), say=None)
+    made, _ = imputed_texts(model_of(table, tmp_path), write_csv(tmp_path / "new.csv", ["", here, ""]))
+    assert all(re.fullmatch(written, text) for text in made), made
+
+
 @pytest.mark.parametrize(
     ("name", "kind"),
     [
