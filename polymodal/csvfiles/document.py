@@ -16,6 +16,7 @@ from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
 from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
 from polymodal.modalities.cell_texts import keep_texts
+from polymodal.modalities.formats import NUMBER
 from polymodal.names import brief
 
 if TYPE_CHECKING:
@@ -95,6 +96,16 @@ class Document:
         if not columns:
             return self.frame[[]]
         return self._parse(list(columns), grouped=True, dtype=str, na_filter=False)[list(columns)]
+
+    def localize(self, name: str, texts: Sequence[str]) -> list[str]:
+        """Texts with the marks that numbers have in a column: of decimals, and between thousands where most have it.
+
+        Arguments:
+            name: The column.
+            texts: What is to be written in it; numbers have a point.
+        """
+        decimal, grouped = self.options.decimal or ".", self._is_grouped(name)
+        return [self._localize(text, decimal, grouped=grouped) if NUMBER.fullmatch(text) else text for text in texts]
 
     def fill(self, cells: Mapping[str, tuple[Iterable[int], Iterable[str]]], added: Sequence[Added] = ()) -> bytes:
         """The file with other texts in some cells, and with further columns; all else is as it was.
@@ -224,7 +235,7 @@ class Document:
                 frame[texts] = self._parse_values(texts, grouped=True)
         except (ValueError, OverflowError, ParserError) as error:
             raise ValueError(f"{self.path} must hold values that can be read: {brief(error)}") from error
-        return keep_texts(frame, self.texts(self.names), self.options.decimal or ".")
+        return keep_texts(frame, self.texts(self.names), self.options.decimal or ".", self.options.thousands)
 
     def _parse_values(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
         """Columns with the texts that are known as missing values left out."""
@@ -277,6 +288,21 @@ class Document:
             rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(self.options.decimal or '.')}\d+)?"
         )
         return lambda text: text.replace(mark, "") if number.fullmatch(text) else text
+
+    def _localize(self, text: str, decimal: str, *, grouped: bool) -> str:
+        whole, point, rest = text.partition(".")
+        if grouped and "e" not in text.lower():
+            whole = re.sub(r"(?<=\d)(?=(?:\d{3})+$)", self.options.thousands or "", whole)
+        return whole + point.replace(".", decimal) + rest
+
+    def _is_grouped(self, name: str) -> bool:
+        """Whether more of a column's numbers from 1,000 on have marks between thousands than have none."""
+        if not self.options.thousands:
+            return False
+        texts = self.texts([name])[name]
+        mark, decimal = re.escape(self.options.thousands), re.escape(self.options.decimal or ".")
+        grouped = texts.str.fullmatch(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?").sum()
+        return bool(grouped > texts.str.fullmatch(rf"[+-]?\d{{4,}}(?:{decimal}\d*)?").sum())
 
     def _is_quoted(self, place: int) -> bool:
         """Whether all cells of a column that hold something stand within quotes."""

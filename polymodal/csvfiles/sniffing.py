@@ -18,12 +18,15 @@ LINES = 500
 """Lines that are looked at."""
 SAID = re.compile(r"sep=(.)(?:\r\n|\n|\r)")
 """A first line that Excel reads, and that says what the separator is."""
-WITH_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. ]\d{3})+),\d+")
+WITH_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+),\d+")
 """A number with a decimal comma, or with commas between its thousands."""
-SURELY_COMMA = re.compile(r"[+-]?(?:0\d*,\d+|\d+,(?:\d{1,2}|\d{4,})|\d{4,},\d+|\d{1,3}(?:\.\d{3})+,\d+)")
+SURELY_COMMA = re.compile(r"[+-]?(?:0\d*,\d+|\d+,(?:\d{1,2}|\d{4,})|\d{4,},\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+,\d+)")
 """A number whose comma cannot be that of thousands."""
 WITH_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 POINTED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?")
+SPACED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:([ \u00a0\u202f])\d{3})(?:\1\d{3})*,\d+")
+"""A number with a decimal comma and a space between thousands."""
+COMMA = re.compile(r"\d,\d")
 
 
 def quote_of(options: Options) -> str | None:
@@ -56,6 +59,8 @@ def sniff(path: Path, text: str, options: Options, preferred: Options | None = N
         options = options._replace(separator=_separator(path, text, options, preferred.separator))
     if options.decimal is None:
         options = _with_decimal(options, text, preferred)
+    if options.thousands is None and preferred.thousands not in (None, options.decimal or "."):
+        options = _with_thousands(options, text, str(preferred.thousands))
     return options._replace(decimal=options.decimal or ".")
 
 
@@ -115,17 +120,43 @@ def _refuse_lone(path: Path, text: str, usual: str) -> None:
 
 def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
     """The options with the decimal mark that numbers have, and the mark of thousands that goes with it."""
-    grammar = Grammar(options.separator or ",", quote_of(options))
-    cells = [grammar.value(cell) for row in _first(text, grammar)[options.has_header :] for cell in row]
+    cells = _values(text, options)
+    if options.separator != "," and not _any(WITH_COMMA, cells):
+        cells += _values_with_comma(text, options)
     points = [cell for cell in cells if WITH_POINT.fullmatch(cell) or POINTED_THOUSANDS.fullmatch(cell)]
     if options.separator != "," and _any(SURELY_COMMA, cells) and all(map(POINTED_THOUSANDS.fullmatch, points)):
-        grouped = "." if points and options.thousands is None else options.thousands
+        spaced = next((found[1] for cell in cells if (found := SPACED_THOUSANDS.fullmatch(cell))), None)
+        grouped = options.thousands or ("." if points else spaced)
         return options._replace(decimal=",", thousands=grouped)
     if preferred.decimal == options.separator != (preferred.separator or ","):
         return options
     if preferred.decimal and not (points and preferred.decimal == "," and not _any(WITH_COMMA, cells)):
         return options._replace(decimal=preferred.decimal, thousands=options.thousands or preferred.thousands)
     return options
+
+
+def _with_thousands(options: Options, text: str, mark: str) -> Options:
+    """The options with a mark between thousands, if numbers have it."""
+    digits = rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(options.decimal or '.')}\d+)?"
+    return options._replace(thousands=mark) if _any(re.compile(digits), _values(text, options)) else options
+
+
+def _values(text: str, options: Options) -> list[str]:
+    """The cells of the first lines."""
+    grammar = Grammar(options.separator or ",", quote_of(options))
+    return [grammar.value(cell) for row in _first(text, grammar)[options.has_header :] for cell in row]
+
+
+def _values_with_comma(text: str, options: Options) -> list[str]:
+    """The cells of the first lines, wherever they stand, with a comma between digits."""
+    grammar = Grammar(options.separator or ",", quote_of(options))
+    if not COMMA.search(text):
+        return []
+    try:
+        lines = [*islice((line for line, _ in grammar.lines(text) if COMMA.search(line)), LINES)]
+    except UnclosedError:
+        return []
+    return [grammar.value(cell) for line in lines for cell in grammar.cells(line)]
 
 
 def _any(pattern: re.Pattern[str], cells: Iterable[str] | Sequence[str]) -> bool:

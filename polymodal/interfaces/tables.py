@@ -19,7 +19,6 @@ from polymodal.interfaces.answers import selected
 from polymodal.interfaces.runs import experiment, open_model
 from polymodal.locks import claim_outputs
 from polymodal.modalities.base import Bounds
-from polymodal.modalities.formats import NUMBER
 from polymodal.models import MODELS
 from polymodal.names import brief, check_types, lookup, split_names
 from polymodal.parquet_files import ParquetTable
@@ -364,16 +363,12 @@ def _write_csv(filler: imputation.Filler, table: own.File, out: Path, sure: bool
     pieces = [filler.holes(frame.iloc[start : start + size]) for start in shown(starts, "imputing", len(starts))]
     holes = imputation.joined(pieces, starts)
     texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
-    decimal = document.options.decimal or "."
-    cells = {name: (hole.rows, _localize(texts[name], decimal)) for name, hole in holes.items()}
+    cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
     columns = [
-        csvfiles.Added(name, None if after == imputation.FILLED else after, texts)
+        csvfiles.Added(name, None, texts)
+        if after == imputation.FILLED
+        else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
         for after, name, texts in imputation.added_texts(frame, holes, added)
     ]
     checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)
-
-
-def _localize(texts: Sequence[str], decimal: str) -> list[str]:
-    """Texts with a file's decimal mark in numbers."""
-    return [text.replace(".", decimal) if NUMBER.fullmatch(text) else text for text in texts]

@@ -128,13 +128,16 @@ def write_texts(form: str, cells: Sequence[Any]) -> list[str]:
     return [str(cell) if number is None or isinstance(cell, str) else number.write(float(cell)) for cell in cells]
 
 
-def keep_texts(frame: pd.DataFrame, texts: pd.DataFrame, decimal: str = ".") -> pd.DataFrame:
+def keep_texts(
+    frame: pd.DataFrame, texts: pd.DataFrame, decimal: str = ".", thousands: str | None = None
+) -> pd.DataFrame:
     """A file's rows with what their texts say beyond the values: formats, and codes that are no numbers.
 
     Arguments:
         frame: N rows as pandas reads them.
         texts: The same cells as the file writes them.
         decimal: The mark before decimals.
+        thousands: The mark between groups of three digits, which no format has.
 
     Returns:
         The frame, with texts in place of whole numbers that begin with zeros, that begin with a plus and have at least
@@ -160,6 +163,7 @@ def keep_texts(frame: pd.DataFrame, texts: pd.DataFrame, decimal: str = ".") -> 
         if numeric and code_reason(written[there]):
             made.isetitem(place, written.where(there).array)
             continue
+        written = written.str.replace(thousands, "", regex=False) if numeric and thousands else written
         written = written.str.replace(decimal, ".", regex=False) if numeric and decimal != "." else written
         if form := _learn_number(written[there]) if numeric else _learn_boolean(column[there], written[there]):
             formats[name] = form

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 from functools import partial
 from pathlib import Path
 
@@ -130,6 +131,25 @@ def test_what_was_said_at_training_holds_for_other_files(worked, run):
     Path("named.csv").write_text("kind,height\nelm,\noak,5.25\n")
     worked("impute", "run", "named.csv", "--out", "named-out.csv", "--header")
     assert Path("named-out.csv").read_text().splitlines()[0] == "kind,height"
+
+
+def test_numbers_are_imputed_with_their_marks_of_thousands(worked):
+    lines = [f'{kind},"{1 + row},{100 + 37 * row}"' for row in range(12) for kind in "ab"]
+    Path("pay.csv").write_text("\n".join(["kind,pay", *lines, "a,", ""]))
+    worked("train", "pay.csv", "--thousands", ",", "--epochs", 1, "--folder", "runs/pay")
+    worked("impute", "runs/pay", "pay.csv", "--out", "out.csv")  # not said again
+    before, after = (Path(name).read_text().splitlines() for name in ("pay.csv", "out.csv"))
+    assert after[:-1] == before[:-1]
+    assert re.fullmatch(r'a,"\d{1,2},\d{3}"', after[-1])
+
+
+def test_how_sure_it_is_has_the_decimal_mark_of_the_file(worked):
+    Path("trees.csv").write_text(text(";", ","))
+    worked("train", "trees.csv", "--model", "mac-vae", "--epochs", 1, "--folder", "runs/trees")
+    worked("impute", "runs/trees", "trees.csv", "--out", "out.csv", "--sure", "--marked")
+    made = pd.read_csv("out.csv", sep=";", decimal=",")
+    assert made["height_sure"].dtype == made["kind_sure"].dtype == float
+    assert made["height_sure"].notna().any()
 
 
 def test_an_index_is_not_learned_and_stays(worked):

@@ -181,6 +181,38 @@ def test_numbers_with_marks_of_thousands(read):
     assert document.frame["price"].tolist() == [1234, 5678]
 
 
+@pytest.mark.parametrize("space", [" ", "\u00a0", "\u202f"])
+def test_spaces_between_thousands_go_with_a_decimal_comma(read, space):
+    document = read(f"kind;price\noak;1{space}234,50\nelm;12,00\nash;1{space}000{space}000,00\n")
+    assert document.frame["price"].tolist() == [1234.5, 12, 1e6]
+    assert document.localize("price", ["2345678.90", "12.50", "-1234", "oak"]) == [
+        f"2{space}345{space}678,90", "12,50", f"-1{space}234", "oak"
+    ]  # fmt: skip
+    assert read(f"kind;price\n12{space}345;5,2\n").frame["kind"].tolist() == [f"12{space}345"]
+
+
+def test_a_decimal_comma_behind_the_first_lines_is_seen(read):
+    content = "kind;height\n" + "oak;5\nelm;6\n" * 400 + "oak;5,5\nelm;\n"
+    assert read(content).frame["height"].max() == 6
+    assert read(content).frame["height"].iloc[-2] == 5.5
+    assert read(content + "elm;5.25\n").frame["height"].dtype != float  # both marks: nothing is guessed
+
+
+def test_marks_of_thousands_at_training_hold_where_numbers_have_them(write):
+    trained = Options(thousands=",")
+    document = csvfiles.read(write('a,b\nx,"1,234"\ny,"12,500"\n'), preferred=trained)
+    assert document.frame["b"].tolist() == [1234, 12500]
+    assert document.fill({"b": ([0], document.localize("b", ["9876"]))}) == b'a,b\nx,"9,876"\ny,"12,500"\n'
+    assert csvfiles.read(write("a,b\nx,1234\ny,12\n"), preferred=trained).options.thousands is None
+    assert csvfiles.read(write("a;b\nx;1,25\ny;12,5\n"), preferred=trained).frame["b"].tolist() == [1.25, 12.5]
+
+
+def test_a_column_without_marks_of_thousands_gets_none(read):
+    document = read("kind;price;other\noak;1.234,50;1234\nelm;2.345,25;4567\n")
+    assert document.localize("price", ["9876.50"]) == ["9.876,50"]
+    assert document.localize("other", ["9876", "1e5"]) == ["9876", "1e5"]
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [
