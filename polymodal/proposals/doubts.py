@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from polymodal.modalities.column import class_name
+from polymodal.modalities.dates import read_date
 from polymodal.names import brief, shell_quote, value_repr
 from polymodal.proposals.columns import Column, mostly
 
 __all__ = [
     "NumberTexts",
+    "doubt_date",
     "doubt_identifier",
     "doubt_missing",
     "doubt_padded",
@@ -48,6 +50,8 @@ CURRENCY = r"[$€£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|CAD|AUD|SEK|NOK|DKK|PLN|kr|
 UNIT = r"[%‰]|kg|g|mg|km|m|cm|mm|l|L|ml|mL|°C|°F|°"
 NUMBER = re.compile(rf"[-+]?\s*({CURRENCY})?\s*([-+]?\d[\d.,'\u2019 \u00a0\u202f]*)({CURRENCY}|{UNIT})?")
 """A number as people write it, with a sign, and a currency or a unit."""
+PLAIN_DATE = re.compile(r"(?:1[89]|20|21)\d{6}")
+"""A date as a whole number: year, month and day."""
 GROUPED = re.compile(r"\d{1,3}([.,'\u2019 \u00a0\u202f])\d{3}(\1\d{3})*")
 """A whole number with a mark between thousands."""
 
@@ -102,6 +106,22 @@ def _code(column: Column) -> str | None:
     return None
 
 
+def doubt_date(column: Column) -> str:
+    """Whether whole numbers of eight digits are dates, such as 20210301."""
+    texts = [f"{number:08}" for number in column.first]
+    if len(texts) < 3 or not all(map(_is_plain_date, texts)):
+        return ""
+    first, ignored = texts[0], column.otherwise("ignore")
+    return (
+        f"all are dates, such as {first}, and a predicted number may be none: write dates as "
+        f"{first[:4]}-{first[4:6]}-{first[6:]} to have them taken so, or leave them out with {ignored}"
+    )
+
+
+def _is_plain_date(text: str) -> bool:
+    return PLAIN_DATE.fullmatch(text) is not None and read_date("%Y%m%d", text) is not None
+
+
 def doubt_padded(column: Column) -> str:
     """Whether classes differ by nothing but white space or capital letters."""
     alike: dict[str, list[str]] = {}
@@ -115,10 +135,12 @@ def doubt_padded(column: Column) -> str:
 
 
 def doubt_identifier(column: Column) -> str:
-    """Whether a column that is called like one is an identifier, of which a few stand in several rows."""
+    """Whether a column that is called like one is an identifier, of which at most a few stand in several rows."""
     different, rows = len(column.counts), len(column.values)
-    if not CALLED.search(column.name) or rows < FEWEST or not NEARLY * rows <= different < rows:
+    if not CALLED.search(column.name) or not NEARLY * rows <= different or FEWEST > rows > different:
         return ""
+    if different == rows:
+        return f"no two rows have the same: if it is an identifier write {column.otherwise('ignore')}"
     return (
         f"{different:,} of {rows:,} rows have a value of their own: if it is an identifier write "
         f"{column.otherwise('ignore')}"
@@ -186,7 +208,14 @@ class NumberTexts(NamedTuple):
         """
         if column.kind != "text" or not mostly(column.first, _parts):
             return None
-        parts = [found for found in map(_parts, column.first) if found]
+        return cls.of_texts(column.first)
+
+    @classmethod
+    def of_texts(cls, texts: Sequence[str]) -> NumberTexts | None:
+        """What at least 1 in 10 of the texts are that may be numbers; None if they are plain ones."""
+        parts = [found for found in map(_parts, texts) if found]
+        if not parts:
+            return None
         for what, is_so, way in WRITTEN:
             odd = [found for found in parts if is_so(*found[1:])]
             if len(odd) >= len(parts) / 10:
@@ -209,13 +238,23 @@ def _is_decimal_comma(digits: str, unit: str) -> bool:
     return len(rest) != 3 or whole in ("", "0") or "." in whole or (whole.isdecimal() and len(whole) > 3)
 
 
+def _is_grouped_comma(digits: str, unit: str) -> bool:
+    whole, comma, rest = digits.lstrip("+-").rpartition(",")
+    return bool(comma) and rest.isdecimal() and "," not in whole and GROUPED.fullmatch(whole) is not None
+
+
 def _is_grouped(digits: str, unit: str) -> bool:
     digits = digits.lstrip("+-")
-    whole = digits.partition(".")[0] if "," in digits else digits
+    whole = digits.partition(".")[0] if re.search(r"[^\d.]", digits) else digits
     return GROUPED.fullmatch(whole) is not None and not re.fullmatch(r"\d+\.\d{3}", whole)
 
 
 WRITTEN: list[tuple[str, Callable[[str, str], bool], str]] = [
+    (
+        "with a decimal comma and a mark between thousands",
+        _is_grouped_comma,
+        'read the file with --decimal "," --thousands {mark} or write them plainly',
+    ),
     ("with a decimal comma", _is_decimal_comma, 'read the file with --decimal "," or write points'),
     ("with a mark between thousands", _is_grouped, "read the file with --thousands {mark} or write none"),
     ("in per cent", lambda digits, unit: unit in ("%", "‰"), "write them without the sign"),

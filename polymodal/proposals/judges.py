@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from polymodal.proposals.choices import MOST_WORDS, cut_of, is_list, label_of, n
 from polymodal.proposals.columns import MOST, Column, ends_as, mostly
 from polymodal.proposals.doubts import (
     NumberTexts,
+    doubt_date,
     doubt_identifier,
     doubt_missing,
     doubt_padded,
@@ -89,10 +91,11 @@ def _judged_integer(column: Column) -> Proposal:
 def _judged_number(column: Column) -> Proposal:
     whole, different = column.kind == "integer", len(column.counts)
     many = f"{different} " if whole and different <= 20 else ""
-    doubts = [doubt_missing(column), doubt_identifier(column) if whole else ""]
+    named = doubt_identifier(column) if whole else ""
+    doubts = [doubt_missing(column), doubt_date(column) if whole else "", named]
     if whole and different <= 20 and different < len(column.values):
         doubts.append(f"for classes write {column.otherwise('label')}")
-    if whole and SUSPECT <= different == len(column.values):
+    if whole and SUSPECT <= different == len(column.values) and not named:
         doubts.append(f"no two rows have the same: if it is an identifier write {column.otherwise('ignore')}")
     if is_skewed(column.values.to_numpy(np.float64)):
         doubts.append(
@@ -206,6 +209,9 @@ def _doubt_of_texts(column: Column, taken: str) -> str:
     share = len(odd) / len(column.first)
     if not odd:
         return f"these texts are numbers: to take them for that write {column.otherwise('number')}"
+    written = NumberTexts.of_texts(odd) if share < 1 else None
+    if written is not None:
+        return f"some of these numbers are {written.what}, such as {written.example!r}: for numbers {written.way}"
     if share <= 1 - MOST or (share <= 0.5 and len({*odd}) == 1):
         return (
             f"most of these texts are numbers: if {odd[0]!r} is for an empty cell, say so when the file is read: "
@@ -248,7 +254,7 @@ def _judged_object(column: Column) -> Proposal:
 
 def _judged_list(column: Column) -> Proposal:
     first = column.values.iloc[0]
-    if not len(first) or not all(_is_real(number) for number in first):
+    if not len(first) or not all(number is None or _is_real(number) for number in first):
         return column.left_out("lists of something else than numbers")
     return column.proposed(vector_of(column), f"lists of {len(first)} numbers in {column.there}")
 
@@ -258,11 +264,11 @@ def _is_real(number: Any) -> bool:
 
 
 def _is_number(text: str) -> bool:
+    """Whether a text is a finite number; "Nan" and "Infinity" are names, too."""
     try:
-        float(text)
+        return isfinite(float(text))
     except ValueError:
         return False
-    return True
 
 
 JUDGES: dict[str, Callable[[Column], Proposal]] = {

@@ -192,7 +192,9 @@ def test_classes_that_differ_by_nothing_that_one_sees(classes, said):
     [
         (lambda x: f"{x:.2f}".replace(".", ","), "with a decimal comma, such as "),
         (lambda x: f"{x:.1f} €".replace(".", ","), "with a decimal comma, such as "),
-        (lambda x: f"1.{abs(x) * 10:03.0f},50", "with a decimal comma, such as "),
+        (lambda x: f"1.{abs(x) * 10:03.0f},50", "with a decimal comma and a mark between thousands, such as "),
+        (lambda x: f"1 {abs(x) * 10:03.0f},50", "with a decimal comma and a mark between thousands, such as "),
+        (lambda x: f"1'{abs(x) * 10:03.0f}.50", "with a mark between thousands, such as "),
         (lambda x: f"{abs(x) * 1000 + 1000:,.0f}", "with a mark between thousands, such as "),
         (lambda x: f"{abs(x) * 1000 + 1000:,.2f}", "with a mark between thousands, such as "),
         (lambda x: f"{abs(x) * 1000 + 1000:,.0f}".replace(",", "'"), "with a mark between thousands, such as "),
@@ -212,6 +214,35 @@ def test_numbers_as_people_write_them(form, what):
     few = one(texts[:3] * 20)
     assert isinstance(few.modality, Label)
     assert f"look like numbers {what}" in few.doubt
+
+
+def test_a_few_numbers_with_a_decimal_comma_are_no_empty_cells():
+    doubt = one(["5", "6", "7"] * 60 + ["6,5"] * 3).doubt
+    assert "some of these numbers are with a decimal comma, such as '6,5'" in doubt
+    assert "--missing" not in doubt
+
+
+def test_a_name_that_reads_as_no_number_is_a_name():
+    assert "numbers" not in one(["Nan", "Nan", "Bo"] * 20).doubt
+
+
+def test_whole_numbers_that_are_dates_are_a_doubt():
+    days = [int(day) for day in pd.date_range("2021-03-01", periods=ROWS, freq="31h").strftime("%Y%m%d")]
+    doubt = one([*days, None]).doubt
+    assert "write dates as 2021-03-01" in doubt
+    assert "--modality x=ignore" in doubt
+    assert "dates" not in one([*days, 20_219_999, None]).doubt
+
+
+def test_identifiers_by_name_in_few_rows():
+    cells = [row * row * 977 + 1000 for row in range(48)]
+    assert "if it is an identifier write --modality customer_id=ignore" in one(cells, "customer_id").doubt
+    assert "identifier" not in one(cells, "income").doubt
+
+
+def test_a_list_whose_first_number_is_missing_is_of_numbers():
+    with pytest.raises(ValueError, match="row 0: a list must have all its numbers"):
+        one([[None, 1.0]] + [[float(row), 2.0] for row in range(59)])
 
 
 @pytest.mark.parametrize("form", ["192.168.0.{}", "1.{}.3", "R{}", "AB-{}", "{}m5"])
