@@ -201,8 +201,8 @@ class Text(Costed):
         return text if date is None or self.dates is None else write_date(self.dates, date)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """The texts; in a column of dates those that are none are empty."""
-        made = [self.write(value) for value in values]
+        """The texts, without the unknown token; in a column of dates those that are none are empty."""
+        made = [self.write(value[value != UNKNOWN]) for value in values]
         return [[text if not self.dates or read_date(self.dates, text) else "" for text in made]]
 
     def fitted(self, *cells: pd.Series) -> Text:
