@@ -210,6 +210,10 @@ class Document:
                 "the first line lacks a name: that of the row names, before all others, if the file is from R's "
                 "write.table; write it, or name all columns with --columns and remove the first line"
             )
+        elif self.rows[odd].startswith("#") or self.header.startswith("#"):
+            way = "remove lines of comments, which are read as any other"
+        elif any(cell.lstrip().startswith("'") for cell in self.grammar.cells(self.rows[odd])):
+            way = 'write --quote "\'" if cells stand within such quotes, or mend the line'
         else:
             way = "mend the line, or name what stands between cells with --separator"
         raise ValueError(

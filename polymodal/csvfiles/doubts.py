@@ -69,6 +69,11 @@ def _header(document: Document) -> Iterator[str]:
     if not document.header or len(document.frame) < 2:
         return
     names = [document.grammar.value(cell) for cell in document.grammar.cells(document.header)]
+    if 1 <= (named := sum(map(bool, names))) < len(names) / 2:
+        yield (
+            f"the first line names {named} of {len(names)} columns ({brief(', '.join(filter(None, names)), 60)}); if "
+            "it is a title, and the names stand below, remove it"
+        )
     columns = [document.frame[name] for name in document.names]
     if _repeats(names, columns) or _numbered(names, columns):
         shown = brief(", ".join(names), 60)
@@ -113,3 +118,10 @@ def _lone(document: Document) -> Iterator[str]:
         if len(widths) == 1 and widths != {1}:
             name = brief(repr(document.names[0]), 60)
             yield f"there is a single column, {name}; if {mark!r} stands between cells write --separator {word}"
+            return
+    if len(widths := {len(line.split()) for line in (document.header, *document.rows[:LOOKED_AT])}) == 1 < max(widths):
+        name = brief(repr(document.names[0]), 60)
+        yield (
+            f"there is a single column, {name}; if blanks stand between cells write one in place of several, and "
+            "--separator space"
+        )

@@ -52,6 +52,8 @@ NUMBER = re.compile(rf"[-+]?\s*({CURRENCY})?\s*([-+]?\d[\d.,'\u2019 \u00a0\u202f
 """A number as people write it, with a sign, and a currency or a unit."""
 PLAIN_DATE = re.compile(r"(?:1[89]|20|21)\d{6}")
 """A date as a whole number: year, month and day."""
+BRACKETS = "()"
+"""In place of the unit of a number that stands in brackets."""
 GROUPED = re.compile(r"\d{1,3}([.,'\u2019 \u00a0\u202f])\d{3}(\1\d{3})*")
 """A whole number with a mark between thousands."""
 
@@ -227,8 +229,11 @@ class NumberTexts(NamedTuple):
 
 def _parts(text: str) -> tuple[str, str, str] | None:
     """A text that may be a number: itself, its digits with the marks between them, and its currency or unit."""
-    found = NUMBER.fullmatch(text.strip())
-    return None if found is None else (text.strip(), found[2].strip(), found[1] or found[3] or "")
+    text = text.strip()
+    bracketed = text.startswith("(") and text.endswith(")")
+    found = NUMBER.fullmatch(text[1:-1].strip() if bracketed else text)
+    unit = BRACKETS if bracketed else found and (found[1] or found[3] or "")
+    return None if found is None else (text, found[2].strip(), unit or "")
 
 
 def _is_decimal_comma(digits: str, unit: str) -> bool:
@@ -257,6 +262,7 @@ WRITTEN: list[tuple[str, Callable[[str, str], bool], str]] = [
     ),
     ("with a decimal comma", _is_decimal_comma, 'read the file with --decimal "," or write points'),
     ("with a mark between thousands", _is_grouped, "read the file with --thousands {mark} or write none"),
+    ("in brackets, as negative ones are in accounts", lambda digits, unit: unit == BRACKETS, "write them with a minus"),
     ("in per cent", lambda digits, unit: unit in ("%", "‰"), "write them without the sign"),
     ("with a currency or a unit", lambda digits, unit: bool(unit), "write them without it"),
 ]

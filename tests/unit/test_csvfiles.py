@@ -166,6 +166,29 @@ def test_a_lone_column_that_may_be_several_is_a_doubt(read, mark, word):
     assert read(content, separator=word).frame["height"].tolist() == [5, 6]
 
 
+def test_a_lone_column_of_aligned_columns_is_a_doubt(read):
+    assert any("if blanks stand between cells" in one for one in read("kind x\noak   5.25\nelm     6\n").messages)
+    assert not read("note\na red bird\nowls  sing\n").messages
+
+
+def test_a_title_above_the_names_is_a_doubt(read):
+    assert any("names 1 of 3 columns (My trees)" in one for one in read("My trees,,\nkind,x,y\noak,5,6\n").messages)
+    assert not any("title" in one for one in read(",kind,x\n4,oak,5\n2,elm,6\n").messages)
+
+
+@pytest.mark.parametrize(
+    ("content", "way"),
+    [
+        ("kind,note\n'oak','a, b'\n'elm','c'\n", """write --quote "'" if cells stand within such quotes"""),
+        ("# made by me\nkind,note\noak,a\n", "remove lines of comments"),
+        ("kind,note\noak,a\n# elm\n", "remove lines of comments"),
+    ],
+)
+def test_a_line_that_does_not_fit_comes_with_a_likely_way(read, content, way):
+    with pytest.raises(ValueError, match=re.escape(way)):
+        read(content)
+
+
 def test_numbers_with_marks_of_thousands(read):
     content = "kind;price\noak;1.234,50\nelm;12\nash;1.000.000,0\n"
     document = read(content)

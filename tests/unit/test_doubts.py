@@ -6,6 +6,7 @@ from decimal import Decimal
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from polymodal import Schema, Table
 from polymodal.modalities import Label, Text
@@ -198,6 +199,8 @@ def test_classes_that_differ_by_nothing_that_one_sees(classes, said):
         (lambda x: f"{abs(x) * 1000 + 1000:,.0f}", "with a mark between thousands, such as "),
         (lambda x: f"{abs(x) * 1000 + 1000:,.2f}", "with a mark between thousands, such as "),
         (lambda x: f"{abs(x) * 1000 + 1000:,.0f}".replace(",", "'"), "with a mark between thousands, such as "),
+        (lambda x: f"({x:.2f})", "in brackets, as negative ones are in accounts, such as "),
+        (lambda x: f"(${x:.2f})", "in brackets, as negative ones are in accounts, such as "),
         (lambda x: f"${x:.2f}", "with a currency or a unit, such as "),
         (lambda x: f"EUR {x:.2f}", "with a currency or a unit, such as "),
         (lambda x: f"{x:.1f} kg", "with a currency or a unit, such as "),
@@ -300,6 +303,11 @@ def test_words_that_were_learned_as_clauses_stay_so():
     clauses = Text(4, ("一只小鸟", "树"))
     assert clauses.read("一只小鸟 树").tolist() == [3, 4, 1, 0]
     assert Text(4, ("bird",)).read("一只小鸟 bird").tolist() == [UNKNOWN, 3, 1, 0]
+
+
+def test_no_cell_is_imputed_with_the_unknown_token():
+    text = Text(4, ("a", "bird"))
+    assert text.write_cells(torch.tensor([[3, UNKNOWN, 4, 1], [UNKNOWN, UNKNOWN, 1, 0]])) == [["a bird", ""]]
 
 
 @pytest.mark.parametrize("mark", ["[UNK]", "[PAD]", "[END]", "[unk]", "[UNK][PAD]"])
