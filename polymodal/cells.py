@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
@@ -157,12 +157,24 @@ def _maker(column: pd.Series) -> Callable[[Any], Any]:
         case "floating" | "mixed-integer-float":
             return float
         case "decimal":
-            return lambda cell: Decimal(str(cell))
+            return _decimal_like(there)
         case "date" | "datetime":
             return lambda cell: _date(type(first), cell)
         case "string":
             return str
     return lambda cell: _beside(first, cell)
+
+
+def _decimal_like(cells: Iterable[Decimal]) -> Callable[[Any], Decimal]:
+    """What makes decimal numbers of predictions, with as many decimals as a column's own cells have at most.
+
+    Example:
+        >>> _decimal_like([Decimal("0.25"), Decimal("12")])(3.9394)
+        Decimal('3.94')
+    """
+    exponents = [exponent for cell in cells if isinstance(exponent := cell.as_tuple().exponent, int)]
+    places = max(0, -min(exponents, default=0))
+    return lambda cell: Decimal(str(cell)) if isinstance(cell, str) else Decimal(f"{float(cell):.{places}f}")
 
 
 def _beside(first: Any, cell: Any) -> Any:

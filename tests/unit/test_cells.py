@@ -28,6 +28,7 @@ HOLE = np.array([1])
         (pd.Series([3, None], dtype=object), 4.4, 4),
         (pd.Series([3, None, 2.5], dtype=object), 4.4, 4.4),
         (pd.Series([Decimal("1.5"), None]), 2.5, Decimal("2.5")),
+        (pd.Series([Decimal("1.25"), None]), 2.504, Decimal("2.50")),
         (pd.Series(["12", None], dtype=object), 2.5, "2.5"),
         (pd.Series(["owl", None], dtype="category"), "owl", "owl"),
         (pd.Series([3, None], dtype="category"), "3", 3),
