@@ -22,6 +22,8 @@ __all__ = ["NUMBER", "NumberFormat"]
 NUMBER = re.compile(r"([+-]?)(?=\.?\d)(\d*)(\.?)(\d*)(?:([eE])([+-]?)(\d+))?")
 PLAIN = (-4, 16)
 """Powers of ten from which, and below which, Python writes numbers plainly: where a column leaves it open."""
+EXACT = 17
+"""Significant digits that tell any two floats apart."""
 MOST = 400
 """Digits that a format may ask for: a float has no more than 324 decimals before its first digit."""
 
@@ -193,8 +195,10 @@ class NumberFormat(NamedTuple):
     def _places(self, size: float, power: int) -> int:
         """Decimals to which a number is rounded."""
         assert self.fixed is not None
-        if self.digits is None or not size:
+        if not size:
             return self.fixed.most
+        if self.digits is None:
+            return max(self.fixed.least, min(self.fixed.most, EXACT - 1 - power))
         places = min(self.fixed.most, max(self.fixed.least, self.digits - 1 - power))
         return places if float(f"{size:.{places}f}") else self.digits - 1 - power
 

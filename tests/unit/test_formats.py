@@ -81,6 +81,14 @@ def test_numbers_are_written_as_the_column_writes_them(name):
         assert float(text) != 0 or abs(number) < 0.5 * 10**-learned.fixed.most
 
 
+def test_no_more_digits_than_a_float_has():
+    learned = NumberFormat.learn([repr(number / 7) for number in range(60)])
+    for text in map(learned.write, (4.31658192543258856, 0.1428571428571428, 23.0)):
+        assert float(repr(float(text))) == float(text)
+        assert len(text.replace(".", "").lstrip("0")) <= 17
+    assert NumberFormat.learn(["12345678901234567.25", "1.50"]).write(12345678901234568) == "12345678901234568.00"
+
+
 @pytest.mark.parametrize("text", ["owl", "0.0e", "%d", "0" * 1000, "0.0|0.0", "0.0e-00<x", "@3x", "0.0=x", "0@1@2"])
 def test_what_is_no_pattern_is_refused(text):
     with pytest.raises(ValueError, match="number's format must be a pattern"):
