@@ -29,6 +29,8 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{8}\.(?P<kind>partial|previous)"
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 UNABLE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV)
 """How systems and file systems say that they cannot exchange two names."""
+FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+"""How systems say that there is no room to write."""
 EXCHANGE, HERE = 2, -100
 """RENAME_EXCHANGE and AT_FDCWD of Linux."""
 
@@ -130,11 +132,18 @@ def _beside(target: Path) -> list[Path]:
 
 @contextmanager
 def partial(target: Path) -> Iterator[Path]:
-    """A hidden folder beside a target, locked, and gone afterwards; earlier ones of killed processes are removed."""
+    """A hidden folder beside a target, locked, and gone afterwards; earlier ones of killed processes are removed.
+
+    An error that there is no room names the target, if it names no file.
+    """
     _clear(target)
     folder, lock = _make(target)
     try:
         yield folder
+    except OSError as error:
+        if error.errno in FULL and error.filename is None:
+            error.filename = str(target)
+        raise
     finally:
         _release(folder, lock)
 

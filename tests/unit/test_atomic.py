@@ -347,3 +347,13 @@ def test_a_folder_that_cannot_be_written_or_locked_is_used_without_a_lock(tmp_pa
         pass
     checkpoint.write(tmp_path / "m", NEW)
     assert held(tmp_path / "m") == 2
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
+@pytest.mark.parametrize("write", [atomic.writing, atomic.replacing])
+def test_where_there_is_no_room_the_file_is_named(tmp_path, write, number):
+    with pytest.raises(OSError, match=r"out\.csv") as caught, write(tmp_path / "out.csv"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.errno == number
+    with pytest.raises(OSError, match=r"other\.csv"), write(tmp_path / "out.csv"):
+        raise OSError(number, os.strerror(number), "other.csv")
