@@ -193,26 +193,30 @@ def test_training_that_is_killed_goes_on(place, kind, monkeypatch):
         else:
             longest = time.monotonic() - began if number < 1 else longest  # noqa: F821
             command(*train, cwd=place, seconds=random.uniform(0, max(1.0, longest)))
-        if kind == "steps" or number == 49:
-            done = finish_training(place)
-            assert done.status == 0, done.err
-            assert trained(place / "n") == trained(place / "r")
-            assert litter(place) == []
+        done = finish_training(place)
+        assert done.status == 0, done.err
+        assert trained(place / "n") == trained(place / "r")
+        assert litter(place) == []
         for name in ("n", "cache"):
             shutil.rmtree(place / name, ignore_errors=True)
 
 
-def test_scores_are_compared_and_killed(place):
+@pytest.mark.parametrize("kind", ["steps", pytest.param("moments", marks=pytest.mark.torture)])
+def test_scores_are_compared_and_killed(place, kind):
     """Each file of the folder is the older or the newer one, and what is not its own stays."""
     assert command("compare", "--scores", "scores.csv", "--out", "c", cwd=place).status == 0
     (place / "c" / "mine.txt").write_text("years")
     old = snapshot(place / "c")
     shutil.copytree(place / "c", place / "d")
+    began = time.monotonic()
     assert command("compare", "--scores", "other.csv", "--out", "d", "--overwrite", cwd=place).status == 0
-    new = snapshot(place / "d")
+    new, longest = snapshot(place / "d"), time.monotonic() - began
     again = ["compare", "--scores", "other.csv", "--out", "c", "--overwrite"]
-    for step in (3, 20, 41, 60):
-        command(*again, cwd=place, before=lambda step=step: die_at(step))
+    for step in (3, 20, 41, 60) if kind == "steps" else range(50):
+        if kind == "steps":
+            command(*again, cwd=place, before=lambda step=step: die_at(step))
+        else:
+            command(*again, cwd=place, seconds=random.uniform(0, longest))
         for name, content in snapshot(place / "c").items():
             assert content in (old.get(name), new.get(name)), name
     assert command(*again, cwd=place).status == 0
