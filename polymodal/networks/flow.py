@@ -14,8 +14,7 @@ Also known as flow matching. Not to be confused with normalising flows, which ar
 
 from __future__ import annotations
 
-from math import inf, log
-from typing import Any
+from math import log
 
 import torch
 import torch.nn.functional as F
@@ -29,8 +28,6 @@ FASTEST = 50.0
 """The highest of them, in radians; the lowest is 1."""
 WIDEST = 512
 """Of the residual layers, unless another width is asked for."""
-DEEPEST = 100
-"""The most residual layers."""
 CONTEXT = 64
 """Numbers that tell every residual layer what is given."""
 AT_ONCE = 2048
@@ -46,12 +43,8 @@ class CodeFlow(nn.Module):
         width: Size of the residual layers; by default eight times that of a code, between 128 and 512. Wider ones
             take longer and make more of long codes.
         layers: Number of residual layers; time and what is given scale and shift the input of each.
-        sigma: Standard deviation of the noise around the code that a path starts from, in standardised units. With 1
-            unconditional paths start from the standard normal distribution.
+        sigma: Standard deviation of the noise around the code that a path starts from, in standardised units.
         context: Size of what tells the residual layers what is given; with 0 only the first layer knows it.
-
-    Raises:
-        ValueError: `layers` or `sigma` is out of its range.
 
     Attributes:
         mean: Mean of the codes w, `(D,)`.
@@ -71,31 +64,17 @@ class CodeFlow(nn.Module):
     scale: Tensor
     frequencies: Tensor
 
-    @property
-    def sizes(self) -> dict[str, Any]:
-        """The keyword arguments that make such a flow; a model's file holds them."""
-        return {
-            "width": self.width,
-            "layers": len(self.layers),
-            "sigma": self.sigma,
-            "context": self.context_dim,
-        }
-
     def __init__(
         self,
         code_dim: int,
         modalities: int,
         *,
         width: int | None = None,
-        layers: int = 3,
-        sigma: float = 1.0,
+        layers: int = 4,
+        sigma: float = 0.5,
         context: int = CONTEXT,
     ) -> None:
         super().__init__()
-        if not 1 <= layers <= DEEPEST:
-            raise ValueError(f"layers of a flow must be in 1..{DEEPEST}; got {layers}")
-        if not 0 < sigma < inf:
-            raise ValueError(f"sigma of a flow must be positive and finite; got {sigma}")
         width = min(max(128, 8 * code_dim), WIDEST) if width is None else width
         self.code_dim, self.modalities, self.width, self.sigma = code_dim, modalities, width, sigma
         self.context_dim = context

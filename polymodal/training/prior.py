@@ -45,15 +45,12 @@ BATCH = 512
 """Rows per step."""
 ROUNDS = 20
 """How often the flow is validated in all, evenly spaced."""
-PATIENCE = 10
+PATIENCE = 5
 """Rounds without a lower validation loss after which the training stops."""
 RATE, WARMUP, DECAY = 8e-3, 0.05, 0.999
 """AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
 NOTHING = 0.3
 """Probability that a row is conditioned on nothing."""
-EARLIER = 0.5
-"""How much earlier on its path a row is trained that something is given, in log-odds: it is decided there what the
-code is of, such as which digit."""
 WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 """Of the seeds: initial weights, training steps, validation."""
 
@@ -250,11 +247,10 @@ class PriorTraining:
         with seeded(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
             nothing = torch.rand(len(rows), 1) < NOTHING
-            moment = torch.randn(len(rows), 1)
+            t = torch.randn(len(rows), 1).sigmoid()  # more in the middle of the path, where it is hardest
             size = self.model.code_dim
             noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
         nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
-        t = (moment - EARLIER * ~nothing).sigmoid()  # more in the middle of the path, where it is hardest
         known, codes = (part[rows[mine].to(part.device)].to(self.device) for part in features[:2])
         dtype, masks = self.model.weight.dtype, b[mine].to(self.device)
         with torch.no_grad():

@@ -17,7 +17,7 @@ from polymodal.training import fit
 @pytest.fixture
 def flow():
     torch.manual_seed(0)
-    flow = CodeFlow(3, 2, width=16, sigma=0.7).double()
+    flow = CodeFlow(3, 2, width=16).double()
     torch.nn.init.normal_(flow.out.weight)
     for film in [*flow.films, flow.context[-1]]:
         torch.nn.init.normal_(film.weight, std=0.1)
@@ -31,7 +31,7 @@ def test_the_loss_is_the_squared_error_of_the_velocity_of_a_straight_path(flow):
     b[0] = False
     losses = flow.loss(w, c, b, noise, t)
     for i in range(7):
-        to, start = (w[i] - flow.mean) / flow.scale, (c[i] - flow.mean) / flow.scale * b[i].any() + 0.7 * noise[i]
+        to, start = (w[i] - flow.mean) / flow.scale, (c[i] - flow.mean) / flow.scale * b[i].any() + 0.5 * noise[i]
         known = (c[i] - flow.mean) / flow.scale * b[i].any()
         found = flow.velocity(
             ((1 - t[i]) * start + t[i] * to)[None], t[i][None], flow.embed_condition(known[None], b[i][None])
@@ -50,7 +50,7 @@ def test_the_error_of_the_solver_falls_with_the_square_of_its_steps(flow, guidan
 
 
 def test_a_constant_velocity_is_integrated_exactly_in_one_step():
-    flow = CodeFlow(3, 2, width=8, sigma=0.5).double()
+    flow = CodeFlow(3, 2, width=8).double()
     torch.nn.init.constant_(flow.out.bias, 2.0)
     noise, c = torch.randn(2, 5, 3).double()
     b = torch.tensor([[True, False]] * 4 + [[False, False]])
@@ -61,7 +61,7 @@ def test_a_constant_velocity_is_integrated_exactly_in_one_step():
 
 def test_guidance_weighs_the_condition_against_nothing(flow):
     noise, c, b = torch.randn(5, 3).double(), torch.randn(5, 3).double(), torch.ones(5, 2, dtype=torch.bool)
-    starts = (c - flow.mean) / flow.scale + 0.7 * noise
+    starts = (c - flow.mean) / flow.scale + 0.5 * noise
     seen = flow.embed_condition((c - flow.mean) / flow.scale, b)
     nothing = flow.embed_condition(torch.zeros(1, 3).double(), torch.zeros(1, 2))
 
