@@ -128,13 +128,9 @@ def try_lock(file: int) -> bool | None:
 
 def remove_abandoned(lock: Path) -> None:
     """Removes the file of a lock that a killed process has left."""
-    with suppress(OSError):
-        file = os.open(lock, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        try:
-            if stat.S_ISREG(os.fstat(file).st_mode) and try_lock(file):
-                lock.unlink()
-        finally:
-            os.close(file)
+    with lock_abandoned(lock) as abandoned, suppress(OSError):
+        if abandoned and lock.is_file():
+            lock.unlink()
 
 
 @contextmanager

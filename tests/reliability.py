@@ -40,7 +40,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
     "outputs that would replace a user's data": (INPUTS, ("tests/end_to_end/test_outputs.py",)),
     "files that are broken, or no files": (
         INPUTS,
-        ("tests/attacks/test_broken_files.py", "tests/attacks/test_broken_runs.py"),
+        ("tests/attacks/test_broken_files.py", "tests/end_to_end/test_broken_runs.py"),
     ),
     "images and sounds": (INPUTS, ("tests/unit/test_images.py", "tests/unit/test_sounds.py")),
     "names and classes that would change a terminal, a page or a chart": (

@@ -288,9 +288,7 @@ class Document:
     def _make_ungrouping(self) -> Callable[[str], str]:
         """What takes the marks of thousands out of a number."""
         mark = self.options.thousands or ""
-        number = re.compile(
-            rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(self.options.decimal or '.')}\d+)?"
-        )
+        number = self.options.grouped_number
         return lambda text: text.replace(mark, "") if number.fullmatch(text) else text
 
     def _localize(self, text: str, decimal: str, *, grouped: bool) -> str:
@@ -304,9 +302,10 @@ class Document:
         if not self.options.thousands:
             return False
         texts = self.texts([name])[name]
-        mark, decimal = re.escape(self.options.thousands), re.escape(self.options.decimal or ".")
-        grouped = texts.str.fullmatch(rf"[+-]?\d{{1,3}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?").sum()
-        return bool(grouped > texts.str.fullmatch(rf"[+-]?\d{{4,}}(?:{decimal}\d*)?").sum())
+        grouped = texts.str.fullmatch(self.options.grouped_number.pattern).sum()
+        return bool(
+            grouped > texts.str.fullmatch(rf"[+-]?\d{{4,}}(?:{re.escape(self.options.decimal or '.')}\d*)?").sum()
+        )
 
     def _is_quoted(self, place: int) -> bool:
         """Whether all cells of a column that hold something stand within quotes."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from polymodal.csvfiles.options import NOTHING
+from polymodal.modalities.cell_texts import to_float
 from polymodal.names import brief
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _repeats(names: list[str], columns: list[pd.Series]) -> bool:
 def _numbered(names: list[str], columns: list[pd.Series]) -> bool:
     """Whether all columns of numbers are called by numbers, which do not count as years do."""
     called = [name for name, column in zip(names, columns, strict=True) if column.dtype.kind in "iuf" and name]
-    made = [_float(name) for name in called]
+    made = [to_float(name) for name in called]
     numbers = [number for number in made if number is not None]
     if not numbers or len(numbers) < len(called):
         return False
@@ -100,13 +101,6 @@ def _numbered(names: list[str], columns: list[pd.Series]) -> bool:
         return True
     steps = {after - before for before, after in pairwise(numbers)}
     return 0 in steps or (len(steps) != 1 and not all(number in YEARS for number in numbers))
-
-
-def _float(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
 
 
 def _lone(document: Document) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -67,6 +68,18 @@ class Options(NamedTuple):
         """
         made = {name: value for name, value in self._asdict().items() if value is not None and value not in ((), [])}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in made.items()}
+
+    @property
+    def grouped_number(self) -> re.Pattern[str]:
+        """A number with marks between thousands.
+
+        Example:
+            >>> found = Options(thousands=".", decimal=",").grouped_number
+            >>> [bool(found.fullmatch(text)) for text in ("1.234,5", "-12.345.678", "1234", "01.234", "1.23")]
+            [True, True, False, False, False]
+        """
+        mark, decimal = re.escape(self.thousands or ","), re.escape(self.decimal or ".")
+        return re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?")
 
     def checked(self) -> Options:
         r"""The same options with characters in place of their names.

@@ -137,8 +137,8 @@ def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
 
 def _with_thousands(options: Options, text: str, mark: str) -> Options:
     """The options with a mark between thousands, if numbers have it."""
-    digits = rf"[+-]?[1-9]\d{{0,2}}(?:{re.escape(mark)}\d{{3}})+(?:{re.escape(options.decimal or '.')}\d+)?"
-    return options._replace(thousands=mark) if _any(re.compile(digits), _values(text, options)) else options
+    marked = options._replace(thousands=mark)
+    return marked if _any(marked.grouped_number, _values(text, options)) else options
 
 
 def _values(text: str, options: Options) -> list[str]:

@@ -241,9 +241,9 @@ def sample(
     out = out or folder / "samples"
     gallery.check(out, "sample", _sources(folder, tables=False), overwrite=overwrite)
     model = open_model(folder, device)
-    made = {name: model.schema[name].bound(value, bounds) for name, value in model.sample(number, seed=seed).items()}
-    made = {name: value[None] for name, value in made.items()}
-    answers = gallery.Answers(model.schema, list(range(number)), made)
+    schema, made = model.schema, model.sample(number, seed=seed)
+    made = {name: schema[name].bound(value, bounds)[None] for name, value in made.items()}
+    answers = gallery.Answers(schema, list(range(number)), made)
     asked = {"command": "sample", "run": str(folder), "number": number, "seed": seed, "bounds": bounds}
     return gallery.write(out, answers, asked), answers
 

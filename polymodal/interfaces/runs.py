@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "RECORD",
     "SPLITS",
-    "epochs_done",
+    "count_epochs",
     "evaluate",
     "experiment",
     "no_run",
@@ -206,7 +206,7 @@ def refuse_unwritable(folder: Path, option: str) -> None:
                 path.rmdir()
 
 
-def epochs_done(folder: Path) -> int:
+def count_epochs(folder: Path) -> int:
     """How many epochs a run's history has.
 
     Raises:

@@ -22,7 +22,7 @@ from polymodal.documents import assignments, dump, read
 from polymodal.files import refuse_endless
 from polymodal.interfaces import outputs, tables
 from polymodal.interfaces.processes import count, number
-from polymodal.interfaces.runs import RECORD, SPLITS, epochs_done, no_run, refuse_unwritable
+from polymodal.interfaces.runs import RECORD, SPLITS, count_epochs, no_run, refuse_unwritable
 from polymodal.locks import claim_folder
 from polymodal.models import upgrade_arguments_of
 from polymodal.progress import duration
@@ -195,7 +195,7 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
             raise ValueError(f"{folder / SETTINGS} must name a data set, and does not; restore it")
         settings = replace(resolve(document, changes), folder=str(folder))
         epochs = settings.fit["epochs"]
-        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := epochs_done(folder)):
+        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := count_epochs(folder)):
             raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
         return settings
     if (folder / "experiment.json").exists():

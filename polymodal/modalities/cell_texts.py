@@ -25,6 +25,7 @@ __all__ = [
     "format_of",
     "holds_texts",
     "keep_texts",
+    "to_float",
     "write_texts",
 ]
 
@@ -189,11 +190,17 @@ def code_reason(texts: pd.Series) -> str:
 
 def _write_alike(one: NumberFormat, other: NumberFormat, cells: Sequence[Any]) -> bool:
     """Whether two formats write all numbers among cells with the same characters, and there are any."""
-    numbers = {number for cell in cells if (number := _float(cell)) is not None}
+    numbers = {number for cell in cells if (number := to_float(cell)) is not None}
     return bool(numbers) and all(one.write(number) == other.write(number) for number in numbers)
 
 
-def _float(cell: Any) -> float | None:
+def to_float(cell: Any) -> float | None:
+    """A cell's finite number, or None where it has none.
+
+    Example:
+        >>> to_float("1.50"), to_float(2), to_float("oak"), to_float("inf")
+        (1.5, 2.0, None, None)
+    """
     try:
         number = float(cell)
     except (TypeError, ValueError, OverflowError):
@@ -232,5 +239,5 @@ def _write_names(form: str, names: Sequence[str]) -> list[str]:
 
 
 def _write_name(number: NumberFormat, name: str) -> str:
-    value = _float(name)
+    value = to_float(name)
     return name if value is None or abs(value) >= EXACT else number.write(value)

@@ -13,6 +13,13 @@ class Done(NamedTuple):
     stderr: str
 
 
+class Kept:
+    """In place of `capsys`, for a fixture of a module."""
+
+    def readouterr(self):
+        return "", ""
+
+
 def process(*arguments, cwd=None):
     command = [sys.executable, "-m", "polymodal.interfaces.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from commands import within
+from commands import Kept, within
 from deaths import command, die_at, litter, snapshot
 
 from polymodal.locks import LOCK
@@ -33,13 +33,6 @@ def scores():
     ]
     names = ["task", "dataset", "modality", "metric", "better", "model", "value"]
     return pd.DataFrame(lines, columns=names)
-
-
-class Kept:
-    """In place of `capsys`, for a fixture of a module."""
-
-    def readouterr(self):
-        return "", ""
 
 
 @pytest.fixture(scope="module")

@@ -2,17 +2,15 @@
 file, and leaves every other file of the run as it was where it refuses."""
 
 import shutil
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from deaths import litter
-
 from attacks.broken import CONTENTS, SHAPES
-from polymodal.interfaces.cli import main
+from commands import Kept, within
+from deaths import litter
 
 LINES = {
     "report": "report r",
@@ -34,23 +32,6 @@ WAYS = {**CONTENTS, **SHAPES}
 QUICK = ("nothing", "half", "noise", "a list", "missing", "a pipe")
 
 
-def ask(line, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["polymodal", *line.split()])
-    capsys.readouterr()
-    try:
-        main()
-    except SystemExit as left:
-        return left.code or 0, capsys.readouterr().err
-    return 0, capsys.readouterr().err
-
-
-class Kept:
-    """In place of `capsys`, for a fixture of a module."""
-
-    def readouterr(self):
-        return type("Output", (), {"err": ""})
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A folder with a table and a run that has every file."""
@@ -64,7 +45,7 @@ def run(tmp_path_factory):
         patch.setenv("POLYMODAL_CACHE", str(folder / "cache"))
         train = "train t.csv --epochs 1 --set prior=flow --batch-size 64 --latent-dim 2 --folder r"
         for line in (train, "evaluate r --tasks reconstruction"):
-            assert ask(line, patch, Kept())[0] == 0
+            assert within(patch, Kept(), *line.split()).returncode == 0
         (folder / "r").rename(folder / "whole")
         yield folder
 
@@ -94,13 +75,13 @@ def test_a_broken_file_of_a_run(run, monkeypatch, capsys, record_property, name,
             path.unlink()
             SHAPES[way](path)
         before = content_of(Path("r"))
-        code, told = ask(line, monkeypatch, capsys)
-        errors = [text for text in told.splitlines() if text.startswith("polymodal: ")]
-        assert code in (0, 2), told
-        assert len(errors) == (code == 2), told
+        done = within(monkeypatch, capsys, *line.split())
+        errors = [text for text in done.stderr.splitlines() if text.startswith("polymodal: ")]
+        assert done.returncode in (0, 2), done.stderr
+        assert len(errors) == (done.returncode == 2), done.stderr
         assert litter(Path()) == []
-        if code:
-            assert told.endswith(f"{errors[0]}\n")
+        if errors:
+            assert done.stderr.endswith(f"{errors[0]}\n")
             assert errors[0].isprintable()
             assert len(errors[0]) < 1500
             assert "r/" in errors[0] or " r must" in errors[0], errors
