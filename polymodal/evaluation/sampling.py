@@ -6,8 +6,9 @@ predicted in S posterior samples x_1 .. x_S; y is the true value. The scores are
 - agreement: how often all predicted modalities of one sample are of the same class, as classifiers judge, in per cent.
 - sample-acc, point-acc: how often a predicted modality is of the row's true class, of samples and of the point
   prediction, in per cent.
-- tv: the total variation between the classes of the samples and the true ones in frequency, in [0, 1]. Agreement
-  alone is high where all samples are alike.
+- tv: the total variation between the classes of the samples and those of the true values in frequency, in [0, 1].
+  Agreement alone is high where all samples are alike. The same classifiers judge samples and true values, so their own
+  mistakes do not count: values that are the true ones have 0.
 - energy: the energy score `mean_s |x_s - y| - mean_{s<t} |x_s - x_t| / 2`, with Euclidean norms over all elements of
   a value. Its expectation is lowest for samples from the true conditional distribution.
 - coverage-error: of vectors, the distance between the share of true elements that lie within the range of the S
@@ -99,21 +100,22 @@ def _score_size(
         z = sample_codes(posterior, [SAMPLES], seed=seed, rows=rows, temperature=temperature)
         z = torch.cat([z, posterior.mean[None]])  # the point prediction is the last
     truth = model.schema.hide(batch, model.weight.dtype)
-    lines, said = [], {}
+    lines, said, seen = [], {}, {}
     for name, modality in model.schema.items():
         target = batch.observed[:, model.schema.index(name)] & ~given[:, model.schema.index(name)]
         if not target.any():
             continue
         values = torch.cat([*_values(model, name, z[:, target].flatten(0, 1))]).unflatten(0, (len(z), -1))
         if verifiers is not None and name in verifiers.judged:
-            judged = torch.full((len(z), len(rows)), -1)
-            judged[:, target.cpu()] = verifiers.said(name, values.flatten(0, 1)).view(values.shape[:2]).cpu()
-            said[name] = judged
+            judged = torch.full((len(z) + 1, len(rows)), -1)
+            judged[:-1, target.cpu()] = verifiers.said(name, values.flatten(0, 1)).view(values.shape[:2]).cpu()
+            judged[-1, target.cpu()] = verifiers.said(name, truth[name][target]).cpu()
+            said[name], seen[name] = judged[:-1], judged[-1]
         if modality.levels is None:
             own = truth[name][target]
             lines += _score_numbers(name, words, values[:-1], own, intervals=isinstance(modality, Vector))
     if said and true is not None:
-        lines += _score_classes(torch.stack([*said.values()]), true, words)
+        lines += _score_classes(torch.stack([*said.values()]), torch.stack([*seen.values()]), true, words)
     return lines
 
 
@@ -150,8 +152,11 @@ def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bo
     return lines
 
 
-def _score_classes(said: Tensor, true: Tensor, given: str) -> list[dict[str, Any]]:
-    """Of classes `(J, S + 1, N)` of J modalities, -1 where one is given, and the true ones `(N,)`."""
+def _score_classes(said: Tensor, seen: Tensor, true: Tensor, given: str) -> list[dict[str, Any]]:
+    """Of classes `(J, S + 1, N)` of J modalities and `(J, N)` of their true values, -1 where one is given.
+
+    The rows' own classes are `(N,)`.
+    """
     has = (said >= 0) & (true >= 0)
     right = (said == true) & has
     rows = int(has[:, 0].any(0).sum())
@@ -165,8 +170,7 @@ def _score_classes(said: Tensor, true: Tensor, given: str) -> list[dict[str, Any
         first = some.amax(0)  # a class that is there; all that are there must be this one
         agree = ((some == first) | (some < 0)).all(0)
         lines.append(line("sampling", "all", given, "agreement", "higher", 100 * float(agree.double().mean()), rows))
-    classes = int(max(said.max(), true.max())) + 1
-    samples = has[:, :-1]
-    sampled = said[:, :-1][samples].bincount(minlength=classes)
-    real = true.expand_as(said[:, :-1])[samples].bincount(minlength=classes)
+    classes = int(max(said.max(), seen.max())) + 1
+    sampled = said[:, :-1][said[:, :-1] >= 0].bincount(minlength=classes)
+    real = seen[seen >= 0].bincount(minlength=classes)
     return [*lines, line("sampling", "all", given, "tv", "lower", variation(sampled, real), rows)]

@@ -125,7 +125,7 @@ def _make(document: dict[str, Any], schema: Schema) -> Model:
         schema.index(name)  # refuses one that does not exist
     model.untrained = tuple(untrained)
     if "flow" in document:
-        check_arguments(document["flow"], {"width", "context"}, "a model's flow")
+        check_arguments(document["flow"], {"width", "layers", "sigma", "context", "frequencies"}, "a model's flow")
         with own_streams(0):
             model.make_flow(**document["flow"])
     return model
@@ -159,8 +159,8 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     if document.get("flow") is True:  # written when all flows had one width
         document = {**document, "flow": {"width": 512}}
     flow = document.get("flow")
-    if isinstance(flow, dict) and "context" not in flow:  # written when only the first layer knew what is given
-        document = {**document, "flow": {**flow, "context": 0}}
+    if isinstance(flow, dict):  # written when all flows had these, and only the first layer knew what is given
+        document = {**document, "flow": {"layers": 4, "sigma": 0.5, "context": 0, "frequencies": 32, **flow}}
     return document
 
 

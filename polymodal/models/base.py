@@ -142,7 +142,7 @@ class Model(nn.Module, ABC):
             "seed": self.seed,
             "arguments": self.arguments,
             "schema": self.schema.to_json(),
-            **({} if self.flow is None else {"flow": {"width": self.flow.width, "context": self.flow.context_dim}}),
+            **({} if self.flow is None else {"flow": self.flow.sizes}),
             **({"untrained": list(self.untrained)} if self.untrained else {}),
         }
 
@@ -188,7 +188,7 @@ class Model(nn.Module, ABC):
             "with prior='flow'"
         )
 
-    def make_flow(self, **sizes: int) -> CodeFlow:
+    def make_flow(self, **sizes: Any) -> CodeFlow:
         """Adds a new flow over codes, with random weights from PyTorch's global generator.
 
         Arguments:

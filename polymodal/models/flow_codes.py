@@ -22,7 +22,9 @@ class FlowCodes(Distribution):
 
     Arguments:
         mean: The point prediction, `(*, B, D)`; without rows `(D,)`, as of a prior.
-        transport: From standard normal noise `(*, B, D)`, and the keyword arguments of `draw`, to codes.
+        transport: From standard normal noise `(*, B, D)`, and the keyword arguments of `draw`, to codes. Where
+            `returns` is not 0, `again` is one of them, so many tensors of noise `(*, B, D)`.
+        returns: How often a sample takes a fresh path, see `polymodal.networks.CodeFlow`.
 
     Example:
         >>> q = FlowCodes(torch.zeros(4, 2), lambda noise: 3 + noise)
@@ -32,8 +34,8 @@ class FlowCodes(Distribution):
         True
     """
 
-    def __init__(self, mean: Tensor, transport: Callable[..., Tensor]) -> None:
-        self.point, self.transport = mean, transport
+    def __init__(self, mean: Tensor, transport: Callable[..., Tensor], returns: int = 0) -> None:
+        self.point, self.transport, self.returns = mean, transport, returns
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
 
     @property
@@ -65,14 +67,16 @@ class FlowCodes(Distribution):
                 seed = int(torch.randint(2**63 - 1, ()))
         count = self.batch_shape[-1] if axes else prod(shape)
         numbers = range(count) if rows is None else rows
-        noise = row_noise(seed, numbers, prod(shape) if axes else 1, size).to(self.point)
-        noise = _arranged(noise, shape, self.batch_shape)
+        paths = 1 + self.returns
+        noise = row_noise(seed, numbers, prod(shape) if axes else 1, paths * size).to(self.point)
+        noise = _arranged(noise, shape, self.batch_shape).expand(*shape, *self.batch_shape, paths * size)
+        first, *again = noise.split(size, dim=-1)
         with torch.no_grad():
-            return self.transport(noise.expand(*shape, *self.batch_shape, size), **options)
+            return self.transport(first, **(options | ({"again": again} if again else {})))
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> FlowCodes:  # pyright: ignore[reportIncompatibleMethodOverride]
         """The same codes with their batch shape broadcast to `batch_shape`."""
-        return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport)
+        return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport, self.returns)
 
 
 def sample_codes(

@@ -174,7 +174,7 @@ class MAC(Model):
         """The distribution that unconditional samples come from; see `Model.prior`."""
         if self.flow is None:
             return super().prior
-        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport)
+        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.returns)
 
     @property
     def samples_by_flow(self) -> bool:
@@ -214,7 +214,7 @@ class MAC(Model):
         posterior = self._posterior(x, b, seen)
         if self.flow is None:
             return posterior
-        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b))
+        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.returns)
 
     def encode_modalities(self, batch: Rows) -> Tensor:
         """What each modality's encoder makes of a batch, `(B, M, F)`, of a missing one what it makes of its blank."""

@@ -46,17 +46,24 @@ BATCH = 512
 ROUNDS = 20
 """How often the flow is validated in all, evenly spaced."""
 PATIENCE = 5
-"""Rounds without a lower validation loss after which the training stops."""
+"""Rounds in a row, each of them clearly worse than the best one, after which the training stops."""
+CLEARLY = 2.0
+"""Standard errors by which the loss of the validation rows must be higher to be clearly worse."""
+UPDATES = 4 / 3
+"""Steps of the flow for each update of the autoencoder."""
 RATE, WARMUP, DECAY = 8e-3, 0.05, 0.999
 """AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
 NOTHING = 0.3
 """Probability that a row is conditioned on nothing."""
+EARLIER = 0.5
+"""How much earlier on its path a row is trained that something is given, in log-odds: it is decided there what the
+code is of, such as which digit."""
 WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 """Of the seeds: initial weights, training steps, validation."""
 
 
 def prior_epochs(rows: int, updates: int) -> int:
-    """How many epochs the flow is trained for by default: as many steps as the autoencoder had updates.
+    """How many epochs the flow is trained for by default: four steps for three updates of the autoencoder.
 
     Arguments:
         rows: Training rows.
@@ -64,9 +71,9 @@ def prior_epochs(rows: int, updates: int) -> int:
 
     Example:
         >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
-        (65, 4)
+        (87, 6)
     """
-    return max(1, math.ceil(updates / _steps(rows)))
+    return max(1, math.ceil(UPDATES * updates / _steps(rows)))
 
 
 def _steps(rows: int) -> int:
@@ -91,7 +98,7 @@ class PriorTraining:
     Arguments:
         model: Whose codes; it is not changed but for its flow.
         train: The training rows.
-        validation: The rows that choose the best round.
+        validation: Rows that tell when the flow fits the training rows too closely.
         epochs: Passes over the training rows.
         seed: Of initial weights, masks and noise.
         device: Where the model is.
@@ -125,16 +132,16 @@ class PriorTraining:
         self.per_epoch, self.epochs = _steps(len(self.rows.known)), epochs
         self.total = epochs * self.per_epoch
         self.schedule = Schedule(self.adam, "cosine", int(WARMUP * self.total), self.total)
-        self.step, self.seconds, self.best, self.sum = 0, 0.0, math.inf, torch.zeros((), device=device)
+        self.step, self.seconds, self.sum = 0, 0.0, torch.zeros((), device=device)
         self.order: Tensor | None = None  # of the rows, in the epoch under way
-        self.kept = _copy(self.average)
+        self.kept, self.worse = _copy(self.average), 0
+        self.lowest = torch.full((len(self.held_out.known),), math.inf, dtype=torch.float64)
         self.history: list[dict[str, float]] = []
 
     @property
     def over(self) -> bool:
-        """Whether all steps are done, or the validation loss has not fallen for too long."""
-        losses = [row["prior/validation"] for row in self.history]
-        return self.step >= self.total or (len(losses) > PATIENCE and min(losses[-PATIENCE:]) > min(losses))
+        """Whether all steps are done, or the validation loss has been clearly higher than before for too long."""
+        return self.step >= self.total or self.worse >= PATIENCE
 
     def run(self, stopping: Callable[[], bool], save: Callable[[], None], shown: TrainingProgress) -> None:
         """Does what is left to do; less of it if asked to stop.
@@ -153,19 +160,22 @@ class PriorTraining:
             began = time.perf_counter()
             self._one_step()
             due = self.step in ends
-            validation = self._validate() if due else math.nan
+            losses = self._validate() if due else None
             self.seconds += time.perf_counter() - began
             shown.step()
-            if due:
-                self._end_round(validation, self.step - max((end for end in ends if end < self.step), default=0))
-                shown.prior(self.step, self.history[-1]["prior/train"], validation, best=validation == self.best)
+            if losses is not None:
+                self._end_round(losses, self.step - max((end for end in ends if end < self.step), default=0))
+                shown.prior(self.step, *(self.history[-1][f"prior/{part}"] for part in ("train", "validation")))
                 save()
             if stopping():
                 return
             give_way(self.device)
 
     def finish(self) -> None:
-        """Leaves the averaged weights of the best round in the model's flow."""
+        """Leaves the averaged weights in the model's flow: of the last round that was not clearly worse than the best.
+
+        The validation losses differ by chance from round to round, and the last rounds have the lowest learning rate.
+        """
         self.average.load_state_dict(self.kept)
         self.average.requires_grad_(False)
 
@@ -175,6 +185,7 @@ class PriorTraining:
             "flow": self.flow.state_dict(),
             "average": self.average.state_dict(),
             "best": self.kept,
+            "validation": {"lowest": self.lowest},
             "optimizer": {
                 f"{i}/{name}": value
                 for i, p in enumerate(self.parameters)
@@ -182,8 +193,8 @@ class PriorTraining:
             },
         }
         tensors = {f"prior/{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
-        document = {"step": self.step, "seconds": self.seconds, "sum": float(self.sum), "history": self.history}
-        return tensors, document
+        document = {"step": self.step, "seconds": self.seconds, "sum": float(self.sum), "worse": self.worse}
+        return tensors, document | {"history": self.history}
 
     def restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         """Goes back to a state.
@@ -201,11 +212,13 @@ class PriorTraining:
 
     def _restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         check_tensors(path, dict(tensors), self.state()[0])
-        parts: dict[str, dict[str, Tensor]] = {"flow": {}, "average": {}, "best": {}, "optimizer": {}}
+        parts: dict[str, dict[str, Tensor]] = {"flow": {}, "average": {}, "best": {}, "validation": {}, "optimizer": {}}
         for key, value in tensors.items():
             _, part, name = key.split("/", 2)
             parts[part][name] = value
-        step, history = document["step"], document["history"]
+        step, worse, history = document["step"], document["worse"], document["history"]
+        if type(worse) is not int or not 0 <= worse <= ROUNDS:
+            raise ValueError(f"worse rounds of the prior must be in 0..{ROUNDS}; got {worse!r}")
         if type(step) is not int or not 0 <= step <= self.total or not isinstance(history, list):
             raise ValueError(f"the step of the prior must be in 0..{self.total}; got {step!r}")
         self.flow.load_state_dict(parts["flow"])
@@ -216,10 +229,9 @@ class PriorTraining:
             index, _, key = name.partition("/")
             state.setdefault(int(index), {})[key] = value
         self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
-        self.order = None
-        self.step, self.history, self.seconds = step, history, float(document["seconds"])
+        self.order, self.lowest = None, parts["validation"]["lowest"].clone()
+        self.step, self.worse, self.history, self.seconds = step, worse, history, float(document["seconds"])
         self.sum = torch.tensor(float(document["sum"]), device=self.device)
-        self.best = min((row["prior/validation"] for row in history), default=math.inf)
 
     def _one_step(self) -> None:
         epoch, place = divmod(self.step, self.per_epoch)
@@ -247,10 +259,11 @@ class PriorTraining:
         with seeded(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
             nothing = torch.rand(len(rows), 1) < NOTHING
-            t = torch.randn(len(rows), 1).sigmoid()  # more in the middle of the path, where it is hardest
+            moment = torch.randn(len(rows), 1)
             size = self.model.code_dim
             noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
         nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
+        t = (moment - EARLIER * ~nothing).sigmoid()  # more in the middle of the path, where it is hardest
         known, codes = (part[rows[mine].to(part.device)].to(self.device) for part in features[:2])
         dtype, masks = self.model.weight.dtype, b[mine].to(self.device)
         with torch.no_grad():
@@ -261,25 +274,30 @@ class PriorTraining:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return flow.loss(w, c, given, noise[mine].to(self.device, dtype), t[mine].to(self.device, dtype))
 
-    def _validate(self) -> float:
-        total, rows = torch.zeros((), dtype=torch.float64), len(self.held_out.known)
+    def _validate(self) -> Tensor:
+        """The loss of each validation row, `(N,)`: with the same masks, noise and times in every round."""
+        made, rows = [], len(self.held_out.known)
         with torch.no_grad():
             for start in range(0, rows, BATCH):
                 some = torch.arange(start, min(start + BATCH, rows))
                 every = slice(0, len(some))
                 losses = self._losses(self.average, self.held_out, some, every, number(self.seed, VALIDATION, start))
-                total += losses.double().sum().cpu()
-        return float(total) / rows
+                made.append(losses.double().cpu())
+        return torch.cat(made)
 
-    def _end_round(self, validation: float, taken: int) -> None:
-        train = float(self.sum) / taken
+    def _end_round(self, losses: Tensor, taken: int) -> None:
+        train, validation = float(self.sum) / taken, float(losses.mean())
         if not math.isfinite(train + validation):
             raise FloatingPointError(
                 f"the loss of the prior must stay finite; after {self.step} steps it is {train} on the training rows "
                 f"and {validation} on the validation rows; look at the model's codes (`model.embed`)"
             )
-        if validation < self.best:
-            self.best, self.kept = validation, _copy(self.average)
+        if _clearly_higher(losses, self.lowest):
+            self.worse += 1
+        else:
+            self.worse, self.kept = 0, _copy(self.average)
+        if validation < float(self.lowest.mean()):
+            self.lowest = losses
         self.sum.zero_()
         self.history.append(
             {
@@ -318,6 +336,12 @@ def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
     mean = first / len(codes)
     scale = (second / len(codes) - mean.square()).clamp(min=0).sqrt()
     return mean, torch.where(scale > 1e-6 * scale.max(), scale, 1.0)
+
+
+def _clearly_higher(losses: Tensor, than: Tensor) -> bool:
+    """Whether rows' losses `(N,)` are higher than those of the same rows before, by more than chance explains."""
+    difference = losses - than
+    return bool(difference.mean() > CLEARLY * difference.std() / math.sqrt(len(difference)))
 
 
 def _room(rows: int, like: Tensor) -> Tensor:

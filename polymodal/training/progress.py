@@ -76,12 +76,12 @@ class TrainingProgress:
         self.prior_steps = steps
         self.say(f"training the prior in {steps} steps" + (f", resumed after {done}" if done else ""))
 
-    def prior(self, step: int, train: float, validation: float, *, best: bool) -> None:
+    def prior(self, step: int, train: float, validation: float) -> None:
         """A round of the prior's training is done."""
         losses = f"prior, step {step}/{self.prior_steps} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
         if not self.console.is_terminal:
-            self.say(losses + (" (best)" if best else ""))
+            self.say(losses)
 
     def say(self, line: str) -> None:
         """Something that a person should know."""

@@ -17,7 +17,7 @@ from polymodal.training import fit
 @pytest.fixture
 def flow():
     torch.manual_seed(0)
-    flow = CodeFlow(3, 2, width=16).double()
+    flow = CodeFlow(3, 2, width=16, sigma=0.7, frequencies=1).double()  # a velocity that is smooth in t
     torch.nn.init.normal_(flow.out.weight)
     for film in [*flow.films, flow.context[-1]]:
         torch.nn.init.normal_(film.weight, std=0.1)
@@ -31,7 +31,7 @@ def test_the_loss_is_the_squared_error_of_the_velocity_of_a_straight_path(flow):
     b[0] = False
     losses = flow.loss(w, c, b, noise, t)
     for i in range(7):
-        to, start = (w[i] - flow.mean) / flow.scale, (c[i] - flow.mean) / flow.scale * b[i].any() + 0.5 * noise[i]
+        to, start = (w[i] - flow.mean) / flow.scale, (c[i] - flow.mean) / flow.scale * b[i].any() + 0.7 * noise[i]
         known = (c[i] - flow.mean) / flow.scale * b[i].any()
         found = flow.velocity(
             ((1 - t[i]) * start + t[i] * to)[None], t[i][None], flow.embed_condition(known[None], b[i][None])
@@ -49,8 +49,57 @@ def test_the_error_of_the_solver_falls_with_the_square_of_its_steps(flow, guidan
     assert [a / b for a, b in pairwise(errors)] == pytest.approx([4, 4], rel=0.15)
 
 
+def test_the_error_falls_likewise_where_codes_take_fresh_paths(flow):
+    noise, c, *again = torch.randn(4, 50, 3).double()
+    b = torch.rand(50, 2) < 0.5
+    exact = flow.transport(noise, c, b, again=again, steps=8192)
+    errors = [
+        float((flow.transport(noise, c, b, again=again, steps=n) - exact).detach().norm()) for n in (256, 512, 1024)
+    ]
+    assert [a / b for a, b in pairwise(errors)] == pytest.approx([4, 4], rel=0.15)
+
+
+def test_a_fresh_path_starts_halfway_from_what_was_reached(flow):
+    noise, c, more = torch.randn(3, 5, 3).double()
+    b = torch.tensor([[True, False]] * 4 + [[False, False]])
+    known = torch.where(b.any(-1, keepdim=True), (c - flow.mean) / flow.scale, 0.0)
+    reached = flow.standardise(flow.transport(noise, c, b, steps=2))
+    start, seen = (reached + known + 0.7 * more) / 2, flow.embed_condition(known, b)
+
+    def velocity(w, t):
+        return flow.velocity(w, torch.full((1, 1), t, dtype=torch.float64), seen)
+
+    t = 1 - 0.5**2.5  # the second of the times 1 - (1 - 1/2) (1 - k/2)^1.5
+    one, two = t - 0.5, 1 - t
+    first = velocity(start, 0.5)
+    middle = start + one * (first + velocity(start + one * first, t)) / 2
+    now = velocity(middle, t)
+    expected = middle + two * now + two**2 / one * (now - first) / 2
+    found = flow.standardise(flow.transport(noise, c, b, again=[more], steps=4))
+    torch.testing.assert_close(found, expected)
+    few = flow.transport(noise, c, b, again=[more], steps=1)  # too few steps for two paths
+    torch.testing.assert_close(few, flow.transport(noise, c, b, steps=1))
+
+
+def test_with_the_exact_velocity_fresh_paths_leave_the_distribution_as_it_is(monkeypatch):
+    """Codes that are normal given c, in closed form: the velocity is linear, and the moments stay those of w."""
+    mean, deviation, sigma = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.6, 1.2]).double(), 1.0
+    flow = CodeFlow(2, 2, width=8, sigma=sigma).double()
+
+    def velocity(self, w, t, condition):
+        variance = t.square() * deviation.square() + ((1 - t) * sigma).square()
+        return mean + (t * deviation.square() - (1 - t) * sigma**2) / variance * (w - t * mean)
+
+    monkeypatch.setattr(CodeFlow, "velocity", velocity)
+    noise = torch.randn(3, 200_000, 2, generator=torch.Generator().manual_seed(0)).double()
+    w = flow.transport(noise[0], again=[*noise[1:]], steps=96)
+    torch.testing.assert_close(w.mean(0), mean, rtol=0, atol=0.01)
+    torch.testing.assert_close(w.std(0), deviation, rtol=0.01, atol=0)
+    assert torch.stack([w, noise[0]]).unbind(-1)[0].corrcoef()[0, 1] < 0.5  # it is another sample
+
+
 def test_a_constant_velocity_is_integrated_exactly_in_one_step():
-    flow = CodeFlow(3, 2, width=8).double()
+    flow = CodeFlow(3, 2, width=8, sigma=0.5).double()
     torch.nn.init.constant_(flow.out.bias, 2.0)
     noise, c = torch.randn(2, 5, 3).double()
     b = torch.tensor([[True, False]] * 4 + [[False, False]])
@@ -61,7 +110,7 @@ def test_a_constant_velocity_is_integrated_exactly_in_one_step():
 
 def test_guidance_weighs_the_condition_against_nothing(flow):
     noise, c, b = torch.randn(5, 3).double(), torch.randn(5, 3).double(), torch.ones(5, 2, dtype=torch.bool)
-    starts = (c - flow.mean) / flow.scale + 0.5 * noise
+    starts = (c - flow.mean) / flow.scale + 0.7 * noise
     seen = flow.embed_condition((c - flow.mean) / flow.scale, b)
     nothing = flow.embed_condition(torch.zeros(1, 3).double(), torch.zeros(1, 2))
 
@@ -89,7 +138,7 @@ def test_temperature_scales_the_noise_where_something_is_given(flow):
 
 def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form(monkeypatch):
     """Encoders are linear in three Gaussian modalities: w given c is Gaussian for every mask, and for none."""
-    monkeypatch.setattr("polymodal.models.base.CodeFlow", partial(CodeFlow, width=128))  # small, for speed
+    monkeypatch.setattr("polymodal.models.base.CodeFlow", partial(CodeFlow, width=64))  # small, for speed
     torch.manual_seed(0)
     schema = Schema({name: Vector(1, hidden=()) for name in "abc"})
     factor = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.5, -0.5, 0.7]])

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal.evaluation import train_verifiers
+from polymodal.evaluation import sampling, train_verifiers
+from polymodal.evaluation.classes import classes_of
 from polymodal.evaluation.sampling import SAMPLES, _choose, _score_classes, _score_numbers, score_samples
 
 
@@ -46,17 +47,18 @@ def test_the_true_distribution_has_the_lowest_energy_and_the_expected_coverage()
 def test_classes_by_hand():
     # Two modalities, two samples and the point prediction, three rows; -1 is given.
     said = torch.tensor([[[0, 1, 2], [0, 0, 2], [0, 1, 2]], [[0, 2, -1], [0, 0, -1], [1, 1, -1]]])
-    found = values(_score_classes(said, torch.tensor([0, 1, 2]), "one"))
+    seen = torch.tensor([[0, 1, 2], [1, 1, -1]])  # a classifier takes the first row's true value for class 1
+    found = values(_score_classes(said, seen, torch.tensor([0, 1, 2]), "one"))
     assert found["sample-acc"] == pytest.approx(100 * 7 / 10)
     assert found["point-acc"] == pytest.approx(100 * 4 / 5)
     assert found["agreement"] == pytest.approx(100 * 3 / 4)  # of the two rows in which two are predicted
-    assert found["tv"] == pytest.approx(0.5 * (abs(6 - 4) + abs(1 - 4) + abs(3 - 2)) / 10)
+    assert found["tv"] == pytest.approx(0.5 * (abs(6 - 2) + abs(1 - 6) + abs(3 - 2)) / 10)
 
 
 def test_a_collapse_agrees_and_is_not_calibrated():
     true = torch.arange(10).repeat(20)
     said = torch.full((3, 10, 200), 4)
-    found = values(_score_classes(said, true, "one"))
+    found = values(_score_classes(said, true.expand(3, 200), true, "one"))
     assert found["agreement"] == 100
     assert found["tv"] == pytest.approx(0.9)
 
@@ -92,6 +94,18 @@ def test_models_that_sample_are_scored_and_others_refuse(data, verifiers):
     deterministic = pm.build("mac-wae", data.schema, latent_dim=4)
     with pytest.raises(ValueError, match="one code per row"):
         pm.evaluate(deterministic, data.test, tasks=["sampling"], verifiers=verifiers)
+
+
+def test_true_values_as_samples_have_no_variation_whatever_classifiers_make_of_them(data, verifiers, monkeypatch):
+    truth = data.schema.hide(data.test[:], torch.float32)
+    repeated = {name: torch.cat([value] * (SAMPLES + 1)) for name, value in truth.items()}
+    monkeypatch.setattr(sampling, "_values", lambda model, name, z: iter([repeated[name]]))
+    given = data.schema.mask(["label"])
+    monkeypatch.setattr(sampling, "_choose", lambda observed, size, seed: given.expand_as(observed))
+    model = pm.build("mvae", data.schema, latent_dim=4)
+    lines = score_samples(model, data.test, verifiers, classes_of(data.test, "label"))
+    assert verifiers.said("m0", truth["m0"]).ne(truth["label"]).any()
+    assert {one["value"] for one in lines if one["metric"] == "tv"} == {0.0}
 
 
 def test_without_classifiers_numbers_alone_are_scored(data):
