@@ -1,5 +1,6 @@
-# Both README commands work on a machine with Python, make and a package index: .venv is made and
-# filled once, and again only after pyproject.toml or constraints.txt has changed.
+# Both README commands work on a machine with Python, make and a package index. The demo installs what
+# polymodal itself needs, the other targets also what the tests need; each is installed once, and again
+# only after pyproject.toml or constraints.txt has changed.
 PYTHON ?= python3
 BIN := .venv/bin
 WORKERS ?= 2
@@ -10,14 +11,19 @@ WORKERS ?= 2
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | expand -t 16
 
-.venv/.installed: pyproject.toml constraints.txt
+.venv/.core: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "polymodal needs Python 3.11 or later; $(PYTHON) is older. Name another one: make PYTHON=python3.12"; exit 1; }
-	@echo 'Installing into .venv, once; this takes a few minutes.'
+	@echo 'Installing polymodal into .venv, once; this takes about a minute.'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+.venv/.installed: .venv/.core
+	@echo 'Installing what the tests need into .venv, once; this takes a few minutes.'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: .venv/.installed  ## train MAC-WAE on PolyDigits, score it and write runs/demo/report.html
+demo: .venv/.core  ## train MAC-WAE on PolyDigits, score it and write runs/demo/report.html
 	$(BIN)/polymodal demo --folder runs/demo
 
 test: .venv/.installed  ## run every test and doctest

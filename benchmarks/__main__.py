@@ -21,7 +21,7 @@ from benchmarks.peak import VARIANTS
 from benchmarks.rows import WIDTH, row, table
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import ratios
-from polymodal.names import lookup
+from polymodal.runtime.validation import lookup
 
 __all__ = ["PARTS", "Part", "main"]
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from polymodal import Table, build
-from polymodal.interfaces import tables
+from polymodal.cli import tables
 
 __all__ = ["Times", "main", "measure"]
 

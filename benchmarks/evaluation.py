@@ -29,7 +29,7 @@ from benchmarks.reference import stock
 from benchmarks.shapes import SHAPES, model_of, rows_of
 from benchmarks.timing import spread
 from polymodal.evaluation import METRICS, Metric, evaluate
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -19,9 +19,9 @@ from rich.table import Table
 from benchmarks import machine, reference
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
-from polymodal.checkpoint import to_json, write_text
-from polymodal.memory import held
-from polymodal.names import lookup
+from polymodal.io.checkpoint import to_json, write_text
+from polymodal.runtime.memory import held
+from polymodal.runtime.validation import lookup
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -22,12 +22,13 @@ from rich import table as rich_table
 
 from benchmarks import harness, machine
 from benchmarks.harness import Case
-from polymodal import fit, frames, impute
-from polymodal.interfaces.tables import defaults
+from polymodal import fit, impute
+from polymodal.cli.tables import defaults
 from polymodal.models import build
-from polymodal.names import lookup
+from polymodal.runtime.validation import lookup
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table import frames
+from polymodal.table.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -24,7 +24,7 @@ from benchmarks.harness import Shown, fused, settings, shown, train
 from benchmarks.rows import row
 from benchmarks.shapes import SHAPES, model_of, rows_of
 from benchmarks.timing import ratios, spread
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 if TYPE_CHECKING:
     from rich import table as rich_table

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from polymodal.machine import processor
+from polymodal.runtime.hardware import processor
 
 __all__ = ["describe", "product", "versions"]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks import reference
 from benchmarks.harness import fused, train
 from benchmarks.shapes import Shape, model_of, named, rows_of
-from polymodal.machine import most, restart
+from polymodal.runtime.hardware import most, restart
 
 __all__ = ["VARIANTS", "Variant", "main"]
 

@@ -19,10 +19,10 @@ from typing import Any
 import torch
 
 from benchmarks import machine
-from polymodal import checkpoint
 from polymodal.datasets import Dataset, load
+from polymodal.io import checkpoint
 from polymodal.models import MODELS, Model, build
-from polymodal.names import lookup
+from polymodal.runtime.validation import lookup
 from polymodal.training import balance
 
 WIDTHS, BATCH, RATE, LATENT = (16, 32), 128, 1e-3, 32

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from polymodal.networks.deconvolution import Deconvolution
-from polymodal.networks.linear import Linear
+from polymodal.networks.cpu.deconvolution import Deconvolution
+from polymodal.networks.cpu.linear import Linear
 from polymodal.objectives import conditioning
 
 if TYPE_CHECKING:

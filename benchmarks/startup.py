@@ -25,7 +25,7 @@ TORCH = ["-c", "import torch"]
 PROGRAMS = {
     "import polymodal": ["-c", "import polymodal"],
     "with what is used": ["-c", "from polymodal import Image, Label, Schema, Table, build, evaluate, fit, load"],
-    "polymodal --help": ["-m", "polymodal.interfaces.cli", "--help"],
+    "polymodal --help": ["-m", "polymodal.cli.app", "--help"],
 }
 """By what people call them."""
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from polymodal.models import MODELS, Model, build, load
     from polymodal.objectives.regularizers import REGULARIZERS
     from polymodal.schema import Schema
-    from polymodal.table import Table
+    from polymodal.table.table import Table
     from polymodal.training import Fit, fit
 
     __version__: str

@@ -1,6 +1,6 @@
 """`python -m polymodal`: the command line, for launchers of several processes."""
 
-from polymodal.interfaces.cli import main
+from polymodal.cli.app import main
 
 if __name__ == "__main__":
     main()

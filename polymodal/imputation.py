@@ -11,21 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal import cells, frames
 from polymodal.batch import Batch
-from polymodal.checks import check_callable, check_names, check_number, check_whole
-from polymodal.inference import answered
+from polymodal.inference.streaming import answered
+from polymodal.io.parquet_files import to_frame
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of, holds_texts, write_texts
-from polymodal.modalities.column import missing
+from polymodal.modalities.cells import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_rows
-from polymodal.names import brief, check_frame
-from polymodal.outliers import clamp
-from polymodal.parquet_files import to_frame
-from polymodal.proposals.proposal import counted
-from polymodal.streams import check_seed, number
+from polymodal.runtime.checks import check_callable, check_names, check_number, check_whole
+from polymodal.runtime.seeding import check_seed, number
+from polymodal.runtime.validation import brief, check_frame
+from polymodal.table import frames
+from polymodal.tabular import filling as cells
+from polymodal.tabular.outliers import clamp
+from polymodal.tabular.proposal import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -377,7 +378,7 @@ def impute(
     Example:
         >>> import pandas as pd
         >>> from polymodal.models import build
-        >>> from polymodal.table import Table
+        >>> from polymodal.table.table import Table
         >>> frame = pd.DataFrame({"kind": ["owl", "emu", None] * 9, "grams": [180.25, None, 36_000.5] * 9})
         >>> table = Table.from_frame(frame, say=None)
         >>> filled = impute(build("mac-wae", table.schema, latent_dim=4), frame, marked=True)

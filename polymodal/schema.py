@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch, Rows
-from polymodal.checks import check_callable, check_kind, check_mapping, check_names, check_text
-from polymodal.modalities import Modality, documents
-from polymodal.names import brief, check_arguments, check_types, shell_quote, unknown
+from polymodal.modalities import Modality, serialization
+from polymodal.runtime.checks import check_callable, check_kind, check_mapping, check_names, check_text
+from polymodal.runtime.validation import brief, check_arguments, check_types, shell_quote, unknown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,12 +135,12 @@ class Schema(Mapping[str, Modality]):
             >>> Schema.infer(frame, say=None)["kind"].names
             ('emu', 'owl')
         """
-        from polymodal import proposals
+        from polymodal import tabular
 
         check_callable("say", say)
-        made = proposals.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
+        made = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
         if say is not None:
-            say(proposals.told(made))
+            say(tabular.told(made))
         found = {one.name: one.modality for one in made if one.modality is not None}
         if not found:
             raise ValueError("at least one column must be of use; all are left out; say by modalities what they are")
@@ -281,7 +281,7 @@ class Schema(Mapping[str, Modality]):
             ValueError: A modality's or a network's type is not registered, or has arguments that are not JSON's.
         """
         return {
-            "modalities": [{"name": name, **documents.to_json(modality)} for name, modality in self.items()],
+            "modalities": [{"name": name, **serialization.to_json(modality)} for name, modality in self.items()],
             "groups": self.groups,
         }
 
@@ -299,7 +299,7 @@ class Schema(Mapping[str, Modality]):
         if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
             raise ValueError(f"modalities of a schema must be a list of objects; got {brief(repr(entries))}")
         _check_number(len(entries))
-        named = [(entry.get("name"), documents.from_json(entry)) for entry in entries]
+        named = [(entry.get("name"), serialization.from_json(entry)) for entry in entries]
         for name, times in Counter(repr(name) for name, _ in named).items():
             if times > 1:
                 raise ValueError(f"modalities must have names of their own; {brief(name)} stands {times} times")

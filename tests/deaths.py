@@ -8,7 +8,7 @@ import traceback
 from pathlib import Path
 from typing import NamedTuple
 
-from polymodal import atomic, checkpoint
+from polymodal.io import atomic, checkpoint
 
 PATHS = ("mkdir", "rename", "replace", "unlink", "write_bytes", "write_text")
 HIDDEN = re.compile(r"\.(.+\.(partial|previous|polymodal\.lock)|polymodal\.lock)")
@@ -92,7 +92,7 @@ def command(*arguments, cwd, before=None, seconds=None):
     """A command of polymodal in a fork; `before` runs there first."""
 
     def act():
-        from polymodal.interfaces.cli import main
+        from polymodal.cli.app import main
 
         os.chdir(cwd)
         sys.argv = ["polymodal", *map(str, arguments)]

@@ -10,14 +10,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from polymodal.csvfiles.csv_warnings import doubts
 from polymodal.csvfiles.decoding import Text, pack
-from polymodal.csvfiles.doubts import doubts
 from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
 from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.formats import NUMBER
-from polymodal.names import brief
+from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     import pandas as pd

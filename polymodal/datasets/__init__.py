@@ -12,11 +12,11 @@ from polymodal.datasets.cub import cub
 from polymodal.datasets.emoji import emoji
 from polymodal.datasets.emoji_attributes import emoji_attributes
 from polymodal.datasets.mhd import mhd
-from polymodal.datasets.own import table
 from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
-from polymodal.names import check_arguments, check_types, lookup
+from polymodal.datasets.user_tables import table
+from polymodal.runtime.validation import check_arguments, check_types, lookup
 
 __all__ = ["DATASETS", "Dataset", "load"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 __all__ = ["Dataset", "Facts", "facts"]
 

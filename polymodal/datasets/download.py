@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from polymodal.datasets.alone import alone
 from polymodal.datasets.archives import unpack, unpacked
+from polymodal.datasets.lock import alone
 from polymodal.datasets.transfer import Remote, Transfer, md5_of
 
 __all__ = ["Remote", "fetch"]

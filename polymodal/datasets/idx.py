@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polymodal.names import brief, check_file
+from polymodal.runtime.validation import brief, check_file
 
 __all__ = ["find", "read"]
 

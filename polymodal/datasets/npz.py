@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from polymodal.files import UNREADABLE
-from polymodal.names import brief
+from polymodal.io.untrusted import UNREADABLE
+from polymodal.runtime.validation import brief
 
 __all__ = ["Kind", "read_arrays"]
 

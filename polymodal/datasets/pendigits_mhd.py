@@ -21,7 +21,7 @@ from polymodal.datasets.storage import SPLITS, kept, place
 from polymodal.datasets.strokes import Strokes, curves, pictures
 from polymodal.modalities import Audio, Image, Label, Vector
 from polymodal.modalities.spectrograms import cut, spectrograms
-from polymodal.progress import shown
+from polymodal.runtime.progress import shown
 from polymodal.schema import Schema
 
 __all__ = ["Pairs", "pairing", "pendigits_mhd"]

@@ -15,9 +15,9 @@ import torch
 
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.modalities import Image, Label
-from polymodal.names import brief
+from polymodal.runtime.validation import brief
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 __all__ = ["polydigits"]
 

@@ -16,8 +16,8 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label
-from polymodal.names import lookup
-from polymodal.progress import shown
+from polymodal.runtime.progress import shown
+from polymodal.runtime.validation import lookup
 from polymodal.schema import Schema
 
 __all__ = ["pairing", "polymnist"]

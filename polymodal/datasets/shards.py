@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal import checkpoint
+from polymodal.io import checkpoint
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 __all__ = ["Filling", "fill", "load", "save"]
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from polymodal import checkpoint
 from polymodal.datasets import shards
-from polymodal.datasets.alone import alone
 from polymodal.datasets.base import Dataset
+from polymodal.datasets.lock import alone
+from polymodal.io import checkpoint
 
 __all__ = ["SPLITS", "Content", "cache", "content", "digest", "fingerprint", "folder", "kept", "place"]
 

@@ -1,13 +1,13 @@
 """How good a model's answers are."""
 
-from polymodal.evaluation.classes import classed
 from polymodal.evaluation.codes import code_map
+from polymodal.evaluation.coherence.classifier import Verifiers
+from polymodal.evaluation.coherence.classifier_training import train_verifiers
+from polymodal.evaluation.coherence.labels import classed
+from polymodal.evaluation.evaluate import FURTHER, LEARNED, TASKS, check_tasks, evaluate
 from polymodal.evaluation.frechet import frechet_distance
-from polymodal.evaluation.inception import inception
-from polymodal.evaluation.learning import train_verifiers
+from polymodal.evaluation.inception_features import inception
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
-from polymodal.evaluation.tasks import FURTHER, LEARNED, TASKS, check_tasks, evaluate
-from polymodal.evaluation.verifier import Verifiers
 
 __all__ = [
     "COMPANIONS",

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from polymodal.evaluation.classes import classed, classes_of, label_of
+from polymodal.evaluation.coherence.labels import classed, classes_of, label_of
 from polymodal.evaluation.subsets import telling
-from polymodal.inference import codes
+from polymodal.inference.streaming import codes
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from polymodal.models.base import Model
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["code_map", "principal"]
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from polymodal.models.base import Model, answering
-from polymodal.streams import OwnStreams
+from polymodal.runtime.seeding import OwnStreams
 
 if TYPE_CHECKING:
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["bound", "has_density"]
 

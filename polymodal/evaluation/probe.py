@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.classes import Classes
+from polymodal.evaluation.coherence.labels import Classes
 from polymodal.evaluation.frame import line
-from polymodal.inference import embed
+from polymodal.inference.streaming import embed
 
 if TYPE_CHECKING:
     from polymodal.models.base import Model
     from polymodal.schema import Schema
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["probed"]
 

@@ -24,10 +24,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.coherence import variation
+from polymodal.evaluation.coherence.agreement import variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.subsets import sizes
-from polymodal.inference import answered
+from polymodal.inference.streaming import answered
 from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_codes
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polymodal.batch import Batch
-    from polymodal.evaluation.classes import Classes
-    from polymodal.evaluation.verifier import Verifiers
-    from polymodal.table import Table
+    from polymodal.evaluation.coherence.classifier import Verifiers
+    from polymodal.evaluation.coherence.labels import Classes
+    from polymodal.table.table import Table
 
 __all__ = ["score_samples"]
 

@@ -8,11 +8,11 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal import checkpoint
-from polymodal.datasets.alone import alone
+from polymodal.datasets.lock import alone
 from polymodal.evaluation.frame import ORDER
-from polymodal.files import refuse_endless
-from polymodal.names import brief
+from polymodal.io import checkpoint
+from polymodal.io.untrusted import refuse_endless
+from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.classes import classed
+from polymodal.evaluation.coherence.labels import classed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,12 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
-from polymodal.modalities.column import Column, read_files
+from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.modalities.spectrograms import spectrograms
-from polymodal.names import brief, check_file
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
+from polymodal.runtime.validation import brief, check_file
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
-from polymodal.modalities.column import missing
+from polymodal.modalities.cells import missing
 from polymodal.modalities.formats import NumberFormat
 
 if TYPE_CHECKING:

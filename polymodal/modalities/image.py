@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts, check_unit
-from polymodal.modalities.column import Column, read_files
+from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.modalities.pixels import array_image, opened, show_pixels

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.checks import check_names
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cell_texts import check_format, format_of
-from polymodal.modalities.column import CellError, Column, class_name, missing
+from polymodal.modalities.cells import CellError, Column, class_name, missing
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.formats import NUMBER
-from polymodal.names import brief, value_repr
 from polymodal.networks import OneHot, mlp
+from polymodal.runtime.checks import check_names
+from polymodal.runtime.validation import brief, value_repr
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.files import UNREADABLE
-from polymodal.names import brief, check_file
+from polymodal.io.untrusted import UNREADABLE
+from polymodal.runtime.validation import brief, check_file
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from polymodal.checks import check_names
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
-from polymodal.modalities.column import Column, missing, observed, texts
+from polymodal.modalities.cells import Column, missing, observed, texts
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
 from polymodal.modalities.spelling import Spelling, spell
 from polymodal.networks import TokenEncoder, mlp
+from polymodal.runtime.checks import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path

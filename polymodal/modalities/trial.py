@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from polymodal.files import DTYPES
-from polymodal.names import brief
+from polymodal.io.untrusted import DTYPES
 from polymodal.networks import evaluating
-from polymodal.streams import own_streams
+from polymodal.runtime.seeding import own_streams
+from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     from polymodal.modalities.base import Modality

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor, nn
 
-from polymodal.checks import check_list
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import Bounds, check_counts, check_unit
 from polymodal.modalities.cell_texts import DATES, check_format, format_of
-from polymodal.modalities.column import CellError, Column, missing, numbers, one_by_one
+from polymodal.modalities.cells import CellError, Column, missing, numbers, one_by_one
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
-from polymodal.names import brief
 from polymodal.networks import mlp
+from polymodal.runtime.checks import check_list
+from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from polymodal import checkpoint
-from polymodal.checks import check_path, check_whole
+from polymodal.io import checkpoint
 from polymodal.modalities import Modality
 from polymodal.modalities.trial import untried
 from polymodal.models.base import FORMAT, Loss, Model
@@ -28,9 +27,10 @@ from polymodal.models.mopoe import MoPoE
 from polymodal.models.mvae import MVAE
 from polymodal.models.mvtcae import MVTCAE
 from polymodal.models.nexus import Nexus
-from polymodal.names import brief, check_arguments, check_types, lookup
+from polymodal.runtime.checks import check_path, check_whole
+from polymodal.runtime.seeding import own_streams
+from polymodal.runtime.validation import brief, check_arguments, check_types, lookup
 from polymodal.schema import Schema
-from polymodal.streams import own_streams
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]
 

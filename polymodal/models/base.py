@@ -14,13 +14,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from polymodal import checkpoint
 from polymodal.batch import Batch, Rows
-from polymodal.checks import check_kind, check_names, check_path, check_whole
 from polymodal.distributions import DiagNormal
+from polymodal.io import checkpoint
 from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
-from polymodal.streams import check_seed
+from polymodal.runtime.checks import check_kind, check_names, check_path, check_whole
+from polymodal.runtime.seeding import check_seed
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polymodal.streams import check_seed, global_streams, own_streams, row_noise
+from polymodal.runtime.seeding import check_seed, global_streams, own_streams, row_noise
 
 __all__ = ["FlowCodes", "sample_codes", "sample_rows"]
 

@@ -27,11 +27,10 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal, Dirac
-from polymodal.memory import free, kept
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.models.flow_codes import FlowCodes
-from polymodal.models.pieces import Piece, cut, summed
 from polymodal.networks import Conditioner, Fusion, evaluating
+from polymodal.networks.cpu.chunked import Piece, cut, summed
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import (
     MMD,
@@ -40,6 +39,7 @@ from polymodal.objectives.regularizers import (
     make_regularizer,
     spell_regularizer,
 )
+from polymodal.runtime.memory import free, kept
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae", "upgrade_arguments"]

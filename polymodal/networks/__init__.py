@@ -1,6 +1,5 @@
 """Networks from tensors to tensors. They know no modality."""
 
-from polymodal.networks.chain import chained
 from polymodal.networks.conditioner import Conditioner
 from polymodal.networks.conv import (
     picture_decoder,
@@ -9,13 +8,14 @@ from polymodal.networks.conv import (
     spectrogram_decoder,
     spectrogram_encoder,
 )
+from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.stacked import architecture, together
 from polymodal.networks.evaluating import evaluating
 from polymodal.networks.flow import CodeFlow
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.inception import Inception
 from polymodal.networks.mlp import mlp
 from polymodal.networks.one_hot import OneHot
-from polymodal.networks.together import architecture, together
 from polymodal.networks.transformer import TokenEncoder
 
 __all__ = [

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from polymodal.networks.deconvolution import Deconvolution
-from polymodal.networks.linear import Linear
+from polymodal.networks.cpu.deconvolution import Deconvolution
+from polymodal.networks.cpu.linear import Linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.networks.chain import chained
-from polymodal.networks.linear import Linear, affine
+from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.linear import Linear, affine
 from polymodal.networks.mlp import mlp
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from polymodal.networks.linear import Linear
+from polymodal.networks.cpu.linear import Linear
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -7,7 +7,7 @@ from math import log, sqrt
 import torch
 from torch import Tensor, nn
 
-from polymodal.networks.linear import Linear
+from polymodal.networks.cpu.linear import Linear
 
 __all__ = ["TokenEncoder"]
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.inference import codes
+from polymodal.inference.streaming import codes
 from polymodal.models.base import Model, answering
-from polymodal.report.codes import classed, shown
+from polymodal.report.code_map import classed, shown
 from polymodal.report.figures import Picture, picture
-from polymodal.streams import own_streams
+from polymodal.runtime.seeding import own_streams
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["Cell", "Grid", "Line", "choose", "inputs", "posterior_samples", "samples", "translations"]
 

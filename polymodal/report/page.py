@@ -8,21 +8,21 @@ from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polymodal import checkpoint
 from polymodal.evaluation import TASKS
-from polymodal.progress import duration
+from polymodal.io import checkpoint
 from polymodal.report import figures, grids
-from polymodal.report.codes import code_map, shown
-from polymodal.report.columns import present as present_columns
+from polymodal.report.code_map import code_map, shown
+from polymodal.report.column_scores import present as present_columns
 from polymodal.report.rendering import render
-from polymodal.report.scores import present
+from polymodal.report.score_summary import present
+from polymodal.runtime.progress import duration
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from polymodal.models import Model
     from polymodal.schema import Schema
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["write"]
 

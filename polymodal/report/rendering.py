@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polymodal.names import printable
+from polymodal.runtime.validation import printable
 
 __all__ = ["render"]
 

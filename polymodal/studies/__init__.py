@@ -1,6 +1,6 @@
 """Studies: grids of runs (data set x model x setting x seed), and the page that compares them."""
 
-from polymodal.studies.comparing import Comparison, compare
+from polymodal.studies.compare import Comparison, compare
 from polymodal.studies.grid import Cell, Study, plan
 from polymodal.studies.presets import PRESETS
 

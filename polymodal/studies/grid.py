@@ -8,13 +8,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from polymodal import documents
 from polymodal.datasets import DATASETS
 from polymodal.evaluation import TASKS, check_tasks
+from polymodal.io import yaml
 from polymodal.models import MODELS
-from polymodal.names import brief, check_arguments, check_types, lookup, unknown
+from polymodal.runtime.validation import brief, check_arguments, check_types, lookup, unknown
 from polymodal.settings import Settings, resolve, schema_settings
-from polymodal.studies.names import ELSEWHERE, LATER, digest
+from polymodal.studies.identity import ELSEWHERE, LATER, digest
 from polymodal.studies.presets import PRESETS
 
 __all__ = ["Cell", "Study", "plan"]
@@ -89,8 +89,8 @@ class Study:
         choose: By what the setting that is reported is chosen where some are varied: "loss", the lowest on validation
             rows (the paper's way), or "translation", the best mean rank in many-to-one translation of them.
         maps: Models of whose codes a map is made.
-        inception: A file of weights, see `polymodal.evaluation.inception`: "generation" then has the FID of pictures
-            too.
+        inception: A file of weights, see `polymodal.evaluation.inception_features`: "generation" then has the FID of
+            images too.
 
     Example:
         >>> study = Study("two", "polydigits", ["mac-wae", "mopoe"], {"rows": 100, "epochs": 2}, {"beta": [1, 2]}, 2)
@@ -187,7 +187,7 @@ def _document(study: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     path = Path(study)
     if not path.exists() and path.suffix not in (".yaml", ".yml"):
         raise unknown(str(study), PRESETS, "preset")
-    return {"name": path.stem, **documents.read(path)}
+    return {"name": path.stem, **yaml.read(path)}
 
 
 def _preset(name: str) -> dict[str, Any]:

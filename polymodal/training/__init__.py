@@ -1,9 +1,9 @@
 """Training: one loop for every model, on Accelerate."""
 
 from polymodal.training.balance import balance, balanced_weights, constant_costs
+from polymodal.training.fit_settings import check_device, chosen_device, join
 from polymodal.training.loop import Fit, check_settings, fit
 from polymodal.training.records import FREE, holds_run
-from polymodal.training.settings import check_device, chosen_device, join
 from polymodal.training.stopping import Stopped
 
 __all__ = [

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal import parallel
-from polymodal.table import steps
+from polymodal.runtime import distributed
+from polymodal.table.table import steps
 
 if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.schema import Schema
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["balance", "balanced_weights", "constant_costs"]
 
@@ -32,7 +32,7 @@ def balance(model: Model, rows: Table) -> None:
     if model.weighed:
         return
     costs, present = _measure(model.schema, rows, likelihood=model.likelihood)
-    with parallel.together():
+    with distributed.together():
         _check(model.schema, costs)
     if model.weights == "balanced":
         model.weight.copy_(balanced_weights(model.schema, costs))
@@ -99,8 +99,8 @@ def _measure(
         batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
-    turns = parallel.world() if steps(len(rows), batch_size) >= parallel.world() else 1
-    turn: dict[str, Any] = {"start": parallel.rank(), "stride": turns} if turns > 1 else {}
+    turns = distributed.world() if steps(len(rows), batch_size) >= distributed.world() else 1
+    turn: dict[str, Any] = {"start": distributed.rank(), "stride": turns} if turns > 1 else {}
     for batch in rows.batches(batch_size, **turn):
         values = schema.hide(batch, torch.float64)
         counts += batch.observed.sum(0).cpu()
@@ -109,8 +109,8 @@ def _measure(
             a, b = sums.get(name, (0.0, 0.0))
             sums[name] = a + first, b + second
     if turns > 1:
-        counts = parallel.sums(counts)
-        sums = {name: (parallel.sums(a), parallel.sums(b)) for name, (a, b) in sums.items()}
+        counts = distributed.sums(counts)
+        sums = {name: (distributed.sums(a), distributed.sums(b)) for name, (a, b) in sums.items()}
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:

@@ -10,18 +10,15 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
-from polymodal import parallel
-from polymodal.memory import held
 from polymodal.models.base import Model, check_model, tell_untrained
-from polymodal.names import check_types
-from polymodal.streams import seeded
-from polymodal.table import Table, steps
+from polymodal.runtime import distributed
+from polymodal.runtime.memory import held
+from polymodal.runtime.seeding import seeded
+from polymodal.runtime.validation import check_types
+from polymodal.table.table import Table, steps
 from polymodal.training.balance import balance
-from polymodal.training.progress import TrainingProgress
-from polymodal.training.records import Records
-from polymodal.training.run import Run
-from polymodal.training.schedule import Kind
-from polymodal.training.settings import (
+from polymodal.training.display import TrainingProgress
+from polymodal.training.fit_settings import (
     arithmetic,
     check_compiler,
     check_ranges,
@@ -31,6 +28,9 @@ from polymodal.training.settings import (
     placed,
     trainable,
 )
+from polymodal.training.records import Records
+from polymodal.training.run import Run
+from polymodal.training.schedule import Kind
 from polymodal.training.stopping import Stop
 
 if TYPE_CHECKING:
@@ -195,14 +195,14 @@ def fit(
     every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
     with Stop(caught=folder is not None) as stop:
         accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
-        with parallel.together():
+        with distributed.together():
             if compile:
                 check_compiler(accelerator.device)
             records = Records(folder, model, train, validation, settings, resume=resume)
-        with closing(records), parallel.noticing(lambda: _advice(records)):
-            if parallel.world() > 1:
+        with closing(records), distributed.noticing(lambda: _advice(records)):
+            if distributed.world() > 1:
                 described = _described(model, train, validation, settings)
-                parallel.require_same(repr([described, records.identity]), "model, data and settings")
+                distributed.require_same(repr([described, records.identity]), "model, data and settings")
                 for name, rows in {"train": train, "validation": validation}.items():
                     check_shared(name, rows)
             model.to(accelerator.device)
@@ -213,7 +213,7 @@ def fit(
                 balance(model, train)
             model.drop_flow()  # no earlier: what is refused above leaves the model as it was
             run = Run(model, accelerator, train, validation, records, settings)
-            main = not parallel.rank()
+            main = not distributed.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
             try:
                 with held(), seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
@@ -256,7 +256,7 @@ def _note_untrained(model: Model, rows: Table, records: Records) -> None:
     if not hasattr(rows, "observed"):
         return
     none = records.untrained = model.note_training(rows.observed)
-    if none and not parallel.rank():
+    if none and not distributed.rank():
         warnings.warn(tell_untrained(none), RuntimeWarning, stacklevel=3)
 
 

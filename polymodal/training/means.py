@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal import parallel
 from polymodal.models.base import Loss
+from polymodal.runtime import distributed
 
 __all__ = ["Means", "Terms"]
 
@@ -52,12 +52,12 @@ class Means:
         """Over the rows of all processes, by name; to be asked for in all of them."""
         if self._sums is None:
             return {}
-        totals = self._sums if parallel.world() == 1 else parallel.sums(self._sums).to(self._sums)
+        totals = self._sums if distributed.world() == 1 else distributed.sums(self._sums).to(self._sums)
         return {name: total.clone() for name, total in zip(self.names, totals, strict=True)}
 
     @sums.setter
     def sums(self, sums: Mapping[str, Tensor]) -> None:
-        own = parallel.rank() == 0  # so that the processes' sums add up to these
+        own = distributed.rank() == 0  # so that the processes' sums add up to these
         self.names, self._sums = tuple(sums), torch.stack([*sums.values()]) * own if sums else None
 
     def add(self, terms: Terms, rows: int, counted: float | None = None) -> None:

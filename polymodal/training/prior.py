@@ -21,13 +21,13 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from polymodal import parallel
-from polymodal.checkpoint import check_tensors
-from polymodal.memory import free
+from polymodal.io.checkpoint import check_tensors
 from polymodal.models.base import answering
-from polymodal.names import brief
 from polymodal.objectives import conditioning
-from polymodal.streams import give_way, number, own_streams, seeded
+from polymodal.runtime import distributed
+from polymodal.runtime.memory import free
+from polymodal.runtime.seeding import give_way, number, own_streams, seeded
+from polymodal.runtime.validation import brief
 from polymodal.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from polymodal.models import MAC
     from polymodal.networks import CodeFlow
-    from polymodal.table import Table
-    from polymodal.training.progress import TrainingProgress
+    from polymodal.table.table import Table
+    from polymodal.training.display import TrainingProgress
 
 __all__ = ["PriorTraining", "prior_epochs"]
 
@@ -238,7 +238,7 @@ class PriorTraining:
         if self.order is None or place == 0:
             self.order = torch.randperm(len(self.rows.known), generator=_generator(self.seed, STEPS, epoch))
         rows = self.order[place * BATCH : (place + 1) * BATCH]
-        mine = parallel.part(len(rows), parallel.rank(), parallel.world())
+        mine = distributed.part(len(rows), distributed.rank(), distributed.world())
         losses = self._losses(self.flow, self.rows, rows, mine, number(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)
         self.schedule.before(self.step)

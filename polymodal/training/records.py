@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal import checkpoint, parallel
-from polymodal.locks import claim_folder
-from polymodal.modalities.documents import strip_notes
+from polymodal.io import checkpoint
+from polymodal.io.locks import claim_folder
+from polymodal.modalities.serialization import strip_notes
 from polymodal.models import upgrade_document
+from polymodal.runtime import distributed
 
 if TYPE_CHECKING:
     from polymodal.models import Model
-    from polymodal.table import Table
+    from polymodal.table.table import Table
 
 __all__ = ["FREE", "Records", "State", "holds_run"]
 
@@ -91,7 +92,7 @@ class Records:
             }
         )
         with ExitStack() as lock:
-            if not parallel.rank():
+            if not distributed.rank():
                 lock.enter_context(claim_folder(self.folder, "trains in it"))
             self._open(self.folder, resume=resume)
             self.lock = lock.pop_all()
@@ -172,7 +173,7 @@ class Records:
             self.written = self.state[1].get("epoch", 0), self.state[1].get("step", 0)
         elif holds_run(folder):
             raise ValueError(f"{folder} must hold {STATE} to be resumed, and does not; choose another folder")
-        if parallel.rank():
+        if distributed.rank():
             return
         try:
             checkpoint.check_writable(folder)
@@ -202,8 +203,8 @@ class Records:
 
     def _write(self, write: Callable[[], object]) -> None:
         """Writes something in the main process."""
-        with parallel.together():
-            if parallel.rank():
+        with distributed.together():
+            if distributed.rank():
                 return
             try:
                 write()

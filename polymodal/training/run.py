@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from polymodal import parallel
 from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
-from polymodal.names import brief
-from polymodal.streams import give_way, number, restore_streams, seeded, streams
-from polymodal.table import steps
+from polymodal.runtime import distributed
+from polymodal.runtime.seeding import give_way, number, restore_streams, seeded, streams
+from polymodal.runtime.validation import brief
+from polymodal.table.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms
 from polymodal.training.prior import PriorTraining, prior_epochs
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
     from polymodal.models import MAC
-    from polymodal.table import Table
-    from polymodal.training.progress import TrainingProgress
+    from polymodal.table.table import Table
+    from polymodal.training.display import TrainingProgress
 
 __all__ = ["Run"]
 
@@ -73,7 +73,9 @@ class Run:
         self.warmup, self.patience = settings["warmup"], settings["patience"]
         self.accumulate, self.save_every = settings["accumulate"], settings["save_every"]
         self.epoch, self.step, self.update, self.seconds = 1, 0, 0, 0.0
-        self.place: dict[str, Any] = {"share": (parallel.rank(), parallel.world())} if parallel.world() > 1 else {}
+        self.place: dict[str, Any] = (
+            {"share": (distributed.rank(), distributed.world())} if distributed.world() > 1 else {}
+        )
         self.history: list[dict[str, float]] = []
         self.warned = False
         self.only_prior = settings["only"] == "prior"
@@ -185,7 +187,7 @@ class Run:
         Raises:
             FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
         """
-        with parallel.together():
+        with distributed.together():
             self.means.check()
         adam = self.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
@@ -217,7 +219,7 @@ class Run:
         """
         self.records.begin()
         state, self.records.state = self.records.state, None
-        with parallel.together():
+        with distributed.together():
             if self.accelerator.log_with:
                 plain = {k: v if isinstance(v, int | float) else str(v) for k, v in self.settings.items()}
                 self.accelerator.init_trackers("polymodal", None if state else plain)
@@ -259,9 +261,9 @@ class Run:
         Raises:
             FloatingPointError: The loss of one of them is not finite.
         """
-        signal, trouble = parallel.agreed(stop.asked or 0, bool(means and means.trouble))
+        signal, trouble = distributed.agreed(stop.asked or 0, bool(means and means.trouble))
         if means and trouble:
-            with parallel.together():
+            with distributed.together():
                 means.check()
         stop.asked = signal or stop.asked
         return bool(signal)
@@ -277,7 +279,7 @@ class Run:
     def _warn_of_codes(self, row: Mapping[str, float]) -> None:
         """Warns once where the codes have left the prior, so that unconditional samples are not like the data."""
         norm, prior = (row.get(name, math.nan) for name in ("validation/codes/norm", "prior_norm"))
-        if self.warned or self.epoch < self.warmup or parallel.rank() or not norm > FAR * prior:
+        if self.warned or self.epoch < self.warmup or distributed.rank() or not norm > FAR * prior:
             return
         self.warned = True
         beta = getattr(self.own, "beta", math.nan)
@@ -321,7 +323,7 @@ class Run:
                 self.update += 1
                 rows = 0
                 self.seconds = time.perf_counter() - began
-                parallel.align_streams(self.device)
+                distributed.align_streams(self.device)
                 if self.stopping(stop, self.means):
                     return
                 if self.save_every and self.update % self.save_every == 0:
@@ -337,8 +339,8 @@ class Run:
         """Within, a model works on a batch, of which other processes may have the rest."""
         if batch.whole is None:
             return nullcontext()
-        start, noise = batch.whole.start, number(self.seed, epoch, step, parallel.rank())
-        return parallel.working(start, start + len(batch), batch.total, self.device, noise)
+        start, noise = batch.whole.start, number(self.seed, epoch, step, distributed.rank())
+        return distributed.working(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
         """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""

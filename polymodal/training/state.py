@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from polymodal import checkpoint
+from polymodal.io import checkpoint
 
 __all__ = ["check_document", "check_state"]
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from polymodal import parallel
 from polymodal.batch import Batch
-from polymodal.loader import sent
 from polymodal.models.base import Model, Plan
+from polymodal.runtime import distributed
+from polymodal.runtime.prefetch import sent
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 from polymodal.training.means import Terms
 
@@ -95,7 +95,7 @@ class Step:
         loss = self.model(inputs.batch, progress=inputs.progress, plan=inputs.plan)
         batch = inputs.batch
         share = 1.0 if self.accumulate == 1 else batch.total / self.batch_size
-        weight = parallel.world() * batch.counted / batch.total  # for the mean over processes is taken
+        weight = distributed.world() * batch.counted / batch.total  # for the mean over processes is taken
         self.accelerator.backward(loss.total * (share * weight))
         if rows:
             with self._rated(inputs.rate):
@@ -149,7 +149,7 @@ def planned(model: Model, batch: Batch) -> Plan:
     if batch.whole is None:
         plan = model.plan(batch.known)
     else:
-        with parallel.here(len(batch)).draws():
+        with distributed.here(len(batch)).draws():
             plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
     return tuple(sent(tensor, batch.observed.device) for tensor in plan)
 

@@ -12,11 +12,12 @@ import torch
 
 import polymodal as pm
 from attacks.broken import CONTENTS, SHAPES
-from polymodal import checkpoint, documents
+from polymodal.cli import output_folder, tables
+from polymodal.comparison import ranking
 from polymodal.datasets import idx
 from polymodal.datasets.npz import read_arrays
-from polymodal.evaluation import inception, ranking
-from polymodal.interfaces import gallery, tables
+from polymodal.evaluation import inception
+from polymodal.io import checkpoint, yaml
 
 
 @pytest.fixture(scope="session")
@@ -50,11 +51,11 @@ READERS = {
     "w.wav": lambda path: pm.Audio(32, 16).read(path),
     "n.npz": lambda path: read_arrays(path, {"x": ("uint8", (None,))}, "make it"),
     "x-ubyte": lambda path: idx.read(path, (3, 3), "get it"),
-    "y.yaml": documents.read,
+    "y.yaml": yaml.read,
     "names.txt": lambda path: tables.names(str(path)),
     "s.csv": ranking.read,
     "incepted.safetensors": inception,
-    "made/made.json": lambda path: gallery.foreign(path.parent),
+    "made/made.json": lambda path: output_folder.foreign(path.parent),
 }
 """What reads a file, by its name."""
 

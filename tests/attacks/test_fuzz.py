@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import polymodal as pm
 from attacks.guard import PAYLOAD, guarded
-from polymodal import checkpoint
+from polymodal.io import checkpoint
 
 QUIET = settings(
     max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)

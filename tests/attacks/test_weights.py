@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import polymodal as pm
 from attacks.guard import PAYLOAD, guarded, refused, told
-from polymodal import checkpoint
+from polymodal.io import checkpoint
 
 LEAST = "encoders.2.3.bias"
 """A tensor of the label's encoder."""

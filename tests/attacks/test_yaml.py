@@ -7,7 +7,7 @@ import tracemalloc
 
 import pytest
 
-from polymodal import documents
+from polymodal.io import yaml
 
 MULTIPLIED = "a: &a [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in itertools.pairwise("abcdefgh")
@@ -58,7 +58,7 @@ def test_one_error_in_no_time(kind, tmp_path):
     tracemalloc.start()
     start = time.perf_counter()
     with pytest.raises(ValueError, match=r"x\.yaml") as error:
-        documents.read(tmp_path / "x.yaml")
+        yaml.read(tmp_path / "x.yaml")
     took, (_, most) = time.perf_counter() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert said in str(error.value)
@@ -77,7 +77,7 @@ def test_any_kilobyte_is_read_or_refused_in_no_time(part, other, tmp_path):
         (tmp_path / "x.yaml").write_text(text[:1000])
         start = time.perf_counter()
         try:
-            made = documents.read(tmp_path / "x.yaml")
+            made = yaml.read(tmp_path / "x.yaml")
         except ValueError as error:
             made = str(error)
         assert time.perf_counter() - start < 1
@@ -87,11 +87,11 @@ def test_any_kilobyte_is_read_or_refused_in_no_time(part, other, tmp_path):
 def test_documents_that_are_too_long_are_refused_at_once(tmp_path, monkeypatch):
     (tmp_path / "x.yaml").write_text("# " + "x" * 2**21)
     with pytest.raises(ValueError, match="must be at most 1048576 characters of YAML"):
-        documents.read(tmp_path / "x.yaml")
-    monkeypatch.setattr(documents, "MOST", 1000)
+        yaml.read(tmp_path / "x.yaml")
+    monkeypatch.setattr(yaml, "MOST", 1000)
     (tmp_path / "y.yaml").write_text("a: [" + "[]," * 1200 + "]")
     with pytest.raises(ValueError, match="more than 1,000 values"):
-        documents.read(tmp_path / "y.yaml")
+        yaml.read(tmp_path / "y.yaml")
 
 
 @pytest.mark.parametrize("there", ["nothing", "folder", "pipe", "device", "circle"])
@@ -102,19 +102,19 @@ def test_what_is_no_file_is_never_read(there, tmp_path):
         "device": lambda: path.symlink_to("/dev/zero"), "circle": lambda: path.symlink_to(path),
     }[there]()  # fmt: skip
     with pytest.raises(FileNotFoundError if there == "nothing" else ValueError, match=r"x\.yaml"):
-        documents.read(path)
+        yaml.read(path)
 
 
 @pytest.mark.parametrize("value", ["*a", "&a 1" + "0" * 50, "1e999", "1" + "0" * 41, "[" * 40 + "]" * 40])
 def test_settings_on_the_command_line_are_bounded_likewise(value):
     with pytest.raises(ValueError, match="beta must"):
-        documents.assignments([f"beta={value}"])
+        yaml.assignments([f"beta={value}"])
 
 
 def test_what_people_write_is_read_as_ever():
     text = "a: 1\nb: [-2, 3.5, 1e-4, .inf, 1.7e308, 18446744073709551615]\nc: {d: null, e: [x, 'y']}\nf: !!int '7'\n"
-    made = documents._load(text, "x")
+    made = yaml._load(text, "x")
     assert made == {
         "a": 1, "b": [-2, 3.5, 1e-4, float("inf"), 1.7e308, 2**64 - 1], "c": {"d": None, "e": ["x", "y"]}, "f": 7,
     }  # fmt: skip
-    assert documents._load(documents.dump(made), "x") == made
+    assert yaml._load(yaml.dump(made), "x") == made

@@ -11,7 +11,7 @@ from conftest import EXAMPLES, draw
 
 from polymodal.evaluation import METRICS
 from polymodal.modalities import *  # noqa: F403 (repr names them)
-from polymodal.modalities import MODALITIES, documents
+from polymodal.modalities import MODALITIES, serialization
 from polymodal.modalities.costed import Costed
 from polymodal.schema import Schema
 
@@ -161,7 +161,7 @@ def changed_ones():
         for field in fields(example):
             for value in others_of(getattr(example, field.name)):
                 try:
-                    other = documents.from_json(documents.to_json(replace(example, **{field.name: value})))
+                    other = serialization.from_json(serialization.to_json(replace(example, **{field.name: value})))
                 except (TypeError, ValueError):
                     continue  # no such modality
                 yield pytest.param(example, other, id=f"{kind}-{field.name}-{value}")

@@ -14,7 +14,7 @@ from polymodal.modalities import *  # noqa: F403 (repr names them)
 from polymodal.modalities import NETWORKS, Network
 from polymodal.models import MODELS, build, load
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import fit
 
 pytestmark = pytest.mark.parametrize("name", MODELS)

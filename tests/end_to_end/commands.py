@@ -4,7 +4,7 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-from polymodal.interfaces.cli import main
+from polymodal.cli.app import main
 
 
 class Done(NamedTuple):
@@ -21,7 +21,7 @@ class Kept:
 
 
 def process(*arguments, cwd=None):
-    command = [sys.executable, "-m", "polymodal.interfaces.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "polymodal.cli.app", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     return Done(done.returncode, done.stdout, done.stderr)
 

@@ -11,8 +11,8 @@ from commands import within
 
 from polymodal import Schema
 from polymodal.modalities import Vector
-from polymodal.names import split_names
-from polymodal.proposals import propose
+from polymodal.runtime.validation import split_names
+from polymodal.tabular import propose
 
 NAMES = ["a=b", "a b", "a,b", "it's", 'say "x"', "=", "a=label", "\u00e4=\u00f6", "w [kg]", "a\\b"]
 

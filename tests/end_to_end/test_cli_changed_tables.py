@@ -12,8 +12,8 @@ from commands import within
 from typer.testing import CliRunner
 
 import polymodal as pm
+from polymodal.cli.app import app
 from polymodal.datasets import storage
-from polymodal.interfaces.cli import app
 
 FRAME = pd.DataFrame(
     {

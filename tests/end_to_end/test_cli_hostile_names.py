@@ -17,9 +17,10 @@ import pytest
 from commands import within
 from rich.console import Console
 
-from polymodal.interfaces import listings, terminal
-from polymodal.interfaces.cli import main
-from polymodal.names import printable
+from polymodal.cli import console as listings
+from polymodal.cli import terminal
+from polymodal.cli.app import main
+from polymodal.runtime.validation import printable
 
 NAMES = [
     "w [kg]", "kind [/b]", "[bold]x[/bold]", "[link=https://x.y]z[/link]", "$\\frac$", "$x_1$ and $y", "a\\b",
@@ -189,7 +190,7 @@ def test_names_in_scores_are_compared_and_printed(place, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("name", ["$\\frac$", "$x^{", "\\alpha$", "_hidden", "[/b]", "\x1b[31mx", "two\nlines"])
 def test_names_in_every_chart(name):
-    from polymodal.report import charts, curves
+    from polymodal.comparison import charts, curves
 
     generator = np.random.default_rng(0)
     varied = pd.DataFrame({"number": [0.1, 1, 100], "value": [1.0, 2, 3], "seed": 0, "better": "lower"})
@@ -246,9 +247,9 @@ def test_settings_that_are_printed_can_be_read_again(tmp_path, monkeypatch, caps
     assert done.returncode == 0, done.stderr
     assert not hidden(done.stdout)
     Path("s.yaml").write_text(done.stdout, encoding="utf-8")
-    from polymodal import documents
+    from polymodal.io import yaml
 
-    assert documents.read("s.yaml")["folder"] == asked[-1]
+    assert yaml.read("s.yaml")["folder"] == asked[-1]
 
 
 def test_a_plan_of_a_study_prints_its_settings(tmp_path, monkeypatch, capsys):

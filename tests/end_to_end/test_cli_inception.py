@@ -9,7 +9,7 @@ from commands import within
 from safetensors.torch import save_file
 
 import polymodal as pm
-from polymodal.interfaces import runs
+from polymodal.cli import run_folder
 from polymodal.networks import Inception
 
 TRAIN = [
@@ -44,10 +44,10 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     monkeypatch.setattr("polymodal.networks.inception.SIDE", 75)
     with torch.random.fork_rng():
         save_file(Inception().state_dict(), tmp_path / "weights.safetensors")
-    whole = pm.evaluation.inception(tmp_path / "weights.safetensors")
+    whole = pm.evaluation.inception_features(tmp_path / "weights.safetensors")
     few = lambda x: 1e6 * whole(x)[:, :5]  # noqa: E731 (random weights leave little at the end)
     asked = []
-    monkeypatch.setattr(runs, "features_of", lambda *where: asked.append(where) or few)
+    monkeypatch.setattr(run_folder, "features_of", lambda *where: asked.append(where) or few)
     done = command(
         "evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors", "--device", "cpu"
     )
@@ -61,7 +61,7 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     assert list(fid.index) == ["m0", "m1", "m2", "m3", "m4"]
     shown = {tuple(words[1:5]): words[-1] for line in done.stdout.splitlines() if "fid" in (words := line.split())}
     assert shown == {(name, "nothing", "fid", "↓"): f"{value:.4g}" for name, value in fid.items()}
-    monkeypatch.setattr(runs, "colours", lambda modality: False)
+    monkeypatch.setattr(run_folder, "colours", lambda modality: False)
     done = command("evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "inception looks at pictures, in colours or grey, and " in done.stderr
@@ -91,7 +91,7 @@ def test_further_tasks_are_scored_shown_and_left_out_of_the_report(command, run)
 )
 def test_what_cannot_be_is_one_line_before_anything_long(command, tmp_path, monkeypatch, tasks, file, said):
     torch.save({}, tmp_path / "weights.pth")
-    monkeypatch.setattr(runs, "open_tables", lambda *rows: pytest.fail("it loads"))
+    monkeypatch.setattr(run_folder, "open_tables", lambda *rows: pytest.fail("it loads"))
     done = command("evaluate", tmp_path, "--tasks", tasks, "--inception", tmp_path / file, "--device", "cpu")
     assert done.returncode == 2
     assert said in done.stderr

@@ -14,7 +14,8 @@ import yaml
 from commands import process, within
 
 import polymodal as pm
-from polymodal.interfaces import runs, training
+from polymodal.cli import run_folder
+from polymodal.cli import train as training
 from polymodal.training import Stopped
 
 TRAIN = ["train", "polydigits", "--set", "rows=200", "--set", "held_out_rows=50", "--set", "widths=8,16"]
@@ -164,7 +165,7 @@ def test_a_damaged_file_of_a_run_is_named_before_anything_long(command, tmp_path
             (tmp_path / name).write_text(given if isinstance(given, str) else json.dumps(given))
     if content is None:
         (tmp_path / file).unlink(missing_ok=True)
-    monkeypatch.setattr(runs, "score", lambda *rows, **arguments: pytest.fail("it scores"))
+    monkeypatch.setattr(run_folder, "score", lambda *rows, **arguments: pytest.fail("it scores"))
     done = command("report", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"polymodal: {tmp_path / file} must ")

@@ -8,7 +8,7 @@ import pytest
 from commands import within
 
 import polymodal as pm
-from polymodal.interfaces import answers
+from polymodal.cli import predict
 
 ROWS = 60
 
@@ -61,7 +61,7 @@ def expected(home, birds, given=None):
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_codes_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "READ", 10)
+    monkeypatch.setattr(predict, "READ", 10)
     out = tmp_path / "codes.parquet"
     done = polymodal("embed", "run", file, "--out", out, "--batch-size", 5)
     assert done.returncode == 0, done.stderr
@@ -76,7 +76,7 @@ def test_codes_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_translations_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "READ", 10)
+    monkeypatch.setattr(predict, "READ", 10)
     out = tmp_path / "made.parquet"
     done = polymodal("translate", "run", file, "--given", "kind", "--to", "grams,x", "--out", out, "--batch-size", 4)
     assert done.returncode == 0, done.stderr
@@ -92,7 +92,7 @@ def test_translations_of_a_file(polymodal, home, birds, file, tmp_path, monkeypa
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_translations_of_rows_to_look_at(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(answers, "READ", 6)
+    monkeypatch.setattr(predict, "READ", 6)
     out = tmp_path / "made"
     done = polymodal("translate", "run", file, "--given", "kind", "--to", "grams", "--rows", "9,0:2", "--out", out)
     assert done.returncode == 0, done.stderr

@@ -20,7 +20,7 @@ import torch
 from commands import Kept, within
 from deaths import command, die_at, litter, snapshot
 
-from polymodal.locks import LOCK
+from polymodal.io.locks import LOCK
 
 TRAIN = "train t.csv --epochs 1 --model mac-vae --batch-size 64 --latent-dim 2 --folder r"
 

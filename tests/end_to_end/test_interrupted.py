@@ -14,7 +14,7 @@ SMALL = "--set rows=100 --set held_out_rows=50 --set draws=2 --set build.hidden=
 def start(command, cwd):
     program, *arguments = shlex.split(command)
     assert program == "polymodal"
-    command = [sys.executable, "-m", "polymodal.interfaces.cli", *arguments]
+    command = [sys.executable, "-m", "polymodal.cli.app", *arguments]
     return subprocess.Popen(command, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

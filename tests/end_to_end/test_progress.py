@@ -5,7 +5,7 @@ import pyarrow.parquet as pq
 import pytest
 from commands import within
 
-from polymodal.progress import shown
+from polymodal.runtime.progress import shown
 
 
 @pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [1] * 40, [7, 1, 0, 2, 30], [0, 5]])

@@ -7,10 +7,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polymodal import checkpoint
+from polymodal.comparison.display_names import called
+from polymodal.io import checkpoint
 from polymodal.models import MODELS
-from polymodal.report.names import called
-from polymodal.studies import compare, plan, running
+from polymodal.studies import compare, plan, study_run
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
@@ -29,7 +29,7 @@ def test_every_run_is_there(name):
     for cell in study.cells():
         scored = study.tuning_seeds is None or (cell.model, cell.setting) in reported
         if scored or cell.seed in study.tuned_on:
-            assert running.finished(RESULTS / "runs" / cell.name, study.tasks if scored else ()), cell
+            assert study_run.finished(RESULTS / "runs" / cell.name, study.tasks if scored else ()), cell
 
 
 def test_no_run_is_there_that_no_study_has():

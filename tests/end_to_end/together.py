@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 
 import polymodal as pm
-from polymodal import parallel
 from polymodal.evaluation import TASKS
-from polymodal.table import Table
+from polymodal.runtime import distributed
+from polymodal.table.table import Table
 
 ROWS, BATCH = 47, 10
 MAC = {"draws": 3, "hidden": (16,), "beta": 5.0}
@@ -97,7 +97,7 @@ def every_model():
 
 def refusals(folder):
     """What each process says to what is wrong in one of them alone."""
-    alone, said = parallel.rank() == 1, {}
+    alone, said = distributed.rank() == 1, {}
     attempts = {
         "settings": {"learning_rate": 1e-2 if alone else 1e-3},
         "loss": {"scale": float("inf") if alone else 1.0, "weights": "sum", "relative": False},
@@ -116,8 +116,8 @@ def main(folder):
     cases = {name: lambda name=name: outcome(name, folder=folder / name) for name in FITS}
     cases |= {"noise": lambda: noisy(folder / "noise"), "models": every_model}
     for name, case in cases.items():
-        save_file(case(), folder / f"{name}-{parallel.rank()}.safetensors")
-    (folder / f"refusals-{parallel.rank()}.json").write_text(json.dumps(refusals(folder)))
+        save_file(case(), folder / f"{name}-{distributed.rank()}.safetensors")
+    (folder / f"refusals-{distributed.rank()}.json").write_text(json.dumps(refusals(folder)))
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 
 import polymodal as pm
-from polymodal import atomic, checkpoint
-from polymodal.table import Table
+from polymodal.io import atomic, checkpoint
+from polymodal.table.table import Table
 
 EPOCHS, STEPS = 3, 10
 

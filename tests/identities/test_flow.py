@@ -10,7 +10,7 @@ from polymodal.modalities import Vector
 from polymodal.models import build
 from polymodal.networks import CodeFlow
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import fit
 
 

@@ -12,7 +12,7 @@ from torch.distributions import kl_divergence
 from polymodal.evaluation import evaluate, likelihood
 from polymodal.evaluation.likelihood import bound
 from polymodal.models import build
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 NAMES = tuple(SIZES)
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polymodal.interfaces import outputs, tables
+from polymodal.cli import output_checks, tables
 from polymodal.models import build
 from polymodal.schema import Schema
 
@@ -118,7 +118,7 @@ def array(name, seed, holes=True):
 @pytest.fixture
 def impute(tmp_path, monkeypatch):
     """Imputes a table, by default by a model that takes each of its columns for what it can."""
-    monkeypatch.setattr(outputs, "training_table", lambda folder: [])
+    monkeypatch.setattr(output_checks, "training_table", lambda folder: [])
     (tmp_path / "experiment.json").write_text('{"data": {"dataset": "table", "arguments": {}}}')
 
     def run(table, model=None):

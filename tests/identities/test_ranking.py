@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest, bootstrap, rankdata
 
-from polymodal.evaluation import ranking
+from polymodal.comparison import ranking
 
 PAPER = Path(__file__).parents[3] / "shared" / "spec" / "paper_table4.csv"
 KEY = ["task", "dataset", "modality"]

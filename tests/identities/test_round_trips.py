@@ -11,13 +11,14 @@ import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from polymodal import cells, impute
+from polymodal import impute
 from polymodal.imputation import Filler, imputed, kinds
 from polymodal.modalities import Label, Modality, Text, Vector
-from polymodal.modalities.column import class_name, missing
+from polymodal.modalities.cells import class_name, missing
 from polymodal.models import build
 from polymodal.models.base import Model
 from polymodal.schema import Schema
+from polymodal.tabular import filling as cells
 
 FEW = settings(
     max_examples=50,

@@ -9,10 +9,10 @@ from polymodal.batch import Batch
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.costs import OneHotL2, total
 from polymodal.models import base, build, mac
-from polymodal.networks import linear
-from polymodal.networks.deconvolution import Deconvolution
+from polymodal.networks.cpu import linear
+from polymodal.networks.cpu.deconvolution import Deconvolution
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 ROWS = 6
 MODALITIES: dict[str, Modality] = {

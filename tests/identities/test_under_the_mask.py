@@ -10,9 +10,10 @@ import PIL.Image
 import pytest
 import torch
 
-from polymodal import Schema, Table, build, evaluate, fit, frames, impute
-from polymodal.frames import Reader
-from polymodal.inference import embed
+from polymodal import Schema, Table, build, evaluate, fit, impute
+from polymodal.inference.streaming import embed
+from polymodal.table import frames
+from polymodal.table.frames import Reader
 
 DATA = Path(os.environ.get("POLYMODAL_DATA", Path(__file__).parents[3] / "shared" / "data"))
 ROWS = 60

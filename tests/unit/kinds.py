@@ -7,7 +7,7 @@ from polymodal.evaluation import METRICS
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import Model
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 CLASSES = 3
 SCHEMA = Schema(

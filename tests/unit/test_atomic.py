@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal import atomic, checkpoint
-from polymodal.locks import LOCK, claimed
+from polymodal.io import atomic, checkpoint
+from polymodal.io.locks import LOCK, claimed
 
 SCHEMA = pm.Schema({"size": pm.Vector(2, hidden=(4,))})
 OLD, NEW = ({"a.json": {"x": number}, "a.safetensors": {"w": torch.full((3,), float(number))}} for number in (1, 2))
@@ -119,9 +119,9 @@ def _fill(path, number):
 def _parquet(path, number):
     import pyarrow as pa
 
-    from polymodal.interfaces import parquet
+    from polymodal.cli import parquet_output
 
-    with parquet.writing(path, pa.schema([("x", pa.int64())])) as write:
+    with parquet_output.writing(path, pa.schema([("x", pa.int64())])) as write:
         write({"x": [number] * 9})
         write({"x": [number] * 9})
 
@@ -268,7 +268,7 @@ def test_a_disk_that_refuses_leaves_the_older_version_and_nothing_else(tmp_path,
 
 def test_a_second_process_is_told_who_holds_a_lock(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom polymodal.locks import claimed\n"
+        "import sys, time\nfrom pathlib import Path\nfrom polymodal.io.locks import claimed\n"
         "with claimed(Path(sys.argv[1]), 'it', 'trains'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / LOCK)]

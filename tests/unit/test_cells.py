@@ -9,8 +9,8 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from polymodal.cells import dates, held, put, put_arrow
-from polymodal.modalities.column import class_name, missing, texts
+from polymodal.modalities.cells import class_name, missing, texts
+from polymodal.tabular.filling import dates, held, put, put_arrow
 
 HOLE = np.array([1])
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.networks import chain
-from polymodal.networks.chain import chained
 from polymodal.networks.conv import picture_decoder, spectrogram_decoder
-from polymodal.networks.deconvolution import Deconvolution
+from polymodal.networks.cpu import chain
+from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.deconvolution import Deconvolution
 
 NETWORKS = {
     "one layer": lambda: nn.Linear(4, 3),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from polymodal import checkpoint
+from polymodal.io import checkpoint
 
 FILES = {"a.json": {"x": 1}, "a.safetensors": {"w": torch.arange(3)}}
 
@@ -33,7 +33,7 @@ def test_a_failure_leaves_the_older_version_and_nothing_else(tmp_path, broken):
 
 def without_exchange(monkeypatch):
     """As on a file system that cannot exchange two names."""
-    monkeypatch.setattr("polymodal.atomic._exchange", lambda one, other: None)
+    monkeypatch.setattr("polymodal.io.atomic._exchange", lambda one, other: None)
 
 
 def test_a_failure_between_the_two_renames_leaves_the_older_version(tmp_path, monkeypatch):

@@ -9,11 +9,11 @@ from kinds import SCHEMA, UNNAMED, table_of
 from sklearn.decomposition import PCA
 
 from polymodal.evaluation import code_map
-from polymodal.inference import embed
+from polymodal.inference.streaming import embed
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 GIVEN = ["all", "picture alone", "vector alone", "noise alone", "kind alone", "all but kind"]
 

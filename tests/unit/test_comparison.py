@@ -9,9 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from polymodal.evaluation import ranking
-from polymodal.progress import duration
-from polymodal.report import charts, comparison, curves
+from polymodal.comparison import charts, comparison_page, curves, ranking
+from polymodal.runtime.progress import duration
 
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
 METRICS = {"image": ["ssim", "ssim-paper"], "sound": ["rmse"]}
@@ -133,7 +132,7 @@ class Document(HTMLParser):
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory):
-    return comparison.write(tmp_path_factory.mktemp("comparison"), **everything())
+    return comparison_page.write(tmp_path_factory.mktemp("comparison"), **everything())
 
 
 def test_holds_all_it_needs_and_every_link_leads_somewhere(page):
@@ -177,7 +176,7 @@ def test_every_table_and_figure_stands_beside_it(page):
 
 
 def test_is_the_same_every_time(page, tmp_path):
-    again = comparison.write(tmp_path, **everything())
+    again = comparison_page.write(tmp_path, **everything())
     files = {path.relative_to(page.parent) for path in page.parent.rglob("*.*")}
     assert files == {path.relative_to(tmp_path) for path in again.parent.rglob("*.*")}
     for name in files:
@@ -203,7 +202,7 @@ def test_says_what_happened(page):
 
 def test_as_many_are_bold_as_are_best(tmp_path):
     frame = scores()
-    page = comparison.write(tmp_path, frame, title="t")
+    page = comparison_page.write(tmp_path, frame, title="t")
     ranks, best = pd.read_csv(tmp_path / "ranks.csv"), pd.read_csv(tmp_path / "best.csv")
     leaders = (ranks["mean"] == ranks.groupby("task")["mean"].transform("max")).sum()
     assert len(Document(page).bold) == best["outcomes"].sum() + leaders
@@ -222,7 +221,7 @@ def test_the_table_has_means_and_spread_over_seeds(page):
 
 
 def test_further_tasks_are_shown_and_not_ranked(page, tmp_path):
-    comparison.write(tmp_path, scores(), title="t")
+    comparison_page.write(tmp_path, scores(), title="t")
     for name in ("ranks.csv", "win_loss.csv", "best.csv", "table.csv", "intervals.csv"):
         assert (page.parent / name).read_bytes() == (tmp_path / name).read_bytes(), name
     assert not (tmp_path / "translation.csv").exists()
@@ -234,7 +233,7 @@ def test_further_tasks_are_shown_and_not_ranked(page, tmp_path):
 
 def test_seven_columns_are_enough(tmp_path):
     frame = scores(seeds=1).drop(columns=["seed", "rows", "note", "given"])
-    page = comparison.write(tmp_path, frame, title="t")
+    page = comparison_page.write(tmp_path, frame, title="t")
     assert [attrs["id"] for tag, attrs in Document(page).tags if tag == "section"] == [
         *("ranks", "wins", "outcomes", "method")
     ]
@@ -245,7 +244,7 @@ def test_seven_columns_are_enough(tmp_path):
 
 def test_what_one_model_did_is_shown_without_ranks(tmp_path):
     frame = scores(["mac-wae"])
-    page = comparison.write(tmp_path, frame, title="t", sweeps=swept(["draws"]))
+    page = comparison_page.write(tmp_path, frame, title="t", sweeps=swept(["draws"]))
     assert [attrs["id"] for tag, attrs in Document(page).tags if tag == "section"] == ["outcomes", "curves", "basis"]
     assert pd.read_csv(tmp_path / "best.csv").to_dict("list") == {"model": [], "outcomes": []}
     assert pd.read_csv(tmp_path / "win_loss.csv").columns.tolist() == ranking.win_loss(scores()).columns.tolist()
@@ -253,7 +252,7 @@ def test_what_one_model_did_is_shown_without_ranks(tmp_path):
 
 
 def test_further_tasks_alone_are_shown_without_ranks(tmp_path):
-    page = comparison.write(tmp_path, further(), title="t")
+    page = comparison_page.write(tmp_path, further(), title="t")
     ids = [attrs["id"] for tag, attrs in Document(page).tags if tag == "section"]
     assert ids == ["translation", "coherence", "generation", "basis"]
     assert pd.read_csv(tmp_path / "ranks.csv").empty
@@ -269,7 +268,7 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_same_data_set(tmp_path):
         ("reconstruction", "PolyMNIST", "picture", "SSIM", "MAC-WAE", 0.9999),
     ]
     beside = pd.DataFrame([a_score(*row[:5], 0, row[5]) for row in paper])
-    page = comparison.write(tmp_path, scores(seeds=1), title="t", beside=beside)
+    page = comparison_page.write(tmp_path, scores(seeds=1), title="t", beside=beside)
     assert Document(page).other == ["0.123", "0.046"]
     text = page.read_text(encoding="utf-8")
     line = re.search(r"<tr[^>]*><th scope=\"row\">[^<]*</th>(?:(?!</tr>).)*0\.123", text)[0]
@@ -279,7 +278,7 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_same_data_set(tmp_path):
 def test_names_are_escaped(tmp_path):
     frame = scores(seeds=1).replace({"polymnist": HOSTILE, "mopoe": HOSTILE, "image": HOSTILE})
     frame = pd.concat([frame, further().replace({"mhd": HOSTILE})])
-    page = comparison.write(tmp_path, frame, title=HOSTILE, notes=[HOSTILE], failures=[(HOSTILE, HOSTILE)])
+    page = comparison_page.write(tmp_path, frame, title=HOSTILE, notes=[HOSTILE], failures=[(HOSTILE, HOSTILE)])
     document = Document(page)
     assert not any(tag == "script" for tag, _ in document.tags)
     assert document.text.count(HOSTILE) > 6
@@ -374,8 +373,8 @@ def test_codes_of_a_model_have_the_same_axes_in_all_panels():
 
 @pytest.mark.parametrize("models", [1, 2, 7, 12])
 def test_a_model_has_one_colour_wherever_it_is(models):
+    from polymodal.comparison.display_names import styles
     from polymodal.models import MODELS as REGISTERED
-    from polymodal.report.names import styles
 
     names = [*list(REGISTERED)[::-1], *map(str, range(models))][-models:]
     made = styles(names)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.networks import deconvolution
-from polymodal.networks.deconvolution import Deconvolution
+from polymodal.networks.cpu import deconvolution
+from polymodal.networks.cpu.deconvolution import Deconvolution
 
 CASES = {
     "wide": ((12, 16, 3), {"stride": 2, "padding": 1}, (4, 4)),

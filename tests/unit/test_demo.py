@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from polymodal.interfaces import demo
+from polymodal.cli import demo
 
 DEMO = {"data": {"dataset": "polydigits", "command": "demo"}}
 LEFT = [

@@ -11,7 +11,7 @@ import torch
 from polymodal import Schema, Table
 from polymodal.modalities import Label, Text
 from polymodal.modalities.text import UNKNOWN
-from polymodal.proposals import Proposal, propose, told
+from polymodal.tabular import Proposal, propose, told
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from disks import full_at
 
-from polymodal import progress
 from polymodal.datasets import transfer
 from polymodal.datasets.download import Remote, fetch
+from polymodal.runtime import progress
 
 DATA = np.random.default_rng(0).bytes(3_000_001)
 OTHER = np.random.default_rng(1).bytes(len(DATA))

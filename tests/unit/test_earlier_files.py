@@ -2,6 +2,8 @@
 
 `tests/data/format_1` was written by the version before penalties could have a relative weight: a model of every kind,
 what each of them predicted, and two runs that ended in the middle of an epoch beside the same runs, whole.
+`tests/data/format_2` was written by the version before the package's modules had today's names: two models with a flow,
+what each of them predicted and sampled, and a run that ended in the middle of an epoch beside the same run, whole.
 """
 
 import json
@@ -13,12 +15,13 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from polymodal.checkpoint import read_json
-from polymodal.interfaces.cli import app
+from polymodal.cli.app import app
+from polymodal.io.checkpoint import read_json
 from polymodal.models import load
 from polymodal.objectives.regularizers import MMD
 
 DATA = Path(__file__).parents[1] / "data" / "format_1"
+LATER = Path(__file__).parents[1] / "data" / "format_2"
 EXPECTED = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))
 
 
@@ -52,17 +55,35 @@ def test_what_was_absolute_stays_absolute_and_is_written_anew(batch, tmp_path):
     assert repr(load(tmp_path / "again")) == repr(model)
 
 
-@pytest.mark.parametrize("name", ["", "-bandwidth"])
-def test_runs_go_on_in_the_middle_of_an_epoch(name, tmp_path):
-    folder = shutil.copytree(DATA / "runs" / f"broken{name}", tmp_path / "run")
+@pytest.mark.parametrize("name", ["mac-wae", "mac-vae"])
+def test_models_with_a_flow_predict_and_sample_as_before(name, tmp_path):
+    expected = json.loads((LATER / "expected.json").read_text(encoding="utf-8"))
+    model = load(shutil.copytree(LATER / "models" / name, tmp_path / "model"))
+    rows = model.schema.batch({key: torch.tensor(value) for key, value in expected["rows"].items()})
+    made = {
+        "all": model.translate(rows),
+        "size": model.translate(rows, ["size"]),
+        "species": model.translate(rows, ["species"]),
+        "sample": model.sample(3, seed=5),
+        "samples given species": model.translate(rows, ["species"], ["size"], samples=2, seed=5),
+    }
+    assert made.keys() == expected[name].keys()
+    for given, values in made.items():
+        for key, numbers in expected[name][given].items():
+            assert values[key].flatten()[:6].tolist() == pytest.approx(numbers, abs=1e-5)
+
+
+@pytest.mark.parametrize(("data", "name"), [(DATA, ""), (DATA, "-bandwidth"), (LATER, "")])
+def test_runs_go_on_in_the_middle_of_an_epoch(data, name, tmp_path):
+    folder = shutil.copytree(data / "runs" / f"broken{name}", tmp_path / "run")
     folder.chmod(0o755)
     done = CliRunner().invoke(app, ["train", "--resume", str(folder)])
     assert done.exit_code == 0, done.output
-    ours, theirs = (pd.read_csv(run / "history.csv") for run in (folder, DATA / "runs" / f"whole{name}"))
+    ours, theirs = (pd.read_csv(run / "history.csv") for run in (folder, data / "runs" / f"whole{name}"))
     pd.testing.assert_frame_equal(
         ours[theirs.columns].drop(columns="seconds"), theirs.drop(columns="seconds"), rtol=1e-4
     )
-    ours, theirs = (load(run / "model").state_dict() for run in (folder, DATA / "runs" / f"whole{name}"))
+    ours, theirs = (load(run / "model").state_dict() for run in (folder, data / "runs" / f"whole{name}"))
     for key, tensor in theirs.items():
         torch.testing.assert_close(ours[key], tensor, rtol=1e-3, atol=1e-5)
 

@@ -10,7 +10,7 @@ from polymodal.evaluation import METRICS, evaluate
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 @pytest.mark.parametrize(("name", "rows"), [("mac-wae", 15), ("mac-vae", 16)])  # 15: the last batch would be one row

@@ -11,12 +11,12 @@ from kinds import CLASSES, SCHEMA, UNNAMED, Mirror, of, table_of, value, values_
 from sklearn.metrics import accuracy_score
 
 from polymodal.evaluation import FURTHER, TASKS, evaluate, frechet_distance, train_verifiers
-from polymodal.evaluation.coherence import Verdicts
+from polymodal.evaluation.coherence.agreement import Verdicts
 from polymodal.evaluation.likelihood import bound
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 VERIFIED = ("coherence", "generation")
 

@@ -11,13 +11,14 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal import frames, imputation
+from polymodal import imputation
 from polymodal.modalities import Label, Text, Vector
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
 from polymodal.modalities.formats import NumberFormat
 from polymodal.modalities.spelling import Spelling
 from polymodal.modalities.text import UNKNOWN
+from polymodal.table import frames
 
 ROWS = 30
 

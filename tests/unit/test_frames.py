@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 import torch
 
-from polymodal.frames import Reader
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.frames import Reader
+from polymodal.table.table import Table
 
 RED = (255, 0, 0)
 

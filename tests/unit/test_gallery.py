@@ -10,13 +10,13 @@ import pytest
 import torch
 from conftest import draw, rows_of
 
-from polymodal.inference import embed
-from polymodal.interfaces import answers, gallery
-from polymodal.interfaces.sheet import sheet
+from polymodal.cli import output_folder, predict
+from polymodal.cli.contact_sheet import sheet
+from polymodal.inference.streaming import embed
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 NAMES = ["../a/b.png", "table.csv", "made.json", "größe 1", "x" * 40]
 
@@ -25,11 +25,11 @@ NAMES = ["../a/b.png", "table.csv", "made.json", "größe 1", "x" * 40]
 def made(schema):
     batch = rows_of(schema, 7, complete=False)
     values = {name: draw(modality, 14, 3).unflatten(0, (2, 7)) for name, modality in schema.items()}
-    return gallery.Answers(schema, [4, 9, 1, 0, 22, 6, 8], values, batch, batch.observed & schema.mask(["text"]))
+    return output_folder.Answers(schema, [4, 9, 1, 0, 22, 6, 8], values, batch, batch.observed & schema.mask(["text"]))
 
 
 def test_the_table_holds_what_is_no_picture_and_nothing_where_there_is_none(made, tmp_path):
-    gallery.write(tmp_path / "out", made, {})
+    output_folder.write(tmp_path / "out", made, {})
     with (tmp_path / "out" / "table.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 14
@@ -53,7 +53,7 @@ def test_a_sheet_of_many_samples_is_no_wider_than_a_screen(modalities):
     batch, count = rows_of(schema, 3, complete=True), 4
     values = {name: torch.rand(count, 3, 3, 28, 28) for name in schema}
     widths = [
-        sheet(gallery.Answers(schema, [0, 1, 2], {name: x[:some] for name, x in values.items()}, batch)).width
+        sheet(output_folder.Answers(schema, [0, 1, 2], {name: x[:some] for name, x in values.items()}, batch)).width
         for some in (1, count)
     ]
     assert max(widths) <= 1920
@@ -65,25 +65,25 @@ def test_a_sheet_of_many_samples_is_no_wider_than_a_screen(modalities):
 def test_a_modality_may_have_any_name(tmp_path, names):
     schema = Schema({name: Image(1, 5, 4) for name in names})
     values = {name: torch.rand(1, 2, 1, 5, 4) for name in schema}
-    gallery.write(tmp_path / "out", gallery.Answers(schema, [0, 1], values), {})
+    output_folder.write(tmp_path / "out", output_folder.Answers(schema, [0, 1], values), {})
     folders = [path for path in (tmp_path / "out").iterdir() if path.is_dir()]
     assert len(folders) == len(names)
     assert all(len(list(folder.iterdir())) == 2 for folder in folders)
     assert len(list(tmp_path.iterdir())) == 1
-    gallery.write(tmp_path / "out", gallery.Answers(schema, [0], {names[0]: values[names[0]][:, :1]}), {})
+    output_folder.write(tmp_path / "out", output_folder.Answers(schema, [0], {names[0]: values[names[0]][:, :1]}), {})
     assert len([path for path in (tmp_path / "out").iterdir() if path.is_dir()]) == 1
 
 
 def test_a_failure_leaves_the_earlier_folder(made, tmp_path, monkeypatch):
-    gallery.write(tmp_path / "out", made, {})
+    output_folder.write(tmp_path / "out", made, {})
     before = {path: path.is_dir() or path.read_bytes() for path in (tmp_path / "out").rglob("*")}
 
     def fail(table):
         raise OSError("no space left")
 
-    monkeypatch.setattr(gallery, "_csv", fail)
+    monkeypatch.setattr(output_folder, "_csv", fail)
     with pytest.raises(OSError, match="no space"):
-        gallery.write(tmp_path / "out", made, {})
+        output_folder.write(tmp_path / "out", made, {})
     assert before == {path: path.is_dir() or path.read_bytes() for path in (tmp_path / "out").rglob("*")}
     assert len(list(tmp_path.iterdir())) == 1
 
@@ -91,20 +91,20 @@ def test_a_failure_leaves_the_earlier_folder(made, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", ["thesis.tex", "image/mine.png", "empty"])
 def test_a_folder_with_something_else_is_left_alone(made, tmp_path, name):
     out = tmp_path / "out"
-    gallery.write(out, made, {})
+    output_folder.write(out, made, {})
     (out / name).mkdir() if name == "empty" else (out / name).write_text("years")
     with pytest.raises(ValueError, match=f"it holds {name}"):
-        gallery.write(out, made, {})
+        output_folder.write(out, made, {})
     assert (out / name).exists()
     with pytest.raises(ValueError, match="it is a file"):
-        gallery.write(out / "table.csv", made, {})
+        output_folder.write(out / "table.csv", made, {})
 
 
 @pytest.mark.parametrize("files", [5, [5], {"a": 1}, None])
 def test_a_damaged_record_is_named(tmp_path, files):
     (tmp_path / "made.json").write_text(json.dumps({"files": files}))
     with pytest.raises(ValueError, match=r"made.json must have a list of names as files; got .*; restore or remove it"):
-        gallery.refuse_foreign(tmp_path)
+        output_folder.refuse_foreign(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR", b'{"fit": 1}'])
@@ -112,14 +112,14 @@ def test_codes_take_the_place_of_codes_alone(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)  # there is no run: the file is looked at before
     (tmp_path / "mine").write_bytes(content)
     with pytest.raises(ValueError, match="mine must be a Parquet file, for it is replaced"):
-        answers.embed(tmp_path, out=tmp_path / "mine")
+        predict.embed(tmp_path, out=tmp_path / "mine")
     for folder in (".", tmp_path):
         with pytest.raises(
             ValueError, match=r"--out must be a file, and .* is a folder; write --out .*/?codes.parquet"
         ):
-            answers.embed(tmp_path, out=Path(folder))
+            predict.embed(tmp_path, out=Path(folder))
     with pytest.raises(OSError, match=r"mine must be a folder that can be written: .*; make room, .* another --out"):
-        answers.embed(tmp_path, out=tmp_path / "mine" / "x.parquet")
+        predict.embed(tmp_path, out=tmp_path / "mine" / "x.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
@@ -152,14 +152,14 @@ def run(monkeypatch):
     observed = torch.tensor([[1, 1, 0], [0, 1, 0], [1, 0, 0], [1, 1, 1]]).bool()
     values = {"size": torch.rand(4, 2), "kind": torch.tensor([0, 2, -1, 1]), "odd, name": torch.tensor([-1, -1, -1, 1])}
     table, model = Table(values, observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
-    monkeypatch.setattr(answers, "open_tables", lambda *_, **__: [table])
-    monkeypatch.setattr(answers, "open_model", lambda folder, device: model)
+    monkeypatch.setattr(predict, "open_tables", lambda *_, **__: [table])
+    monkeypatch.setattr(predict, "open_model", lambda folder, device: model)
     return table, model
 
 
 def test_codes_have_labels_beside_them_where_there_are_any(run, tmp_path):
     for _ in range(2):  # the second replaces the first
-        assert answers.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"], overwrite=True) == (3, 1)
+        assert predict.embed(tmp_path, out=tmp_path / "x" / "codes.parquet", given=["size"], overwrite=True) == (3, 1)
     codes = pd.read_parquet(tmp_path / "x" / "codes.parquet")
     assert codes.columns.tolist() == ["row", "z0", "z1", "z2", "kind", "odd, name"]
     assert codes["row"].tolist() == [0, 2, 3]
@@ -170,9 +170,9 @@ def test_codes_have_labels_beside_them_where_there_are_any(run, tmp_path):
 
 def test_a_row_that_has_nothing_of_what_is_given_is_named_by_its_number(run, tmp_path):
     with pytest.raises(ValueError, match=r"row 2 has only size, and was given kind, odd, name; leave it out of --rows"):
-        answers.translate(tmp_path, given=["kind", "odd, name"], rows="1:3", out=tmp_path / "out")
+        predict.translate(tmp_path, given=["kind", "odd, name"], rows="1:3", out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
-    answers.translate(tmp_path, given=["kind"], to=["odd, name"], rows="3,0:2", out=tmp_path / "out")
+    predict.translate(tmp_path, given=["kind"], to=["odd, name"], rows="3,0:2", out=tmp_path / "out")
     assert (tmp_path / "out" / "table.csv").read_text().startswith('row,"odd, name","odd, name_truth"\n3,')
 
 
@@ -185,4 +185,4 @@ def test_a_row_that_has_nothing_of_what_is_given_is_named_by_its_number(run, tmp
     ],
 )
 def test_names_are_separated_by_commas_unless_a_comma_is_theirs(run, texts, names):
-    assert answers.selected(texts, run[0].schema) == names
+    assert predict.selected(texts, run[0].schema) == names

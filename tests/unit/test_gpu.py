@@ -9,10 +9,10 @@ from conftest import EXAMPLES, rows_of
 from polymodal.modalities import Vector
 from polymodal.models import MODELS, build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import fit, run
+from polymodal.training.fit_settings import make_accelerator
 from polymodal.training.graphs import Recorder
-from polymodal.training.settings import make_accelerator
 from polymodal.training.step import Step, planned
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")

@@ -10,7 +10,7 @@ from polymodal.batch import Batch
 from polymodal.modalities import Vector
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import fit, graphs
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 

@@ -10,13 +10,13 @@ import pytest
 import torch
 
 from polymodal import impute
-from polymodal.frames import Reader
 from polymodal.imputation import Filler, imputed, kinds
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import build
 from polymodal.models.base import Model
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.frames import Reader
+from polymodal.table.table import Table
 
 FRAME = pd.DataFrame(
     {

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 import polymodal as pm
-from polymodal.frames import Reader
 from polymodal.modalities import Label, Text, Vector
-from polymodal.outliers import WIDTHS
+from polymodal.table.frames import Reader
+from polymodal.tabular.outliers import WIDTHS
 
 FRAME = pd.DataFrame(
     {

@@ -21,10 +21,10 @@ from polymodal.modalities import Image, Label
 from polymodal.models import build
 from polymodal.networks import Inception
 from polymodal.networks.inception import BLOCKS
+from polymodal.runtime.seeding import seeded
 from polymodal.schema import Schema
-from polymodal.streams import seeded
-from polymodal.studies import comparing, plan, running
-from polymodal.table import Table
+from polymodal.studies import compare, plan, study_run
+from polymodal.table.table import Table
 
 PUBLISHED = """
 Conv2d_1a_3x3 32,3,3,3  Conv2d_2a_3x3 32,32,3,3  Conv2d_2b_3x3 64,32,3,3  Conv2d_3b_1x1 80,64,1,1
@@ -59,7 +59,7 @@ Mixed_7c branch3x3dbl_3b 384,384,3,1  branch_pool 192,2048,1,1
 """
 """The convolutions of torchvision's Inception v3 as lists of its weights have them, but those of the auxiliary head."""
 
-ELSEWHERE = importlib.import_module("polymodal.evaluation.inception")
+ELSEWHERE = importlib.import_module("polymodal.evaluation.inception_features")
 """The file, whose name in its package is the function's."""
 
 
@@ -424,11 +424,11 @@ class TestStudies:
     @pytest.fixture
     def cheap(self, monkeypatch):
         """Features that cost nothing."""
-        running._features.cache_clear()
-        for part in (running, comparing):
+        study_run._features.cache_clear()
+        for part in (study_run, compare):
             monkeypatch.setattr(part, "features_of", lambda *where: lambda x: x.flatten(1)[:, :4])
         yield
-        running._features.cache_clear()
+        study_run._features.cache_clear()
 
     def test_weights_do_not_make_another_run(self, weights):
         with_them = plan(STUDY, inception=str(weights)).cells()
@@ -441,27 +441,27 @@ class TestStudies:
             plan(STUDY, inception=str(tmp_path / "no.safetensors"))
         torch.save({}, tmp_path / "weights.pth")
         with pytest.raises(ValueError, match="a pickle can run anything"):
-            comparing.compare(STUDY, inception=str(tmp_path / "weights.pth"), folder=tmp_path / "all", progress=False)
+            compare.compare(STUDY, inception=str(tmp_path / "weights.pth"), folder=tmp_path / "all", progress=False)
         assert not (tmp_path / "all").exists()
 
     @pytest.mark.usefixtures("cheap")
     def test_finished_runs_are_looked_at_and_not_trained(self, tmp_path, weights, monkeypatch):
-        before = comparing.compare(STUDY, folder=tmp_path, progress=False)
+        before = compare.compare(STUDY, folder=tmp_path, progress=False)
         assert "fid" not in set(before.scores["metric"])
-        monkeypatch.setattr(running, "fit", lambda *rest, **options: pytest.fail("it trains"))
-        made = comparing.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        monkeypatch.setattr(study_run, "fit", lambda *rest, **options: pytest.fail("it trains"))
+        made = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
         assert not made.failures
         own = made.scores[made.scores["metric"] == "fid"]
         assert own["value"].notna().all()
         assert len(own) == 2 * 5
         assert made.page is not None
-        monkeypatch.setattr(running, "evaluate", lambda *rest, **options: pytest.fail("it scores"))
-        again = comparing.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        monkeypatch.setattr(study_run, "evaluate", lambda *rest, **options: pytest.fail("it scores"))
+        again = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
         pd.testing.assert_frame_equal(again.scores, made.scores)
 
     @pytest.mark.usefixtures("cheap")
     def test_they_stay_beside_scores_on_other_tasks(self, tmp_path, weights):
-        made = comparing.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
-        comparing.compare({**STUDY, "tasks": ["many-to-one"]}, folder=tmp_path, progress=False)
-        again = comparing.compare(STUDY, folder=tmp_path, progress=False)
+        made = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        compare.compare({**STUDY, "tasks": ["many-to-one"]}, folder=tmp_path, progress=False)
+        again = compare.compare(STUDY, folder=tmp_path, progress=False)
         pd.testing.assert_frame_equal(again.scores, made.scores)

@@ -6,14 +6,14 @@ import pytest
 import torch
 from conftest import rows_of
 
-from polymodal import inference
 from polymodal.batch import Batch
-from polymodal.inference import answered, distinct, embed, translate
+from polymodal.inference import streaming
+from polymodal.inference.deduplication import contents
+from polymodal.inference.streaming import answered, distinct, embed, translate
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
-from polymodal.repeats import contents
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 MODELS = {"mac-wae": {"hidden": (8,)}, "mvae": {}, "mmvae-plus": {"private_dim": 2}, "nexus": {"hidden": (8,)}}
 
@@ -128,9 +128,9 @@ def test_pieces_bound_what_stands_at_once_and_change_nothing(schema, monkeypatch
     for kind, seen in sizes.items():
         getattr(model, kind)[place].register_forward_hook(lambda m, inputs, output, seen=seen: seen.append(len(output)))
     bytes_of_a_picture, bytes_of_a_row = 3 * 9 * 7 * 4, 5 * 5 * 4 * 4
-    monkeypatch.setattr(inference, "MOST", 7 * bytes_of_a_picture)
-    monkeypatch.setattr(inference, "CACHED", 3 * bytes_of_a_picture)
-    monkeypatch.setattr(inference, "FEWEST", 1)
+    monkeypatch.setattr(streaming, "MOST", 7 * bytes_of_a_picture)
+    monkeypatch.setattr(streaming, "CACHED", 3 * bytes_of_a_picture)
+    monkeypatch.setattr(streaming, "FEWEST", 1)
     parts = gathered(translate(model, table, given))[1]
     assert max(sizes["decoders"]) == 3
     assert sizes["encoders"] == [1, 7 * bytes_of_a_picture // bytes_of_a_row, 1, 7]  # each pass one blank

@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from polymodal.networks import linear
-from polymodal.networks.linear import Linear, affine, inner, outer
+from polymodal.networks.cpu import linear
+from polymodal.networks.cpu.linear import Linear, affine, inner, outer
 
 SIZES = [(1, 1, 1), (5, 3, 2), (64, 7, 300), (64, 300, 7), (33, 64, 64)]
 

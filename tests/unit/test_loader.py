@@ -8,13 +8,13 @@ import torch
 from conftest import EXAMPLES, rows_of
 from torch import Tensor
 
-from polymodal import table as tables
 from polymodal.batch import Batch
-from polymodal.loader import DEPTH, ahead
 from polymodal.modalities import Vector
+from polymodal.runtime.prefetch import DEPTH, ahead
 from polymodal.schema import Schema
-from polymodal.table import Table
-from polymodal.training.settings import placed
+from polymodal.table import table as tables
+from polymodal.table.table import Table
+from polymodal.training.fit_settings import placed
 
 
 @pytest.fixture

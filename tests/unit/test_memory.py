@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from polymodal import memory
+from polymodal.runtime import memory
 
 SIZE = 64 * 2**20
 PAGES = SIZE // resource.getpagesize()

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal import inference
 from polymodal.evaluation import code_map, train_verifiers
 from polymodal.evaluation.likelihood import bound
+from polymodal.inference import streaming
 from polymodal.models import MODELS
 
 FRAME = pd.DataFrame(
@@ -66,9 +66,9 @@ ASKED = {
     "predict": lambda model, own, other: model.predict(other[[2, 5]]),
     "embed": lambda model, own, other: model.embed(other[3]),
     "reconstruct": lambda model, own, other: model.reconstruct(other[:2]),
-    "stream": lambda model, own, other: [*inference.translate(model, other)],
-    "stream of samples": lambda model, own, other: [*inference.translate_samples(model, other, samples=2)],
-    "stream of codes": lambda model, own, other: [*inference.embed(model, other)],
+    "stream": lambda model, own, other: [*streaming.translate(model, other)],
+    "stream of samples": lambda model, own, other: [*streaming.translate_samples(model, other, samples=2)],
+    "stream of codes": lambda model, own, other: [*streaming.embed(model, other)],
     "report": lambda model, own, other: pm.report.write("report.html", model, other, history=pd.DataFrame()),
 }
 

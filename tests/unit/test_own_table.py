@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal import frames
-from polymodal.datasets import own, storage
+from polymodal.datasets import storage, user_tables
+from polymodal.table import frames
 
 ROWS = 300
 
@@ -86,10 +86,10 @@ def test_schema_and_units_are_of_the_first_training_rows(birds, tmp_path, monkey
     birds.loc[150:, "id"] = 1e6
     birds.to_parquet(tmp_path / "birds.parquet")
     monkeypatch.setattr(frames, "ROWS", 25)
-    monkeypatch.setattr(own, "FITTED", 120)  # of which the piece that goes beyond it is the last
+    monkeypatch.setattr(user_tables, "FITTED", 120)  # of which the piece that goes beyond it is the last
     data = load(path=str(tmp_path / "birds.parquet"))
     assert data.schema["kind"].names == ("emu", "hen", "owl")
-    rows = own._split(ROWS, 0.1, 0)["train"]
+    rows = user_tables._split(ROWS, 0.1, 0)["train"]
     first = birds["id"][rows[rows < 125]]
     assert data.schema["id"].center == pytest.approx((first.mean(),))
     assert data.schema["id"].scale == pytest.approx((first.std(ddof=0),))
@@ -100,7 +100,7 @@ def test_schema_and_units_are_of_the_first_training_rows(birds, tmp_path, monkey
 @pytest.mark.parametrize("end", ["csv", "parquet"])
 def test_a_cell_that_cannot_be_read_is_named_by_its_row(birds, tmp_path, end, monkeypatch):
     birds["id"] = birds["id"].astype(object)
-    row = own._split(ROWS, 0.1, 0)["test"][20]
+    row = user_tables._split(ROWS, 0.1, 0)["test"][20]
     birds.loc[row, "id"] = "many"
     birds["id"] = birds["id"].astype(str).where(birds["id"].notna())
     path = tmp_path / f"birds.{end}"
@@ -112,7 +112,7 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_row(birds, tmp_path, end, mo
 
 
 def test_numbers_beyond_all_units_are_refused(birds, tmp_path):
-    birds.loc[own._split(ROWS, 0.1, 0)["test"], "id"] = 1e300
+    birds.loc[user_tables._split(ROWS, 0.1, 0)["test"], "id"] = 1e300
     birds.to_parquet(tmp_path / "birds.parquet")
     with pytest.raises(ValueError, match=r"id\b.* numbers must be"):
         load(path=str(tmp_path / "birds.parquet"))
@@ -126,7 +126,7 @@ def test_what_is_no_table_is_refused(birds, tmp_path, end):
         write(birds[:rows])
         with pytest.raises(ValueError, match=f"a table must have at least 10 rows, for it is split; got {rows}"):
             load(path=str(path))
-    birds.loc[own._split(ROWS, 0.1, 0)["validation"]] = None
+    birds.loc[user_tables._split(ROWS, 0.1, 0)["validation"]] = None
     write(birds)
     with pytest.raises(ValueError, match=r"must have more rows that hold something; none of the validation rows does"):
         load(path=str(path))
@@ -137,7 +137,7 @@ def test_parquet_is_told_from_what_is_called_so(tmp_path):
     with pytest.raises(ValueError, match=r"birds.parquet must be a Parquet file: .*; restore it"):
         load(path=str(tmp_path / "birds.parquet"))
     with pytest.raises(ValueError, match=r"birds.parquet must be a Parquet file: .*; restore it"):
-        own.rows(str(tmp_path / "birds.parquet"))
+        user_tables.rows(str(tmp_path / "birds.parquet"))
 
 
 def test_only_text_has_names_of_columns(birds, tmp_path):
@@ -153,7 +153,7 @@ def test_no_piece_is_read_behind_the_last_row_that_is_picked():
         yield from (frame[:5], frame[5:10], frame[10:15])
         raise AssertionError("it is not asked for")
 
-    assert own.picked(pieces(), [12, 3, 0])["x"].tolist() == [12.0, 3.0, 0.0]
+    assert user_tables.picked(pieces(), [12, 3, 0])["x"].tolist() == [12.0, 3.0, 0.0]
 
 
 def test_folders_say_columns_and_are_part_of_what_is_kept(tmp_path):

@@ -9,12 +9,12 @@ import pytest
 import torch
 from conftest import rows_of
 
-from polymodal import inference
-from polymodal.interfaces import answers, parquet
+from polymodal.cli import parquet_output, predict
+from polymodal.inference import streaming
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def run(monkeypatch, schema):
     schema = Schema({**schema, "kind": Label(3, names=("a", "b", "c")), "size": Vector(1, center=(5.0,), scale=(2.0,))})
     batch = rows_of(schema, 23, complete=False)
     table, model = Table(batch.values, batch.observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
-    monkeypatch.setattr(answers, "open_tables", lambda *_, **__: [table])
-    monkeypatch.setattr(answers, "open_model", lambda folder, device: model)
+    monkeypatch.setattr(predict, "open_tables", lambda *_, **__: [table])
+    monkeypatch.setattr(predict, "open_model", lambda folder, device: model)
     return table, model
 
 
@@ -33,7 +33,7 @@ def test_a_file_holds_what_the_schema_writes(run, tmp_path):
     has = (table.observed & table.schema.mask(["text", "kind"])).any(1)
     written, left_out = int(has.sum()), int((~has).sum())
     out = tmp_path / "new" / "made.parquet"
-    assert answers.stream(tmp_path, out=out, given=["text,kind"], batch_size=5) == (written, left_out)
+    assert predict.stream(tmp_path, out=out, given=["text,kind"], batch_size=5) == (written, left_out)
     assert left_out > 0
     frame = pd.read_parquet(out)
     expected = model.schema.write(model.translate(table[has], ["text", "kind"]))
@@ -60,7 +60,7 @@ def test_a_file_holds_what_the_schema_writes(run, tmp_path):
 def test_rows_and_modalities_are_those_asked_for(run, tmp_path):
     out = tmp_path / "made.parquet"
     for rows, expected in (("3,5,0", [3, 5, 0]), ("4:6", [4, 5])):  # the second replaces the first
-        assert answers.stream(tmp_path, out=out, to=["kind", "size"], rows=rows, batch_size=2, overwrite=True) == (
+        assert predict.stream(tmp_path, out=out, to=["kind", "size"], rows=rows, batch_size=2, overwrite=True) == (
             len(expected),
             0,
         )
@@ -73,11 +73,11 @@ def test_rows_and_modalities_are_those_asked_for(run, tmp_path):
 @pytest.mark.parametrize("command", ["stream", "embed"])
 def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, error):
     out = tmp_path / "made.parquet"
-    call = getattr(answers, command)
+    call = getattr(predict, command)
     call(tmp_path, out=out)
     before, steps = out.read_bytes(), []
     kind = {"stream": "translate", "embed": "embed"}[command]
-    whole = getattr(inference, kind)
+    whole = getattr(streaming, kind)
 
     def failing(*arguments, **named):
         for part in whole(*arguments, **named):
@@ -87,7 +87,7 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
             if len(steps) == 2:
                 raise error("stop")
 
-    monkeypatch.setattr(inference, kind, failing)
+    monkeypatch.setattr(streaming, kind, failing)
     with pytest.raises(error):
         call(tmp_path, out=out, batch_size=5, overwrite=True)
     assert steps == [[".lock", ".parquet", ".partial"]] * 2
@@ -98,14 +98,14 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
 def test_a_modality_may_not_be_called_like_a_column_of_the_file():
     schema = Schema({"row": Label(2), "z0": Vector(2)})
     with pytest.raises(ValueError, match="must not be called like a column of the file; 'row' is; rename"):
-        parquet.columns(schema, ["z0", "row"], {"row": None})
+        parquet_output.columns(schema, ["z0", "row"], {"row": None})
 
 
 def test_a_file_that_is_not_parquet_is_left_alone(run, tmp_path):
     out = tmp_path / "mine.parquet"
     out.write_text("years")
     with pytest.raises(ValueError, match=r"mine.parquet must be a Parquet file, for it is replaced"):
-        answers.stream(tmp_path, out=out)
+        predict.stream(tmp_path, out=out)
     with pytest.raises(ValueError, match=r"is a folder; write --out .*translations.parquet"):
-        answers.stream(tmp_path, out=tmp_path)
+        predict.stream(tmp_path, out=tmp_path)
     assert out.read_text() == "years"

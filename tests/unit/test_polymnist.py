@@ -14,12 +14,12 @@ import PIL.Image
 import pytest
 import torch
 
+from polymodal.cli import run_folder
 from polymodal.datasets import Dataset, load, shards
 from polymodal.datasets.polymnist import NAMES, REMOTES, pairing
 from polymodal.datasets.splits import halves
 from polymodal.datasets.storage import cache
-from polymodal.interfaces import runs
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 PINNED = {
     "m0": "92b694dc44089a49",
@@ -431,7 +431,7 @@ def test_a_run_from_anybody_makes_no_download(root, tmp_path, monkeypatch, there
         json.dumps({"data": {"dataset": "polymnist", "split": "train", "arguments": arguments}})
     )
     if there:
-        assert len(runs.open_table(run)) == len(load("polymnist", root=root).test)
+        assert len(run_folder.open_table(run)) == len(load("polymnist", root=root).test)
     else:
         with pytest.raises(FileNotFoundError, match="nowhere"):
-            runs.open_table(run)
+            run_folder.open_table(run)

@@ -13,17 +13,17 @@ from conftest import EXAMPLES, rows_of
 from safetensors.torch import load_file
 
 import polymodal as pm
-from polymodal.checkpoint import read_json
-from polymodal.inference import distinct, translate_samples
+from polymodal.inference.streaming import distinct, translate_samples
+from polymodal.io.checkpoint import read_json
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import MODELS, build, load
 from polymodal.networks import CodeFlow
 from polymodal.report import write
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import Stopped, fit, prior
+from polymodal.training.display import TrainingProgress
 from polymodal.training.prior import PriorTraining, prior_epochs
-from polymodal.training.progress import TrainingProgress
 
 SCHEMA = Schema({"text": EXAMPLES["text"], "vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
 NAMES = ["mac-wae", "m-wae", "mac-vae"]
@@ -107,7 +107,7 @@ def test_a_model_that_was_saved_without_a_flow_loads_as_before_and_can_get_one(t
     folder = model.save(tmp_path / "model")
     document = read_json(folder / "model.json")
     del document["arguments"]["prior"]  # as before there was a choice
-    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    (folder / "model.json").write_text(pm.io.checkpoint.to_json(document))
     old = load(folder)
     assert same(model, old)
     assert old.deterministic
@@ -142,7 +142,7 @@ def test_a_flow_loads_as_it_was_saved_today_and_before(sizes, written, tmp_path)
     folder = model.save(tmp_path / "model")
     document = read_json(folder / "model.json")
     assert document["flow"] == sizes
-    (folder / "model.json").write_text(pm.checkpoint.to_json({**document, "flow": written}))
+    (folder / "model.json").write_text(pm.io.checkpoint.to_json({**document, "flow": written}))
     old = load(folder)
     assert same(model, old)
     assert old.flow.sizes == sizes
@@ -168,7 +168,7 @@ def test_a_flow_loads_as_it_was_saved_today_and_before(sizes, written, tmp_path)
 def test_a_damaged_flow_in_a_file_is_refused(flow, tmp_path):
     folder = train()[0].save(tmp_path / "model")
     document = {**read_json(folder / "model.json"), "flow": flow}
-    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    (folder / "model.json").write_text(pm.io.checkpoint.to_json(document))
     with pytest.raises(ValueError, match=r"model\.json|weights\.safetensors"):
         load(folder)
 
@@ -176,7 +176,7 @@ def test_a_damaged_flow_in_a_file_is_refused(flow, tmp_path):
 def test_a_flow_in_a_file_must_be_of_a_model_that_can_have_one(tmp_path):
     folder = build("mvae", SCHEMA, latent_dim=4).save(tmp_path / "model")
     document = {**read_json(folder / "model.json"), "flow": True}
-    (folder / "model.json").write_text(pm.checkpoint.to_json(document))
+    (folder / "model.json").write_text(pm.io.checkpoint.to_json(document))
     with pytest.raises(ValueError, match="only mac-wae, m-wae and mac-vae"):
         load(folder)
 
@@ -232,12 +232,12 @@ def test_a_run_that_is_over_goes_on_with_more_epochs_and_trains_the_flow_again(t
 def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
     train(folder=tmp_path / "run")
     path = tmp_path / "run/state/state.safetensors"
-    tensors, document = pm.checkpoint.read_state(path)
+    tensors, document = pm.io.checkpoint.read_state(path)
     for spoil in ({"step": -1}, {"step": 10**6}, {"history": "none"}):
-        pm.checkpoint.write_state(path, tensors, {**document, "prior": {**document["prior"], **spoil}})
+        pm.io.checkpoint.write_state(path, tensors, {**document, "prior": {**document["prior"], **spoil}})
         with pytest.raises(ValueError, match=r"is damaged or edited: .*(step|list)"):
             train(folder=tmp_path / "run", resume=True)
-    pm.checkpoint.write_state(path, {k: v for k, v in tensors.items() if k != "prior/best/mean"}, document)
+    pm.io.checkpoint.write_state(path, {k: v for k, v in tensors.items() if k != "prior/best/mean"}, document)
     with pytest.raises(ValueError, match="prior/best/mean"):
         train(folder=tmp_path / "run", resume=True)
 

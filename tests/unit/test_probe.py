@@ -8,11 +8,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from polymodal.evaluation import evaluate
-from polymodal.inference import embed
+from polymodal.inference.streaming import embed
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 def probes(model, table, train):

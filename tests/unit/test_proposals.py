@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.proposals import Proposal, propose, told
+from polymodal.tabular import Proposal, propose, told
 
 ADULT = [
     *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),

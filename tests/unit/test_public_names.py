@@ -38,7 +38,7 @@ def test_registries_hold_the_fixed_names():
     assert not pm.NETWORKS  # there are only users'
 
 
-@pytest.mark.parametrize("command", [["-c", "import polymodal"], ["-m", "polymodal.interfaces.cli", "--help"]])
+@pytest.mark.parametrize("command", [["-c", "import polymodal"], ["-m", "polymodal.cli.app", "--help"]])
 def test_importing_and_asking_for_help_do_not_import_torch(command):
     watched = [sys.executable, "-X", "importtime", *command]
     done = subprocess.run(watched, capture_output=True, text=True, check=True)

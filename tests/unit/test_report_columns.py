@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, root_mean_squared_error
 
 from polymodal import Audio, Image, Label, Schema, Table, Vector, build, evaluate, report
 from polymodal.datasets import load
-from polymodal.report.columns import DASH, present
+from polymodal.report.column_scores import DASH, present
 
 SCHEMA = Schema(
     {

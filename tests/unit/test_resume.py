@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from polymodal.modalities import Label
 from polymodal.models import build, load
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import Stopped, fit
 from polymodal.training.records import Records
 

@@ -11,7 +11,7 @@ from conftest import EXAMPLES, rows_of
 from polymodal.batch import Batch
 from polymodal.modalities import Image, Label, Modality, Text, Vector
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 def table(schema, rows=10, *, complete=True):

@@ -7,7 +7,7 @@ import torch
 
 import polymodal as pm
 from polymodal.evaluation import sampling, train_verifiers
-from polymodal.evaluation.classes import classes_of
+from polymodal.evaluation.coherence.labels import classes_of
 from polymodal.evaluation.sampling import SAMPLES, _choose, _score_classes, _score_numbers, score_samples
 
 

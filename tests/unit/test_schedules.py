@@ -8,7 +8,7 @@ from conftest import EXAMPLES, rows_of
 
 from polymodal.models import build, load
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import check_settings, fit
 
 ROWS, BATCH, UPDATES = 24, 8, 3

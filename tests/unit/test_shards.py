@@ -14,11 +14,11 @@ import torch
 from conftest import EXAMPLES, rows_of
 from safetensors.torch import save_file
 
-from polymodal import checkpoint
 from polymodal.datasets import shards, storage
+from polymodal.io import checkpoint
 from polymodal.modalities import Label, Vector
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 SCHEMA = Schema({"x": Vector(2), "label": Label(3)})
 

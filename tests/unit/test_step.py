@@ -8,8 +8,8 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from polymodal.models import build
 from polymodal.schema import Schema
+from polymodal.training.fit_settings import make_accelerator
 from polymodal.training.graphs import BEFORE
-from polymodal.training.settings import make_accelerator
 from polymodal.training.step import Step, planned
 
 SCHEMA = Schema({"vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})

@@ -14,10 +14,10 @@ from torch import nn
 import polymodal as pm
 from polymodal.distributions import Concatenated, DiagLaplace, DiagNormal, Dirac, Hierarchical, Mixture
 from polymodal.evaluation import evaluate, train_verifiers
-from polymodal.inference import translate_samples
+from polymodal.inference.streaming import translate_samples
 from polymodal.models import MODELS
 from polymodal.models.flow_codes import sample_codes, sample_rows
-from polymodal.streams import OwnStreams, give_way, global_streams, own_streams, seeded
+from polymodal.runtime.seeding import OwnStreams, give_way, global_streams, own_streams, seeded
 
 CPU = torch.device("cpu")
 SCHEMA = pm.Schema(
@@ -115,7 +115,7 @@ def test_own_streams_go_on_where_they_were_and_do_not_nest():
 
 
 def test_an_operation_without_a_generator_leaves_the_global_one_as_it_was(monkeypatch):
-    monkeypatch.setattr("polymodal.streams._able", lambda operation: None)
+    monkeypatch.setattr("polymodal.runtime.seeding._able", lambda operation: None)
     before = generators()
     with own_streams(5):
         made = torch.rand(4), torch.rand(4)

@@ -9,13 +9,14 @@ import pandas as pd
 import pytest
 import yaml
 
-from polymodal import atomic
-from polymodal.interfaces.studies import planned
+from polymodal.cli.compare_studies import planned
+from polymodal.io import atomic
 from polymodal.models import MODELS
 from polymodal.settings import resolve
-from polymodal.studies import PRESETS, compare, comparing, plan, running
-from polymodal.studies.collected import choose
-from polymodal.studies.comparing import _check
+from polymodal.studies import PRESETS, compare, plan, study_run
+from polymodal.studies import compare as comparing
+from polymodal.studies.compare import _check
+from polymodal.studies.results import choose
 from polymodal.training import FREE
 
 TINY = {"data.rows": 40, "held_out_rows": 20, "widths": [4], "latent_dim": 4, "epochs": 2, "batch_size": 16}
@@ -216,9 +217,9 @@ class TestRunning:
 
     def test_scores_on_other_tasks_stay(self, tmp_path, monkeypatch):
         quiet(tmp_path / "a", seeds=1)
-        scored, real = [], running.evaluate
+        scored, real = [], study_run.evaluate
         monkeypatch.setattr(
-            running, "evaluate", lambda *rest, **how: (scored.append(how["tasks"]), real(*rest, **how))[1]
+            study_run, "evaluate", lambda *rest, **how: (scored.append(how["tasks"]), real(*rest, **how))[1]
         )
         quiet(tmp_path / "a", seeds=1, tasks=["one-to-one"])
         assert scored == [["one-to-one"]] * 2
@@ -234,7 +235,7 @@ class TestRunning:
         shutil.rmtree(folder / "model")
         made = quiet(tmp_path, seeds=1, models=["m-wae"], tasks=["one-to-one"])
         assert {*made.scores["task"]} == {"one-to-one"}
-        assert running.trained(folder)["tasks"] == ["one-to-one"]
+        assert study_run.trained(folder)["tasks"] == ["one-to-one"]
         assert {*pd.read_csv(folder / "scores.csv")["task"]} == {"one-to-one"}
 
     def test_killed_before_any_write_it_ends_the_same(self, tmp_path, monkeypatch):
@@ -268,21 +269,21 @@ class TestRunning:
         assert sum("scores.csv" in name for name in files) == 1
 
     def test_a_failed_run_is_told_and_stops_no_other(self, tmp_path, monkeypatch):
-        real = running.fit
+        real = study_run.fit
 
         def failing(model, *arguments, **options):
             if model.name == "m-wae" and options["seed"] == 0:
                 raise FloatingPointError("the loss of m0 is NaN")
             return real(model, *arguments, **options)
 
-        monkeypatch.setattr(running, "fit", failing)
+        monkeypatch.setattr(study_run, "fit", failing)
         made = quiet(tmp_path)
         assert list(made.failures) == ["m-wae on polydigits, seed 0"]
         assert "the loss of m0 is NaN" in made.failures["m-wae on polydigits, seed 0"]
         assert len(made.runs) == 3
         (note,) = tmp_path.rglob("failed.txt")
         assert "Traceback" in note.read_text()
-        monkeypatch.setattr(running, "fit", real)
+        monkeypatch.setattr(study_run, "fit", real)
         again = quiet(tmp_path)
         assert not again.failures
         assert len(again.runs) == 4
@@ -416,14 +417,14 @@ class TestTuning:
         pd.testing.assert_frame_equal(again.scores, made.scores)
 
     def test_a_setting_that_fails_is_told_and_not_chosen(self, tmp_path, monkeypatch):
-        fit = running.fit
+        fit = study_run.fit
 
         def failing(model, *rows, **arguments):
             if model.beta == 1.0:
                 raise ValueError("no")
             return fit(model, *rows, **arguments)
 
-        monkeypatch.setattr(running, "fit", failing)
+        monkeypatch.setattr(study_run, "fit", failing)
         made = quiet(tmp_path, models="m-wae", vary={"beta": [1.0, 2.0]}, tuning_seeds=1)
         assert list(made.failures) == ["m-wae on polydigits, beta=1, seed 0"]
         assert made.runs["setting"].tolist() == ["beta=2", "beta=2"]

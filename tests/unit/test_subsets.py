@@ -14,7 +14,7 @@ from polymodal.evaluation.subsets import others, sizes
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 @pytest.mark.parametrize("modalities", [2, 3, 6, 9, 12, 41, 120])

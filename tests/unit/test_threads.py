@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from polymodal.threads import each
+from polymodal.runtime.threads import each
 
 CPU = torch.device("cpu")
 

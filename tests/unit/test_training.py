@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader, TensorDataset
 from polymodal.modalities import Label, Vector
 from polymodal.models import base, build, load
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 from polymodal.training import balance, balanced_weights, constant_costs, fit
+from polymodal.training.fit_settings import arithmetic
 from polymodal.training.means import Means, Terms
-from polymodal.training.settings import arithmetic
 
 
 def table(schema, rows=24, *, complete=False, seed=0):

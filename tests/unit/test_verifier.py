@@ -9,10 +9,11 @@ from conftest import EXAMPLES, rows_of
 from kinds import CLASSES, SCHEMA, table_of, values_of
 from safetensors.torch import load_file, save_file
 
-from polymodal.evaluation import Verifiers, learning, train_verifiers
+from polymodal.evaluation import Verifiers, train_verifiers
+from polymodal.evaluation.coherence import classifier_training
 from polymodal.modalities import Label, Vector
 from polymodal.schema import Schema
-from polymodal.table import Table
+from polymodal.table.table import Table
 
 
 def weights(verifiers):
@@ -72,7 +73,7 @@ def test_the_weights_of_the_best_epoch_are_kept_of_equal_ones_the_last(told, bes
         assert len(held) == 10
         return float(told[len(seen) - 1])
 
-    monkeypatch.setattr(learning, "_accuracy", accuracy)
+    monkeypatch.setattr(classifier_training, "_accuracy", accuracy)
     values = values_of(100)
     rows = Table(
         {name: values[name] for name in ("vector", "kind")}, schema=Schema({n: SCHEMA[n] for n in ("vector", "kind")})
@@ -85,20 +86,20 @@ def test_the_weights_of_the_best_epoch_are_kept_of_equal_ones_the_last(told, bes
 
 def test_of_many_rows_there_are_fewer_epochs_or_rows(monkeypatch):
     """However many there are, about as many are looked at."""
-    monkeypatch.setattr(learning, "SEEN", 300)
+    monkeypatch.setattr(classifier_training, "SEEN", 300)
     for rows, epochs, seen in ((100, 3, 270), (200, 2, 360), (1000, 1, 300)):
         values = values_of(rows)
         schema = Schema({name: SCHEMA[name] for name in ("vector", "kind")})
         counted = []
-        monkeypatch.setattr(learning, "_accuracy", lambda *asked, counted=counted: counted.append(1) or 50.0)
+        monkeypatch.setattr(classifier_training, "_accuracy", lambda *asked, counted=counted: counted.append(1) or 50.0)
         monkeypatch.setattr(
-            learning.F,
+            classifier_training.F,
             "cross_entropy",
             lambda x, y, of=F.cross_entropy, counted=counted: counted.append(len(y)) or of(x, y),
         )
         train_verifiers(Table({name: values[name] for name in schema}, schema=schema), batch_size=40)
         monkeypatch.undo()
-        monkeypatch.setattr(learning, "SEEN", 300)
+        monkeypatch.setattr(classifier_training, "SEEN", 300)
         assert sum(number for number in counted if number > 1) == seen
         assert counted.count(1) == epochs
 

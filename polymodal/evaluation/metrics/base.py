@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from polymodal import parallel
-from polymodal.threads import each
+from polymodal.runtime import distributed
+from polymodal.runtime.threads import each
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -80,7 +80,7 @@ class Metric(ABC):
 
     def merge(self) -> None:
         """Takes in what the other processes have seen; to be called in all of them."""
-        self.sums, self.rows = parallel.sums(self.sums), parallel.sums(self.rows).long()
+        self.sums, self.rows = distributed.sums(self.sums), distributed.sums(self.rows).long()
 
     def compute(self, stream: int = 0) -> float:
         """The score of a stream over all rows so far; NaN if there were none."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal import parallel
 from polymodal.evaluation.metrics.base import Against, Compared, Metric, at_once
-from polymodal.networks.linear import inner
-from polymodal.threads import each
+from polymodal.networks.cpu.linear import inner
+from polymodal.runtime import distributed
+from polymodal.runtime.threads import each
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -88,7 +88,7 @@ class SSIM(Metric):
     def merge(self) -> None:
         """See `Metric`. Where a process has seen no picture, its window is the full one."""
         super().merge()
-        self.used = -parallel.agreed(-self.used)[0]
+        self.used = -distributed.agreed(-self.used)[0]
 
     def score(self, sums: list[float], rows: int) -> float:
         """At most 1."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from polymodal.names import brief, lookup
 from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.objectives.regularizers.kl import KL
 from polymodal.objectives.regularizers.mmd import IMQ, MMD
 from polymodal.objectives.regularizers.sliced import Sliced
+from polymodal.runtime.validation import brief, lookup
 
 __all__ = ["IMQ", "KL", "MMD", "REGULARIZERS", "Regularizer", "Sliced", "make_regularizer", "spell_regularizer"]
 

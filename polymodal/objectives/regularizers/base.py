@@ -34,7 +34,7 @@ class Regularizer(ABC):
 
         Where several processes have a part of a batch each, `z` has this process's rows, and the result is weighted
         by their number and added up. A penalty that is no mean over rows must look at those of the others too, see
-        `polymodal.parallel.here`.
+        `polymodal.runtime.distributed.here`.
 
         Returns:
             `(*)`: a model weights and adds the conditionings, under `exhaustive` by p(b).

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polymodal import parallel
 from polymodal.objectives.regularizers.base import Regularizer
+from polymodal.runtime import distributed
 
 __all__ = ["IMQ", "MMD"]
 
@@ -34,7 +34,7 @@ class Discrepancy(Regularizer):
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """`(*)`, see `Regularizer`."""
-        share = parallel.here(z.shape[-2])
+        share = distributed.here(z.shape[-2])
         if share.rows < 2:
             raise ValueError(
                 "the MMD needs at least 2 rows in a batch, for it compares pairs of codes; got 1 row; "

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
-from polymodal import parallel
 from polymodal.distributions import DiagNormal
 from polymodal.objectives.regularizers.base import Regularizer
+from polymodal.runtime import distributed
 
 __all__ = ["Sliced"]
 
@@ -60,7 +60,7 @@ class Sliced(Regularizer):
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """`(*)`, see `Regularizer`."""
-        share = parallel.here(z.shape[-2])
+        share = distributed.here(z.shape[-2])
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
             with share.draws():

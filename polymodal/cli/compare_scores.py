@@ -1,0 +1,81 @@
+"""Comparing models from a table of their scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polymodal.cli import output_checks
+from polymodal.cli.run_folder import refuse_unwritable
+from polymodal.comparison import comparison_page, ranking
+from polymodal.comparison.display_names import task_called
+from polymodal.comparison.scores import further
+from polymodal.evaluation import TASKS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["from_scores", "standings"]
+
+
+def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
+    """Ranks the models of a CSV file of scores, and writes the page, its tables and its figures.
+
+    Arguments:
+        path: The file, see `polymodal.comparison.ranking.read`.
+        out: The folder to write into; files of other names in it are left alone.
+        without: Models to leave out.
+        overwrite: Whether an earlier comparison there may be replaced.
+
+    Returns:
+        The page.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        OSError: The folder cannot be written into.
+        ValueError: The scores cannot be compared, a model to leave out is not there, or the folder holds an earlier
+            comparison, or a file of the user's where a comparison has one of its own.
+    """
+    every = ranking.read(path)
+    scores = ranking.without(every, without)
+    if ranking.compared(scores[~further(scores)]).empty:
+        raise ValueError(
+            f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
+            "is ranked; there is none"
+        )
+    _check(out, path, scores, overwrite=overwrite)
+    left_out = [str(model) for model in every["model"].unique() if model not in set(scores["model"])]
+    notes = [f"The scores are those of {path.name}."]
+    notes += [f"Left out: {', '.join(left_out)}."] if left_out else []
+    return comparison_page.write(out, scores, title=f"{scores['model'].nunique()} models compared", notes=notes)
+
+
+def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) -> None:
+    """Refuses a folder in which a comparison would replace the scores, an earlier one, or what is none."""
+    names = [*comparison_page.FILES, *(f"{task_called(str(task))}.csv" for task in scores["task"].unique())]
+    for name in names:
+        output_checks.refuse_sources(out / name, [source])
+    if (out / comparison_page.PAGE).exists():
+        output_checks.refuse_existing(out, overwrite=overwrite)
+    elif there := [name for name in names if (out / name).exists()]:
+        raise ValueError(f"{out} must not hold {there[0]}, which no comparison has written; choose another --out")
+    refuse_unwritable(out, "--out")
+
+
+def standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+    """What a comparison's folder says in short: a line per model, the best first.
+
+    Arguments:
+        folder: That `comparison.write` has written.
+
+    Returns:
+        Columns `model`, `best` (the number of outcomes) and the mean rank in each task; and the tasks.
+    """
+    import pandas as pd
+
+    read = {"keep_default_na": False, "na_values": {"mean": [""], "standard_error": [""]}, "dtype": {"model": str}}
+    best, ranks = (pd.read_csv(folder / name, **read) for name in ("best.csv", "ranks.csv"))
+    wide = ranks.pivot(index="model", columns="task", values="mean")[list(ranks["task"].unique())]
+    table = best.rename(columns={"outcomes": "best"}).merge(wide.reset_index(), on="model", how="left")
+    return table, list(wide.columns)

@@ -1,0 +1,112 @@
+"""Tables to read in a terminal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import shorten
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from polymodal.runtime.validation import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.cli.output_folder import Answers
+    from polymodal.schema import Schema
+
+__all__ = ["answers", "comparison", "scores", "show", "texts"]
+
+FIRST, WIDEST = 8, 60
+"""Rows and letters of a cell that are printed."""
+ARROWS = {"higher": "↑", "lower": "↓"}
+DASH = "\N{EN DASH}"
+
+
+def show(told: RenderableType) -> None:
+    """Prints a table, or what else rich can show."""
+    Console().print(told)
+
+
+def scores(frame: pd.DataFrame, schema: Schema) -> Group:
+    """Scores, a row per modality and metric, a column per task; then those of further tasks, a row each.
+
+    Arguments:
+        frame: As `polymodal.evaluate` returns it.
+        schema: Whose order the modalities are in.
+    """
+    from polymodal.evaluation import TASKS
+
+    first = frame["task"].isin(TASKS)
+    parts = [_by_task(frame[first], schema)] if first.any() else []
+    return Group(*parts, *([_further(frame[~first])] if not first.all() else []))
+
+
+def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
+    from polymodal.report.score_summary import present
+
+    seen = present(frame, schema)
+    table = _table("modality", "metric", *seen.tasks, right=len(seen.tasks))
+    for block in seen.blocks:
+        metric = f"{block.metric} {ARROWS[block.better]}"
+        for row in block.rows + ([block.mean] if block.mean else []):
+            notes = "".join(f" [{note}]" for note in row.notes)
+            table.add_row(*texts(row.name + notes, metric, *(score.text for score in row.scores)))
+        table.add_section()
+    return table
+
+
+def _further(frame: pd.DataFrame) -> Table:
+    table = _table("task", "modality", "given", "metric", "score", right=1)
+    for task, rows in frame.groupby("task", sort=False):
+        for row in rows.to_dict("records"):
+            metric, value = f"{row['metric']} {ARROWS[row['better']]}", row["value"]
+            told = f"{value:.4g}" if value == value else DASH
+            table.add_row(*texts(task, row["modality"], row["given"], metric, told))
+        table.add_section()
+    return table
+
+
+def answers(made: Answers) -> Table | None:
+    """What a model made of the first rows, and the truth; None where all of it are pictures."""
+    from polymodal.cli.output_folder import columns
+
+    shown = columns(made)
+    if len(shown) == 1 + (made.draws > 1):
+        return None
+    table = _table(*(head for head, _ in shown))
+    for row in zip(*(values[:FIRST] for _, values in shown), strict=True):
+        table.add_row(*texts(*("" if value is None else shorten(str(value), WIDEST) for value in row)))
+    return table
+
+
+def comparison(folder: Path) -> Table:
+    """In how many outcomes each model is best, and its mean rank in each task.
+
+    Arguments:
+        folder: Of the comparison.
+    """
+    from polymodal.cli.compare_scores import standings
+    from polymodal.comparison.display_names import called, task_called
+
+    lines, tasks = standings(folder)
+    table = _table("model", "best in", *map(task_called, tasks), right=1 + len(tasks))
+    for model, best, *means in lines.to_numpy(object):
+        table.add_row(*texts(called(model), best, *(f"{mean:.3f}" if mean == mean else DASH for mean in means)))
+    return table
+
+
+def texts(*cells: object) -> list[Text]:
+    """Cells as they stand: names and classes may look like markup, and hold what cannot be printed."""
+    return [Text(printable(cell)) for cell in cells]
+
+
+def _table(*heads: str, right: int = 0) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    for place, head in enumerate(texts(*heads)):
+        table.add_column(head, justify="right" if place >= len(heads) - right else "left", overflow="fold")
+    return table

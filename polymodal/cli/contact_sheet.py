@@ -1,0 +1,182 @@
+"""One image of rows side by side: what was given, predictions or samples, and the truth."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from functools import cache, partial
+from math import sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import PIL.Image
+from PIL import ImageDraw, ImageFont
+
+from polymodal.cli.output_folder import pictorial
+from polymodal.runtime.validation import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polymodal.cli.output_folder import Answers
+    from polymodal.modalities import Modality
+
+__all__ = ["sheet"]
+
+MOST_ROWS, MOST_NAMES, MOST_DRAWS = 24, 12, 6
+"""What the sheet has room for; files hold the rest."""
+LARGEST, SMALLEST, WIDTH = 96, 48, 1500
+"""About the side of an image where there are few, at least that of one of many, and about the width of them all, in
+pixels."""
+ELONGATED, WRITING = 2, 132
+"""How much longer than that a side may be, and the width of a text in pixels."""
+GAP, APART, HEAD, MARGIN = 10, 30, 46, 20
+"""Between cells and between groups of columns, of the headings, and around all, in pixels."""
+LETTERS = 100
+PAPER, INK, QUIET = "#ffffff", "#1a1c20", "#6b7078"
+SAMPLED = "#2c5aca"
+ROLES = {"given": "#6b7078", "truth": "#1a1c20"}
+RIGHT, WRONG = "#2e7d32", "#c62828"
+
+
+class Cell(NamedTuple):
+    """A value as it is drawn; neither where there is none."""
+
+    picture: PIL.Image.Image | None = None
+    text: str = ""
+    color: str = INK
+
+
+class Column(NamedTuple):
+    """Cells under a heading of two lines; columns of one group stand together."""
+
+    role: str
+    name: str
+    group: str
+    cells: list[Cell]
+
+    @property
+    def width(self) -> int:
+        """In pixels."""
+        pictures = [cell.picture.width for cell in self.cells if cell.picture is not None]
+        texts = [_width(line, 14) for cell in self.cells for line in _lines(cell.text)]
+        return max([*pictures, *texts, _width(printable(self.name), 14, bold=True), _width(self.role, 12)])
+
+
+def sheet(answers: Answers) -> PIL.Image.Image:
+    """Rows of `Answers` under headings; the first 24 rows, 12 modalities and 6 draws, if there are more."""
+    columns = list(_columns(answers))
+    rows = answers.rows[:MOST_ROWS]
+    heights = [max(_height(column.cells[place]) for column in columns) for place in range(len(rows))]
+    names = [f"row {row}" if answers.truth is not None else str(row) for row in rows]
+    left = MARGIN + max(_width(name, 12) for name in names) + 2 * GAP
+    lefts = _lefts(columns, left)
+    size = lefts[-1] + columns[-1].width + MARGIN, MARGIN + HEAD + sum(heights) + GAP * len(heights) + MARGIN
+    page = PIL.Image.new("RGB", size, PAPER)
+    draw = ImageDraw.Draw(page)
+    for column, x in zip(columns, lefts, strict=True):
+        draw.text((x, MARGIN), column.role, ROLES.get(column.role, SAMPLED), _font(12))
+        draw.text((x, MARGIN + 16), printable(column.name), INK, _font(14, bold=True))
+    y = MARGIN + HEAD
+    for place, (name, height) in enumerate(zip(names, heights, strict=True)):
+        draw.text((MARGIN, y + height / 2), name, QUIET, _font(12), anchor="lm")
+        for column, x in zip(columns, lefts, strict=True):
+            _draw(page, draw, column.cells[place], x, y, height)
+        y += height + GAP
+    return page
+
+
+def _columns(answers: Answers) -> Iterator[Column]:
+    count = min(len(answers.rows), MOST_ROWS)
+    seen = {} if answers.given is None else dict(zip(answers.schema, answers.given.T.tolist(), strict=True))
+    given = [name for name, rows in seen.items() if any(rows)][:MOST_NAMES]
+    names, shown = list(answers.made)[:MOST_NAMES], min(answers.draws, MOST_DRAWS)
+    cell = partial(_cell, side=_side(answers, given, names, shown))
+    for name in given:
+        values = [answers.true(name, place) if seen[name][place] else None for place in range(count)]
+        yield Column("given", name, "given", [cell(answers.schema[name], value) for value in values])
+    for name in names:
+        modality, truth = answers.schema[name], [answers.true(name, place) for place in range(count)]
+        true = [cell(modality, value) for value in truth]
+        group = "samples" if answers.truth is None else name
+        for number, values in enumerate(answers.made[name][:shown], start=1):
+            cells = [cell(modality, value) for value in values[:count]]
+            role = "sample" if answers.truth is None else "prediction"
+            if answers.draws > 1:  # the word once, for small images are narrower
+                role = f"sample {number}" if number == 1 else str(number)
+            yield Column(role, name, group, [_judged(modality, *pair) for pair in zip(cells, true, strict=True)])
+        if answers.truth is not None:
+            yield Column("truth", name, group, true)
+
+
+def _side(answers: Answers, given: list[str], names: list[str], shown: int) -> int:
+    """The side of an image with which all of a row fit the page's width, if it is not too small to look at."""
+    images = [*given, *names * (shown + (answers.truth is not None))]
+    across = sum(pictorial(answers.schema[name]) for name in images)
+    return max(SMALLEST, min(LARGEST, WIDTH // max(1, across) - GAP))
+
+
+def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
+    if value is None:
+        return Cell(text="\N{EN DASH}", color=QUIET)
+    seen = modality.draw(value.cpu())
+    if isinstance(seen, PIL.Image.Image):
+        return Cell(_scale_image(seen.convert("RGB"), side))
+    text = printable(" ".join(str(seen).split()))
+    return Cell(text=textwrap.shorten(text, LETTERS, placeholder=" ...") or "(empty)")
+
+
+def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
+    """A class, marked as right or wrong where the truth is known."""
+    if modality.metric != "acc" or true.color == QUIET:
+        return made
+    right = made.text == true.text
+    return Cell(text=f"{made.text} {'✓' if right else '✗'}", color=RIGHT if right else WRONG)
+
+
+def _scale_image(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+    """Scales an image to about `side` pixels a side: small ones by a whole factor, large ones to fewer pixels."""
+    scale = min(side / sqrt(picture.width * picture.height), ELONGATED * side / max(picture.size))
+    scale = max(1, round(scale)) if scale > 0.75 else scale
+    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
+    return picture.resize(size, PIL.Image.Resampling.NEAREST if scale >= 1 else PIL.Image.Resampling.LANCZOS)
+
+
+def _draw(page: PIL.Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int, height: int) -> None:
+    if cell.picture is not None:
+        page.paste(cell.picture, (x, y + (height - cell.picture.height) // 2))
+    else:
+        lines = "\n".join(_lines(cell.text))
+        draw.multiline_text((x, y + height / 2), lines, cell.color, _font(14), anchor="lm", spacing=3)
+
+
+def _lefts(columns: list[Column], x: int) -> list[int]:
+    """Where each column begins."""
+    lefts = []
+    for place, column in enumerate(columns):
+        if place:
+            x += APART if columns[place - 1].group != column.group else GAP
+        lefts.append(x)
+        x += column.width
+    return lefts
+
+
+def _height(cell: Cell) -> int:
+    return cell.picture.height if cell.picture is not None else 20 * len(_lines(cell.text))
+
+
+@cache
+def _lines(text: str) -> list[str]:
+    """A text in lines that fit."""
+    return textwrap.wrap(text, max(8, WRITING // 8)) or [""]
+
+
+def _width(text: str, size: int, *, bold: bool = False) -> int:
+    return round(_font(size, bold=bold).getlength(text)) + 1
+
+
+@cache
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """The typeface that matplotlib ships."""
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", size)

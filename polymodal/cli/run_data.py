@@ -1,0 +1,166 @@
+"""What a run's folder says of its data, and the data itself, as far as it is what the run was trained on."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.datasets import DATASETS, user_tables
+from polymodal.datasets import load as load_data
+from polymodal.datasets.table_files import MOST_LETTERS, is_unchanged, noted
+from polymodal.io import checkpoint
+from polymodal.models import load as load_model
+from polymodal.runtime.progress import say
+from polymodal.runtime.validation import brief, check_types, lookup, unknown
+
+if TYPE_CHECKING:
+    from polymodal.datasets.table_files import Contents
+    from polymodal.schema import Schema
+    from polymodal.table.table import Table
+
+__all__ = ["RECORD", "SPLITS", "check_data", "experiment", "no_run", "open_table", "open_tables"]
+
+SPLITS = ("test", "validation", "train")
+CHANGED = ("error", "warn")
+RECORD = "experiment.json"
+
+
+def open_table(folder: Path, split: str = "test", on_changed: str = "error") -> Table:
+    """A split of the data set that a run was on, made anew. Nothing is fetched, whatever the run's folder says.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: There is no such split, the data set is not one that can be loaded by name, or `on_changed` is
+            "error" and the table's file has changed since the run was trained.
+    """
+    return open_tables(folder, split, on_changed=on_changed)[0]
+
+
+def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: Schema | None = None) -> list[Table]:
+    """Several splits of it, see `open_table`; a table is read with the schema, by default that of the run's model."""
+    for split in splits:
+        if split not in SPLITS:
+            raise unknown(split, SPLITS, "split")
+    if on_changed not in CHANGED:
+        raise unknown(on_changed, CHANGED, "value of --on-changed")
+    source = experiment(folder)["data"]
+    if "dataset" not in source:
+        raise ValueError(
+            f"{folder} must be a run on a data set that `polymodal datasets` lists; this one was on a table of one's "
+            "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
+            "polymodal.report.write"
+        )
+    arguments = check_data(folder, source)
+    with _loadable(folder):
+        contents = _contents(arguments) if source["dataset"] == "table" else None
+    if contents is None:
+        with _loadable(folder):
+            data = load_data(source["dataset"], **arguments)
+        return [getattr(data, split) for split in splits]
+    changed = _is_changed(folder, source, contents, on_changed)
+    schema = load_model(folder / "model").schema if schema is None else schema
+    with _loadable(folder):
+        data = user_tables.read_as(schema, contents, anew=changed, **arguments)
+    about = {"changed": "the table has changed since training"} if changed else {}
+    tables: list[Table] = [getattr(data, split) for split in splits]
+    return [replace(table, source={**table.source, **about}, digest=table.fingerprint()) for table in tables]
+
+
+def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:
+    """Refuses what cannot be a data set's name and arguments, without loading any data; returns the arguments.
+
+    Raises:
+        ValueError: The data set is unknown, or an argument is of another type.
+    """
+    arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
+    if "dataset" in source:
+        with _loadable(folder):
+            _check_texts(arguments)
+            check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
+    return arguments
+
+
+def experiment(folder: Path) -> dict[str, Any]:
+    """What a run's folder says of it; "data" holds a mapping.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: The file is damaged or edited.
+    """
+    if not (folder / RECORD).exists():
+        raise no_run(folder, RECORD)
+    document = checkpoint.read_json(folder / RECORD)
+    data = document["data"] if isinstance(document.setdefault("data", {}), dict) else {}
+    expected = {"data": dict, "data.dataset": str, "data.arguments": dict}
+    for name, held in {**document, **{f"data.{name}": held for name, held in data.items()}}.items():
+        if name in expected and not isinstance(held, expected[name]):
+            kind = "a name" if expected[name] is str else "values by name"
+            raise ValueError(
+                f"{folder / RECORD} must have {kind} as {name}; got {brief(held, 40)}; restore or remove it"
+            )
+    return document
+
+
+def no_run(folder: Path, file: str) -> FileNotFoundError:
+    """The error for a folder without a file that runs have, which says what it is instead."""
+    expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with {file}"
+    found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
+    if (folder / "model.json").exists():
+        found = "it holds a model alone, which does not know its data; pass the folder above, or ask the model from "
+        found += "Python: polymodal.load"
+    return FileNotFoundError(f"{expected}; {found}")
+
+
+@contextmanager
+def _loadable(folder: Path) -> Iterator[None]:
+    """What goes wrong within is told as a mistake in the file that says what the data are."""
+    try:
+        yield
+    except (TypeError, ValueError, MemoryError, OverflowError) as error:
+        raise ValueError(f"{folder / RECORD} must name a data set that can be loaded: {brief(error, 600)}") from error
+
+
+def _contents(arguments: Mapping[str, Any]) -> Contents:
+    """What a run's table holds now; the run names it by an absolute path."""
+    path = str(arguments.get("path", ""))
+    if not Path(path).is_absolute():
+        raise ValueError(f"path must be absolute in a run; got {brief(repr(path), 60)}; restore the file of the run")
+    return user_tables.contents(path)
+
+
+def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_changed: str) -> bool:
+    """Whether a table has other contents than when the run was trained; says so, or refuses it."""
+    path, unchanged = data["arguments"]["path"], is_unchanged(data, contents)
+    if unchanged is None:
+        say(f"{folder} does not say what {path} held when it was trained, so a change of it would not be noticed")
+    if unchanged is not False:
+        return False
+    why = (
+        f"{path} has changed since {folder} was trained ({data['files'].get('bytes')} bytes then, "
+        f"{noted(contents)['bytes']} now), and is split anew, so that any of its rows may have been trained on"
+    )
+    if on_changed == "error":
+        raise ValueError(f"{why}; restore it, or go on all the same with --on-changed warn")
+    say(f"{why}; it is read with the model's schema, and its scores may be too good")
+    return True
+
+
+def _check_texts(arguments: object) -> None:
+    """Refuses texts of a foreign file that are no names and no paths.
+
+    Raises:
+        ValueError: One is longer than 4,096 characters, or holds a control character.
+    """
+    if isinstance(arguments, str):
+        if len(arguments) > MOST_LETTERS or any(unicodedata.category(letter) == "Cc" for letter in arguments):
+            raise ValueError(
+                f"texts must have at most {MOST_LETTERS:,} characters, none of them a control character; "
+                f"got {brief(repr(arguments), 60)}"
+            )
+    elif isinstance(arguments, Mapping | list):
+        for part in [*arguments, *arguments.values()] if isinstance(arguments, Mapping) else arguments:
+            _check_texts(part)

@@ -1,0 +1,234 @@
+"""The folder of a run: model, data, history, scores and report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import TYPE_CHECKING, Any
+
+from polymodal.cli.processes import count, number
+from polymodal.cli.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
+from polymodal.comparison.scores import place
+from polymodal.evaluation import LEARNED, TASKS, check_tasks
+from polymodal.evaluation import evaluate as score
+from polymodal.evaluation import inception as features_of
+from polymodal.evaluation.coherence.unconditional import colours
+from polymodal.evaluation.score_file import SCORED, read_scores
+from polymodal.evaluation.score_file import write_scores as add_scores
+from polymodal.io import checkpoint
+from polymodal.io.untrusted import refuse_endless
+from polymodal.models import load as load_model
+from polymodal.report import write
+from polymodal.runtime.progress import say
+from polymodal.runtime.validation import brief
+from polymodal.training import chosen_device, join
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.models import Model
+    from polymodal.schema import Schema
+    from polymodal.table.table import Table
+
+__all__ = [
+    "RECORD",
+    "SPLITS",
+    "count_epochs",
+    "evaluate",
+    "experiment",
+    "no_run",
+    "open_model",
+    "open_table",
+    "open_tables",
+    "refuse_unwritable",
+    "report",
+    "write_report",
+    "write_scores",
+]
+
+PROBE = 2**14
+"""Bytes that a folder must have room for, before anything is made that takes long."""
+HISTORY, SCORES = ["epoch"], [*SCORED]
+PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
+"""Columns without which there is no report."""
+
+
+def open_model(folder: Path, device: str = "auto") -> Model:
+    """A run's model, on the device.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+    """
+    experiment(folder)
+    where = chosen_device(device)
+    return load_model(folder / "model").to(where)
+
+
+def evaluate(
+    folder: Path,
+    *,
+    split: str = "test",
+    tasks: Iterable[str] = TASKS,
+    inception: Path | None = None,
+    device: str = "auto",
+    batch_size: int = 256,
+    on_changed: str = "error",
+) -> tuple[Path, pd.DataFrame, Schema]:
+    """Scores a run's model on a split, and adds the scores to the file of them in its folder.
+
+    Earlier scores of the same tasks are replaced, and those of other tasks stay.
+
+    Arguments:
+        folder: Of the run.
+        split: Whose rows.
+        tasks: What to score; what is learned for that is learned from the training rows.
+        inception: Weights of Inception-v3, see `polymodal.evaluation.inception_features`, for the FID in "generation".
+        device: Where.
+        batch_size: Rows per pass.
+        on_changed: What to do where a table's file has changed since the run was trained: "error", or "warn", which
+            reads it with the model's schema, and says so in the scores' column `note`.
+
+    Returns:
+        The file, `scores.csv` for the test split and `scores-<split>.csv` for another, the scores, and the modalities.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: A name is unknown, or `inception` holds other weights, or would look at nothing.
+    """
+    tasks = check_tasks(tasks)
+    if inception is not None and "generation" not in tasks:
+        raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
+    if count() > 1:
+        join(device)
+    path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
+    earlier = _scored_before(path)
+    features = None if inception is None else features_of(inception, chosen_device(device))
+    learns = {*tasks} & {*LEARNED, "sampling"}  # which judges classes by what it learns, where there are any
+    model = open_model(folder, device)
+    table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
+    train = others[0] if others else None
+    if features is not None and not any(map(colours, model.schema.values())):
+        raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
+    options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
+    scores = score(model, table, tasks=tasks, progress=True, **options)
+    if (change := table.source.get("changed")) is not None:
+        scores["note"] = [f"{note}; {change}" if note else change for note in scores["note"]]
+    write_scores(path, scores, tasks)
+    if older := sorted(earlier - {*scores["task"], *tasks}, key=place):
+        say(
+            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate these again"
+        )
+    return path, scores, model.schema
+
+
+def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
+    """Writes a run's report anew, from its files and the test split of its data set.
+
+    Arguments:
+        folder: Of the run.
+        device: Where.
+        on_changed: As in `evaluate`.
+
+    Returns:
+        The report's path.
+
+    Raises:
+        FileNotFoundError: The folder holds no run, or one without a history.
+        ValueError: Its data set is not one that can be loaded by name, or a file of it is damaged.
+    """
+    check_data(folder, experiment(folder)["data"])
+    _columns(folder / "history.csv", HISTORY)
+    if scored := os.path.lexists(folder / "scores.csv"):
+        _columns(folder / "scores.csv", SCORES)
+    model = open_model(folder, device)
+    table = open_tables(folder, "test", on_changed=on_changed, schema=model.schema)[0]
+    if not scored:
+        write_scores(folder / "scores.csv", score(model, table, progress=True))
+    return write_report(folder, model, table)
+
+
+def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
+    """Adds what `polymodal.evaluate` returned of these tasks to a file of scores, in the main process."""
+    return path if number() else add_scores(path, scores, tasks)
+
+
+def write_report(folder: Path, model: Model, table: Table) -> Path:
+    """Writes `report.html` into a run's folder."""
+    flow = folder / "prior_history.csv"
+    return write(
+        folder / "report.html",
+        model,
+        table,
+        history=_columns(folder / "history.csv", HISTORY),
+        prior_history=_columns(flow, PRIOR_HISTORY) if model.flow is not None and flow.exists() else None,
+        scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False, na_values={"value": [""]}),
+        settings=experiment(folder),
+    )
+
+
+def _scored_before(path: Path) -> set[str]:
+    """The tasks of a file of scores that are of an earlier state of the model than the run's folder holds.
+
+    Raises:
+        ValueError: It is no file of scores.
+    """
+    if not os.path.lexists(path):
+        return set()
+    scores, weights = read_scores(path), path.parent / "model" / "weights.safetensors"
+    old = weights.exists() and path.stat().st_mtime_ns < weights.stat().st_mtime_ns
+    return {*scores["task"]} if old else set()
+
+
+def refuse_unwritable(folder: Path, option: str) -> None:
+    """Refuses a folder that cannot be made or written; one that was missing is missing afterwards.
+
+    Raises:
+        OSError: Says why, and which option names another.
+    """
+    missing = []
+    try:
+        missing += [path for path in (folder, *folder.parents) if not path.exists()]
+        checkpoint.check_writable(folder)
+        with TemporaryFile(dir=folder) as probe:
+            probe.write(bytes(PROBE))
+            probe.flush()
+    except OSError as error:
+        raise OSError(
+            f"{folder} must be a folder that can be written: {error.strerror or error}; make room, give the right to "
+            f"write, or choose another {option}"
+        ) from error
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+
+
+def count_epochs(folder: Path) -> int:
+    """How many epochs a run's history has.
+
+    Raises:
+        ValueError: It is damaged.
+    """
+    history = folder / "history.csv"
+    return len(_columns(history, HISTORY)) if history.exists() else 0
+
+
+def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
+    """A table that a run has left, with at least these columns."""
+    import pandas as pd
+
+    try:
+        refuse_endless(path)
+        frame = pd.read_csv(path, **options)
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"{path} must exist, for a report shows it, and does not; train, or restore it"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path} must be CSV as polymodal writes it: {brief(error)}; restore or remove it") from error
+    if lacks := [name for name in names if name not in frame]:
+        raise ValueError(f"{path} must have the columns {', '.join(names)}; it lacks {', '.join(lacks)}; restore it")
+    return frame

@@ -1,0 +1,377 @@
+"""Tables of one's own on the command line: trained on, and filled."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import shlex
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from math import log2
+from pathlib import Path
+from typing import Any
+
+from polymodal import csvfiles, imputation
+from polymodal.cli import output_checks, parquet_output
+from polymodal.cli.predict import selected
+from polymodal.cli.run_folder import experiment, open_model
+from polymodal.csvfiles import Options, other_formats
+from polymodal.datasets import DATASETS, user_tables
+from polymodal.io import checkpoint
+from polymodal.io.locks import claim_outputs
+from polymodal.io.parquet_files import ParquetTable
+from polymodal.modalities.base import Bounds
+from polymodal.models import MODELS
+from polymodal.runtime.progress import say, shown
+from polymodal.runtime.validation import brief, check_types, lookup, split_names
+
+__all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "suggested", "told"]
+
+
+SMALL = 2000
+"""Rows below which a table has small networks."""
+FEATHER = (".feather", ".arrow")
+STEPS = 20_000
+"""Of training, at most, but for the twenty epochs that there are at least."""
+
+
+def settings(
+    dataset: str | None,
+    folder: Path | None,
+    options: Options,
+    modality: Sequence[str] | None,
+    ignore: Sequence[str] | None,
+    group: Sequence[str] | None,
+) -> dict[str, Any]:
+    """Settings of `polymodal train` on a table; none where the data set is no file and nothing is said of one.
+
+    Raises:
+        ValueError: Something is said of a table, and the data set is none.
+    """
+    said = {
+        **{f"data.{name}": value for name, value in options.given.items()},
+        "data.modality": _modalities(modality or ()) or None,
+        "data.ignore": [name for text in ignore or () for name in names(text) or ()] or None,
+        "data.group": list(group or ()) or None,
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    if dataset is not None and dataset not in DATASETS and other_formats.is_meant(dataset):
+        other_formats.refuse_unknown(dataset)
+    if dataset is None or not user_tables.is_file(dataset):
+        if given:
+            option = next(iter(given)).removeprefix("data.").replace("header", "no-header")
+            raise ValueError(f"--{option} is for a table's file, such as birds.csv; got {dataset or 'none'}")
+        return {}
+    stem = Path(dataset).resolve().stem
+    return {"dataset": "table", "data.path": dataset, "folder": str(folder or f"runs/{stem}"), **given}
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text is the name of a file; one that is too long for that is none."""
+    try:
+        return Path(text).is_file()
+    except OSError:
+        return False
+
+
+def _modalities(texts: Iterable[str]) -> dict[str, str]:
+    """What columns are, by name, from "name=kind"; a name may hold "=" too.
+
+    Raises:
+        ValueError: There is no name or no kind, or a name comes twice.
+    """
+    made: dict[str, str] = {}
+    for text in texts:
+        name, equals, kind = text.rpartition("=")
+        if not (equals and name.strip() and kind.strip()):
+            raise ValueError(f"--modality must be NAME=KIND, such as caption=text:24; got {text!r}")
+        if name in made:
+            raise ValueError(f"--modality must be given once for a column; got {name!r} twice; leave one out")
+        made[name] = kind.strip()
+    return made
+
+
+def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
+    """Settings that suit a table of so many rows, where nothing else is said; those that a model has.
+
+    Small tables have small networks and small batches. There are at most 20,000 steps or so, and fewer where 20 epochs
+    bring nothing better. docs/tables.md has what they are chosen by.
+
+    Example:
+        >>> [defaults(rows)["fit.epochs"] for rows in (300, 30_000, 1_000_000)]
+        [300, 300, 20]
+    """
+    batch_size = min(max(32, 2 ** round(log2(max(1, rows) / 50))), 1024)
+    small = rows < SMALL
+    suited = {
+        "schema.hidden": [32] if small else [64],
+        "build.hidden": [128] if small else [256],
+        "build.latent_dim": 32,
+        "fit.batch_size": batch_size,
+        "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
+        "fit.patience": 20,
+        "fit.learning_rate": 2e-3,
+    }
+    known = inspect.signature(lookup(MODELS, model, "model")).parameters
+    return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
+
+
+def names(columns: str | None) -> list[str] | None:
+    """Names of columns from "a,b,c", or from a file that holds them, with commas between them or one a line.
+
+    A name that has a comma stands in double quotes.
+
+    Raises:
+        ValueError: Two are alike, or one is empty.
+
+    Example:
+        >>> names("age, sex"), names(None)
+        (['age', 'sex'], None)
+    """
+    if columns is None:
+        return None
+    try:
+        text = Path(columns).read_text(encoding="utf-8") if _is_file(columns) else columns
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{columns} must hold names of columns, in UTF-8: {brief(error)}") from error
+    made = split_names(text.strip())
+    if len({*made}) < len(made) or "" in made:
+        raise ValueError(f"columns must have names, each another, with commas between them; got {columns!r}")
+    return made
+
+
+def csv_options(
+    columns: str | None = None,
+    missing: Sequence[str] | None = None,
+    present: Sequence[str] | None = None,
+    **others: Any,
+) -> Options:
+    """How a CSV file is read, of what the command line says.
+
+    Arguments:
+        columns: See `names`.
+        missing: As in `Options`.
+        present: As there.
+        **others: As there.
+    """
+    return Options(names(columns), list(missing or ()), list(present or ()), **others)
+
+
+def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
+    """How a table's file is read by its first lines, where its settings do not say it and it is not as usual.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no text.
+    """
+    file = user_tables.File(Path(data["path"]), Options.of(data))
+    if not file.text or not (made := csvfiles.found(file.path, file.options)).given:
+        return {}
+    say(csvfiles.suggested(file.path, made))
+    return made.given
+
+
+def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
+    """A table's file, read as the training rows of a run were, unless it is said otherwise.
+
+    Arguments:
+        folder: Of the run.
+        path: The file.
+        options: What is said of it.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: What it says of its data is damaged.
+    """
+    other_formats.refuse_unknown(path)
+    file = user_tables.File(path, options)
+    source = experiment(folder)["data"]
+    if not file.text or source.get("dataset") != "table":
+        return file
+    arguments = source.get("arguments", {})
+    known = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
+    check_types(known, user_tables.table, f"{folder}/experiment.json")
+    trained = Options.of(known)
+    return user_tables.File(path, options.after(trained), trained)
+
+
+def told(data: Mapping[str, Any]) -> str:
+    """What a table's columns are taken for, and why."""
+    from polymodal import tabular
+
+    return tabular.told(user_tables.columns(**data))
+
+
+def impute(
+    folder: Path,
+    file: Path,
+    out: Path | None = None,
+    *,
+    given: Sequence[str] = (),
+    to: Sequence[str] = (),
+    sure: bool = False,
+    marked: bool = False,
+    imputations: int | None = None,
+    seed: int = 0,
+    bounds: Bounds = "observed",
+    options: Options = user_tables.USUAL,
+    device: str = "auto",
+    batch_size: int = imputation.BATCH,
+    overwrite: bool = False,
+) -> str:
+    """Imputes the missing values of a table's file, as `polymodal.impute` does.
+
+    Arguments:
+        folder: Of the run.
+        file: CSV, Parquet or Feather, or a folder of Parquet files.
+        out: To write, of the same kind; by default in the run's folder. Of several imputations there are as many
+            files, `<out>-0`, `<out>-1`, and so on.
+        given: Names of what to start from; by default all that a row has.
+        to: Names of what to fill; by default every modality.
+        sure: As in `polymodal.impute`.
+        marked: As there.
+        imputations: As there.
+        seed: As there.
+        bounds: As there.
+        options: How a CSV file is read; where they leave it open, as that of the training rows.
+        device: As in `fit`.
+        batch_size: Rows per pass.
+        overwrite: Whether an earlier result may be replaced.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        FileNotFoundError: There is no such run or file.
+        ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file, exists, or
+            is a file of the user's.
+    """
+    table = of_run(folder, file, options)
+    kind = ".parquet" if table.parquet else csvfiles.kind(file)
+    write = _writer(table)
+    out = out or folder / f"{file.resolve().stem if table.parquet else file.resolve().name[: -len(kind)]}-filled{kind}"
+    if csvfiles.kind(out) != kind:
+        raise ValueError(
+            f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
+        )
+    numbers = [None] if imputations is None else range(imputations)
+    outs = [out if one is None else out.with_name(f"{out.name[: -len(kind)]}-{one}{kind}") for one in numbers]
+    sources = [file, *output_checks.training_table(folder)]
+    for path in outs:
+        _check(table, path, sources, overwrite=overwrite)
+    model = open_model(folder, device)
+    chosen = (selected(some, model.schema) if some else None for some in (given, to))
+    asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
+    fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
+    rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
+    filler = fillers[0]
+    for sentence in table.messages + filler.told():
+        say(sentence)
+    files = ", ".join(shlex.quote(str(path)) for path in outs)
+    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
+
+
+def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+    """Refuses a file that may not be written: the user's own, an earlier result, or one where there is no room."""
+    if table.parquet:
+        names = ParquetTable(table.path).unified.names
+        parquet_output.check(out, "filled.parquet", sources, columns=names, overwrite=overwrite)
+        return
+    if not table.text:
+        refuse = partial(_require_feather, table)
+        output_checks.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, refuse, overwrite=overwrite)
+        return
+    document = table.document
+    as_read = document.options._replace(
+        columns=None, header=document.options.has_header, missing=(), present=(), thousands=None
+    )
+
+    def require_result(path: Path) -> None:
+        try:
+            held = csvfiles.read(path, as_read).names
+        except ValueError as error:
+            raise ValueError(
+                f"{path} must be a CSV file as this command writes it, for it is replaced, and is something else; "
+                "choose another --out"
+            ) from error
+        plain = [f"column_{place}" for place in range(len(document.names))]
+        output_checks.require_columns(path, held, document.names if document.options.has_header else plain)
+
+    output_checks.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
+
+
+def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables.File, Path, bool, bool, int], int]:
+    """What fills a file of that kind, and writes one.
+
+    Raises:
+        ValueError: There is nothing that writes such files.
+    """
+    if table.text or table.parquet:
+        return _csv if table.text else _parquet
+    if csvfiles.kind(table.path) in FEATHER:
+        return _feather
+    raise ValueError(
+        f"impute writes CSV, Parquet and Feather files, and can only read {table.path}; write it as one of these, such "
+        "as by DataFrame.to_parquet of pandas"
+    )
+
+
+def _require_feather(table: user_tables.File, path: Path) -> None:
+    """Refuses a file that lacks columns of a table, which every earlier result has."""
+    held, names = ([str(name) for name in other_formats.read(one)] for one in (path, table.path))
+    output_checks.require_columns(path, held, names)
+
+
+def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+    """Fills a Feather file; how many rows it has."""
+    import pyarrow as pa
+    from pyarrow import feather
+
+    table.read(size)  # which says what is wrong with it
+    whole = feather.read_table(table.path, memory_map=False)
+    kinds = imputation.kinds(filler, whole.schema, sure, marked)
+    made = imputation.imputed(filler, whole.to_batches(size), kinds, table.path)
+    batches = [*shown(made, "imputing", len(whole), pa.RecordBatch.__len__)]
+    feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
+    checkpoint.write_bytes(out.resolve(), content.getvalue())
+    return len(whole)
+
+
+def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+    """Fills Parquet files, so many rows at a time; how many there are."""
+    import pyarrow as pa
+
+    lengths, _ = table.read(size)  # which refuses options that are for CSV
+    files = ParquetTable(table.path)
+    kinds = imputation.kinds(filler, files.schema, sure, marked)
+    made = imputation.imputed(filler, files.batches(size), kinds, table.path)
+    with parquet_output.writing(out.resolve(), kinds) as write:
+        for batch in shown(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
+            write(batch)
+    return sum(lengths)
+
+
+def _csv(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+    """Fills a CSV file, of which every other character stays as it is."""
+    with claim_outputs(out.resolve(), does="writes it"):
+        return _write_csv(filler, table, out, sure, marked, size)
+
+
+def _write_csv(
+    filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int
+) -> int:
+    document, frame = table.document, table.document.frame
+    added = filler.added(frame.columns, sure, marked)
+    starts = range(0, len(frame), size)
+    pieces = [filler.holes(frame.iloc[start : start + size]) for start in shown(starts, "imputing", len(starts))]
+    holes = imputation.joined(pieces, starts)
+    texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
+    cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
+    columns = [
+        csvfiles.Added(name, None, texts)
+        if after == imputation.FILLED
+        else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
+        for after, name, texts in imputation.added_texts(frame, holes, added)
+    ]
+    checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
+    return len(frame)

@@ -1,0 +1,309 @@
+"""From settings to a run: checked, made, written beside the result, trained."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from copy import deepcopy
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polymodal import training
+from polymodal.cli import output_checks, tables
+from polymodal.cli.processes import count, number
+from polymodal.cli.run_folder import RECORD, SPLITS, count_epochs, no_run, refuse_unwritable
+from polymodal.datasets import user_tables as own
+from polymodal.io import checkpoint
+from polymodal.io.locks import claim_folder
+from polymodal.io.untrusted import refuse_endless
+from polymodal.io.yaml import assignments, dump, read
+from polymodal.models import upgrade_arguments_of
+from polymodal.runtime import distributed
+from polymodal.runtime.progress import duration
+from polymodal.runtime.seeding import seeded
+from polymodal.settings import Settings, make, resolve, schema_settings
+from polymodal.table.table import steps
+
+if TYPE_CHECKING:
+    from polymodal.batch import Batch
+    from polymodal.datasets import Dataset
+    from polymodal.models import Model
+    from polymodal.training import Fit
+
+__all__ = ["FILES", "SETTINGS", "announced", "check", "clear", "concluded", "make", "resumed", "run", "settle", "text"]
+
+MODEL_FILES, STATE_FILES = ["model.json", "weights.safetensors"], ["state.safetensors"]
+MOST_TRIED = 2.0
+"""Seconds of steps that say how long training will take."""
+
+SETTINGS = "settings.yaml"
+"""The file in a run's folder."""
+FILES = ["experiment.json", "history.csv", "prior_history.csv", "report.html", "scores.csv", SETTINGS]
+FILES += [*(f"scores-{split}.csv" for split in SPLITS), "model", "state", "logs"]
+"""What the folder of a run holds: the files of `train`, `evaluate` and `report`."""
+HEAD = "All settings of a run of polymodal"
+"""How the first line of the settings begins."""
+
+
+def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None) -> Settings:
+    """The effective settings of a command.
+
+    Arguments:
+        given: Settings that have an option of their own, by name.
+        assigned: Others, as "name=value".
+        config: A YAML file of settings.
+        resume: The folder of a run to go on with.
+
+    Raises:
+        FileNotFoundError: There is no such file or run.
+        ValueError: A setting is wrong, comes twice, or would make another run of the one that is to go on.
+    """
+    line = assignments(assigned)
+    if twice := sorted({*given} & {*line}):
+        raise ValueError(f"a setting must be given once; got {twice[0]} as an option and by --set; leave one out")
+    line |= given
+    if resume is None:
+        document = {} if config is None else _upgrade_settings(read(config))
+        return resolve(_suited(line, document) | document, line)
+    other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
+    if other := other + ["config"] * (config is not None):
+        raise ValueError(
+            f"--resume goes with {', '.join(training.FREE)} alone, for all else would make another run; "
+            f"got {', '.join(other)}; leave it out, or train anew in another --folder"
+        )
+    return resumed(resume, line)
+
+
+def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that suit the table that the line names, but for those that are given."""
+    if line.get("dataset") != "table":
+        return {}
+    sections = [part for part in document.values() if isinstance(part, Mapping)]
+    given = {name.rpartition(".")[2] for part in (line, document, *sections) for name in part}
+    suited = tables.defaults(own.rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
+    data = {**dict(document.get("data") or {}), **{name.removeprefix("data."): value for name, value in line.items()}}
+    suited |= {f"data.{name}": value for name, value in tables.suggested(data).items()}
+    return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
+
+
+def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> None:
+    """Refuses what cannot be trained, as far as it shows without data.
+
+    Arguments:
+        settings: To check.
+        new: Whether the folder must not hold a run.
+        overwrite: Whether it may hold one even so, which is replaced.
+
+    Raises:
+        OSError: The folder cannot be made or written.
+        ValueError: A value is out of its range, the device is not at hand, or the folder holds a run, or a file of the
+            user's where a run would have one of its own.
+    """
+    training.check_settings(**settings.fit)
+    folder = Path(settings.folder)
+    if folder.exists() and not folder.is_dir():
+        raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
+    if new and training.holds_run(folder) and not overwrite:
+        raise ValueError(
+            f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
+            f"`polymodal train --resume {shlex.quote(str(folder))}`; or --overwrite replaces it"
+        )
+    if new:
+        _refuse_foreign(folder, settings)
+    if number() == 0:
+        refuse_unwritable(folder, "--folder")
+
+
+def _refuse_foreign(folder: Path, settings: Settings) -> None:
+    """Refuses a folder in which a run would replace what is none."""
+    if settings.dataset == "table":
+        for name in FILES:
+            output_checks.refuse_sources(folder / name, [Path(settings.data["path"])], "--folder")
+    if not (folder / RECORD).exists():
+        own = (_held(folder / SETTINGS) or "").startswith(
+            f"# {HEAD}"
+        )  # of a run that was stopped before its first step
+        names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
+        if names:
+            raise ValueError(f"{folder} must not hold {names[0]}, which no run has written; choose another --folder")
+    for name, files in (("model", MODEL_FILES), ("state", STATE_FILES)):
+        checkpoint.sweep(folder / name)
+        checkpoint.refuse_foreign(folder / name, files)
+
+
+def clear(settings: Settings) -> None:
+    """Removes an earlier run from the settings' folder, in the main process; all other files there stay.
+
+    What says that it was one goes last, so that a process that is stopped in between can be started again.
+    """
+    if count() > 1:
+        training.join(settings.fit["device"])
+    with distributed.together():
+        if number() == 0:
+            with claim_folder(Path(settings.folder), "removes an earlier run from it"):
+                for name in reversed(FILES):
+                    path = Path(settings.folder, name)
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
+
+
+def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
+    """Trains a model in the settings' folder, and writes the settings there.
+
+    Of several processes all train, and the main one writes.
+
+    Raises:
+        OSError: The folder cannot be written.
+        ValueError: The run in the folder cannot go on with these settings. Like every error before training begins,
+            it leaves the file as it was.
+    """
+    folder = Path(settings.folder)
+    if number():
+        return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
+    with claim_folder(folder, "trains in it"):
+        path = folder / SETTINGS
+        before, mark = _held(path), _mark(folder)
+        _write(path, text(settings))
+        try:
+            return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
+        except Exception as error:
+            if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
+                with suppress(OSError):  # the error itself says more
+                    _put_back(path, before)
+            raise
+
+
+def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
+    """The settings of a run that is to go on.
+
+    Arguments:
+        folder: Of the run.
+        changes: Settings that are to be others from now on.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: The run was not made by the command line, or has come further than it is to go.
+    """
+    if (folder / SETTINGS).exists():
+        document = _upgrade_settings(read(folder / SETTINGS))
+        if "dataset" not in document:
+            raise ValueError(f"{folder / SETTINGS} must name a data set, and does not; restore it")
+        settings = replace(resolve(document, changes), folder=str(folder))
+        epochs = settings.fit["epochs"]
+        if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := count_epochs(folder)):
+            raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
+        return settings
+    if (folder / "experiment.json").exists():
+        raise ValueError(
+            f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was made from Python; "
+            f"go on with it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
+        )
+    raise no_run(folder, SETTINGS)
+
+
+def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
+    """Settings that a version without relative betas wrote, which named every setting, as they are read today."""
+    build = document.get("build")
+    if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:
+        return document
+    return {**document, "build": upgrade_arguments_of(document.get("model", "mac-wae"), dict(build))}
+
+
+def _mark(folder: Path) -> tuple[int, int] | None:
+    """Of the file that `fit` writes anew when training begins; another one then."""
+    path = folder / "experiment.json"
+    return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
+
+
+def _held(path: Path) -> str | None:
+    refuse_endless(path)
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+
+
+def _write(path: Path, settings: str) -> None:
+    try:
+        checkpoint.write_text(path, settings)
+    except OSError as error:
+        raise OSError(
+            f"{path.parent} must be writable: {error.strerror or error}; make room, give the right to write, or choose "
+            "another --folder"
+        ) from error
+
+
+def _put_back(path: Path, before: str | None) -> None:
+    if before is None:
+        path.unlink(missing_ok=True)
+    else:
+        checkpoint.write_text(path, before)
+
+
+def text(settings: Settings) -> str:
+    """What is written beside the result."""
+    again = f"polymodal train --config {shlex.quote(f'{settings.folder}/{SETTINGS}')} --folder runs/again"
+    comments = [
+        f"{HEAD} {version('polymodal')}. To run it again:",
+        f"  {again}",
+        "Under schema can stand what any of the modalities can be told:",
+        *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),
+    ]
+    return dump(asdict(settings), comments)
+
+
+def announced(settings: Settings, data: Dataset, model: Model) -> str:
+    """What is going to be trained, in one line."""
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    where = training.chosen_device(settings.fit["device"])
+    epochs, patience = settings.fit["epochs"], settings.fit["patience"]
+    seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
+    early = f" at most, fewer where {patience} bring nothing better" if patience else ""
+    name = _called(settings, data)
+    return (
+        f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
+        f"about {duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
+    )
+
+
+def _called(settings: Settings, data: Dataset) -> str:
+    """The data set's name, or that of a table's file."""
+    return Path(settings.data["path"]).name if settings.dataset == "table" else data.name
+
+
+def _steps(settings: Settings, data: Dataset) -> int:
+    """Per epoch, those of validation as a third of a training step each."""
+    train, validation = (steps(len(table), settings.fit["batch_size"]) for table in (data.train, data.validation))
+    return train + -(-validation // 3)
+
+
+def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
+    """About how long a training step takes, seen on a copy of the model."""
+    with seeded(0, device):
+        copy, batch = deepcopy(model).to(device).train(), batch.to(device)
+        adam = torch.optim.Adam(copy.parameters())
+        taken = []
+        while len(taken) < 2 or (len(taken) < 12 and sum(taken) < MOST_TRIED):
+            began = time.perf_counter()
+            copy.loss(batch).total.backward()
+            adam.step()
+            adam.zero_grad()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            taken.append(time.perf_counter() - began)
+    return min(taken)
+
+
+def concluded(fitted: Fit) -> str:
+    """What came out, and what to type next."""
+    history = fitted.history.set_index("epoch")
+    folder = shlex.quote(str(fitted.folder))
+    loss = history["validation/total"].get(fitted.best_epoch, float("nan"))
+    return (
+        f"Best epoch {fitted.best_epoch} of {history.index[-1]}, validation loss {loss:.4g}. Run: {fitted.folder}\n"
+        f"Next: polymodal evaluate {folder}\n      polymodal report {folder}"
+    )

@@ -1,0 +1,247 @@
+"""Figures of a comparison: ranks, wins and codes, each to be saved as PDF and PNG."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import ceil, isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polymodal.comparison.display_names import called, styles, task_called
+from polymodal.io import checkpoint
+from polymodal.report import figures
+from polymodal.runtime.validation import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["DPI", "GRID", "INK", "QUIET", "code_maps", "drawn", "plain", "rank_bars", "save", "win_loss"]
+
+DPI = 160
+"""Pixels per inch of the PNGs; the page shows an inch as about 100 pixels."""
+INK, QUIET, GRID = "#1d1f21", "#5d636b", "#dfdfd9"
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.labelsize": 9,
+    "figure.labelsize": 9,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": QUIET,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "pdf.fonttype": 42,
+    "text.parse_math": False,  # names may hold dollars
+}
+ACROSS = 4
+"""Most panels of codes side by side."""
+MARKS = ((0.01, "**"), (0.05, "*"))
+"""p below which a win share is marked, and how."""
+
+
+@contextmanager
+def drawn(width: float, height: float) -> Iterator[Figure]:
+    """An empty figure of so many inches, in the type and colours that all have; what is set within stays with it."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        yield Figure(figsize=(width, height), facecolor="white", layout="constrained")
+
+
+def save(figure: Figure, path: Path) -> bytes:
+    """Writes a figure as PATH.pdf and PATH.png, whose bytes depend on nothing but what is drawn.
+
+    Arguments:
+        figure: To write.
+        path: Without its ending.
+
+    Returns:
+        The PNG.
+    """
+    import matplotlib
+
+    undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
+    files = {}
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # of names in a writing that the font has not: there are boxes
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # the layout is found, which takes most of the time, and is the same for both
+        for kind, metadata in undated.items():
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
+            files[kind] = buffer.getvalue()
+            checkpoint.write_bytes(path.with_name(f"{path.name}.{kind}"), files[kind])
+    return files["png"]
+
+
+def plain(axes: Axes) -> None:
+    """Takes away what says nothing, and lays a quiet grid under the rest."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(length=3, width=0.7)
+    axes.grid(axis="y", color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+
+
+def rank_bars(ranks: pd.DataFrame) -> Figure:
+    """Mean ranks with their standard errors: a panel per task, a bar per model.
+
+    Arguments:
+        ranks: As `polymodal.comparison.ranking.ranks` returns them.
+
+    Source: MAC-WAE, Fig. 3.
+    """
+    models, tasks = list(ranks["model"].unique()), list(ranks["task"].unique())
+    style = styles(models)
+    across = min(3, len(tasks))
+    down = ceil(len(tasks) / across)
+    with drawn(max(4.5, 3.3 * across), down * (1.1 + 0.27 * len(models))) as figure:
+        panels = iter(figure.subplots(down, across, squeeze=False).flat)
+        for task, axes in zip(tasks, panels, strict=False):
+            own = ranks[ranks["task"] == task][::-1]
+            _bars(axes, own, [figures.look(style[model])[0] for model in own["model"]])
+            axes.set_title(task_called(task), loc="left", fontweight="bold")
+        for axes in panels:
+            axes.remove()
+        figure.supxlabel("average performance rank, with its standard error (1: always best, 0: always worst)")
+    return figure
+
+
+def _bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
+    errors = ranks["standard_error"].fillna(0).to_numpy(float)
+    names = [called(model) for model in ranks["model"]]
+    axes.barh(names, ranks["mean"], color=colors, height=0.72)
+    axes.errorbar(ranks["mean"], names, xerr=errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+    for y, (mean, error) in enumerate(zip(ranks["mean"], errors, strict=True)):
+        axes.text(mean + error + 0.02, y, f"{mean:.3f}", va="center", fontsize=8)
+    plain(axes)
+    axes.grid(visible=False, axis="y")
+    axes.grid(axis="x", color=GRID, linewidth=0.7)
+    axes.tick_params(axis="y", length=0)
+    axes.set(xlim=(0, 1.22), xticks=[0, 0.25, 0.5, 0.75, 1], ylim=(-0.6, len(ranks) - 0.4))
+    axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
+
+
+def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
+    """The shares of outcomes in which the row's model is better than the column's.
+
+    Arguments:
+        table: As `polymodal.comparison.ranking.win_loss` returns it.
+        models: Their order.
+
+    Source: MAC-WAE, Fig. 4.
+    """
+    import numpy as np
+
+    shares, p = (
+        table.pivot(index="row", columns="column", values=name)
+        .reindex(index=list(models), columns=list(models))
+        .to_numpy(float)
+        for name in ("share", "p")
+    )
+    side = 0.72 * len(models)
+    with drawn(side + 2.4, side + 1.0) as figure:
+        axes = figure.subplots()
+        image = axes.imshow(np.ma.masked_invalid(shares), cmap="PuOr", vmin=0, vmax=1)
+        for i, j in np.argwhere(np.isfinite(shares)).tolist():
+            share, mark = float(shares[i, j]), _mark(float(p[i, j]))
+            color = "white" if _luminance(image.get_cmap()(share)) < 0.3 else INK
+            axes.text(j, i, _share(share), ha="center", va="center", color=color, fontsize=9.5)
+            axes.text(j, i + 0.31, mark, ha="center", va="center", color=color, fontsize=10)
+        names = [called(model) for model in models]
+        axes.set_xticks(range(len(models)), names, rotation=40, ha="left", rotation_mode="anchor")
+        axes.set_yticks(range(len(models)), names)
+        axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_facecolor("#e4e4df")
+        bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=18, ticks=[0, 0.5, 1])
+        bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
+        bar.set_label("share of outcomes that the row wins")
+    return figure
+
+
+def _luminance(color: Any) -> float:
+    """Of a colour in sRGB, 0 black to 1 white, as contrast is reckoned by."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]]
+    return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def _share(share: float) -> str:
+    return f"{share:g}" if share in (0, 1) else f"{share:.2f}".removeprefix("0")
+
+
+def _mark(p: float) -> str:
+    return next((mark for limit, mark in MARKS if p < limit), "") if isfinite(p) else ""
+
+
+def code_maps(points: pd.DataFrame) -> Figure:
+    """Codes in two dimensions, coloured by class: model beside model, a panel per conditioning.
+
+    The axes are the same in all panels of a model.
+
+    Arguments:
+        points: `model`, `given`, `label` (a class; -1, empty or NaN where it is not known), `x` and `y`.
+
+    Source: MAC-WAE, Fig. 5.
+    """
+    models, subsets = list(points["model"].unique()), list(points["given"].unique())
+    style, names = _classes(points["label"])
+    points = points.assign(style=style)
+    across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side, of each model
+    down, side = ceil(len(subsets) / across), 9.6 / (across * len(models))
+    side = min(2.4, side)
+    with drawn(side * across * len(models), 0.9 + (side + 0.25) * down) as figure:
+        parts = figure.subfigures(2, len(models), squeeze=False, height_ratios=[(side + 0.25) * down + 0.3, 0.4])
+        for part, model in zip(parts[0], models, strict=True):
+            own = points[points["model"] == model]
+            limits = figures.limits(own[["x", "y"]].to_numpy(float))
+            panels = list(part.subplots(down, across, squeeze=False).flat)
+            part.suptitle(called(model), fontsize=11, fontweight="bold")
+            for axes, given in zip(panels, subsets, strict=False):
+                _scatter(axes, own[own["given"] == given], limits)
+                axes.set_title(printable(given), fontsize=9)
+            for axes in panels[len(subsets) :]:
+                axes.remove()
+        _marks(figure, names)
+    return figure
+
+
+def _classes(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
+    """The style of each point, and of each class that has one of its own: the most frequent."""
+    known = labels[labels.notna() & ~labels.isin([-1, "", "-1"])]
+    own = sorted(known.value_counts(sort=True).index[: figures.STYLES])
+    place = {label: style for style, label in enumerate(own)}
+    names = {f"{label:g}" if isinstance(label, float) else printable(label): style for label, style in place.items()}
+    rest = labels.map(place).isna().any()
+    word = "no class" if len(own) == known.nunique() else "others"
+    return labels.map(place).fillna(figures.OTHER).astype(int), names | ({word: figures.OTHER} if rest and own else {})
+
+
+def _scatter(axes: Axes, own: pd.DataFrame, limits: tuple[float, float, float, float]) -> None:
+    for number, points in own.groupby("style"):
+        color, marker = figures.look(int(number))  # pyright: ignore[reportArgumentType]
+        size = 9 * figures.LARGER.get(marker, 1.0)
+        axes.scatter(points["x"], points["y"], s=size, c=color, marker=marker, alpha=0.75, linewidths=0)  # pyright: ignore[reportArgumentType]
+    axes.set(xlim=limits[:2], ylim=limits[2:], xticks=[], yticks=[], aspect="equal")
+    axes.spines[:].set_color(GRID)
+
+
+def _marks(figure: Figure, names: dict[str, int]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [
+        Line2D([], [], linestyle="", color=color, marker=marker, markersize=6)
+        for color, marker in map(figures.look, names.values())
+    ]
+    if names:
+        columns = 11 if max(map(len, names)) <= 4 else 5  # so that it is no wider than the figure
+        figure.legend(handles, list(names), loc="lower center", ncols=min(columns, len(names)), fontsize=8.5)

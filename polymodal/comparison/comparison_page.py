@@ -1,0 +1,205 @@
+"""The page that compares models, and the tables and figures beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from polymodal.comparison import charts, ranking, score_tables
+from polymodal.comparison import sections as further
+from polymodal.comparison.display_names import called, task_called
+from polymodal.comparison.output_files import Folder, Section
+from polymodal.comparison.scores import OUTCOME, compared, summary
+from polymodal.comparison.scores import further as unranked
+from polymodal.io import checkpoint
+from polymodal.report.rendering import render
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FILES", "PAGE", "write"]
+
+PAGE = "comparison.html"
+FILES = (PAGE, "ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "basis.csv")
+"""What `write` writes of scores alone, beside a table for each further task."""
+
+METHOD = (
+    "An outcome is one modality of one data set in one task. In each, the model of rank r among the n that have a "
+    "value scores (n - r) / (n - 1), and ties share the mean of their ranks; an average performance rank is the mean "
+    "of these, with the standard error over the outcomes that the model has. In the win-loss matrix, a tie is a win "
+    "for neither and is counted. p is that of a one-tailed binomial test that the row wins more than half, which takes "
+    "outcomes for independent. They are not: one trained model gives all those of a data set. So p is smaller than it "
+    "should be, and many pairs are tested at once. Holm's correction answers for the second; the bootstrap over seeds, "
+    "where there are several, shows what training again would change. Neither says what other data sets would show."
+)
+
+
+class Headline(NamedTuple):
+    """A number at the top of the page."""
+
+    value: str
+    what: str
+    detail: str
+
+
+def write(
+    folder: str | Path,
+    scores: pd.DataFrame,
+    *,
+    title: str,
+    runs: pd.DataFrame | None = None,
+    chosen: pd.DataFrame | None = None,
+    tuned: pd.DataFrame | None = None,
+    sweeps: pd.DataFrame | None = None,
+    maps: pd.DataFrame | None = None,
+    beside: pd.DataFrame | None = None,
+    failures: Sequence[tuple[str, str]] = (),
+    notes: Sequence[str] = (),
+) -> Path:
+    """Writes one HTML page that compares models, and each of its tables as CSV, its figures as PDF and PNG.
+
+    `ranks.csv`, `win_loss.csv`, `best.csv`, `table.csv` and `comparison.html` are always written, `intervals.csv`
+    where there are several seeds, and others where there is something to put into them. Files of other names are left
+    alone. The page has no script and asks no host for anything. The same arguments give the same bytes. Where no two
+    models share an outcome, nothing is ranked, and the rest is shown.
+
+    Arguments:
+        folder: Where to; it may exist.
+        scores: With the columns of `polymodal.comparison.scores.COLUMNS`, and `seed`, `given`, `rows`, where there;
+            one setting per model and data set. Models are ranked over the paper's three tasks, and over tasks that
+            are not known; the further ones of `evaluate` are shown beside.
+        title: Of the page.
+        runs: A row per run: `dataset`, `model`, `setting`, `seed`, `seconds`, `memory` (MiB), `epochs`, `best_epoch`,
+            `rows`, `hardware`.
+        chosen: Which setting is shown: `dataset`, `model`, `setting`, `by`.
+        tuned: Every setting that was tried to choose it: `dataset`, `model`, `setting`, `judged`, `chosen`.
+        sweeps: Scores of every setting, with its `name`, such as "beta" or "draws", and its `number`.
+        maps: Codes in two dimensions: `model`, `given`, `label`, `x`, `y`, and `dataset` where there are several.
+        beside: Another source's numbers in the columns of `scores`, to show beside those of the same data set.
+        failures: Runs, and why they failed.
+        notes: Sentences for the top of the page.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: The scores cannot be compared: see `polymodal.comparison.ranking.outcomes`.
+
+    Example:
+        >>> import tempfile
+        >>> import pandas as pd
+        >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "label", "metric": "acc",
+        ...     "better": "higher", "model": ["nexus", "mac-wae"], "value": [90, 97.5]})
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     page = write(root, scores, title="Two models")
+        ...     "MAC-WAE is best" in page.read_text(encoding="utf-8"), (Path(root) / "figures" / "ranks.pdf").exists()
+        (True, True)
+    """
+    beyond = unranked(scores)
+    counted, rest = scores[~beyond], scores[beyond]
+    into, values, models = Folder(Path(folder)), compared(counted), list(dict.fromkeys(scores["model"]))
+    ranks, best, pairs = ranking.ranks(counted), ranking.best(counted), ranking.win_loss(counted)
+    for name, table in (("ranks.csv", ranks), ("best.csv", best), ("win_loss.csv", pairs)):
+        into.table(name, table)
+    count = len(values[OUTCOME].drop_duplicates())
+    sections = [
+        *(_compared(into, ranks, best, pairs, _intervals(counted), count) if count else []),
+        *_table(into, counted, models, beside),
+        *further.swept(into, sweeps, chosen),
+        *further.mapped(into, maps),
+        *further.tasks(into, rest, models),
+        *further.cost(into, runs),
+        *further.basis(into, scores, runs, chosen, tuned),
+        *further.failed(into, failures),
+    ]
+    context = {
+        "title": title,
+        "about": _about(scores, values),
+        "headlines": _headlines(ranks, best, count),
+        "notes": list(notes),
+        "sections": sections,
+        "method": METHOD if count else "",
+    }
+    return checkpoint.write_text(into.path / PAGE, render("comparison.html.j2", context))
+
+
+def _compared(
+    into: Folder,
+    ranks: pd.DataFrame,
+    best: pd.DataFrame,
+    pairs: pd.DataFrame,
+    intervals: pd.DataFrame | None,
+    count: int,
+) -> list[Section]:
+    """Ranks, wins, and how far they depend on the seeds."""
+    order = list(ranks.groupby("model", sort=False)["mean"].mean().sort_values(ascending=False, kind="stable").index)
+    into.table("intervals.csv", intervals)
+    over = "" if intervals is None else " In italics the 95 % interval of a bootstrap over seeds."
+    shown = into.chart("ranks", charts.rank_bars(ranks), "Average performance rank by task and model")
+    about = f"1 is best in every outcome, 0 worst in every one, with the standard error over outcomes.{over}"
+    sheet = score_tables.ranks(ranks, intervals, "ranks.csv")
+    files = [] if intervals is None else ["intervals.csv"]
+    first = Section("ranks", "Average performance rank", about, [shown], [sheet], files)
+    shown = into.chart("win_loss", charts.win_loss(pairs, order), "Share of outcomes that the row's model wins")
+    about = (
+        "How often the model of the row is better than that of the column, of the outcomes that both have. "
+        "* is p < .05, ** is p < .01, before Holm's correction; see the last paragraph of this page."
+    )
+    tables = [score_tables.best(best, count, "best.csv"), score_tables.wins(pairs, order, intervals, "win_loss.csv")]
+    return [first, Section("wins", "Wins and losses", about, [shown], tables)]
+
+
+def _intervals(scores: pd.DataFrame) -> pd.DataFrame | None:
+    several = "seed" in scores and scores.groupby(["dataset", "model"])["seed"].nunique().max() > 1
+    return ranking.bootstrap(scores) if several else None
+
+
+def _table(into: Folder, scores: pd.DataFrame, models: Sequence[str], beside: pd.DataFrame | None) -> list[Section]:
+    """Every outcome."""
+    table = summary(scores)
+    file = into.table("table.csv", table)
+    if table.empty:
+        return []
+    shown = score_tables.outcomes(table, models, score_tables.others(beside), file)
+    about = "Each outcome, the best in bold." if len(models) > 1 else "Each outcome."
+    if (table["seeds"] > 1).any():
+        about += " Below it the standard deviation over seeds."
+    if any(cell.beside for sheet in shown for block in sheet.blocks for line in block.lines for cell in line.cells):
+        about += " In italics the paper's number."
+    if table["metric"].str.lower().eq("ssim-paper").any():
+        about += " Lines in grey are a second metric of the same answers, and do not count."
+    if "note" in scores:
+        about += "".join(f" {note[:1].upper()}{note[1:]}." for note in scores["note"].dropna().unique() if note)
+    return [Section("outcomes", "Outcomes", about, (), shown)]
+
+
+def _headlines(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[Headline]:
+    if not count:
+        return []
+    most = best["outcomes"].max()
+    leads = _joined([called(model) for model in best.loc[best["outcomes"] == most, "model"]])
+    verb = "is best" if (best["outcomes"] == most).sum() == 1 else "are each best"
+    headlines = [Headline(f"{most} of {count}", f"outcomes in which {leads} {verb}", "")]
+    for task, own in ranks.groupby("task", sort=False):
+        top = own.iloc[0]
+        detail = f"then {called(own['model'].iloc[1])}, {own['mean'].iloc[1]:.3f}" if len(own) > 1 else ""
+        what = f"average rank of {called(top['model'])}, {task_called(str(task))}"
+        headlines.append(Headline(f"{top['mean']:.3f}", what, detail))
+    return headlines[:4]
+
+
+def _about(scores: pd.DataFrame, values: pd.DataFrame) -> str:
+    """One line of what this is."""
+    models, datasets = scores["model"].nunique(), [str(name) for name in scores["dataset"].unique()]
+    seeds = scores.groupby(["dataset", "model"])["seed"].nunique() if "seed" in scores else None
+    each = "" if seeds is None or seeds.max() < 2 else f", {seeds.min()}" + f" to {seeds.max()}" * (seeds.nunique() > 1)
+    trained = f"{each} seeds of each" if each else ""
+    outcomes = len(values[OUTCOME].drop_duplicates())
+    tasks = _joined([task_called(str(task)) for task in values["task"].unique()])
+    what = f": {outcomes} outcomes of {tasks}" if outcomes else ""
+    return f"{models} model{'s' * (models > 1)} on {_joined(datasets)}{trained}{what}."
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

@@ -1,0 +1,204 @@
+"""Curves of a comparison: over a setting that was varied, over draws, over how much is given."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+from polymodal.comparison.charts import INK, QUIET, drawn, plain
+from polymodal.comparison.display_names import called, styles, task_called
+from polymodal.report import figures
+from polymodal.runtime.validation import printable
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["REFERENCE", "draws", "given", "others", "sweep"]
+
+REFERENCE = 10
+"""The number of draws that performance is shown relative to, as in the paper."""
+ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
+TICKED = 5
+"""Most numbers of which each has a tick."""
+TRUTH = "the truth"
+"""Given which a verifier is scored, in place of an answer."""
+LEVEL = "classifier, on the truth"
+FEW = 4
+"""Most lines whose bands can be told apart."""
+
+
+def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figure:
+    """Performance over a varied setting: a row per modality, a column per model; the band is from least to most.
+
+    Arguments:
+        table: Scores of one task and data set, with `name`, `number`, `setting`, and `seed` and `given` where there.
+        chosen: Models and settings of which the point is ringed.
+
+    Source: MAC-WAE, supplementary Figures 2 to 4.
+    """
+    points = _points(table, ["modality", "metric", "better", "model", "name", "number", "setting"])
+    rows = list(points[["modality", "metric", "better"]].drop_duplicates().itertuples(index=False, name=None))
+    columns = list(points[["model", "name"]].drop_duplicates().itertuples(index=False, name=None))
+    style = styles(dict.fromkeys(model for model, _ in columns))
+    width = min(2.6, max(0.95, 9.0 / len(columns)))
+    with drawn(0.9 + width * len(columns), 0.7 + 1.25 * len(rows)) as figure:
+        grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
+        for across, (row, (modality, metric, better)) in zip(grid, enumerate(rows), strict=True):
+            across[0].set_ylabel(f"{printable(modality)}\n{printable(metric)} {ARROWS[better]}")
+            for axes, (model, name) in zip(across, columns, strict=True):
+                own = points[(points["modality"] == modality) & (points["model"] == model) & (points["name"] == name)]
+                _line(axes, own, style[model])
+                ring = own[[(model, setting) in chosen for setting in own["setting"]]]
+                axes.plot(
+                    ring["number"], ring["mean"], "o", markersize=9, markerfacecolor="none", color=INK, clip_on=False
+                )
+                axes.set_xmargin(0.12)
+                plain(axes)
+                _numbered(axes, own["number"], labelled=row == len(rows) - 1)
+        for axes, (model, _) in zip(grid[0], columns, strict=True):
+            axes.set_title(called(model), fontsize=9, fontweight="bold")
+        for axes, (_, name) in zip(grid[-1], columns, strict=True):
+            axes.set_xlabel(printable(name))
+    return figure
+
+
+def draws(table: pd.DataFrame) -> Figure:
+    """Performance of one model over the number of draws K, relative to that at K = 10: a panel per task.
+
+    Where the lower value is the better one, its inverse is shown, so that more is always better. If there is no
+    K = 10, the largest K takes its place. The band is from the least to the most of the seeds.
+
+    Arguments:
+        table: Scores of one model and data set, with `number`, and `seed` and `given` where there.
+
+    Source: MAC-WAE, supplementary Figure 1.
+    """
+    points, reference = _relative(table)
+    tasks, modalities = list(points["task"].unique()), list(points["modality"].unique())
+    with drawn(max(4.5, 3.2 * len(tasks)), 3.1) as figure:
+        panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
+        for axes, task in zip(panels, tasks, strict=True):
+            axes.axhline(1, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
+            for place, modality in enumerate(modalities):
+                own = points[(points["task"] == task) & (points["modality"] == modality)]
+                _line(axes, own, place, printable(modality), len(modalities))
+            axes.set_title(task_called(task), loc="left", fontweight="bold")
+            axes.set_xlabel("draws K")
+            plain(axes)
+            _numbered(axes, points["number"])
+        panels[0].set_ylabel(f"relative to K = {reference:g}\n(above 1: better)")
+        _legend(figure, panels)
+    return figure
+
+
+def given(table: pd.DataFrame) -> Figure:
+    """Scores over how many other modalities are given: a panel per modality, a line per model.
+
+    Arguments:
+        table: Scores of one task and data set, whose `given` is "1 other", "2 others", ..., or "the truth", which is
+            drawn as a level. Where it is something else, the row is left out.
+    """
+    points = _points(table, ["modality", "metric", "better", "model", "given"])
+    level = points[points["given"] == TRUTH].groupby("modality")["mean"].mean()
+    points = points.assign(number=points["given"].map(others)).dropna(subset="number")
+    kinds = list(points[["modality", "metric", "better"]].drop_duplicates().itertuples(index=False, name=None))
+    models = list(points["model"].unique())
+    style, across = styles(models), 2 if len(kinds) == 4 else min(3, len(kinds))
+    down = ceil(len(kinds) / across)
+    with drawn(max(4.5, 3.3 * across), 0.5 + 2.2 * down) as figure:
+        panels = list(figure.subplots(down, across, squeeze=False).flat)
+        for axes, (modality, metric, better) in zip(panels, kinds, strict=False):
+            for model in models:
+                own = points[(points["modality"] == modality) & (points["model"] == model)]
+                _line(axes, own, style[model], called(model), len(models))
+            if modality in level:
+                axes.axhline(level[modality], color=QUIET, linestyle=(0, (4, 3)), linewidth=1, label=LEVEL)
+            axes.set_title(printable(f"{modality}, {metric} {ARROWS[better]}"), loc="left", fontsize=9)
+            plain(axes)
+            _whole(axes)
+        for axes in panels[max(0, len(kinds) - across) : len(kinds)]:
+            axes.set_xlabel("other modalities given")
+        for axes in panels[len(kinds) :]:
+            axes.remove()
+        _legend(figure, panels[: len(kinds)])
+    return figure
+
+
+def others(text: str) -> float:
+    """How many others are given; NaN where that is not what a text says.
+
+    Example:
+        >>> others("1 other"), others("12 others"), others("the truth")
+        (1.0, 12.0, nan)
+    """
+    number, _, what = text.partition(" ")
+    return float(number) if number.isdigit() and what in ("other", "others") else float("nan")
+
+
+def _points(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    """Mean, least and most over seeds, each seed having the mean over what was given."""
+    return _over_seeds(table.assign(seed=table.get("seed", 0)), by)
+
+
+def _over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+    seeds = table.dropna(subset="value").groupby([*by, "seed"], sort=False)["value"].mean().reset_index()
+    return seeds.groupby(by, sort=False)["value"].agg(["mean", "min", "max"]).reset_index()
+
+
+def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+    """Each seed's scores over the same at the reference, and that."""
+    import numpy as np
+
+    numbers = table["number"].unique()
+    reference = float(REFERENCE if REFERENCE in numbers else max(numbers))
+    key = ["task", "modality", "better", "seed"]
+    seeds = table.assign(seed=table.get("seed", 0)).dropna(subset="value")
+    seeds = seeds.groupby([*key, "number"], sort=False)["value"].mean().reset_index()
+    base = seeds[seeds["number"] == reference].drop(columns="number")
+    seeds = seeds.merge(base, on=key, suffixes=("", "_there"))
+    ratio = seeds["value"] / seeds["value_there"]
+    value = ratio.where(seeds["better"] == "higher", 1 / ratio).replace([np.inf, -np.inf], np.nan)
+    return _over_seeds(seeds.assign(value=value), ["task", "modality", "number"]), reference
+
+
+def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
+    own = own.sort_values("number")
+    color, marker = figures.look(style)
+    if label is not None and label.startswith("_"):  # which matplotlib would leave out of the legend
+        label = f" {label}"
+    size = 4 * figures.LARGER.get(marker, 1.0) ** 0.5
+    axes.fill_between(
+        own["number"], own["min"], own["max"], color=color, alpha=0.18 if among <= FEW else 0.07, linewidth=0
+    )
+    axes.plot(own["number"], own["mean"], color=color, marker=marker, markersize=size, linewidth=1.4, label=label)
+
+
+def _numbered(axes: Axes, numbers: Iterable[float], *, labelled: bool = True) -> None:
+    """Ticks at the numbers, or the first, the middle and the last of many; on a logarithmic axis where they spread."""
+    known = sorted({*numbers})
+    if not known:
+        return
+    if known[0] > 0 and known[-1] / known[0] >= TICKED:
+        axes.set_xscale("log")
+    ticks = known if len(known) <= TICKED else [known[0], known[len(known) // 2], known[-1]]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks] if labelled else [""] * len(ticks))
+    axes.set_xticks([], minor=True)
+
+
+def _whole(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+
+
+def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+    """One legend for all panels, below them."""
+    entries: dict[str, Any] = {}
+    for axes in panels:
+        entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    longest = max(map(len, entries), default=1)
+    columns = min(len(entries), 6 if longest <= 10 else 4)  # so that it is no wider than the figure
+    figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=8.5)

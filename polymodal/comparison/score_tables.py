@@ -1,0 +1,240 @@
+"""Tables of a comparison as its page shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import isfinite, nan
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from polymodal.comparison.display_names import called, task_called
+from polymodal.comparison.scores import companions, place
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Block", "Cell", "Line", "Sheet", "best", "further", "listed", "others", "outcomes", "ranks", "wins"]
+
+DASH = "\N{EN DASH}"
+INFINITY = "\N{INFINITY}"
+AS_HERE = {"ssim": "ssim-paper", "bleu3": "bleu-3"}
+"""What the paper calls its metrics, and what they are called here."""
+ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
+FOLDED = 20
+"""Lines from which on a table beside a figure is folded; without one, twice as many."""
+
+
+class Cell(NamedTuple):
+    """A number, what stands small below it, what another source says, and whether it is the best of its line."""
+
+    text: str
+    detail: str = ""
+    beside: str = ""
+    best: bool = False
+
+
+class Line(NamedTuple):
+    """A line of a table; a quiet one stands beside another, and does not count."""
+
+    name: str
+    cells: list[Cell]
+    quiet: bool = False
+
+
+class Block(NamedTuple):
+    """Lines under a head."""
+
+    head: str
+    lines: list[Line]
+
+
+class Sheet(NamedTuple):
+    """A table, and the file that has its numbers; `words` are the numbers of the columns that hold text."""
+
+    name: str
+    heads: list[str]
+    blocks: list[Block]
+    file: str
+    words: tuple[int, ...] = ()
+    folded: bool = False
+
+
+def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> Sheet:
+    """Mean ranks, a line per model, a column per task, with standard errors and intervals over seeds."""
+    tasks = list(table["task"].unique())
+    within = {} if intervals is None else _within(intervals[intervals["what"] == "rank"], ["task", "model"])
+    rows = {(row.task, row.model): row for row in table.itertuples()}
+    lines = []
+    for model in table["model"].unique():
+        cells = []
+        for task in tasks:
+            row: Any = rows.get((task, model))
+            if row is None:
+                cells.append(Cell(DASH))
+            else:
+                leads = row.mean == table.loc[table["task"] == task, "mean"].max()
+                error = f"± {row.standard_error:.3f}" if isfinite(row.standard_error) else ""
+                cells.append(Cell(f"{row.mean:.3f}", error, within.get((task, model), ""), leads))
+        lines.append(Line(called(model), cells))
+    return Sheet("Average performance rank", ["model", *map(task_called, tasks)], [Block("", lines)], file)
+
+
+def best(table: pd.DataFrame, count: int, file: str) -> Sheet:
+    """In how many outcomes each model is best."""
+    lines = [Line(called(model), [Cell(f"{number} of {count}")]) for model, number in table.to_numpy()]
+    return Sheet("Best of all", ["model", "outcomes"], [Block("", lines)], file)
+
+
+def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | None, file: str) -> Sheet:
+    """Every ordered pair of models, those of one row together."""
+    within = {} if intervals is None else _within(intervals[intervals["what"] == "share"], ["model", "against"])
+    heads = ["against", "wins", "share", "p", "p, Holm"] + (["share, 95 % over seeds"] if within else [])
+    blocks = []
+    for model in models:
+        lines = []
+        pairs: Any = table[table["row"] == model].itertuples()
+        for row in pairs:
+            numbers = f"{row.wins} of {row.outcomes}", _number(row.share, ".3f"), _p(row.p), _p(row.holm)
+            cells = [Cell(text) for text in numbers]
+            cells += [Cell(within.get((row.row, row.column)) or DASH)] if within else []
+            lines.append(Line(called(row.column), cells))
+        blocks.append(Block(called(model), lines))
+    return Sheet("Wins of each model against each other", heads, blocks, file, folded=True)
+
+
+def outcomes(
+    table: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], file: str
+) -> list[Sheet]:
+    """All outcomes: a table per data set, a block per task, a line per modality and metric, a column per model.
+
+    Arguments:
+        table: As `polymodal.comparison.scores.summary` returns it.
+        models: In the order of the columns.
+        beside: Another source's numbers by `key`.
+        file: That has the table.
+    """
+    table = table.assign(quiet=companions(table))
+    sheets = []
+    for dataset, own in table.groupby("dataset", sort=False):
+        heads = ["", *map(called, models)]
+        blocks = [
+            Block(task_called(str(task)), _lines(rows, models, beside, ["modality"]))
+            for task, rows in sorted(own.groupby("task", sort=False), key=lambda pair: place(str(pair[0])))
+        ]
+        sheets.append(Sheet(str(dataset), heads, blocks, file))
+    return sheets
+
+
+def further(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
+    """The scores of a further task: a block per data set, a line per modality, condition and metric."""
+    table = table.assign(quiet=companions(table))
+    names = ["modality", "given"] if table["given"].nunique() > 1 else ["modality"]
+    blocks = [Block(str(name), _lines(rows, models, {}, names)) for name, rows in table.groupby("dataset", sort=False)]
+    lines = sum(len(block.lines) for block in blocks)
+    return Sheet("All scores", ["", *map(called, models)], blocks, file, folded=lines > FOLDED)
+
+
+def listed(frame: pd.DataFrame, name: str, file: str, by: str | None = None) -> Sheet:
+    """A data frame as it stands, its first column as the heads of the lines; a block for each value of `by`."""
+    from pandas.api.types import is_numeric_dtype
+
+    groups = [("", frame)] if by is None else frame.groupby(by, sort=False)
+    frame = frame if by is None else frame.drop(columns=by)
+    blocks = [
+        Block(
+            str(head),
+            [
+                Line(str(first), [Cell(_text(value)) for value in rest])
+                for first, *rest in own[[*frame]].to_numpy(object)
+            ],
+        )
+        for head, own in groups
+    ]
+    words = tuple(place for place, column in enumerate(frame) if not is_numeric_dtype(frame[column]))
+    return Sheet(name, [str(head).replace("_", " ") for head in frame], blocks, file, words, len(frame) > 2 * FOLDED)
+
+
+def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tuple[str, ...]:
+    """What says that two sources mean the same score, however they write it.
+
+    Example:
+        >>> key("many_to_one", "MHD", "label", "ACC", "MMVAE+")
+        ('many-to-one', 'mhd', 'label', 'acc', 'mmvae-plus')
+    """
+    return (
+        task_called(task).lower(),
+        dataset.lower(),
+        modality.lower(),
+        metric.lower(),
+        model.lower().replace("+", "-plus"),
+    )
+
+
+def others(beside: pd.DataFrame | None) -> dict[tuple[str, ...], float]:
+    """The paper's numbers by `key`. Its SSIM is what is called `ssim-paper` here.
+
+    Example:
+        >>> import pandas as pd
+        >>> others(pd.DataFrame({"task": ["many_to_one"], "dataset": "CUB", "modality": "img", "metric": "SSIM",
+        ...     "better": "higher", "model": "Nexus", "value": 0.2}))
+        {('many-to-one', 'cub', 'img', 'ssim-paper', 'nexus'): 0.2}
+    """
+    if beside is None:
+        return {}
+    columns = ["task", "dataset", "modality", "metric", "model"]
+    rows = beside.dropna(subset="value").assign(metric=lambda rows: rows["metric"].str.lower().replace(AS_HERE))
+    return {key(*map(str, row)): float(value) for *row, value in rows[[*columns, "value"]].to_numpy(object)}
+
+
+def _lines(
+    table: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], names: list[str]
+) -> list[Line]:
+    return [
+        _line(rows, models, beside, ", from ".join(str(rows[name].iloc[0]) for name in names if rows[name].iloc[0]))
+        for _, rows in table.groupby([*names, "metric", "better"], sort=False)
+    ]
+
+
+def _line(rows: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], name: str) -> Line:
+    written, better = _writer(rows["mean"]), str(rows["better"].iloc[0])
+    top = rows["mean"].max() if better == "higher" else rows["mean"].min()
+    quiet, differ = bool(rows["quiet"].iloc[0]), rows["mean"].nunique() > 1
+    own: dict[Any, Any] = {row.model: row for row in rows.itertuples()}
+    cells = []
+    for model in models:
+        if (row := own.get(model)) is None:
+            cells.append(Cell(DASH))
+            continue
+        other = beside.get(key(row.task, row.dataset, row.modality, row.metric, model), nan)
+        spread = f"± {written(row.standard_deviation)}" if row.seeds > 1 else ""
+        best = differ and row.mean == top and not quiet
+        cells.append(Cell(written(row.mean), spread, written(other) if isfinite(other) else "", best))
+    return Line(f"{name}, {rows['metric'].iloc[0]}\N{NO-BREAK SPACE}{ARROWS[better]}", cells, quiet)
+
+
+def _within(intervals: pd.DataFrame, by: list[str]) -> dict[tuple[str, ...], str]:
+    return {
+        tuple(keys): f"{low:.2f} to {high:.2f}"
+        for *keys, low, high in intervals[[*by, "low", "high"]].to_numpy(object)
+        if isfinite(low)
+    }
+
+
+def _writer(values: Iterable[float]) -> Callable[[float], str]:
+    """Writes the numbers of one line with as many decimals as its largest needs: 3 of SSIM, 2 of per cents."""
+    largest = max((abs(value) for value in values if isfinite(value)), default=1.0)
+    decimals = 1 if largest > 100 else 2 if largest >= 10 else 3 if largest >= 0.1 or not largest else 4
+    return lambda value: f"{value:.{decimals}f}" if isfinite(value) else _number(value, "")
+
+
+def _number(value: float, form: str) -> str:
+    return format(value, form) if isfinite(value) else DASH if value != value else f"{value:+}".replace("inf", INFINITY)
+
+
+def _p(p: float) -> str:
+    return DASH if not isfinite(p) else f"{p:.3f}" if p >= 0.0005 else f"{p:.0e}".replace("e-0", "e-")
+
+
+def _text(value: Any) -> str:
+    if value is None or (isinstance(value, float) and not isfinite(value)):
+        return DASH
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)

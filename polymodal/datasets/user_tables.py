@@ -1,0 +1,489 @@
+"""A table of one's own: a file of values between commas, a Parquet file, or a folder of them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from polymodal import csvfiles
+from polymodal.csvfiles import Options, other_formats
+from polymodal.datasets import shards
+from polymodal.datasets.base import Dataset, Facts
+from polymodal.datasets.storage import SPLITS, folder, kept
+from polymodal.datasets.table_files import Contents, check_path, contents_of, noted
+from polymodal.io import checkpoint
+from polymodal.io.parquet_files import ParquetTable
+from polymodal.io.parquet_folders import is_parquet, list_files
+from polymodal.runtime.progress import say, shown
+from polymodal.schema import Schema
+from polymodal.table import frames
+from polymodal.table.table import FITTED, Table
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from polymodal.tabular import Proposal
+
+__all__ = [
+    "File",
+    "columns",
+    "contents",
+    "held",
+    "is_file",
+    "picked",
+    "read_as",
+    "rows",
+    "table",
+]
+
+USUAL = Options()
+FEWEST = 10
+"""Rows without which there are no three splits."""
+_SAID: set[tuple[str, int]] = set()
+"""Files of which `columns` has said how they were read, so that `table` need not say it again."""
+VERSION = 2
+"""Of what is made of a table's files; another one makes every table in the cache anew."""
+REPORT = "said.json"
+"""The file in the cache with the sentences on what was not taken as it stands."""
+NAMED = ("columns", "missing", "modality", "ignore", "group", "held_out", "unreadable", "seed")
+"""Arguments that a run names, also where they are the usual ones."""
+
+
+@dataclass(frozen=True)
+class File:
+    """A table's file, or a folder of Parquet files, to be read."""
+
+    path: Path
+    options: Options = USUAL
+    """How a CSV file is read."""
+    preferred: Options | None = None
+    """How it is read where its first lines leave it open."""
+
+    @property
+    def text(self) -> bool:
+        """Whether it is a CSV file, of any separator."""
+        return csvfiles.kind(self.path).startswith(csvfiles.TEXT)
+
+    @property
+    def parquet(self) -> bool:
+        """Whether it is a Parquet file, or a folder of them."""
+        return not self.text and csvfiles.kind(self.path) not in other_formats.READERS
+
+    @property
+    def root(self) -> Path:
+        """Where files that cells name are looked for."""
+        return self.path if self.path.is_dir() else self.path.parent
+
+    @cached_property
+    def document(self) -> csvfiles.Document:
+        """A CSV file, read.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It cannot be read.
+        """
+        return csvfiles.read(self.path, self.options, self.preferred)
+
+    @property
+    def messages(self) -> list[str]:
+        """What a user should know of how the file was read, a sentence each."""
+        return self.document.messages if self.text else []
+
+    def read(self, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
+        """How many rows each file has, and all rows in pieces of so many. Of Parquet a piece is in memory at once.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It cannot be read.
+        """
+        if self.text:
+            return _cut(self.document.frame, size)
+        if self.options.given:
+            option = next(iter(self.options.given))
+            raise ValueError(f"{option} is for CSV files; got {self.path}, and Parquet has its own; leave it out")
+        other_formats.refuse_unknown(self.path)
+        if not self.parquet:
+            return _cut(other_formats.read(self.path), size)
+        table = ParquetTable(self.path)
+        return table.lengths, table.frames(size)
+
+
+def is_file(name: str) -> bool:
+    """Whether a name is that of a table's file or folder, rather than of a data set.
+
+    Raises:
+        ValueError: It is a folder that is too large to be looked through.
+    """
+    path = Path(name)
+    if not name or other_formats.is_known(path):
+        return bool(name)
+    with suppress(OSError):  # a name that no file can have
+        if path.is_dir():
+            check_path(name)
+        return is_parquet(path)
+    return False
+
+
+@Facts(
+    shapes="a modality per column",
+    rows=None,
+    licence="",
+    size="",
+    origin="",
+    get="made from a file of yours, which `polymodal train FILE` names",
+)
+def table(
+    path: str,
+    *,
+    columns: list[str] | None = None,
+    missing: list[str] | None = None,
+    present: list[str] | None = None,
+    separator: str | None = None,
+    decimal: str | None = None,
+    thousands: str | None = None,
+    encoding: str | None = None,
+    quote: str | None = None,
+    header: bool | None = None,
+    modality: dict[str, str] | None = None,
+    ignore: list[str] | None = None,
+    group: list[str] | None = None,
+    held_out: float = 0.1,
+    unreadable: float = frames.MOST_UNREADABLE,
+    seed: int = 0,
+) -> Dataset:
+    """A table in a file: CSV, Parquet or a folder of Parquet files, Feather, JSON lines, Excel.
+
+    Each column is a modality, of what `Schema.infer` takes it for. Rows are split at random; units, classes and words
+    are those of the training rows, of Parquet those among the first 262,144 rows, for such a table may be larger than
+    memory. Files that cells name are looked for from the table's folder on.
+
+    Arguments:
+        path: The file or the folder.
+        columns: Names of a CSV file's columns, if its first line does not say them.
+        missing: Further texts for a value that is not there, such as "?".
+        present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for a column.
+        separator: The character between a CSV file's cells; by default as its first lines show.
+        decimal: The decimal mark of its numbers, likewise.
+        thousands: The character between groups of three digits, likewise.
+        encoding: The name of its encoding, likewise.
+        quote: The character around quoted cells, or "none"; by default ".
+        header: Whether its first line has the names of the columns; by default it has, unless `columns` has them.
+        modality: What columns are, by name, as in `Schema.infer`.
+        ignore: Columns to leave out.
+        group: Prefixes; the numbers whose columns begin with one become a single vector.
+        held_out: The share of the rows that are for validation, and as many for the test.
+        unreadable: The share of a column's files that may be damaged.
+        seed: Of the splits.
+
+    Returns:
+        The data set, from the cache if it was made before.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, a cell cannot be (names column and row), or there are fewer than 10 rows.
+    """
+    if not 0 < held_out < 0.5:
+        raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
+    file = File(Path(path), Options.of(locals()))
+    holds = contents(path)
+    given = file.options.given
+    if file.text and (found := csvfiles.found(path, file.options)).given:
+        say(csvfiles.suggested(file.path, found))
+        given |= found.given
+    arguments = {
+        "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
+        "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
+    }  # fmt: skip
+    arguments |= given  # what is not given is not named, so that files of earlier versions are found
+    return _kept(arguments, holds)
+
+
+def contents(path: str) -> Contents:
+    """What the files of a table hold, and what the names of their folders say.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be the path of a table.
+    """
+    check_path(path)
+    other_formats.refuse_unknown(path)
+    parquet = File(Path(path)).parquet
+    files = list_files(path) if parquet else [Path(path)]
+    if not files[0].is_file():
+        raise _absent(path)
+    return contents_of(path, files, ParquetTable(path).folder_names if parquet else [])
+
+
+def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any) -> Dataset:
+    """A table as `table` reads it, but with a schema that is known, such as a model's.
+
+    Arguments:
+        schema: The modalities, with all classes, words and units.
+        contents: What its files hold.
+        anew: Whether to infer nothing from the files, for they are others than those that the schema was inferred from.
+        **arguments: Those of `table`.
+
+    Returns:
+        The data set. What was not taken as it stands is said every time.
+
+    Raises:
+        ValueError: A cell cannot be read (names column and row), or no column is known.
+    """
+    usual = inspect.signature(table).parameters
+    arguments = {**{name: usual[name].default for name in NAMED}, **arguments}
+    if not anew:
+        with suppress(ValueError):  # what is wrong with the rows is wrong with any schema, and is said below
+            data = _kept(arguments, contents)
+            schema.require(data.schema, "the table")
+            return data
+    data = _kept(arguments, contents, schema)
+    place = folder("table", _told(arguments, schema), contents.values(), VERSION)
+    for sentence in checkpoint.read_json(place / REPORT)["said"]:
+        say(sentence)
+    return data
+
+
+def rows(path: str) -> int:
+    """About how many rows a table has, without reading it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or something else.
+    """
+    file = File(Path(path))
+    if file.parquet:
+        return sum(ParquetTable(path).lengths)
+    if not Path(path).is_file():
+        raise _absent(path)
+    if not file.text:
+        return len(other_formats.read(file.path))
+    return csvfiles.unpack(Path(path)).count(b"\n")
+
+
+def columns(**arguments: Any) -> list[Proposal]:
+    """What `table` takes each column for, and why; its arguments are those of `table`, all of them."""
+    from polymodal import tabular
+
+    begun = _begun(arguments)
+    for sentence in begun.messages:
+        say(sentence)
+    _SAID.add(_key(arguments))
+    return tabular.propose(begun.known, **_choices(arguments), root=begun.root)
+
+
+def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
+    """Those rows of a piece that hold something: their places in it, and what they hold.
+
+    Raises:
+        ValueError: A cell cannot be read; names column and row.
+    """
+    batch = reader.read(frame)
+    some = batch.observed.any(1).nonzero()[:, 0]
+    batch = batch[some]
+    return some, Table(batch.values, batch.observed, reader.schema)
+
+
+def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
+    """The rows of these numbers, in this order; no piece is read behind the last of them.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"x": [0.0, 0.1, 0.2, 0.3]})
+        >>> picked([frame[:2], frame[2:]], [3, 0])["x"].tolist()
+        [0.3, 0.0]
+    """
+    import pandas as pd
+
+    kept, start, order = [], 0, np.sort(np.asarray(rows))
+    for frame in pieces:
+        stop = start + len(frame)
+        kept.append(frame.set_axis(range(start, stop)).loc[order[(order >= start) & (order < stop)]])
+        start = stop
+        if start > order[-1]:
+            break
+    return pd.concat([part for part in kept if len(part)]).loc[[*rows]]
+
+
+def _kept(arguments: dict[str, Any], contents: Contents, schema: Schema | None = None) -> Dataset:
+    """The table, from the cache if it was made before."""
+    source = {"arguments": arguments, "files": noted(contents)}
+    make = partial(_make, arguments, schema)
+    return kept("table", _told(arguments, schema), contents.values(), make, version=VERSION, source=source)
+
+
+def _told(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
+    return arguments if schema is None else {**arguments, "schema": schema.to_json()}
+
+
+class _Begun(NamedTuple):
+    """A table of which the first rows were read."""
+
+    parts: dict[str, np.ndarray]
+    """Numbers of the rows of each split, in ascending order."""
+    known: pd.DataFrame
+    """The training rows that schema and units are of."""
+    steps: int
+    """How many pieces there are."""
+    pieces: Iterator[pd.DataFrame]
+    """All rows."""
+    root: Path
+    messages: list[str]
+    """What a user should know of how the file was read, a sentence each."""
+
+
+class _Part:
+    """A split in the making: it takes its rows from the table's pieces, and writes them into its file."""
+
+    def __init__(self, rows: np.ndarray, reader: frames.Reader, file: shards.Filling) -> None:
+        self.rows, self.reader, self.file = rows, reader, file
+        self.filled = 0
+
+    def take(self, start: int, frame: pd.DataFrame) -> None:
+        """Reads those rows of a piece that are the split's; the first of the piece is the table's `start`-th."""
+        mine = _mine(self.rows, start, frame)
+        if not len(mine):
+            return
+        _, table = held(self.reader, mine)
+        stop = self.filled + len(table)
+        for name, values in table.values.items():
+            self.file.values[name][self.filled : stop] = values
+        self.file.observed[self.filled : stop] = table.observed
+        self.filled = stop
+
+    def told(self) -> list[str]:
+        """What was not taken as it stands, a sentence each.
+
+        Raises:
+            ValueError: More files are damaged than may be.
+        """
+        empty = len(self.rows) - self.filled
+        left_out = [f"{empty:,} of {len(self.rows):,} rows hold nothing, and are left out"] if empty else []
+        return self.reader.told() + left_out
+
+
+def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+    begun = _begun(arguments)
+    messages = [] if known is None else list(begun.messages)
+    if (key := _key(arguments)) in _SAID:
+        _SAID.remove(key)
+    elif known is None:
+        for sentence in begun.messages:
+            say(sentence)
+    schema = _inferred(arguments, begun) if known is None else known
+    places = {split: folder / f"{split}.safetensors" for split in SPLITS}
+    with ExitStack() as files:
+        parts = {}
+        for split, rows in begun.parts.items():
+            reader = frames.Reader(schema, begun.root, arguments["unreadable"], numbers=rows)
+            file = files.enter_context(shards.fill(places[split], schema, len(rows), **told(split)))
+            parts[split] = _Part(rows, reader, file)
+        _fill([*parts.values()], begun)
+        for split, part in parts.items():
+            if not part.filled:
+                raise ValueError(
+                    f"{arguments['path']} must have more rows that hold something; none of the {split} rows does"
+                )
+            messages += [f"{split} rows: {sentence}" for sentence in part.told()]
+    for sentence in messages if known is None else ():
+        say(sentence)
+    if known is not None:
+        checkpoint.write_text(folder / REPORT, checkpoint.to_json({"said": messages}))
+    for split, part in parts.items():
+        if part.filled < len(part.rows):
+            _shorten(places[split], part.filled)
+
+
+def _inferred(arguments: dict[str, Any], begun: _Begun) -> Schema:
+    inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
+    return frames.fitted(inferred, begun.known)
+
+
+def _fill(parts: Sequence[_Part], begun: _Begun) -> None:
+    start = 0
+    for frame in shown(begun.pieces, "reading", begun.steps) if begun.steps > 1 else begun.pieces:
+        for part in parts:
+            part.take(start, frame)
+        start += len(frame)
+
+
+def _shorten(path: Path, rows: int) -> None:
+    """Cuts a table's file to its first rows."""
+    tensors, document = checkpoint.map_state(path)
+    kinds = {name: (tensor.dtype, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
+    with checkpoint.filling(path, kinds, document) as shorter:
+        for name, tensor in shorter.items():
+            tensor[:] = tensors[name][:rows]
+
+
+def _begun(arguments: Mapping[str, Any]) -> _Begun:
+    """Reads of a Parquet file as many rows as a schema is taken from, and of a CSV file all."""
+    import pandas as pd
+
+    file = File(Path(arguments["path"]), Options.of(arguments))
+    lengths, pieces = file.read(frames.ROWS)
+    parts = _split(sum(lengths), arguments["held_out"], arguments["seed"])
+    first, known, start = [], [], 0
+    for frame in pieces:
+        first.append(frame)
+        known.append(_mine(parts["train"], start, frame))
+        start += len(frame)
+        if start >= FITTED and not file.text:
+            break
+    steps = sum(-(-many // frames.ROWS) for many in lengths)
+    whole, messages = pd.concat(known), list(file.messages)
+    index = file.document.index if file.text else None
+    if index is not None and index not in (arguments["modality"] or {}):
+        whole = whole.drop(columns=index)
+        messages.append(
+            f"{file.path.name}: {csvfiles.INDEX}; to take it all the same write --modality '{index}=number'"
+        )
+    return _Begun(parts, whole, steps, chain(first, pieces), file.root, messages)
+
+
+def _key(arguments: Mapping[str, Any]) -> tuple[str, int]:
+    """A file as it stands now."""
+    path = Path(arguments["path"]).resolve()
+    return str(path), path.stat().st_mtime_ns
+
+
+def _cut(frame: pd.DataFrame, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
+    """How many rows a frame has, and the frame in pieces."""
+    return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
+
+
+def _mine(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.DataFrame:
+    """Those of a piece's rows that are among these numbers, which ascend."""
+    low, high = np.searchsorted(rows, [start, start + len(frame)])
+    return frame.iloc[rows[low:high] - start].set_axis(rows[low:high])
+
+
+def _split(many: int, held_out: float, seed: int) -> dict[str, np.ndarray]:
+    """Numbers of the rows of each split, in ascending order."""
+    if many < FEWEST:
+        raise ValueError(f"a table must have at least {FEWEST} rows, for it is split; got {many}")
+    order = np.random.default_rng(seed).permutation(many)
+    few = max(1, round(held_out * many))
+    ends = {"train": order[2 * few :], "validation": order[:few], "test": order[few : 2 * few]}
+    return {split: np.sort(ends[split]) for split in SPLITS}
+
+
+def _absent(path: str) -> FileNotFoundError:
+    return FileNotFoundError(f"{path} must be a table's file, and does not exist; correct the path")
+
+
+def _choices(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """What `Schema.infer` is told."""
+    return {
+        "modalities": arguments["modality"],
+        "ignore": arguments["ignore"] or (),
+        "groups": arguments["group"] or (),
+    }

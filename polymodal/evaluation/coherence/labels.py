@@ -1,0 +1,90 @@
+"""The class of each row, that answers are judged by."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.runtime.validation import unknown
+
+if TYPE_CHECKING:
+    from polymodal.schema import Schema
+    from polymodal.table.table import Table
+
+__all__ = ["Classes", "classed", "classes_of", "label_of"]
+
+UNNAMED = "class"
+"""What scores call a label that is no modality."""
+
+
+class Classes(NamedTuple):
+    """The classes of a table's rows."""
+
+    label: str | None
+    """The modality that holds them; None of `Table.labels`."""
+    values: Tensor
+    """`(N,)` int64 on the CPU; -1 where a row's is not known."""
+    number: int
+    """How many classes there are."""
+
+    @property
+    def name(self) -> str:
+        """What scores call them."""
+        return UNNAMED if self.label is None else self.label
+
+
+def classed(schema: Schema) -> list[str]:
+    """The modalities whose values are one class each."""
+    return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
+
+
+def label_of(table: Table, label: str | None = None) -> str | None:
+    """The modality that says a row's class, None where `Table.labels` does.
+
+    Arguments:
+        table: The rows.
+        label: Its name; by default the first modality that is one class, and without one the table's labels.
+
+    Raises:
+        ValueError: There is no class label, or `label` names something else.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> label_of(load("polydigits", rows=20, held_out_rows=10).test)
+        'label'
+    """
+    names = classed(table.schema)
+    if label is not None:
+        table.schema.index(label)  # refuses a name that the schema does not know
+        if label not in names:
+            raise unknown(label, names, "modality that is one class")
+        return label
+    if not names and table.labels is None:
+        raise ValueError(
+            "rows must have a class to be judged by, and these have neither a modality that is one class nor labels; "
+            "pass Table(..., labels=...), or leave out coherence, generation and probe"
+        )
+    return names[0] if names else None
+
+
+def classes_of(table: Table, label: str | None) -> Classes:
+    """The classes of the rows.
+
+    Arguments:
+        table: The rows.
+        label: The modality that holds them; None is for the table's labels.
+
+    Raises:
+        ValueError: The table has no labels.
+    """
+    if label is None:
+        if table.labels is None:
+            raise ValueError("tables must have labels where no modality holds the classes; one has none")
+        values = table.labels.cpu()
+        return Classes(None, values.clamp(min=-1), 1 + int(values.max().clamp(min=-1)) if len(values) else 0)
+    has, levels = table.observed[:, table.schema.index(label)], table.schema[label].levels or 0
+    held = table.values.get(label)
+    values = torch.full_like(has, -1, dtype=torch.int64) if held is None else torch.where(has, held, -1)
+    return Classes(label, values.cpu(), levels)

@@ -1,0 +1,105 @@
+"""Features of pictures by Inception-v3, from a file of its weights."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from polymodal.io import checkpoint
+from polymodal.models.base import answering
+from polymodal.networks import Inception
+
+if TYPE_CHECKING:
+    from polymodal.evaluation.frechet import Features
+
+__all__ = ["inception"]
+
+AT_ONCE = 32
+"""Pictures in one pass: what its first layers make of each is 6 MB."""
+COUNTER = "num_batches_tracked"
+"""What files of before 2018 lack, and nothing depends on."""
+SUFFIX = ".safetensors"
+
+
+def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
+    """The 2,048 features that the Fréchet inception distance (FID) is measured on, for `evaluate(..., features=...)`.
+
+    Arguments:
+        path: A safetensors file with the tensors of pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, which is
+            not part of this library. That file is a pickle, and never read; what is raised for it says how to
+            convert it, once.
+        device: Where the network is.
+
+    Returns:
+        From pictures `(N, 3, H, W)`, floats in [0, 1], of any size, to features `(N, 2048)` on the pictures' device.
+        A picture's features do not depend on those beside it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no safetensors file, holds the tensors of another network, or numbers that are not finite.
+
+    Example:
+        >>> import tempfile
+        >>> from safetensors.torch import save_file
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file(Inception().state_dict(), f"{folder}/random.safetensors")
+        ...     features = inception(f"{folder}/random.safetensors")
+        >>> features(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 2048])
+
+    Source: Heusel et al. (2017); pytorch-fid. Pictures that a model has made are looked at as they are, where programs
+    that compare files look at them rounded to bytes.
+    """
+    path = Path(path)
+    _refuse_pickle(path)
+    with torch.device("meta"):
+        network = Inception()
+    network.load_state_dict(_tensors(path, network.state_dict()), assign=True)
+    network.requires_grad_(requires_grad=False)
+    network = network.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    return partial(_features, network)
+
+
+def _features(network: Inception, pictures: Tensor) -> Tensor:
+    if pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.is_floating_point():
+        raise ValueError(
+            f"pictures must be floats in [0, 1], (N, 3, H, W); got {pictures.dtype} {tuple(pictures.shape)}; repeat a "
+            "single channel, and divide bytes by 255"
+        )
+    device = network.fc.weight.device
+    with answering(network):
+        parts = [network(part.to(device, torch.float32)) for part in pictures.split(AT_ONCE)]
+    return torch.cat(parts).to(pictures.device)
+
+
+def _refuse_pickle(path: Path) -> None:
+    if path.is_file() and path.suffix != SUFFIX:
+        raise ValueError(
+            f"{path} must be a file of {SUFFIX}, for a pickle can run anything; convert it once, in Python: import "
+            "torch; from safetensors.torch import save_file; save_file({name: tensor.contiguous() for name, tensor in "
+            f"torch.load({str(path)!r}, weights_only=True).items()}}, {str(path.with_suffix(SUFFIX))!r})"
+        )
+
+
+def _tensors(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What the file holds, in 32 bits."""
+    held = checkpoint.read_header(path)
+    counters = {name: torch.tensor(0) for name in like if name.endswith(COUNTER) and name not in held}
+    like = {name: tensor for name, tensor in like.items() if name not in counters}
+    try:
+        checkpoint.check_tensors("it", held, like)
+    except ValueError as error:
+        raise ValueError(
+            f"{path} must hold the Inception-v3 of pytorch-fid's pt_inception-2015-12-05-6726825d.pth, and not "
+            f"torchvision's own; {error}"
+        ) from None
+    tensors = checkpoint.read_tensors(path, like)
+    if odd := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
+        raise ValueError(f"{path} must hold finite numbers; {odd[0]} has others; convert it anew")
+    return counters | {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
+    }

@@ -1,0 +1,183 @@
+"""Questions about rows: each modality from several choices of the others, all in one pass over a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.evaluation.coherence.agreement import Verdicts
+from polymodal.evaluation.frame import line
+from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
+from polymodal.evaluation.subsets import others, sizes
+from polymodal.inference.streaming import answered, distinct
+from polymodal.runtime.validation import lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from polymodal.batch import Batch
+    from polymodal.evaluation.coherence.classifier import Verifiers
+    from polymodal.models.base import Model
+    from polymodal.schema import Schema
+
+__all__ = ["Question", "Target", "asked", "compared", "scores", "targets_of"]
+
+Asked = tuple[str, str, str, int]
+"""Task, target, what is given in words, and the number of the conditioning."""
+
+
+class Question(NamedTuple):
+    """One target, and what it is made from."""
+
+    task: str
+    target: str
+    given: str
+    position: int  # of the conditioning in the stack
+
+
+class Target(NamedTuple):
+    """Where all questions about one modality are scored, a stream per conditioning."""
+
+    scored: dict[int, int]
+    """Streams of the metrics by the position of their conditioning, in order."""
+    metrics: dict[str, Metric]
+    judged: dict[int, int]
+    """Likewise of what a verifier judges."""
+    verdicts: Verdicts | None
+
+    @property
+    def positions(self) -> list[int]:
+        """Of all conditionings that it is made from, the scored ones first."""
+        return [*self.scored, *(position for position in self.judged if position not in self.scored)]
+
+    def merge(self) -> None:
+        """Takes in what the other processes have seen; to be called in all of them."""
+        for metric in self.metrics.values():
+            metric.merge()
+        if self.verdicts is not None:
+            self.verdicts.merge()
+
+
+def asked(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Question]]:
+    """The conditionings that the tasks need, `(S, M)` bool, and what is asked of each, task by task."""
+    singles = torch.eye(len(schema), dtype=torch.bool)
+    given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, others, single
+    found: dict[str, list[Asked]] = {}
+    for m, target in enumerate(schema):
+        found.setdefault("reconstruction", []).append(("reconstruction", target, "all", 0))
+        if len(schema) > 1:
+            found.setdefault("many-to-one", []).append(("many-to-one", target, "others", 1 + m))
+        found.setdefault("one-to-one", []).extend(
+            ("one-to-one", target, source, 1 + len(schema) + e) for e, source in enumerate(schema) if e != m
+        )
+    if {"translation", "coherence"} & {*tasks}:
+        subsets, translations = _translations(schema, seed, len(given))
+        given = torch.cat([given, *subsets])
+        for task in ("translation", "coherence"):
+            found[task] = [(task, target, name, index) for target, name, index in translations]
+    wanted = [one for task, questions in found.items() if task in tasks for one in questions]
+    used = sorted({index for *_, index in wanted})
+    places = {index: place for place, index in enumerate(used)}
+    return given[used], [Question(task, target, name, places[index]) for task, target, name, index in wanted]
+
+
+def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], list[tuple[str, str, int]]]:
+    """Conditionings beyond the known ones, `(1, M)` bool each, and targets by what is given and its number."""
+    names, count = list(schema), len(schema)
+    subsets, questions = [], []
+    for size in sizes(count):
+        given = f"{size} other{'s' * (size > 1)}"
+        for members, targets in others(count, size, seed):
+            if size == 1:
+                index = 1 + count + members[0]
+            elif size == count - 1:
+                index = 1 + targets[0]
+            else:
+                index = known + len(subsets)
+                subsets.append(schema.mask([names[m] for m in members])[None])
+            questions += [(names[m], given, index) for m in targets]
+    order = {name: place for place, name in enumerate(names)}
+    return subsets, sorted(questions, key=lambda question: order[question[0]])
+
+
+def targets_of(
+    schema: Schema, questions: list[Question], verifiers: Verifiers | None = None, classes: int = 0
+) -> dict[str, Target]:
+    """What the questions are about, with nothing scored yet."""
+    scored: dict[str, dict[int, int]] = {name: {} for name in schema}
+    judged: dict[str, dict[int, int]] = {name: {} for name in schema}
+    for task, name, _, position in questions:
+        if task != "coherence":
+            scored[name].setdefault(position, len(scored[name]))
+        elif verifiers is not None and name in verifiers.judged:
+            judged[name].setdefault(position, len(judged[name]))
+    return {
+        name: Target(
+            scored[name],
+            _metrics(schema, name, len(scored[name])) if scored[name] else {},
+            judged[name],
+            Verdicts(len(judged[name]), classes) if judged[name] else None,
+        )
+        for name in schema
+        if scored[name] or judged[name]
+    }
+
+
+def _metrics(schema: Schema, target: str, streams: int) -> dict[str, Metric]:
+    metric = schema[target].metric
+    lookup(METRICS, metric, f"metric of {target!r}")
+    return {name: METRICS[name](streams) for name in [metric, *COMPANIONS.get(metric, [])]}
+
+
+def compared(
+    model: Model,
+    batch: Batch,
+    given: Tensor,
+    targets: dict[str, Target],
+    verifiers: Verifiers | None = None,
+    classes: Tensor | None = None,
+) -> None:
+    """Compares a batch's answers with the truth.
+
+    Arguments:
+        model: To ask.
+        batch: B rows.
+        given: The conditionings, `(S, M)` bool.
+        targets: Where the scores are kept.
+        verifiers: For those targets that are judged.
+        classes: Of the rows, for these, `(B,)` int64.
+    """
+    z, which = distinct(model, batch, given)
+    truth = model.schema.hide(batch, model.weight.dtype)
+    for name, target in targets.items():
+        has = batch.observed[:, model.schema.index(name)]
+        positions = target.positions
+        asked = torch.where(has, which[positions], -1)  # (Q, B)
+        judged = [positions.index(position) for position in target.judged]
+        for distribution, answers in answered(model, name, z, asked):
+            for metric in target.metrics.values():
+                metric.update(distribution, truth[name], answers[: len(target.scored)])
+            if target.verdicts is not None and verifiers is not None and classes is not None:
+                said = verifiers.said(name, model.schema[name].value(distribution))
+                target.verdicts.update(said, classes.to(said.device), answers[judged])
+
+
+def scores(questions: list[Question], targets: dict[str, Target]) -> list[dict[str, Any]]:
+    """A row per question and number that it is judged by."""
+    rows = []
+    for task, name, given, position in questions:
+        if (target := targets.get(name)) is None:
+            continue
+        if task != "coherence":
+            stream = target.scored[position]
+            rows += [
+                line(task, name, given, key, metric.better, metric.compute(stream), metric.rows[stream], metric.note)
+                for key, metric in target.metrics.items()
+            ]
+        elif target.verdicts is not None:
+            stream, found = target.judged[position], target.verdicts
+            rows.append(line(task, name, given, "coherence", "higher", found.accuracy(stream), found.rows[stream]))
+            rows.append(line("calibration", name, given, "tv", "lower", found.variation(stream), found.rows[stream]))
+    return rows

@@ -1,0 +1,353 @@
+"""Asking a model about rows, some of which may not have what is asked from, in as little work as the rows allow."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from polymodal.inference.deduplication import contents
+from polymodal.models.base import Model, answering
+from polymodal.runtime.prefetch import ahead
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torch.distributions import Distribution
+
+    from polymodal.batch import Batch
+    from polymodal.table.table import Table
+
+__all__ = ["answered", "codes", "distinct", "embed", "translate", "translate_samples"]
+
+MOST = 128 * 2**20
+"""Bytes of what a posterior is made of, and of a decoder's outputs, that stand at once: a row's, if it has more."""
+CACHED = 4 * 2**20
+"""Bytes of a decoder's outputs that are made at once on a CPU: in its cache a decoder is faster by a fifth."""
+FEWEST = 64
+"""Codes in one pass of a decoder, even so: each pass reads all its weights."""
+
+
+def codes(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Codes of rows under several conditionings, in one pass; a row may lack all that one of them gives.
+
+    Arguments:
+        model: To encode with.
+        batch: B rows.
+        given: `(S, M)` bool, one conditioning each.
+
+    Returns:
+        The posterior's means `(S, B, code_dim)`, and `(S, B)` bool: whether a row has anything of what is given.
+        Where it has not, its code is that of all it has, and stands for nothing.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> z, enough = codes(build("mac-wae", data.schema, latent_dim=8), data.test[:4], torch.eye(6).bool())
+        >>> z.shape, bool(enough.all())
+        (torch.Size([6, 4, 8]), True)
+    """
+    batch = batch.to(model.weight.device)
+    seen, enough = _seen(batch, given)
+    return _encoded(model, batch, seen), enough
+
+
+def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
+    """As `codes`, each of those that differ once: rows that see the same have the same code.
+
+    From a label alone there are as many codes as classes, however many the rows.
+
+    Arguments:
+        model: To encode with.
+        batch: B rows.
+        given: `(S, M)` bool, one conditioning each.
+
+    Returns:
+        Codes `(U, code_dim)`, and which of them a row has under a conditioning, `(S, B)` int64; -1 where it has
+        nothing of what is given.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> label = data.schema.mask(["label"])[None]
+        >>> z, which = distinct(build("mac-wae", data.schema, latent_dim=8), data.train, label)
+        >>> z.shape, which.shape
+        (torch.Size([10, 8]), torch.Size([1, 20]))
+    """
+    batch = batch.to(model.weight.device)
+    seen, enough = _seen(batch, given)
+    which = contents(model.schema, batch, seen)
+    count = int(which.max()) + 1 if which.numel() else 0
+    places = torch.arange(which.numel(), device=which.device)
+    first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
+    needed = torch.zeros_like(enough).flatten().index_fill_(0, first, True).view_as(enough)
+    few = needed.sum(1) < len(batch) / 4  # under some conditionings only classes are seen
+    z = torch.empty(*which.shape, model.code_dim, dtype=model.weight.dtype, device=which.device)
+    for some in (few, ~few):
+        rows = needed[some].any(0).nonzero()[:, 0]
+        if len(rows):
+            z[some.nonzero(), rows] = _encoded(model, batch[rows], seen[some][:, rows])
+    return z.flatten(0, 1)[first], torch.where(enough, which, -1)
+
+
+def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
+    """What a modality's decoder makes of those codes that are asked for, in pieces of a bounded size.
+
+    Arguments:
+        model: To decode with.
+        name: Of the modality.
+        z: Codes `(U, code_dim)`.
+        which: Numbers of those that are asked for, int64 of any shape; -1 asks for none.
+
+    Yields:
+        p(x | z) of some of the codes, and for each place of `which` the number among them, -1 where it is not one
+        of them.
+    """
+    asked = torch.zeros(len(z), dtype=torch.bool, device=which.device).index_fill_(0, which[which >= 0], True)
+    used, numbers = asked.nonzero()[:, 0], asked.cumsum(0) - 1
+    local = torch.where(which >= 0, numbers[which.clamp(min=0)], -1) if len(z) else which
+    at_once = _codes_at_once(model, name, MOST)
+    for start in range(0, len(used), at_once):
+        part = z[used[start : start + at_once]]
+        here = (local >= start) & (local < start + len(part))
+        yield model.schema[name].distribution(_emitted(model, name, part)), torch.where(here, local - start, -1)
+
+
+def embed(
+    model: Model,
+    table: Table,
+    given: list[str] | Tensor | None = None,
+    batch_size: int = 256,
+    *,
+    rows: Sequence[int] | Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Codes of a table's rows, batch by batch, so that they need not fit in memory.
+
+    Arguments:
+        model: To encode with.
+        table: N rows of the model's modalities.
+        given: Names of what to start from, by default all that a row has; or several conditionings, `(S, M)` bool.
+        batch_size: Rows per pass.
+        rows: Numbers of the rows to answer for, in this order; by default all.
+        device: Where the codes are to be.
+
+    Yields:
+        For R of the rows: their numbers `(R,)`, on the CPU, and the posterior's means `(R, code_dim)`, of several
+        conditionings `(S, R, code_dim)`. A row that has nothing of what is given is left out; NaN are its codes
+        under those of several conditionings that give it nothing.
+
+    Raises:
+        ValueError: A name is unknown, or the table has other modalities than the model.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> model = build("mac-wae", data.schema, latent_dim=8)
+        >>> [(rows.tolist(), z.shape) for rows, z in embed(model, data.test, ["m0"], batch_size=6)]
+        [([0, 1, 2, 3, 4, 5], torch.Size([6, 8])), ([6, 7, 8, 9], torch.Size([4, 8]))]
+    """
+    masks = _conditionings(model, table, given)
+    for numbers, batch in _batches(model, table, rows, batch_size):
+        z, enough = codes(model, batch, masks)
+        some = enough.any(0)
+        z = z.masked_fill(~enough[..., None], torch.nan)[:, some].to(device)
+        yield numbers[some.cpu()], z if isinstance(given, Tensor) else z[0]
+
+
+def translate(
+    model: Model,
+    table: Table,
+    given: list[str] | Tensor | None = None,
+    to: list[str] | None = None,
+    batch_size: int = 256,
+    *,
+    rows: Sequence[int] | Tensor | None = None,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """`Model.translate` of a table's rows, batch by batch, so that neither they nor the answers need fit in memory.
+
+    A row's modalities are encoded once for all conditionings, codes of the same content are decoded once, and no
+    decoder runs but those of what is asked for.
+
+    Arguments:
+        model: To ask.
+        table: N rows of the model's modalities.
+        given: As in `embed`.
+        to: Names of what to make; by default every modality.
+        batch_size: Rows per pass.
+        rows: As in `embed`.
+        device: Where the values are to be.
+
+    Yields:
+        For R of the rows: their numbers `(R,)`, on the CPU, and values by name, `(R, *shape)`, of several conditionings
+        `(S, R, *shape)`: pictures in [0, 1], classes and tokens as indices. A row that has nothing of what is given is
+        left out; its values are NaN, classes and tokens -1, under those of several conditionings that give it nothing.
+
+    Raises:
+        ValueError: A name is unknown, or the table has other modalities than the model.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> model = build("mac-wae", data.schema, latent_dim=8)
+        >>> singles = torch.eye(6).bool()
+        >>> for rows, values in translate(model, data.test, singles, ["m1", "label"], batch_size=8):
+        ...     len(rows), values["m1"].shape, values["label"].shape
+        (8, torch.Size([6, 8, 3, 16, 16]), torch.Size([6, 8]))
+        (2, torch.Size([6, 2, 3, 16, 16]), torch.Size([6, 2]))
+    """
+    masks = _conditionings(model, table, given)
+    names = [
+        name for name, asked in zip(model.schema, model.schema.mask(to or list(model.schema)), strict=True) if asked
+    ]
+    for numbers, batch in _batches(model, table, rows, batch_size):
+        with answering(model):
+            z, which = distinct(model, batch, masks)
+            some = (which >= 0).any(0)
+            values = {name: _values(model, name, z, which[:, some], device) for name in names}
+        yield numbers[some.cpu()], values if isinstance(given, Tensor) else {k: value[0] for k, value in values.items()}
+
+
+def translate_samples(
+    model: Model,
+    table: Table,
+    given: list[str] | None = None,
+    to: list[str] | None = None,
+    batch_size: int = 256,
+    *,
+    samples: int,
+    combine: Literal["mean"] | None = None,
+    seed: int = 0,
+    steps: int | None = None,
+    guidance: float | None = None,
+    temperature: float | None = None,
+    rows: Sequence[int] | Tensor | None = None,
+    first: int = 0,
+) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
+    """Posterior samples of a table's rows, batch by batch, so that neither they nor the samples need fit in memory.
+
+    Arguments:
+        model: With a distribution over codes.
+        table: N rows of the model's modalities.
+        given: Names of what to start from; by default all that a row observes.
+        to: Names of what to predict; by default every modality.
+        batch_size: Rows per pass.
+        samples: Number of posterior samples of each row, S.
+        combine: As in `Model.translate`.
+        seed: Random seed. Samples depend on it and on a row's number alone.
+        steps: As in `Model.translate`.
+        guidance: As in `Model.translate`.
+        temperature: As in `Model.translate`.
+        rows: Numbers of the rows to predict, in this order; by default all.
+        first: What the table's first row is numbered where samples depend on a row's number.
+
+    Yields:
+        For R of the rows: their numbers `(R,)`, on the CPU, and values by name, `(S, R, *shape)`, or `(R, *shape)` if
+        they are combined. A row that observes nothing of what is given is left out.
+
+    Raises:
+        ValueError: A name is unknown, the table has other modalities than the model, or as in `Model.translate`.
+
+    Example:
+        >>> from polymodal.datasets import load
+        >>> from polymodal.models import build
+        >>> data = load("polydigits", rows=20, held_out_rows=10)
+        >>> model = build("mac-vae", data.schema, latent_dim=8)
+        >>> [(rows.tolist(), x["m1"].shape) for rows, x in translate_samples(model, data.test, ["m0"], samples=2)]
+        [([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], torch.Size([2, 10, 3, 16, 16]))]
+    """
+    model.check_samples(samples, combine, seed, steps, guidance, temperature)
+    mask = _conditionings(model, table, given)[0].to(model.weight.device)
+    options: dict[str, Any] = {"samples": samples, "combine": combine, "seed": seed}
+    options |= {"steps": steps, "guidance": guidance, "temperature": temperature}
+    for numbers, batch in _batches(model, table, rows, batch_size):
+        batch = batch.to(model.weight.device)
+        some = (batch.observed & mask).any(-1)
+        kept = numbers[some.cpu()]
+        if not len(kept):
+            continue
+        own = (first + kept).tolist()
+        yield kept, model.translate(batch[some], mask & batch.observed[some], to, rows=own, **options)
+
+
+def _conditionings(model: Model, table: Table, given: list[str] | Tensor | None) -> Tensor:
+    """What is given, `(S, M)` bool."""
+    model.schema.require(table.schema, "the table")
+    if isinstance(given, Tensor):
+        if given.dtype != torch.bool or given.dim() != 2 or given.shape[1] != len(model.schema):
+            raise ValueError(
+                f"given must be names, or bool (S, {len(model.schema)}), a column for each of "
+                f"{', '.join(model.schema)}; got {given.dtype} {tuple(given.shape)}"
+            )
+        return given
+    return model.schema.mask(list(model.schema) if given is None else given)[None]
+
+
+def _batches(
+    model: Model, table: Table, rows: Sequence[int] | Tensor | None, batch_size: int
+) -> Iterator[tuple[Tensor, Batch]]:
+    """Numbers of rows and the rows, on the model's device."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1; got {batch_size}")
+    numbers = None if rows is None else torch.as_tensor(rows, dtype=torch.int64)
+    count = len(table) if numbers is None else len(numbers)
+    starts = range(0, count, batch_size)
+
+    def part(start: int) -> Tensor:
+        stop = min(start + batch_size, count)
+        return torch.arange(start, stop) if numbers is None else numbers[start:stop]
+
+    made = ahead(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
+    yield from zip(map(part, starts), made, strict=True)
+
+
+def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
+    """What rows see under conditionings, `(S, B, M)` bool, all they have where that is nothing; and where it is not."""
+    seen = given.to(batch.observed.device)[:, None] & batch.observed
+    enough = seen.any(-1)
+    return torch.where(enough[..., None], seen, batch.observed), enough
+
+
+def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
+    """The posterior's means, `(S, B, code_dim)`, of what rows see, `(S, B, M)` bool; some rows at a time."""
+    # Of a product of experts each conditioning holds every modality's.
+    size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
+    step = max(1, MOST // size)
+    parts = range(0, max(1, len(batch)), step)
+    with answering(model):
+        means = [model.encode(batch[i : i + step], seen[:, i : i + step]).mean for i in parts]
+    return torch.cat(means, dim=1) if len(means) > 1 else means[0]
+
+
+def _emitted(model: Model, name: str, z: Tensor) -> Tensor:
+    """A decoder's parameters of codes `(U, code_dim)`; on a CPU in pieces that stay in its cache."""
+    if z.device.type != "cpu":
+        return model.emit(z, [name])[name]
+    step = max(_codes_at_once(model, name, CACHED), FEWEST)
+    return torch.cat([model.emit(part, [name])[name] for part in z.split(step)])
+
+
+def _codes_at_once(model: Model, name: str, most: int) -> int:
+    """How many codes a modality's decoder makes so many bytes of."""
+    modality = model.schema[name]
+    return max(1, most // (modality.blank.numel() * (modality.levels or 1) * model.weight.element_size()))
+
+
+def _values(model: Model, name: str, z: Tensor, which: Tensor, device: torch.device | str) -> Tensor:
+    """One modality's values `(S, R, *shape)` of those codes `(U, code_dim)` that `(S, R)` numbers."""
+    modality, made = model.schema[name], None
+    for distribution, here in answered(model, name, z, which):
+        value = modality.value(distribution).to(device)
+        if made is None:
+            made = value.new_full((*which.shape, *value.shape[1:]), torch.nan if value.is_floating_point() else -1)
+        here = here.to(device)
+        made[here >= 0] = value[here[here >= 0]]
+    if made is None:
+        made = torch.empty((*which.shape, *modality.shape), device=device)
+    return made

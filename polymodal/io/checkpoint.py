@@ -1,0 +1,243 @@
+"""Folders of tensors and JSON, written atomically and never with pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from polymodal.io.atomic import flush, partial, replacing, standing, sweep, writing
+from polymodal.io.untrusted import (
+    DOCUMENT,
+    DTYPES,
+    check_tensors,
+    map_state,
+    read_header,
+    read_json,
+    read_state,
+    read_tensors,
+)
+
+__all__ = [
+    "check_tensors",
+    "check_writable",
+    "filling",
+    "map_state",
+    "read_header",
+    "read_json",
+    "read_state",
+    "read_tensors",
+    "refuse_foreign",
+    "replacing",
+    "standing",
+    "sweep",
+    "to_json",
+    "write",
+    "write_bytes",
+    "write_state",
+    "write_text",
+    "writing",
+]
+
+
+def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
+    """Writes files into a folder of their own: all of them or none.
+
+    The files are written into a new folder, which then takes its name, see `polymodal.io.atomic`. The folder may be
+    missing, be empty, or hold nothing but files of these names.
+
+    Arguments:
+        folder: Where to.
+        files: Contents by file name: tensors by name for `*.safetensors`, else a JSON document.
+
+    Returns:
+        The folder.
+
+    Raises:
+        ValueError: The folder holds something else.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     folder = write(root + "/a", {"a.json": {"x": 1}, "a.safetensors": {"w": torch.zeros(2)}})
+        ...     read_json(folder / "a.json"), read_tensors(folder / "a.safetensors")
+        ({'x': 1}, {'w': tensor([0., 0.])})
+    """
+    folder = Path(folder).resolve()
+    refuse_foreign(folder, list(files))
+    if folder in (Path.cwd(), *Path.cwd().parents):
+        raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
+    with replacing(folder) as fresh:
+        for name, content in files.items():
+            if name.endswith(".safetensors"):
+                _save(fresh / name, content)
+            else:
+                (fresh / name).write_text(to_json(content), encoding="utf-8", newline="\n")
+            flush(fresh / name)
+    return folder
+
+
+def refuse_foreign(folder: Path, names: list[str]) -> None:
+    """Refuses a folder that holds anything but files of these names.
+
+    Raises:
+        ValueError: It does, or it is a file.
+    """
+    try:
+        found = {path.name for path in folder.iterdir()}
+    except FileNotFoundError:  # asked of the listing, for another process may replace the folder meanwhile
+        return
+    except NotADirectoryError:
+        if not folder.exists():  # what it is to stand in is a file; whoever makes it says so
+            return
+        raise ValueError(f"{folder} must be a folder, but it is a file; choose another name") from None
+    if foreign := sorted(found - set(names)):
+        raise ValueError(
+            f"{folder} must be empty or hold only {', '.join(names)}; it holds {', '.join(foreign[:3])}; "
+            "choose another folder"
+        )
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Writes a text file under a temporary name, then renames it."""
+    return write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | Path, content: bytes) -> Path:
+    """Writes a file under a temporary name, then renames it."""
+    path = Path(path)
+    with writing(path) as fresh:
+        fresh.write_bytes(content)
+    return path
+
+
+def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Path:
+    """Writes tensors and a JSON document as one safetensors file, whose header holds the document.
+
+    One file takes its name in one step, so whatever happens there is either the old state or the new one.
+
+    Raises:
+        OSError: It could not be written; what was there before is untouched.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     read_state(write_state(root + "/a.safetensors", {"w": torch.zeros(2)}, {"x": 1}))
+        ({'w': tensor([0., 0.])}, {'x': 1})
+    """
+    path = Path(path)
+    with writing(path) as fresh:
+        _save(fresh, tensors, {DOCUMENT: to_json(document)})
+    return path
+
+
+@contextmanager
+def filling(
+    path: str | Path, kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], document: Mapping[str, Any]
+) -> Iterator[dict[str, Tensor]]:
+    """As `write_state`, for tensors that need not fit in memory: they are filled in place, in the file.
+
+    The file takes its name at the end, and is gone where there was an error.
+
+    Arguments:
+        path: The file.
+        kinds: Type and shape of each tensor.
+        document: The JSON document.
+
+    Yields:
+        Tensors of zeros to write into, by name.
+
+    Raises:
+        OSError: There is no room; what was there before is untouched.
+
+    Example:
+        >>> import tempfile, torch
+        >>> with tempfile.TemporaryDirectory() as root:
+        ...     with filling(root + "/a.safetensors", {"w": (torch.uint8, (3,))}, {"x": 1}) as tensors:
+        ...         tensors["w"][1:] = 2
+        ...     read_state(root + "/a.safetensors")
+        ({'w': tensor([0, 2, 2], dtype=torch.uint8)}, {'x': 1})
+    """
+    path = Path(path)
+    header, places = _laid_out(kinds, {DOCUMENT: to_json(document)})
+    size = len(header) + max((stop for _, stop in places.values()), default=0)
+    with writing(path) as fresh:
+        with fresh.open("wb") as file:
+            file.write(header)
+            try:
+                _reserve(file.fileno(), size)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror}, {size:,} bytes are needed", str(path)) from error
+        every = torch.from_file(str(fresh), shared=True, size=size, dtype=torch.uint8)[len(header) :]
+        yield {name: every[slice(*places[name])].view(dtype).view(*shape) for name, (dtype, shape) in kinds.items()}
+
+
+def check_writable(folder: Path) -> None:
+    """Makes a folder if it is missing, and tries to write into it.
+
+    Raises:
+        OSError: It cannot be made, or not be written into.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with partial(folder / "probe") as probe:
+        (probe / "probe").touch()
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """A JSON document as a file's text; numpy's and torch's numbers become plain ones.
+
+    Raises:
+        ValueError: A number is not finite: JSON has none such.
+        TypeError: Something is of no type that JSON has.
+    """
+    return json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n"
+
+
+def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    try:
+        save_file({key: _own(value) for key, value in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        raise OSError(f"{path.name} could not be written: {error}") from error
+
+
+def _laid_out(
+    kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: dict[str, str]
+) -> tuple[bytes, dict[str, tuple[int, int]]]:
+    """The first bytes of a safetensors file, and where each tensor then begins and ends."""
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    places, entries, stop = {}, {}, 0
+    for name in sorted(kinds, key=lambda name: -kinds[name][0].itemsize):  # so that each is aligned
+        dtype, shape = kinds[name]
+        start, stop = stop, stop + dtype.itemsize * prod(shape)
+        places[name] = (start, stop)
+        entries[name] = {"dtype": names[dtype], "shape": list(shape), "data_offsets": [start, stop]}
+    text = json.dumps({"__metadata__": metadata, **entries}).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text, places
+
+
+def _reserve(file: int, size: int) -> None:
+    """Makes a file so long; a full disk shows here, where it is an error, and not when a page is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, size)
+    else:
+        os.ftruncate(file, size)
+
+
+def _own(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} cannot be written as JSON")

@@ -1,0 +1,104 @@
+"""Codes of rows under several conditionings, and their map in two dimensions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from polymodal.evaluation.codes import principal
+from polymodal.evaluation.coherence.labels import classed
+from polymodal.evaluation.subsets import shown, telling
+from polymodal.inference.streaming import codes
+from polymodal.report import figures
+
+if TYPE_CHECKING:
+    from polymodal.batch import Batch
+    from polymodal.models import Model
+    from polymodal.schema import Schema
+    from polymodal.table.table import Table
+
+__all__ = ["Legend", "Map", "Panel", "classed", "code_map", "shown"]
+
+PANELS = 9
+"""Most conditionings that the map has a panel of."""
+ROWS = 500
+"""Most rows on the map."""
+OVERLAY = 400
+"""Side of the panel that has all codes, in pixels."""
+
+
+class Legend(NamedTuple):
+    """What a mark on the map stands for."""
+
+    name: str
+    style: int
+    color: str
+    points: str
+
+
+class Panel(NamedTuple):
+    """The codes of the rows under one conditioning."""
+
+    given: str
+    rows: int
+    picture: str
+
+
+class Map(NamedTuple):
+    """Codes under several conditionings, on the same two axes."""
+
+    panels: list[Panel]
+    overlay: str
+    classes: list[Legend]
+    subsets: list[Legend]
+    label: str | None
+    rows: int
+    share: float
+
+
+def code_map(model: Model, table: Table, seed: int) -> Map | None:
+    """The codes of up to 500 rows on their two principal axes; None where all codes are the same."""
+    rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
+    batch = table[rows]
+    subsets = {name: given for name, given in telling(model.schema, PANELS).items() if (batch.observed & given).any()}
+    z, enough = codes(model, batch, torch.stack(list(subsets.values())))
+    z, enough = z.float().cpu(), enough.cpu()
+    if not z[enough].std(0, correction=0).any():
+        return None
+    points = np.full((*enough.shape, 2), np.nan)
+    points[enough.numpy()], share = principal(z[enough].numpy())
+    label = next(iter(classed(model.schema)), None)
+    style, classes = _styles(model.schema, batch, label)
+    limits = figures.limits(points[enough.numpy()])
+    panels = [
+        Panel(name, int(has.sum()), figures.scatter(at[has], style[has], limits))
+        for name, at, has in zip(subsets, points, enough.numpy(), strict=True)
+    ]
+    which = np.broadcast_to(np.arange(len(subsets))[:, None], enough.shape)
+    overlay = figures.scatter(points[enough.numpy()], which[enough.numpy()], limits, OVERLAY)
+    return Map(panels, overlay, classes, _legends(list(subsets)), label, len(rows), share)
+
+
+def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:
+    """How each row is drawn, `(B,)`, by its class; the most frequent classes get a style of their own."""
+    if label is None:
+        return np.zeros(len(batch), int), []
+    known = batch.observed[:, schema.index(label)].numpy()
+    value = schema.hide(batch, torch.float32)[label].numpy()
+    classes, counts = np.unique(value[known], return_counts=True)
+    named = sorted(classes[np.argsort(-counts, kind="stable")][: figures.STYLES])
+    style = np.full(len(batch), figures.OTHER)
+    for index, number in enumerate(named):
+        style[value == number] = index
+    legends = _legends([str(schema[label].show(torch.tensor(number))) for number in named])
+    if (style == figures.OTHER).any():
+        rest = "no label" if len(named) == len(classes) else "other classes" if known.all() else "other or no label"
+        legends.append(Legend(rest, figures.OTHER, *figures.swatch(figures.OTHER)))
+    return style, legends
+
+
+def _legends(names: Sequence[str]) -> list[Legend]:
+    return [Legend(name, style, *figures.swatch(style)) for style, name in enumerate(names)]

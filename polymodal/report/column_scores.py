@@ -1,0 +1,270 @@
+"""How well each column of a table is predicted from the others, beside the best constant."""
+
+from __future__ import annotations
+
+from math import isfinite, nan, sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.modalities import Vector
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from polymodal.modalities import Modality
+    from polymodal.schema import Schema
+    from polymodal.table.table import Table
+
+__all__ = ["Column", "Columns", "Line", "Skill", "present"]
+
+AXES = {"acc": 0, "rmse": 1}
+"""Axes of a column's values by its metric."""
+PRINTED = 12
+"""Most columns of which the map prints its numbers."""
+PIECE = 2**16
+"""Rows that are looked at in one go."""
+DASH = "\N{EN DASH}"
+
+
+class Skill(NamedTuple):
+    """A skill, how far it is from 0, in 0..100, and whether it is below."""
+
+    text: str = DASH
+    heat: int = 0
+    below: bool = False
+
+
+class Column(NamedTuple):
+    """A column of the data: its score from all the others, that of the best constant, and from which one most comes."""
+
+    name: str
+    what: str
+    score: str
+    constant: str
+    skill: Skill
+    source: str
+    alone: Skill
+
+
+class Line(NamedTuple):
+    """The skills that one column alone gives; None for the column itself."""
+
+    name: str
+    skills: list[Skill | None]
+
+
+class Columns(NamedTuple):
+    """All that the page says of columns: a row each, and a map of skills, a line per source and a column per target."""
+
+    rows: list[Column]
+    names: list[str]
+    lines: list[Line]
+    printed: bool
+    units: bool
+
+
+class Answer(NamedTuple):
+    """A score, and that of the best constant on the same rows."""
+
+    metric: str
+    value: float = nan
+    constant: float = nan
+
+    @property
+    def skill(self) -> float:
+        return _skill(self.metric, self.value, self.constant)
+
+
+def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None:
+    """What the page makes of the scores of columns: of labels and vectors that are in no group.
+
+    Arguments:
+        frame: As `polymodal.evaluate` returns it, or as read back from its file.
+        schema: Whose order the columns are in.
+        table: The rows that the scores are over.
+
+    Returns:
+        The columns, the best predicted one first; None where there are fewer than two.
+
+    Example:
+        >>> from polymodal import Label, Schema, Table, Vector, build, evaluate
+        >>> schema = Schema({"size": Vector(1), "species": Label(2), "site": Label(3)})
+        >>> values = {"size": torch.randn(9, 1), "species": torch.arange(9) % 2, "site": torch.arange(9) % 3}
+        >>> table = Table(values, schema=schema)
+        >>> columns = present(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
+        >>> {column.name: (column.what, column.constant) for column in columns.rows}["species"]
+        ('label, 2 classes', '55.6 %')
+    """
+    names = _names(schema)
+    if len(names) < 2:
+        return None
+    whole, single = _answers(frame, table, names, "many-to-one"), _answers(frame, table, names, "one-to-one")
+    rows = []
+    for name in names:
+        answer = whole.get((name, "others"), Answer(schema[name].metric, constant=_constant(table, name)))
+        alone = {given: single[name, given].skill for given in names if (name, given) in single}
+        rows.append((answer.skill, _column(name, schema[name], answer, alone)))
+    rows.sort(key=lambda row: -row[0] if isfinite(row[0]) else float("inf"))
+    return Columns(
+        rows=[row for _, row in rows],
+        names=names,
+        lines=[_line(given, names, single) for given in names] if single else [],
+        printed=len(names) <= PRINTED,
+        units=any(_unit(schema[name]) is not None for name in names),
+    )
+
+
+def _names(schema: Schema) -> list[str]:
+    """The modalities that are columns; those of a group have no scores of their own."""
+    grouped = {name for names in schema.groups.values() for name in names}
+    return [
+        name
+        for name, modality in schema.items()
+        if name not in grouped and len(modality.shape) == AXES.get(modality.metric)
+    ]
+
+
+def _answers(frame: pd.DataFrame, table: Table, names: list[str], task: str) -> dict[tuple[str, str], Answer]:
+    """The task's scores of columns, by target and what was given."""
+    frame = frame.astype({"modality": str, "given": str})  # a file has columns called 1, 2, 3 as numbers
+    frame = frame[(frame["task"] == task) & frame["modality"].isin(names) & frame["metric"].isin(AXES)]
+    known = {name: (int(table.observed[:, table.schema.index(name)].sum()), _constant(table, name)) for name in names}
+    answers = {}
+    for name, given, metric, value, rows in zip(
+        *(frame[column] for column in ("modality", "given", "metric", "value", "rows")), strict=True
+    ):
+        count, constant = known[name]
+        if rows != count and (given == "others" or given in names):
+            constant = _constant(table, name, [given] if task == "one-to-one" else _others(table.schema, name))
+        answers[name, given] = Answer(metric, float(value), constant)
+    return answers
+
+
+def _others(schema: Schema, name: str) -> list[str]:
+    return [other for other in schema if other != name]
+
+
+def _constant(table: Table, name: str, given: list[str] | None = None) -> float:
+    """The score of the best constant on the rows that have the column, and some of what was given."""
+    has = table.observed[:, table.schema.index(name)]
+    if given is not None:
+        has = has & table.observed[:, [table.schema.index(other) for other in given]].any(1)
+    if not has.any():
+        return nan
+    modality, values = table.schema[name], table.values[name]
+    return _mode(values[has]) if modality.metric == "acc" else _deviation(modality, values, has)
+
+
+def _mode(values: Tensor) -> float:
+    """The share of the most frequent class, x 100.
+
+    Example:
+        >>> _mode(torch.tensor([2, 0, 2, 1]))
+        50.0
+    """
+    return 100 * int(values.unique(return_counts=True)[1].max()) / len(values)
+
+
+def _deviation(modality: Modality, values: Tensor, has: Tensor) -> float:
+    """The root mean squared error of the mean, over all elements of the rows that have some.
+
+    Example:
+        >>> _deviation(Vector(1), torch.tensor([[1.0], [3.0], [float("nan")]]), torch.tensor([True, True, False]))
+        1.0
+    """
+    start = modality.prepare(values[has.nonzero()[0]], torch.float64)  # near the mean, so that squares stay exact
+    total, square = torch.zeros_like(start), torch.zeros_like(start)
+    for part, here in zip(values.split(PIECE), has.split(PIECE), strict=True):
+        apart = modality.prepare(part[here], torch.float64) - start
+        total, square = total + apart.sum(0), square + apart.square().sum(0)
+    rows = int(has.sum())
+    return sqrt(max(0.0, float((square / rows - (total / rows).square()).mean())))
+
+
+def _skill(metric: str, value: float, constant: float) -> float:
+    """How much of what the constant lacks is made up for; NaN where it lacks nothing.
+
+    Example:
+        >>> _skill("acc", 90.0, 60.0), _skill("rmse", 3.0, 2.0), _skill("acc", 100.0, 100.0)
+        (0.75, -0.5, nan)
+    """
+    if metric == "acc":
+        return (value - constant) / (100 - constant) if constant < 100 else nan
+    return 1 - value / constant if constant > 0 else nan
+
+
+def _column(name: str, modality: Modality, answer: Answer, alone: Mapping[str, float]) -> Column:
+    known = {given: skill for given, skill in alone.items() if isfinite(skill)}
+    best = max(known, key=known.__getitem__, default=None)
+    return Column(
+        name=name,
+        what=_what(modality),
+        score=_written(modality, answer.value),
+        constant=_written(modality, answer.constant),
+        skill=_shaded(answer.skill),
+        source=DASH if best is None else best,
+        alone=Skill() if best is None else _shaded(known[best]),
+    )
+
+
+def _line(given: str, names: list[str], single: Mapping[tuple[str, str], Answer]) -> Line:
+    return Line(
+        given,
+        [
+            None if name == given else _shaded(single[name, given].skill) if (name, given) in single else Skill()
+            for name in names
+        ],
+    )
+
+
+def _what(modality: Modality) -> str:
+    """A column's kind, in words.
+
+    Example:
+        >>> from polymodal.modalities import Label
+        >>> _what(Label(3)), _what(Vector(1)), _what(Vector(5))
+        ('label, 3 classes', 'number', 'vector of 5')
+    """
+    if modality.metric == "acc":
+        return f"label, {modality.levels} class{'es' if modality.levels != 1 else ''}"
+    return "number" if modality.shape == (1,) else f"vector of {modality.shape[0]}"
+
+
+def _unit(modality: Modality) -> float | None:
+    """By what errors of a single number are multiplied for users' units; logarithms have no such number."""
+    if not isinstance(modality, Vector) or modality.size > 1 or modality.log or modality.scale is None:
+        return None
+    return modality.scale[0]
+
+
+def _written(modality: Modality, value: float) -> str:
+    """A score, and an error in users' units behind it.
+
+    Example:
+        >>> _written(Vector(1, scale=(800.0,)), 0.25), _written(Vector(2), 0.25)
+        ('0.250 (200)', '0.250')
+    """
+    if not isfinite(value):
+        return DASH
+    if modality.metric == "acc":
+        return f"{value:.1f} %"
+    unit = _unit(modality)
+    return _number(value) + ("" if unit is None else f" ({_number(value * unit)})")
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:#.3g}"
+
+
+def _shaded(skill: float) -> Skill:
+    """A skill as the page has it.
+
+    Example:
+        >>> _shaded(0.754), _shaded(-3.0)
+        (Skill(text='0.75', heat=75, below=False), Skill(text='-3.00', heat=100, below=True))
+    """
+    return Skill(f"{skill:z.2f}", round(100 * min(abs(skill), 1)), skill < 0) if isfinite(skill) else Skill()

@@ -1,0 +1,105 @@
+"""How far long work has come."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import TypeVar
+
+from polymodal.runtime.validation import printable
+
+__all__ = ["duration", "received", "say", "shown", "size_of"]
+
+T = TypeVar("T")
+LINES = 10
+"""How many are printed where there is no terminal."""
+
+
+def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | None = None) -> Iterator[T]:
+    """The parts, with a bar and the time left on a terminal, and a line per tenth elsewhere, on stderr.
+
+    Arguments:
+        parts: To pass on.
+        what: Is being done.
+        count: Of the parts; with `size`, the sum of their sizes.
+        size: Of a part, such as the rows of a batch, where nobody knows beforehand how many parts there will be.
+    """
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import Progress
+
+    console, count, done = Console(stderr=True), max(count, 1), 0
+    if console.is_terminal:
+        with Progress(console=console, transient=True) as bar:
+            task = bar.add_task(escape(printable(what)), total=count)
+            for part in parts:
+                yield part
+                bar.advance(task, 1 if size is None else size(part))
+        return
+    for part in parts:
+        yield part
+        before, done = done, done + (1 if size is None else size(part))
+        if done * LINES // count > before * LINES // count:
+            say(f"{what}: {100 * done // count} %")
+
+
+def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Generator[bytes, None, None]:
+    """The pieces of a file, with a bar in bytes on a terminal, and a line per tenth elsewhere, on stderr.
+
+    Arguments:
+        pieces: To pass on.
+        what: Is being done.
+        size: Bytes of the file.
+        done: Bytes of it that were there before.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True)
+    if console.is_terminal:
+        columns = TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn()
+        with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+            task = bar.add_task(printable(what), total=size, completed=done)
+            for piece in pieces:
+                yield piece
+                bar.advance(task, len(piece))
+        return
+    first, start = done, time.monotonic()
+    for piece in pieces:
+        yield piece
+        before, done = done, done + len(piece)
+        if done * LINES // size > before * LINES // size:
+            left = (time.monotonic() - start) * max(0, size - done) / (done - first)
+            say(f"{what}: {100 * done // size} %, {size_of(done)} of {size_of(size)}, {left:.0f} s left")
+
+
+def say(line: str) -> None:
+    """Prints a line on stderr, as it is but for what cannot be seen."""
+    from rich.console import Console
+
+    Console(stderr=True).print(printable(line), soft_wrap=True, highlight=False, markup=False)
+
+
+def size_of(count: int) -> str:
+    """A number of bytes as people read it.
+
+    Example:
+        >>> size_of(999), size_of(1_000), size_of(11_594_722), size_of(1_150_585_339)
+        ('999 bytes', '1.0 kB', '11.6 MB', '1.2 GB')
+    """
+    for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= factor:
+            return f"{count / factor:.1f} {unit}"
+    return f"{count} bytes"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that fits it.
+
+    Example:
+        >>> duration(76.2), duration(5000.0), duration(36_000.0)
+        ('76 seconds', '83 minutes', '10.0 hours')
+    """
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

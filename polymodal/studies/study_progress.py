@@ -1,0 +1,92 @@
+"""How far a study has come, and how long it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from polymodal.runtime.progress import duration, say
+from polymodal.runtime.validation import printable
+
+if TYPE_CHECKING:
+    from polymodal.studies.grid import Cell
+
+__all__ = ["Board"]
+
+
+class Board:
+    """A bar over the runs on a terminal, and a line for each elsewhere, on stderr, with the time left.
+
+    The time left is that of the runs so far, those on the same data set with the same model before all others.
+
+    Arguments:
+        runs: All of the study.
+        done: How many of them were finished before.
+        at_once: How many run side by side.
+        shown: Whether to show anything.
+    """
+
+    def __init__(self, runs: int, done: int, at_once: int, *, shown: bool) -> None:
+        self.runs, self.done, self.before, self.at_once, self.shown = runs, done, done, max(1, at_once), shown
+        self.waiting: dict[str, Cell] = {}
+        self.took: dict[tuple[str, str], list[float]] = {}
+        self.bar: Any = None
+
+    def __enter__(self) -> Board:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+        console = Console(stderr=True)
+        if self.shown and self.before:
+            say(f"{self.before} of {self.runs} runs are finished already")
+        if self.shown and console.is_terminal:
+            columns = SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False)
+            self.bar = Progress(*columns, console=console, transient=True)
+            self.bar.start()
+            self.task = self.bar.add_task("", total=self.runs, completed=self.before)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.bar is not None:
+            self.bar.stop()
+
+    def waits(self, cells: Iterable[Cell]) -> None:
+        """Notes what is to be run."""
+        self.waiting = {cell.name: cell for cell in cells}
+
+    def begins(self, what: str) -> None:
+        """Shows what is run."""
+        self._describe(what)
+
+    def ends(self, cell: Cell, failure: str, seconds: float) -> None:
+        """Notes that a run has ended, and says so."""
+        self.waiting.pop(cell.name, None)
+        self.done += 1
+        if not failure:
+            self.took.setdefault((cell.dataset, cell.model), []).append(seconds)
+        if not self.shown:
+            return
+        outcome = f"failed: {failure}" if failure else f"in {duration(seconds)}"
+        line = f"{self.done}/{self.runs} {cell}: {outcome}"
+        if self.bar is None:
+            say(f"{line}{self._left()}")
+            return
+        if failure:
+            self.bar.console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
+        self.bar.update(self.task, completed=self.done)
+        self._describe("")
+
+    def _describe(self, what: str) -> None:
+        if self.bar is not None:
+            self.bar.update(self.task, description=printable(f"{what}{self._left()}"))
+
+    def _left(self) -> str:
+        every = [seconds for taken in self.took.values() for seconds in taken]
+        if not every or not self.waiting:
+            return ""
+        alike = [self.took.get((cell.dataset, cell.model), every) for cell in self.waiting.values()]
+        seconds = sum(sum(taken) / len(taken) for taken in alike)
+        return f"; about {duration(seconds / min(self.at_once, len(self.waiting)))} left"

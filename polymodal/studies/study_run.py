@@ -1,0 +1,230 @@
+"""One run of a study, in a folder of its own: trained, scored, and noted as finished."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import traceback
+from collections.abc import Collection, Sequence
+from functools import lru_cache
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from polymodal import evaluation
+from polymodal.datasets import Dataset
+from polymodal.datasets import load as load_data
+from polymodal.evaluation import Verifiers, evaluate, train_verifiers
+from polymodal.evaluation import inception as features_of
+from polymodal.evaluation.score_file import write_scores
+from polymodal.io import checkpoint
+from polymodal.io.locks import claim_folder
+from polymodal.models import load
+from polymodal.runtime import hardware
+from polymodal.runtime.validation import brief
+from polymodal.settings import Settings, network
+from polymodal.studies.identity import ELSEWHERE, digest
+from polymodal.training import chosen_device, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.evaluation.frechet import Features
+    from polymodal.models import Model
+    from polymodal.studies.grid import Cell
+
+__all__ = [
+    "FAILED",
+    "RECORD",
+    "SCORES",
+    "finished",
+    "note_failure",
+    "record",
+    "rows",
+    "run",
+    "scores",
+    "trained",
+    "verifiers_of",
+]
+
+RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
+RUN = "run"
+"""The part of a run's record that is written when it is trained, and again when it is scored."""
+
+
+def finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
+    """Whether a run is trained and has been scored on all of these tasks. It needs two files for that, no weights."""
+    noted = trained(folder)
+    scored = {*tasks} <= {*noted.get("tasks", [])} and (not tasks or (folder / SCORES).exists())
+    return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
+
+
+def rows(settings: Settings) -> Dataset:
+    """The data set of a run; that of the last one stays in memory for the next."""
+    return _loaded(settings.dataset, json.dumps(settings.data, sort_keys=True))
+
+
+@lru_cache(maxsize=1)
+def _loaded(dataset: str, arguments: str) -> Dataset:
+    return load_data(dataset, **json.loads(arguments))
+
+
+@lru_cache(maxsize=1)
+def _features(inception: str, device: torch.device) -> Features:
+    return features_of(inception, device)
+
+
+def trained(folder: Path) -> dict[str, Any]:
+    """What a run's record says of its training; nothing while it is not over."""
+    noted = record(folder).get(RUN, {})
+    return noted if isinstance(noted, dict) else {}
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What is noted of a run; nothing where it has not begun."""
+    return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
+
+
+def scores(folder: Path, tasks: Collection[str]) -> pd.DataFrame:
+    """What a run has scored on some tasks, to the last bit."""
+    import pandas as pd
+
+    exact = {"value": lambda text: float(text or "nan")}
+    frame = pd.read_csv(folder / SCORES, keep_default_na=False, converters=exact)
+    return frame[frame["task"].isin([*tasks, *(["calibration"] if "coherence" in tasks else [])])]
+
+
+def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = None) -> None:
+    """Does what is left to do of a run.
+
+    Arguments:
+        cell: The run.
+        folder: Its own.
+        tasks: On which it is scored on the test rows.
+        inception: A file of weights, see `Study`.
+
+    Raises:
+        Stopped: Ctrl-C came in training; it goes on where it was.
+        ValueError: Another process is at it.
+        Exception: Whatever went wrong.
+    """
+    if finished(folder, tasks, inception):
+        return
+    with claim_folder(folder, "trains and scores it"):
+        _run(cell, folder, tasks, inception)
+
+
+def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) -> None:
+    data = rows(cell.settings)
+    if "seconds" in trained(folder) and (folder / "model").exists():
+        model = load(folder / "model").to(chosen_device(cell.settings.fit["device"]))
+    else:
+        model = _train(cell, folder, data)
+    if "validation" not in trained(folder):  # by which a setting may be chosen
+        _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
+    _score(cell, folder, data, model, tasks, inception)
+    (folder / FAILED).unlink(missing_ok=True)
+    shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
+
+
+def code_map(cell: Cell, folder: Path) -> Path | None:
+    """The file of a map of a run's codes, made if it is not there; None where it is not, and the model neither."""
+    path = folder / MAP
+    if not path.exists() and (folder / "model").exists():
+        table = rows(cell.settings).test
+        made = evaluation.code_map(load(folder / "model"), table)
+        if (label := next(iter(evaluation.classed(table.schema)), None)) is not None:
+            shown = table.schema[label].show
+            made["label"] = [str(shown(torch.tensor(number))) if number >= 0 else "" for number in made["label"]]
+        checkpoint.write_text(path, made.to_csv(index=False, float_format="%.4f"))
+    return path if path.exists() else None
+
+
+def note_failure(folder: Path, error: BaseException) -> str:
+    """Writes into a run's folder why it failed.
+
+    Returns:
+        The reason, in a line.
+    """
+    reason = (
+        brief(error) if isinstance(error, ValueError | TypeError | OSError | FloatingPointError) else brief(repr(error))
+    )
+    checkpoint.write_text(folder / FAILED, f"{reason}\n\n{''.join(traceback.format_exception(error))}")
+    return reason
+
+
+def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
+    model = network(cell.settings, data)
+    for name in (SCORES, MAP):  # of an earlier training
+        (folder / name).unlink(missing_ok=True)
+    held, device = hardware.restart(), chosen_device(cell.settings.fit["device"])
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(hardware.most(), held)
+    history = fitted.history.set_index("epoch")
+    prior = {} if fitted.prior_history.empty else {"prior_seconds": float(fitted.prior_history["seconds"].iloc[-1])}
+    _note(
+        folder,
+        settings=_told(cell.settings),
+        seconds=float(history["seconds"].sum()) + prior.get("prior_seconds", 0.0),
+        **prior,
+        memory=peak / 2**20,
+        epochs=int(history.index[-1]),
+        best_epoch=int(fitted.best_epoch),
+        validation_loss=float(history["validation/total"].get(fitted.best_epoch, float("nan"))),
+        weights=sum(parameter.numel() for parameter in model.parameters()),
+        hardware=hardware.described(device),
+    )
+    return model
+
+
+def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequence[str], inception: str | None) -> None:
+    """Scores a run on the tasks that are missing; what it has, perhaps of another study, stays."""
+    noted = trained(folder)
+    have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()
+    if inception is not None and not noted.get("fid"):
+        have -= {"generation"}
+    left = sorted({*tasks} - have)
+    if not left:
+        return
+    ready = (
+        verifiers_of(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation", "sampling"} else None
+    )
+    features = None if inception is None else _features(inception, model.weight.device)
+    made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
+    write_scores(folder / SCORES, made, left)
+    _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
+
+
+def verifiers_of(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
+    """Those of a data set, which all of its runs are judged by: trained by the first that needs them."""
+    told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
+    folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"
+    if (folder / "verifiers.json").exists():
+        return Verifiers.load(folder)
+    made = train_verifiers(data.train)
+    made.save(folder)
+    return made
+
+
+def _note(folder: Path, **facts: Any) -> None:
+    """Adds to what a run's record says of its training."""
+    noted = record(folder)
+    noted[RUN] = {**noted.get(RUN, {}), **facts}
+    checkpoint.write_text(folder / RECORD, checkpoint.to_json(noted))
+
+
+def _told(settings: Settings) -> dict[str, Any]:
+    """What was asked for beside what `fit` notes: the data set, and how its values are encoded and weighed."""
+    return {"dataset": settings.dataset, "schema": dict(settings.schema)}
+
+
+def _translated(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    return {
+        f"{row['modality']}/{row['metric']}": {"value": row["value"], "better": row["better"]}
+        for row in scores.to_dict("records")
+        if isfinite(row["value"])  # there may be no row to score
+    }

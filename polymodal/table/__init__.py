@@ -1,0 +1,1 @@
+"""Tables of modalities as tensors, and their conversion from data frames."""

@@ -1,0 +1,488 @@
+"""A data set as tensors, in memory or mapped into it, and what each row has of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import InitVar, dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from polymodal import csvfiles
+from polymodal.batch import Batch, Index, Whole
+from polymodal.io.parquet_files import ParquetTable
+from polymodal.runtime import distributed
+from polymodal.runtime.checks import check_callable, check_kind, check_list, check_path, check_whole
+from polymodal.runtime.prefetch import ahead, sent
+from polymodal.runtime.seeding import number
+from polymodal.runtime.validation import check_frame
+from polymodal.schema import Schema, check_tensors
+from polymodal.table import frames
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+__all__ = ["Table", "steps"]
+
+FITTED = 2**18
+"""Rows of a Parquet file that units, classes and words are taken from, at least."""
+
+PIECE = 64 * 2**20
+"""Bytes of a table that are looked at in one go."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """N rows of a schema's modalities, each row with some of them.
+
+    Arguments:
+        values: By name, `(N, *shape)` each; a modality that no row has may be missing.
+        observed: `(N, M)` bool; by default every row has all that `values` holds.
+        schema: The modalities.
+        alternatives: By name, `(N, A, *shape)`: several values of which one is drawn per row and epoch (the
+            captions of a picture); without a seed it is the first.
+        source: Where the rows come from, for the files of a run: JSON's types.
+        digest: The fingerprint of rows that were written and checked before; by default it is made when asked for. What
+            `dataclasses.replace` makes of the table has none, unless it is given.
+        labels: `(N,)` int64, the class of each row where it is known, whether or not it is a modality. It is there
+            to judge by (coherence, a classifier, a probe): no model sees it, and no fingerprint holds it.
+
+    Raises:
+        ValueError: A value's shape is not its modality's, an observed one is out of range or not finite, or a
+            row has nothing.
+
+    Example:
+        >>> from polymodal.modalities import Label, Vector
+        >>> schema = Schema({"size": Vector(2), "species": Label(3)})
+        >>> table = Table({"size": torch.rand(5, 2), "species": torch.tensor([0, 1, 2, 0, 1])}, schema=schema)
+        >>> len(table), len(table[1:3]), [len(batch) for batch in table.batches(2, seed=0)]
+        (5, 2, [2, 3])
+    """
+
+    values: Mapping[str, Tensor]
+    observed: Tensor = None  # pyright: ignore[reportAssignmentType]
+    schema: Schema = None  # pyright: ignore[reportAssignmentType]
+    alternatives: Mapping[str, Tensor] = field(default_factory=dict)
+    source: Mapping[str, Any] = field(default_factory=dict)
+    digest: InitVar[str | None] = None
+    labels: Tensor | None = None
+    _digest: ClassVar[str | None] = None
+    _host: ClassVar[Tensor | None] = None
+    """`observed` in the CPU's memory, where that is elsewhere."""
+
+    def __post_init__(self, digest: str | None) -> None:
+        object.__setattr__(self, "_digest", digest)
+        if self.schema is None:
+            raise ValueError("a table must have a schema; pass schema=Schema({...})")
+        check_kind("schema", self.schema, Schema, "a Schema", "write schema=Schema({...})")
+        check_tensors(self.values)
+        check_tensors(self.alternatives)
+        values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
+        object.__setattr__(self, "values", values)
+        if self.observed is None:
+            object.__setattr__(self, "observed", self.schema.batch(values).observed)
+        check_kind("observed", self.observed, Tensor, "a tensor", "write torch.tensor([[True, False]])")
+        if self.observed.dim() != 2:
+            raise ValueError(f"observed must be bool (N, M); got {tuple(self.observed.shape)}")
+        self._check()
+
+    def __len__(self) -> int:
+        return len(self.observed)
+
+    def __getitem__(self, index: Index) -> Batch:
+        """Rows as a batch; one row for an int."""
+        return Batch(self.values, self.observed, schema=self.schema)[index]
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        seed: int | None = None,
+        epoch: int = 0,
+        start: int = 0,
+        stride: int = 1,
+        share: tuple[int, int] | None = None,
+        device: torch.device | str | None = None,
+    ) -> Iterator[Batch]:
+        """The rows in batches. Their order is a pure function of (seed, epoch).
+
+        A last batch of one row joins the one before, for a penalty on pairs cannot be had from one row.
+
+        Arguments:
+            batch_size: Rows per batch, at least 1.
+            seed: Of the order; None keeps the table's.
+            epoch: Number of the epoch.
+            start: How many batches to leave out at the beginning.
+            stride: Makes every so-manieth batch, from `start` on: several processes have whole batches in turn.
+            share: A process's number, and how many there are: they have a part of each batch each, see `parallel.part`.
+            device: Where the batches are to be.
+
+        Returns:
+            An iterator over batches.
+        """
+        check_whole("batch_size", batch_size)
+        numbers = torch.int32 if len(self) < 2**31 else torch.int64  # the order of 10^9 rows takes 4 GB
+        order = torch.arange(len(self), dtype=numbers)
+        choices: dict[str, Tensor] = {}
+        if seed is not None:
+            generator = torch.Generator().manual_seed(number(seed, epoch))
+            order = torch.randperm(len(self), generator=generator, dtype=numbers)
+            for name, options in self.alternatives.items():
+                choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
+        parts = list(order.split(batch_size))
+        if len(parts) > 1 and len(parts[-1]) == 1:
+            parts[-2:] = [torch.cat(parts[-2:])]
+
+        def make(rows: Tensor) -> Batch:
+            rows = rows.long()
+            return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
+
+        yield from ahead(make, parts[start::stride], device)
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        schema: Schema | None = None,
+        *,
+        root: str | Path | None = None,
+        unreadable: float = frames.MOST_UNREADABLE,
+        say: Callable[[str], object] | None = print,
+    ) -> Table:
+        """The rows of a data frame.
+
+        None, NaN, NA, empty texts, files that are not there, and classes that the schema does not know are not
+        observed. Rows that hold nothing are left out.
+
+        Arguments:
+            frame: A column of each modality's name, or those that a vector names.
+            schema: The modalities; by default what `Schema.infer` makes of the frame. What they leave open (units,
+                classes, words) is taken from these rows: read the training rows first, and the others with
+                their `.schema`.
+            root: The folder that files in cells are named from; by default the working folder.
+            unreadable: The share of a column's files that may be damaged.
+            say: Is told, in sentences, what was not taken as it stands; None is for silence.
+
+        Raises:
+            ValueError: A cell cannot be read, no row holds anything, or too many files are damaged; names column and
+                row, from 0.
+
+        Example:
+            >>> import pandas as pd
+            >>> from polymodal.modalities import Label, Vector
+            >>> frame = pd.DataFrame({"kind": ["owl", "emu", None], "grams": [180.0, None, 230.0]})
+            >>> table = Table.from_frame(frame, Schema({"kind": Label(2), "grams": Vector(1)}))
+            >>> table.schema["kind"].names, table.observed.tolist()
+            (('emu', 'owl'), [[True, True], [True, False], [False, True]])
+            >>> Table.from_frame(frame[:1], table.schema).values["grams"]
+            tensor([[-1.]])
+        """
+        _check_options(schema, say)
+        check_frame(frame)
+        schema = Schema.infer(frame, root=root, say=say) if schema is None else schema
+        return cls._from_pieces([frame], frames.Reader(frames.fitted(schema, frame), root, unreadable), say)
+
+    @classmethod
+    def from_csv(
+        cls,
+        path: str | Path,
+        schema: Schema | None = None,
+        *,
+        columns: Sequence[str] | None = None,
+        missing: str | Sequence[str] = (),
+        present: str | Sequence[str] = (),
+        separator: str | None = None,
+        decimal: str | None = None,
+        thousands: str | None = None,
+        encoding: str | None = None,
+        quote: str | None = None,
+        header: bool | None = None,
+        **options: Any,
+    ) -> Table:
+        """The rows of a CSV file.
+
+        Separator, decimal mark and encoding are those that the file's first lines show. White space around cells is
+        left out.
+
+        Arguments:
+            path: The file, which may be compressed: `.csv`, `.tsv`, `.csv.gz`.
+            schema: As in `from_frame`.
+            columns: Names of its columns, if its first line does not say them.
+            missing: Further texts for a value that is not there, such as "?".
+            present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for one
+                column.
+            separator: The character between cells.
+            decimal: The decimal mark of numbers.
+            thousands: The character between groups of three digits.
+            encoding: The name of the encoding.
+            quote: The character around quoted cells, or "none".
+            header: Whether the first line has the names; columns are column_0, column_1 and so on where it has not.
+            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+
+        Raises:
+            FileNotFoundError: The file does not exist.
+            ValueError: It cannot be read, or a line has more or fewer cells than the header; names the line.
+        """
+        check_path("path", path)
+        texts = [[some] if isinstance(some, str) else some for some in (missing, present)]
+        marks = (separator, decimal, thousands, encoding, quote)
+        given = csvfiles.Options(columns, texts[0], texts[1], *marks, header=header)
+        document = csvfiles.read(path, given)
+        frame, said = document.frame, list(document.messages)
+        if schema is None and document.index is not None:
+            frame = frame.drop(columns=document.index)
+            said.append(f"{document.path.name}: {csvfiles.INDEX}")
+        if (say := options.get("say", print)) is not None:
+            for sentence in said:
+                say(sentence)
+        return cls.from_frame(frame, schema, **{"root": Path(path).parent, **options})
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of a Parquet file, or of all in a folder.
+
+        Without a schema, or with one that leaves something open, the first 262,144 rows say what it is.
+
+        Arguments:
+            path: The file or the folder.
+            schema: As in `from_frame`.
+            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+        """
+        check_path("path", path)
+        root = Path(path) if Path(path).is_dir() else Path(path).parent
+        return cls._from_frames(ParquetTable(path).frames(frames.ROWS), schema, **{"root": root, **options})
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of an Arrow table; all else is as in `from_parquet`."""
+        import pyarrow as pa
+
+        check_kind("table", table, pa.Table, "a pyarrow table", "pass pyarrow.Table.from_pandas(frame)")
+        pieces = (batch.to_pandas() for batch in table.to_batches(frames.ROWS))
+        return cls._from_frames(pieces, schema, **options)
+
+    @classmethod
+    def from_dataset(cls, dataset: Iterable[Mapping[str, Any]], schema: Schema | None = None, **options: Any) -> Table:
+        """The rows of any data set of dicts, such as PyTorch's or Hugging Face's: of what can be iterated over.
+
+        Arguments:
+            dataset: Gives a dict per row, of what a data frame's cells may hold.
+            schema: As in `from_frame`.
+            **options: As in `from_frame`.
+
+        Raises:
+            TypeError: A row is no dict.
+        """
+        import pandas as pd
+
+        if isinstance(dataset, type | Mapping | pd.DataFrame):
+            raise TypeError(
+                f"dataset must give a dict per row; got {type(dataset).__name__}; write [{{'height': 1.5}}], or use "
+                "Table.from_frame"
+            )
+        indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
+        if not indexed:
+            check_list("dataset", dataset, "dicts, or a data set that gives them", "[{'height': 1.5}]")
+        rows = [dataset[row] for row in range(len(dataset))] if indexed else list(dataset)  # pyright: ignore[reportIndexIssue, reportArgumentType]
+        for place, row in enumerate(rows):
+            if not isinstance(row, Mapping):
+                raise TypeError(f"a data set must give a dict per row; row {place} is a {type(row).__name__}")
+        columns = dict.fromkeys(key for row in rows for key in row)
+        cells = {key: pd.Series([_plain(row.get(key)) for row in rows]) for key in columns}
+        return cls.from_frame(pd.DataFrame(cells), schema, **options)
+
+    @classmethod
+    def _from_frames(
+        cls,
+        pieces: Iterator[pd.DataFrame],
+        schema: Schema | None,
+        *,
+        root: str | Path | None = None,
+        unreadable: float = frames.MOST_UNREADABLE,
+        say: Callable[[str], object] | None = print,
+    ) -> Table:
+        import pandas as pd
+
+        _check_options(schema, say)
+        first = list(islice(pieces, FITTED // frames.ROWS))
+        if not first:
+            raise ValueError("there must be at least one row; got none")
+        known = pd.concat(first, ignore_index=True)
+        schema = Schema.infer(known, root=root, say=say) if schema is None else schema
+        reader = frames.Reader(frames.fitted(schema, known), root, unreadable)
+        return cls._from_pieces(chain(first, pieces), reader, say)
+
+    @classmethod
+    def _from_pieces(
+        cls, pieces: Iterable[pd.DataFrame], reader: frames.Reader, say: Callable[[str], object] | None
+    ) -> Table:
+        values, observed = frames.collected(pieces, reader, say)
+        if not len(observed):
+            raise ValueError("at least one row must hold something; none does")
+        return cls(values, observed, reader.schema)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all that the rows hold."""
+        parts = [self.observed, *self.values.values(), *self.alternatives.values()]
+        return sum(part.numel() * part.element_size() for part in parts)
+
+    def to(self, device: torch.device | str) -> Table:
+        """The same rows on a device, where batches are then gathered too."""
+        values, choices = (
+            {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
+        )
+        there = replace(
+            self,
+            values=values,
+            observed=self.observed.to(device),
+            alternatives=choices,
+            digest=self.fingerprint(),
+            labels=None if self.labels is None else self.labels.to(device),
+        )
+        object.__setattr__(there, "_host", self.observed.cpu() if self._host is None else self._host)
+        return there
+
+    def complete(self) -> Table:
+        """The rows that have every modality.
+
+        Raises:
+            ValueError: None has.
+        """
+        whole = self.observed.all(1)
+        if whole.all():
+            return self
+        if not whole.any():
+            raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
+        return self._some(whole, {"rows": "complete"})
+
+    def first(self, rows: int) -> Table:
+        """The first rows, which share memory with all of them.
+
+        Raises:
+            ValueError: There are not so many, or none is asked for.
+        """
+        check_whole("rows", rows)
+        if not 1 <= rows <= len(self):
+            raise ValueError(f"the first rows must be 1 to {len(self)}, for so many there are; got {rows}")
+        return self if rows == len(self) else self._some(slice(rows), {"first": rows})
+
+    def _some(self, index: Tensor | slice, told: Mapping[str, Any]) -> Table:
+        """Some of the rows, and what its source is told of that."""
+        values = {name: value[index] for name, value in self.values.items()}
+        choices = {name: value[index] for name, value in self.alternatives.items()}
+        labels = None if self.labels is None else self.labels[index]
+        source = {**self.source, **told}
+        return Table(values, self.observed[index], self.schema, choices, source, labels=labels)
+
+    def fingerprint(self) -> str:
+        """A hash of what the rows have, and of their schema; not of what lies under False."""
+        if self._digest is not None:
+            return self._digest
+        digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
+        for name, has in zip(self.schema, self.observed.unbind(1), strict=True):
+            for part in (self.values.get(name), self.alternatives.get(name)):
+                for piece in () if part is None else _pieces(part, has):
+                    digest.update(piece.cpu().numpy().tobytes())
+        digest.update(self.observed.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
+        """Some rows, with the chosen ones of the alternatives."""
+        there = self.observed.device
+        index = sent(rows, there)
+        batch = self[index]
+        values = dict(batch.values)
+        for name, choice in choices.items():
+            values[name] = self.alternatives[name][index, sent(choice[rows], there)]
+        return Batch(values, batch.observed, None if self._host is None else self._host[rows], schema=self.schema)
+
+    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
+        """A process's part of these rows."""
+        own = distributed.part(len(rows), rank, world)
+        batch = self._gathered(rows[own], choices)
+        counted = len(batch) if len(batch) < len(rows) else len(rows) / world
+        known = (self.observed if self._host is None else self._host)[rows]
+        return replace(batch, whole=Whole(known, own.start, counted))
+
+    def _check(self) -> None:
+        for name, value in self.values.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"{name!r} must be a tensor; got {type(value).__name__}; use torch.as_tensor")
+            self.schema.index(name)  # refuses a name that the schema does not know
+            modality = self.schema[name]
+            if tuple(value.shape[1:]) != modality.shape or len(value) != len(self):
+                raise ValueError(
+                    f"{name!r} must be {(len(self), *modality.shape)} like its modality; got {tuple(value.shape)}"
+                )
+        if self.observed.shape != (len(self), len(self.schema)) or self.observed.dtype != torch.bool:
+            raise ValueError(
+                f"observed must be bool (N, M) with one column for each of {', '.join(self.schema)}; "
+                f"got {self.observed.dtype} {tuple(self.observed.shape)}"
+            )
+        if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != torch.int64):
+            raise ValueError(
+                f"labels must be int64 ({len(self)},), one of each row; "
+                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
+            )
+        if len(empty := (~self.observed.any(1)).nonzero()):
+            raise ValueError(
+                f"every row must have at least one modality; row {int(empty[0])} has none "
+                f"({len(empty)} such rows); drop them"
+            )
+        for column, name in enumerate(self.schema):
+            has = self.observed[:, column]
+            if name not in self.values:
+                if has.any():
+                    raise ValueError(f"{name!r} is marked as observed, but values holds none of it")
+                continue
+            choices = self.alternatives.get(name, self.values[name][:, None])  # (N, A, *shape)
+            if len(choices) != len(self) or tuple(choices.shape[2:]) != self.schema[name].shape:
+                raise ValueError(
+                    f"alternatives of {name!r} must be (N, A, *shape), {len(self)} rows of values of shape "
+                    f"{self.schema[name].shape}; got {tuple(choices.shape)}"
+                )
+            if self._digest is not None and self.schema[name].levels is None:
+                continue  # these numbers were checked when they were written, and may be more than memory holds
+            try:
+                for piece in _pieces(choices, has):
+                    self.schema[name].check(piece.flatten(0, 1))
+            except ValueError as error:
+                raise ValueError(f"{name!r}: {error}") from error
+
+
+def _check_options(schema: Schema | None, say: Callable[[str], object] | None) -> None:
+    if schema is not None:
+        check_kind("schema", schema, Schema, "a Schema", "write Schema({...}), or leave it out to have it inferred")
+    check_callable("say", say)
+
+
+def steps(rows: int, batch_size: int) -> int:
+    """How many batches `Table.batches` makes of so many rows.
+
+    Example:
+        >>> steps(9, 4), steps(10, 4), steps(1, 4), steps(3, 1)
+        (2, 3, 1, 2)
+    """
+    last = rows % batch_size or batch_size
+    return -(-rows // batch_size) - (last == 1 and rows > batch_size)
+
+
+def _plain(cell: Any) -> Any:
+    """A cell of a data set as data frames hold it: tensors as arrays, single numbers as numbers."""
+    if isinstance(cell, Tensor):
+        cell = cell.cpu().numpy()
+    return cell.item() if hasattr(cell, "item") and not getattr(cell, "shape", None) else cell
+
+
+def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
+    """Those rows of `(N, *)` that `(N,)` bool names, in pieces of a size that memory has at any rate."""
+    step = max(1, PIECE * len(value) // max(1, value.numel() * value.element_size()))
+    for start in range(0, len(value), step):
+        part, here = value[start : start + step], has[start : start + step]
+        yield part if here.all() else part[here]

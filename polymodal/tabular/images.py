@@ -1,0 +1,109 @@
+"""Looking at the pictures in a column."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from polymodal.modalities import Image
+from polymodal.modalities.image import image_source
+from polymodal.modalities.pixels import array_image, opened, show_pixels, upright_size
+from polymodal.runtime.validation import brief
+from polymodal.tabular.profile import Column, ends_as
+
+if TYPE_CHECKING:
+    import PIL.Image
+
+__all__ = ["PICTURE_ENDINGS", "Seen", "image_of", "is_picture", "seen_in"]
+
+PICTURES = 32
+"""Pictures of which sides and colours are looked at."""
+LONGEST_SIDE = 64
+"""Of a picture, in pixels, unless a user says another."""
+PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".pgm", ".ppm")
+SIGNATURES = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP  |P[2356]\s", re.DOTALL
+)
+GREY = ("1", "L", "LA", "La", "F")
+
+
+class Seen(NamedTuple):
+    """What was seen of a picture."""
+
+    sides: tuple[int, int]
+    grey: bool
+
+
+def image_of(seen: list[Seen], side: int | None = None) -> Image:
+    """Pictures of given sides, or of those of the seen ones: made smaller if these are large or differ."""
+    channels = 1 if all(picture.grey for picture in seen) else 3
+    height, width = seen[0].sides
+    if side is not None:
+        return Image(channels, side, side)
+    longest = max(height, width)
+    if longest > LONGEST_SIDE or any(picture.sides != seen[0].sides for picture in seen):
+        height, width = (max(1, round(length * LONGEST_SIDE / longest)) for length in (height, width))
+    return Image(channels, height, width)
+
+
+def seen_in(column: Column) -> list[Seen]:
+    """What is seen of the first pictures that can be read.
+
+    Raises:
+        ValueError: None can.
+    """
+    failed: list[str] = []
+    seen = list(islice(_looked_at(column, failed), PICTURES))
+    if not seen:
+        raise ValueError(f"none of the pictures in {column.name!r} can be read: {failed[0]}")
+    return seen
+
+
+def _looked_at(column: Column, failed: list[str]) -> Iterator[Seen]:
+    for cell in column.first:
+        try:
+            with _opened(cell, column.root) as picture:
+                yield _seen(picture)
+        except (OSError, SyntaxError, ValueError, TypeError) as error:
+            failed.append(brief(error, 100))
+
+
+@contextmanager
+def _opened(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
+    """A picture of its own, that may be changed."""
+    source = image_source(cell, root)
+    if isinstance(source, bytes | Path):
+        with opened(source) as picture:
+            yield picture
+    else:
+        yield array_image(source) if isinstance(source, np.ndarray) else source.copy()
+
+
+def _seen(picture: PIL.Image.Image) -> Seen:
+    width, height = upright_size(picture)
+    if picture.mode in GREY or picture.mode.startswith("I"):
+        return Seen((height, width), True)
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than to look at all of a photograph
+    colours = np.asarray(show_pixels(picture, "RGB"))
+    return Seen((height, width), bool((colours == colours[..., :1]).all()))
+
+
+def is_picture(cell: Any) -> bool:
+    """Whether a cell is a picture, or holds one or the name of its file; a name alone is a text."""
+    import PIL.Image
+
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+        if isinstance(cell, str):
+            return ends_as(PICTURE_ENDINGS)(cell)
+    if isinstance(cell, bytes):
+        return bool(SIGNATURES.match(cell))
+    if isinstance(cell, np.ndarray):
+        return cell.dtype in (np.uint8, np.uint16) and cell.ndim in (2, 3)
+    return isinstance(cell, PIL.Image.Image)

@@ -1,0 +1,215 @@
+"""The cells of a column, sorted into kinds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING, Any
+
+from polymodal.modalities.cell_texts import code_reason
+from polymodal.modalities.cells import CellError, dense, missing, numbers, texts
+from polymodal.runtime.validation import brief, shell_quote
+from polymodal.tabular.proposal import Proposal, counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from polymodal.modalities import Modality
+
+__all__ = ["MOST", "Column", "ends_as", "mostly"]
+
+LOOKED_AT = 1000
+"""Cells that say what kind a column of texts or objects is."""
+MOST = 0.9
+"""The share of them that must be of a kind."""
+EXACT = 2**53
+"""Floats below it are whole only where people meant whole numbers."""
+DATE = re.compile(
+    r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4}|\d{1,2}([-/])\d{1,2}\4\d{2})([T ]\d.*)?\s*"
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """The cells of a column that hold something, by their rows from 0."""
+
+    name: str
+    cells: pd.Series
+    """As they are in the frame."""
+    kind: str
+    """Of boolean, category, integer, number, text, date, bytes and object."""
+    values: pd.Series
+    """The cells as values of their kind."""
+    rows: int
+    """Of the frame."""
+    root: Path
+    """The folder that files in cells are named from."""
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, name: str, root: Path) -> Column:
+        """A frame's column.
+
+        Raises:
+            ValueError: A number is infinite; names its row.
+        """
+        numbered = frame.index.dtype.kind == "i" and frame.index.is_unique
+        cells = dense(frame[name] if numbered else frame[name].reset_index(drop=True))
+        cells = cells[~missing(cells)]
+        try:
+            kind, values = _sorted_out(cells)
+        except CellError as error:
+            raise ValueError(f"{name}, row {cells.index[error.row]}: {error.why}") from error
+        return cls(name, cells, kind, values, len(frame), root)
+
+    @cached_property
+    def counts(self) -> pd.Series:
+        """In how many rows each different value stands."""
+        return self.values.value_counts(sort=False)
+
+    @property
+    def comparable(self) -> bool:
+        """Whether values can be told apart by a hash."""
+        return self.kind not in ("bytes", "object")
+
+    @property
+    def each(self) -> float:
+        """Rows per different value."""
+        return len(self.values) / len(self.counts)
+
+    @property
+    def first(self) -> list[Any]:
+        """The values that say what kind they are."""
+        return self.values.iloc[:LOOKED_AT].tolist()
+
+    @cached_property
+    def dated(self) -> bool:
+        """Whether the values are dates, or texts of dates."""
+        return self.kind == "date" or (self.kind == "text" and mostly(self.first, DATE.fullmatch))
+
+    @cached_property
+    def coded(self) -> str:
+        """What says that whole numbers in texts are codes, such as "have leading zeros"; empty if nothing does."""
+        return code_reason(self.values.str.strip()) if self.kind == "text" else ""
+
+    @property
+    def there(self) -> str:
+        """The rows that have a value, in words."""
+        some, rows = len(self.values), counted(self.rows, "row")
+        return rows if some == self.rows else f"{some:,} of {rows}"
+
+    @property
+    def span(self) -> str:
+        """From the smallest to the largest number, in words."""
+        low, high = self.values.min(), self.values.max()
+        if self.kind == "integer":
+            return f"from {low} to {high}"
+        return f"from {low:.5g} to {high:.5g}"
+
+    @property
+    def types(self) -> str:
+        """Those of the values, in words."""
+        return brief(", ".join(sorted({type(cell).__name__ for cell in self.first})))
+
+    @property
+    def digest(self) -> bytes:
+        """The same for columns of the same values in the same rows."""
+        import pandas as pd
+
+        return hashlib.blake2b(
+            pd.util.hash_pandas_object(self.values, index=False).to_numpy().tobytes()
+            + self.values.index.to_numpy("int64").tobytes()
+        ).digest()
+
+    def otherwise(self, word: str) -> str:
+        """How to say that it is something else."""
+        return f"--modality {shell_quote(f'{self.name}={word}')}"
+
+    def wrong(self, place: int, why: str) -> ValueError:
+        """The error for a cell, by its place among those that hold something."""
+        return ValueError(f"{self.name}, row {self.cells.index[place]}: {why}")
+
+    def left_out(self, why: str, doubt: str = "") -> Proposal:
+        """Not proposed."""
+        return self.proposed(None, why, doubt)
+
+    def proposed(self, modality: Modality | None, why: str, doubt: str = "") -> Proposal:
+        """Proposed as a modality of the column's name."""
+        return Proposal(self.name, (self.name,), modality, why, doubt)
+
+
+def _sorted_out(cells: pd.Series) -> tuple[str, pd.Series]:
+    """The kind of a column's cells, and their values.
+
+    Raises:
+        CellError: A number is infinite.
+    """
+    import pandas as pd
+
+    kind = cells.dtype
+    if isinstance(kind, pd.CategoricalDtype):
+        return "category", cells.astype(object)
+    if pd.api.types.is_bool_dtype(kind):
+        return "boolean", cells.astype(bool)
+    if pd.api.types.is_integer_dtype(kind):
+        return "integer", cells.astype("uint64" if str(kind).lower().startswith("uint64") else "int64")
+    if pd.api.types.is_float_dtype(kind):
+        return _whole(_floats(cells))
+    if pd.api.types.is_datetime64_any_dtype(kind):
+        return "date", _texts(cells)
+    return _of_objects(cells.astype(object))
+
+
+def _of_objects(cells: pd.Series) -> tuple[str, pd.Series]:
+    """As `_sorted_out`, of cells that pandas knows nothing of."""
+    import pandas as pd
+
+    match pd.api.types.infer_dtype(cells):
+        case "string":
+            return "text", cells
+        case "boolean":
+            return "boolean", cells.astype(bool)
+        case "integer" | "floating" | "mixed-integer-float":
+            return _whole(_floats(cells))
+        case "decimal":
+            return "number", _floats(cells)
+        case "date" | "datetime" | "datetime64":
+            return "date", _texts(cells)
+        case "bytes":
+            return "bytes", cells
+    if len(cells) and all(isinstance(cell, PurePath) for cell in cells):
+        return "text", cells.astype(str)
+    return "object", cells
+
+
+def _floats(cells: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    return pd.Series(numbers(cells), index=cells.index)
+
+
+def _whole(values: pd.Series) -> tuple[str, pd.Series]:
+    """Floats as whole numbers where all of them are: pandas makes floats of those beside an empty cell."""
+    if len(values) and (values.abs() < EXACT).all() and (values % 1 == 0).all():
+        return "integer", values.astype("int64")
+    return "number", values
+
+
+def _texts(cells: pd.Series) -> pd.Series:
+    """Cells as texts, dates as ISO 8601 writes them, with a time only where one has one."""
+    import pandas as pd
+
+    return pd.Series(texts(cells), cells.index, dtype=object)
+
+
+def ends_as(endings: tuple[str, ...]) -> Callable[[str], bool]:
+    """Whether a name of a file ends as one of these do."""
+    return lambda text: text.lower().rstrip().endswith(endings)
+
+
+def mostly(cells: list[Any], of_a_kind: Callable[[Any], object]) -> bool:
+    """Whether 9 in 10 are of a kind, and there are any."""
+    return bool(cells) and sum(bool(of_a_kind(cell)) for cell in cells) >= MOST * len(cells)

@@ -1,0 +1,96 @@
+"""What a column is taken for, and how people read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from textwrap import wrap
+from typing import NamedTuple
+
+from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
+from polymodal.runtime.validation import brief, printable
+
+__all__ = ["Proposal", "counted", "told"]
+
+COLUMNS = 100
+"""Characters in a line of what `told` gives."""
+
+
+class Proposal(NamedTuple):
+    """What a column, or a group of columns, is taken for."""
+
+    name: str
+    """The modality's: the column's, or the group's prefix."""
+    columns: tuple[str, ...]
+    """Those that hold it."""
+    modality: Modality | None
+    """None if it is left out."""
+    why: str
+    """What was seen, such as "3 different texts in 344 rows"."""
+    doubt: str = ""
+    """What is ambiguous, and how to say otherwise; empty if nothing is."""
+
+
+def told(proposals: Iterable[Proposal]) -> str:
+    """Proposals as people read them: a line for each, and one beneath for what is ambiguous.
+
+    Example:
+        >>> print(told([Proposal("sex", ("sex",), Label(2), "2 different texts in 9 rows"),
+        ...             Proposal("id", ("id",), None, "an identifier", "write --modality id=number")]))
+        sex  label, 2 classes  2 different texts in 9 rows
+        id   left out          an identifier
+             ? write --modality id=number
+    """
+    lines = [(brief(made.name, 60), _kind_told(made.modality), made.why, made.doubt) for made in proposals]
+    first = min(28, max((len(name) for name, *_ in lines), default=0))
+    second = max((len(kind) for _, kind, *_ in lines), default=0)
+    return "\n".join(line for parts in lines for line in _lines(*parts, first, second))
+
+
+def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) -> Iterator[str]:
+    """The lines of one proposal; a long name has a line of its own."""
+    if len(name) > first:
+        yield name
+        name = ""
+    margin, indent = " " * (first + second + 4), " " * (first + 2)
+    yield from _wrapped(f"{name:{first}}  {kind:{second}}  ", margin, why)
+    if doubt:
+        yield from _wrapped(f"{indent}? ", f"{indent}  ", doubt)
+
+
+def _wrapped(begin: str, margin: str, sentence: str) -> list[str]:
+    """A sentence in lines of which no one ends within what people are to type."""
+    advice = r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)"
+    whole = re.sub(advice, lambda match: match[0].replace(" ", "\0"), printable(sentence))
+    width = max(COLUMNS, len(margin) + 30)
+    lines = wrap(whole, width, initial_indent=begin, subsequent_indent=margin, break_on_hyphens=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
+def _kind_told(modality: Modality | None) -> str:
+    match modality:
+        case None:
+            return "left out"
+        case Label():
+            return f"label, {counted(modality.classes, 'class', 'classes')}"
+        case Vector(size=1):
+            return "number, logarithm" if modality.log else "number"
+        case Vector():
+            return f"vector of {modality.size}"
+        case Text():
+            return f"text, {counted(modality.length, 'token')}"
+        case Image():
+            return f"picture {modality.channels}x{modality.height}x{modality.width}"
+        case Audio():
+            return f"sound {modality.frames}x{modality.mels}"
+    return type(modality).__name__.lower()
+
+
+def counted(number: int, one: str, several: str | None = None) -> str:
+    """A number of things, in words.
+
+    Example:
+        >>> counted(1, "row"), counted(2000, "row"), counted(2, "class", "classes")
+        ('1 row', '2,000 rows', '2 classes')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
