@@ -21,7 +21,7 @@ from benchmarks.peak import VARIANTS
 from benchmarks.rows import WIDTH, row, table
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import ratios
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 
 __all__ = ["PARTS", "Part", "main"]
 

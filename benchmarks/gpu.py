@@ -29,7 +29,7 @@ from benchmarks.device import called, rates, timed, work
 from benchmarks.harness import Shown, listed, settings, shown
 from benchmarks.shapes import SHAPES, Shape, model_of, rows_of
 from benchmarks.timing import spread
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.table.table import Table
 from polymodal.training import fit
 from polymodal.training.fit_settings import arithmetic, check_compiler, check_device, make_accelerator

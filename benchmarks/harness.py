@@ -21,7 +21,7 @@ from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
 from polymodal.io.checkpoint import to_json, write_text
 from polymodal.runtime.memory import held
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -25,7 +25,7 @@ from benchmarks.harness import Case
 from polymodal import fit, impute
 from polymodal.cli.tables import defaults
 from polymodal.models import build
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
 from polymodal.table import frames
 from polymodal.table.table import Table

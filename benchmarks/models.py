@@ -28,7 +28,7 @@ from benchmarks.harness import Shown, fused, listed, settings, shown, train
 from benchmarks.shapes import SHAPES, Shape, rows_of
 from benchmarks.timing import interleave, ratios, spread
 from polymodal.models import MODELS, Model, build
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from benchmarks import machine
 from polymodal.datasets import Dataset, load
 from polymodal.io import checkpoint
 from polymodal.models import MODELS, Model, build
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.training import balance
 
 WIDTHS, BATCH, RATE, LATENT = (16, 32), 128, 1e-3, 32

@@ -72,7 +72,7 @@ _HOMES = {
     "models": ["MODELS", "Model", "build", "load"],
     "objectives.regularizers": ["REGULARIZERS"],
     "schema": ["Schema"],
-    "table": ["Table"],
+    "table.table": ["Table"],
     "training": ["Fit", "fit"],
 }
 

@@ -16,8 +16,17 @@ from torch import Tensor
 
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, serialization
-from polymodal.runtime.checks import check_callable, check_kind, check_mapping, check_names, check_text
-from polymodal.runtime.validation import brief, check_arguments, check_types, shell_quote, unknown
+from polymodal.runtime.formatting import brief, shell_quote
+from polymodal.runtime.registry import unknown
+from polymodal.runtime.validation import (
+    check_arguments,
+    check_callable,
+    check_kind,
+    check_mapping,
+    check_names,
+    check_text,
+    check_types,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

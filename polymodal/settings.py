@@ -14,7 +14,8 @@ from polymodal.datasets import load as load_data
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.modalities.arguments import frozen
 from polymodal.models import MODELS, Model, build
-from polymodal.runtime.validation import check_types, lookup
+from polymodal.runtime.registry import lookup
+from polymodal.runtime.validation import check_types
 from polymodal.training import fit
 
 __all__ = ["Settings", "make", "network", "resolve", "schema_settings"]

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from polymodal.cli import processes, standard_streams
 from polymodal.cli.terminal import make_tolerant, tell, warn
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     from polymodal.cli.output_folder import Answers

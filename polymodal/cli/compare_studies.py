@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polymodal.cli.console import texts
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.studies import compare, plan, study_run
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     import pandas as pd

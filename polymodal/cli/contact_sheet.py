@@ -12,7 +12,7 @@ import PIL.Image
 from PIL import ImageDraw, ImageFont
 
 from polymodal.cli.output_folder import pictorial
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     from torch import Tensor

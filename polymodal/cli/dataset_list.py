@@ -19,7 +19,7 @@ from polymodal.datasets import DATASETS
 from polymodal.datasets.base import Facts, facts
 from polymodal.datasets.storage import cache, place
 from polymodal.runtime.progress import size_of
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 
 __all__ = ["every", "one"]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from polymodal.cli.run_folder import RECORD, experiment, refuse_unwritable
 from polymodal.datasets.table_files import check_path
 from polymodal.io.parquet_folders import is_parquet, list_files
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["check_file", "refuse_existing", "refuse_sources", "require_columns", "training_table"]
 

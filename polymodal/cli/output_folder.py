@@ -16,7 +16,7 @@ from torch import Tensor
 from polymodal.cli import output_checks
 from polymodal.cli.run_folder import refuse_unwritable
 from polymodal.io import checkpoint
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch

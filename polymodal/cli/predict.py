@@ -14,8 +14,8 @@ from polymodal.cli.run_folder import open_model, open_tables
 from polymodal.datasets import user_tables
 from polymodal.inference import streaming
 from polymodal.modalities.base import Bounds, check_bounds
+from polymodal.runtime.formatting import split_names
 from polymodal.runtime.progress import say, shown
-from polymodal.runtime.validation import split_names
 from polymodal.table import frames
 
 if TYPE_CHECKING:

@@ -14,8 +14,10 @@ from polymodal.datasets import load as load_data
 from polymodal.datasets.table_files import MOST_LETTERS, is_unchanged, noted
 from polymodal.io import checkpoint
 from polymodal.models import load as load_model
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
-from polymodal.runtime.validation import brief, check_types, lookup, unknown
+from polymodal.runtime.registry import lookup, unknown
+from polymodal.runtime.validation import check_types
 
 if TYPE_CHECKING:
     from polymodal.datasets.table_files import Contents

@@ -22,8 +22,8 @@ from polymodal.io import checkpoint
 from polymodal.io.untrusted import refuse_endless
 from polymodal.models import load as load_model
 from polymodal.report import write
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
-from polymodal.runtime.validation import brief
 from polymodal.training import chosen_device, join
 
 if TYPE_CHECKING:

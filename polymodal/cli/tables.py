@@ -22,8 +22,10 @@ from polymodal.io.locks import claim_outputs
 from polymodal.io.parquet_files import ParquetTable
 from polymodal.modalities.base import Bounds
 from polymodal.models import MODELS
+from polymodal.runtime.formatting import brief, split_names
 from polymodal.runtime.progress import say, shown
-from polymodal.runtime.validation import brief, check_types, lookup, split_names
+from polymodal.runtime.registry import lookup
+from polymodal.runtime.validation import check_types
 
 __all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "suggested", "told"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import sys
 
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 __all__ = ["ERRORS", "make_tolerant", "tell", "warn"]
 

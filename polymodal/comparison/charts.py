@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.comparison.display_names import called, styles, task_called
 from polymodal.io import checkpoint
 from polymodal.report import figures
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.comparison.charts import INK, QUIET, drawn, plain
 from polymodal.comparison.display_names import called, styles, task_called
 from polymodal.report import figures
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from polymodal.models import MODELS
 from polymodal.report import figures
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 __all__ = ["called", "styles", "task_called"]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from polymodal.evaluation.evaluate import TASKS
 from polymodal.evaluation.frame import ORDER
 from polymodal.evaluation.metrics import COMPANIONS
-from polymodal.runtime.validation import brief, unknown
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import unknown
 
 if TYPE_CHECKING:
     import pandas as pd

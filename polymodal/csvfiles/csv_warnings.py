@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from polymodal.csvfiles.options import NOTHING
 from polymodal.modalities.cell_texts import to_float
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     import pandas as pd

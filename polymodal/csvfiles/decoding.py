@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from polymodal.csvfiles.options import kind
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["Text", "pack", "read_text", "unpack"]
 

@@ -17,7 +17,7 @@ from polymodal.csvfiles.options import Options, usual_separator
 from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.formats import NUMBER
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from polymodal.csvfiles.lines import BREAK, Grammar, UnclosedError
 from polymodal.csvfiles.options import NO_QUOTE, Options, usual_separator
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["SAID", "quote_of", "sniff", "suggested"]
 

@@ -16,7 +16,8 @@ from polymodal.datasets.pendigits_mhd import pendigits_mhd
 from polymodal.datasets.polydigits import polydigits
 from polymodal.datasets.polymnist import polymnist
 from polymodal.datasets.user_tables import table
-from polymodal.runtime.validation import check_arguments, check_types, lookup
+from polymodal.runtime.registry import lookup
+from polymodal.runtime.validation import check_arguments, check_types
 
 __all__ = ["DATASETS", "Dataset", "load"]
 

@@ -14,8 +14,8 @@ from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import received
-from polymodal.runtime.validation import brief
 
 __all__ = ["unpack", "unpacked"]
 

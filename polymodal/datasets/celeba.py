@@ -16,7 +16,7 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.listings import lines, refused, sizes
 from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.modalities import Image, Label
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:

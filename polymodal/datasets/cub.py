@@ -18,8 +18,8 @@ from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label, Text
 from polymodal.modalities.base import check_counts
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import shown
-from polymodal.runtime.validation import brief
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from polymodal.runtime.validation import brief, check_file
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.validation import check_file
 
 __all__ = ["find", "read"]
 

@@ -16,8 +16,8 @@ from polymodal.datasets import shards, storage
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Audio, Image, Label, Vector
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import shown
-from polymodal.runtime.validation import brief
 from polymodal.schema import Schema
 
 __all__ = ["mhd"]

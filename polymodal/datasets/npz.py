@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from polymodal.io.untrusted import UNREADABLE
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["Kind", "read_arrays"]
 

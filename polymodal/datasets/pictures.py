@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import shown
-from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     import PIL.Image

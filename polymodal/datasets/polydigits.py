@@ -15,7 +15,7 @@ import torch
 
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.modalities import Image, Label
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 

@@ -17,7 +17,7 @@ from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label
 from polymodal.runtime.progress import shown
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
 
 __all__ = ["pairing", "polymnist"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.datasets.storage import Content, content, digest, fingerprint, folder
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["MOST_LETTERS", "Contents", "check_path", "contents_of", "is_unchanged", "noted"]
 

@@ -17,8 +17,8 @@ from typing import NoReturn
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import received, say
-from polymodal.runtime.validation import brief
 
 __all__ = ["Remote", "Transfer", "md5_of"]
 

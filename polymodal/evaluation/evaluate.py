@@ -17,9 +17,9 @@ from polymodal.evaluation.queries import asked, compared, scores, targets_of
 from polymodal.evaluation.sampling import score_samples
 from polymodal.models.base import Model, answering, check_model
 from polymodal.runtime import distributed
-from polymodal.runtime.checks import check_kind, check_names, check_whole
 from polymodal.runtime.progress import shown
-from polymodal.runtime.validation import unknown
+from polymodal.runtime.registry import unknown
+from polymodal.runtime.validation import check_kind, check_names, check_whole
 from polymodal.table.table import Table, steps
 
 if TYPE_CHECKING:

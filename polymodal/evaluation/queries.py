@@ -12,7 +12,7 @@ from polymodal.evaluation.frame import line
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.evaluation.subsets import others, sizes
 from polymodal.inference.streaming import answered, distinct
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 
 if TYPE_CHECKING:
     from collections.abc import Collection

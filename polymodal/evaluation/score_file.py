@@ -12,7 +12,7 @@ from polymodal.datasets.lock import alone
 from polymodal.evaluation.frame import ORDER
 from polymodal.io import checkpoint
 from polymodal.io.untrusted import refuse_endless
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 __all__ = ["LOCK", "claim_folder", "claim_outputs", "claimed", "lock_abandoned", "remove_abandoned", "try_lock"]
 

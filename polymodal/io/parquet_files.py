@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.io.arrow_types import cast_exactly, common_type, encode, unify_categories, widen
 from polymodal.io.parquet_folders import list_files, named_columns, types_of
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from polymodal.runtime.validation import brief, check_file
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.validation import check_file
 
 __all__ = [
     "DOCUMENT",

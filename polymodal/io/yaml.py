@@ -10,7 +10,8 @@ from typing import Any
 
 import yaml
 
-from polymodal.runtime.validation import brief, check_file, printable
+from polymodal.runtime.formatting import brief, printable
+from polymodal.runtime.validation import check_file
 
 __all__ = ["assignments", "dump", "read"]
 

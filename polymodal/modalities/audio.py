@@ -20,7 +20,8 @@ from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.modalities.spectrograms import spectrograms
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
-from polymodal.runtime.validation import brief, check_file
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.validation import check_file
 
 if TYPE_CHECKING:
     import pandas as pd

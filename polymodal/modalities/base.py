@@ -15,7 +15,7 @@ from polymodal.modalities.arguments import Arguments
 from polymodal.modalities.cells import Column, missing, observed, one_by_one
 from polymodal.modalities.network import Network
 from polymodal.modalities.trial import tried_decoder, tried_encoder
-from polymodal.runtime.checks import check_whole
+from polymodal.runtime.validation import check_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.runtime.validation import brief, value_repr
+from polymodal.runtime.formatting import brief, value_repr
 
 if TYPE_CHECKING:
     import pandas as pd

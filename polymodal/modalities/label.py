@@ -20,8 +20,8 @@ from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.formats import NUMBER
 from polymodal.networks import OneHot, mlp
-from polymodal.runtime.checks import check_names
-from polymodal.runtime.validation import brief, value_repr
+from polymodal.runtime.formatting import brief, value_repr
+from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path

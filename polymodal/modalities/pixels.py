@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.io.untrusted import UNREADABLE
-from polymodal.runtime.validation import brief, check_file
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.validation import check_file
 
 if TYPE_CHECKING:
     import PIL.Image

@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 from polymodal.io import checkpoint
 from polymodal.modalities import MODALITIES, NETWORKS, Modality
 from polymodal.modalities.arguments import Arguments, frozen, is_note
-from polymodal.runtime.validation import brief, check_types, unknown
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import unknown
+from polymodal.runtime.validation import check_types
 
 __all__ = ["from_json", "strip_notes", "to_json"]
 

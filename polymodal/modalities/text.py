@@ -20,7 +20,7 @@ from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
 from polymodal.modalities.spelling import Spelling, spell
 from polymodal.networks import TokenEncoder, mlp
-from polymodal.runtime.checks import check_names
+from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from polymodal.io.untrusted import DTYPES
 from polymodal.networks import evaluating
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams
-from polymodal.runtime.validation import brief
 
 if TYPE_CHECKING:
     from polymodal.modalities.base import Modality

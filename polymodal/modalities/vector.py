@@ -17,8 +17,8 @@ from polymodal.modalities.cells import CellError, Column, missing, numbers, one_
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
 from polymodal.networks import mlp
-from polymodal.runtime.checks import check_list
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.validation import check_list
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -27,9 +27,10 @@ from polymodal.models.mopoe import MoPoE
 from polymodal.models.mvae import MVAE
 from polymodal.models.mvtcae import MVTCAE
 from polymodal.models.nexus import Nexus
-from polymodal.runtime.checks import check_path, check_whole
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import lookup
 from polymodal.runtime.seeding import own_streams
-from polymodal.runtime.validation import brief, check_arguments, check_types, lookup
+from polymodal.runtime.validation import check_arguments, check_path, check_types, check_whole
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]

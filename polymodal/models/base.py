@@ -19,8 +19,8 @@ from polymodal.distributions import DiagNormal
 from polymodal.io import checkpoint
 from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
-from polymodal.runtime.checks import check_kind, check_names, check_path, check_whole
 from polymodal.runtime.seeding import check_seed
+from polymodal.runtime.validation import check_kind, check_names, check_path, check_whole
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema

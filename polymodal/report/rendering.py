@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 __all__ = ["render"]
 

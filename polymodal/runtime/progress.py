@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 __all__ = ["duration", "received", "say", "shown", "size_of"]
 

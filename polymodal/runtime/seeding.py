@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from polymodal.runtime.checks import check_whole
+from polymodal.runtime.validation import check_whole
 
 __all__ = [
     "OwnStreams",

@@ -1,64 +1,40 @@
-"""Looking names up and checking arguments, with errors that help."""
+"""Checks arguments, with errors that say what was expected, what was given and what to do."""
 
 from __future__ import annotations
 
-import csv
 import inspect
-import io
+import os
 import re
-import shlex
 import stat
 import sys
-from difflib import get_close_matches
+from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, Union, get_args, get_origin
-from unicodedata import category
+from types import NoneType, SimpleNamespace, UnionType
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from polymodal.runtime.formatting import brief, value_repr
+from polymodal.runtime.registry import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
     import pandas as pd
 
 __all__ = [
-    "brief",
     "check_arguments",
+    "check_callable",
     "check_file",
     "check_frame",
+    "check_kind",
+    "check_list",
+    "check_mapping",
+    "check_names",
+    "check_number",
+    "check_path",
+    "check_text",
     "check_types",
-    "lookup",
-    "nearest",
-    "printable",
-    "shell_quote",
-    "split_names",
-    "unknown",
-    "value_repr",
+    "check_whole",
 ]
-
-T = TypeVar("T")
-
-MOST_COMPARED = 1000
-"""Known names that an unknown one is compared with: a file may bring any number of them."""
-
-
-def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
-    """The entry of that name.
-
-    Raises:
-        TypeError: It is no text.
-        ValueError: There is none; lists the known names, nearest first.
-
-    Example:
-        >>> lookup({"mmd": 1, "kl": 2}, "mdm", "regularizer")
-        Traceback (most recent call last):
-        ValueError: unknown regularizer 'mdm'; known are mmd, kl
-    """
-    if not isinstance(name, str):
-        raise TypeError(f"a {kind} must be named by a text; got {type(name).__name__}; known are {', '.join(registry)}")
-    if name not in registry:
-        raise unknown(name, registry, kind)
-    return registry[name]
 
 
 def check_arguments(given: Iterable[str], known: Iterable[str], of: str) -> None:
@@ -106,7 +82,7 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
     check_arguments(given, signature.parameters, of)
     home = vars(sys.modules[(make.func if isinstance(make, partial) else make).__module__])
     for name, value in given.items():
-        hint = _hint(signature.parameters[name].annotation, home)
+        hint = _hint(name, signature.parameters[name].annotation, home)
         if hint is inspect.Parameter.empty or hasattr(hint, "__set__"):
             continue
         plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
@@ -115,14 +91,16 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
                 raise TypeCheckError("to Python, True is a number")
             check_type(plain, hint, collection_check_strategy=CollectionCheckStrategy.ALL_ITEMS)
         except TypeCheckError:
-            raise ValueError(f"{name} of {of} must be {_shown(hint)}; got {value_repr(value)}") from None
+            raise ValueError(f"{name} of {of} must be {_type_name(hint)}; got {value_repr(value)}") from None
 
 
-def _hint(hint: Any, home: dict[str, Any]) -> Any:
-    """A type hint, resolved where it is written as a string: the source code's own, never a file's."""
+def _hint(name: str, hint: Any, home: dict[str, Any]) -> Any:
+    """Resolves a type hint that is written as a string; returns `Parameter.empty` where its module cannot."""
+    if not isinstance(hint, str):
+        return hint
     try:
-        return eval(hint, home) if isinstance(hint, str) else hint
-    except NameError:
+        return get_type_hints(SimpleNamespace(__annotations__={name: hint}), home)[name]
+    except (NameError, TypeError):
         return inspect.Parameter.empty
 
 
@@ -132,10 +110,10 @@ def _numeric(hint: Any) -> bool:
     return bool(parts & {int, float}) and bool not in parts
 
 
-def _shown(hint: Any) -> str:
+def _type_name(hint: Any) -> str:
     """A type as people read it, such as "'cpu', 'cuda' or None"."""
     if get_origin(hint) in (Union, UnionType):
-        *parts, last = map(_shown, get_args(hint))
+        *parts, last = map(_type_name, get_args(hint))
         return f"{', '.join(parts)} or {last}"
     if get_origin(hint) is Literal:
         return ", ".join(map(repr, get_args(hint)))
@@ -146,54 +124,6 @@ def _shown(hint: Any) -> str:
         if isinstance(hint, type) and not get_args(hint)
         else re.sub(r"[a-z_.]+\.(?=[A-Z])", "", str(hint))
     )
-
-
-def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
-    """The error for a name that is not among the known ones, which it lists, nearest first."""
-    known = list(known)
-    if not known:
-        return ValueError(f"unknown {kind} {name!r}; there are none")
-    near = get_close_matches(str(name)[:100], known[:MOST_COMPARED], n=20, cutoff=0.4)
-    ordered = near + [other for other in known if other not in near]
-    return ValueError(f"unknown {kind} {name!r}; known are {', '.join(ordered)}")
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one most likely stands for, whatever its case; None if none is near.
-
-    Example:
-        >>> nearest("height", ["kind", "heigth"]), nearest("Grams ", ["grams"]), nearest("x", ["grams"])
-        ('heigth', 'grams', None)
-    """
-    folded: dict[str, str] = {}
-    for other in list(known)[:MOST_COMPARED]:
-        folded.setdefault(other[:100].strip().casefold(), other)
-    near = get_close_matches(name[:100].strip().casefold(), folded, n=1, cutoff=0.7)
-    return folded[near[0]] if near else None
-
-
-def shell_quote(text: str) -> str:
-    r"""A text as a shell takes it, on one line: bash's `$'...'` for what cannot be printed.
-
-    Example:
-        >>> print(shell_quote("a b=label"), shell_quote("a\n(cm)=ignore"))
-        'a b=label' $'a\n(cm)=ignore'
-    """
-    if text.isprintable():
-        return shlex.quote(text)
-    letters = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    return "$'" + "".join(f"\\{c}" if c in "'\\" else c for c in letters) + "'"
-
-
-def split_names(text: str) -> list[str]:
-    """Names from a text with commas between them, or one a line; one with a comma stands in double quotes.
-
-    Example:
-        >>> split_names("age, sex"), split_names('"last, first",age'), split_names("it's")
-        (['age', 'sex'], ['last, first', 'age'], ["it's"])
-    """
-    rows = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True)
-    return [name.strip() for row in rows for name in row]
 
 
 def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
@@ -227,49 +157,8 @@ def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
     raise TypeError(f"{name} must be a pandas data frame; got {type(frame).__name__}; {way}")
 
 
-def value_repr(value: Any) -> str:
-    """A value as people write it: numpy's numbers as Python's, texts in quotes.
-
-    Example:
-        >>> import numpy as np
-        >>> value_repr(np.float64(1.5)), value_repr(np.str_("a")), value_repr(True)
-        ('1.5', "'a'", 'True')
-    """
-    return repr(value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value)
-
-
-def brief(told: object, most: int = 300) -> str:
-    r"""What an error or a value tells, on one line of at most so many characters, all of which can be printed.
-
-    Example:
-        >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
-        ('one and two', 'aaaa ...')
-    """
-    line = printable(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
-    return line if len(line) <= most else line[: most - 4] + " ..."
-
-
-def printable(text: object) -> str:
-    r"""A text on one line, in which whatever cannot be seen is written as an escape.
-
-    Line breaks, control characters and escape sequences, characters that turn the direction of writing, and those
-    without width change what a terminal or a page shows; text from a file or a table must not.
-
-    Example:
-        >>> print(printable("two\nlines, \x1b[31mred, \u202ereversed, 鳥　類"))
-        two\nlines, \x1b[31mred, \u202ereversed, 鳥　類
-    """
-    text = str(text)
-    if text.isprintable():
-        return text
-    return "".join(
-        letter if letter.isprintable() or category(letter) == "Zs" else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
-
-
 def check_file(path: str | Path) -> int:
-    """Bytes of a path that must be a file: a pipe or a device might be read for ever.
+    """Returns the size of a file in bytes, and refuses what is no file: a pipe or a device might be read for ever.
 
     Raises:
         FileNotFoundError: There is nothing.
@@ -286,3 +175,134 @@ def check_file(path: str | Path) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise ValueError(f"{brief(path)} must be a file; it is a folder, a pipe or a device")
     return found.st_size
+
+
+def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str, way: str) -> None:
+    """Refuses what is of no such type.
+
+    Arguments:
+        name: The argument's.
+        value: What was passed.
+        kind: What it must be an instance of.
+        what: The same in words, such as "a Schema".
+        way: What to do.
+
+    Raises:
+        TypeError: It is none; says so.
+
+    Example:
+        >>> check_kind("schema", [3], dict, "a Schema", "write Schema({...})")
+        Traceback (most recent call last):
+        TypeError: schema must be a Schema; got list; write Schema({...})
+    """
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be {what}; got {_shown(value)}; {way}")
+
+
+def check_whole(name: str, value: object, least: int = 1) -> None:
+    """Refuses what is no whole number of at least so many; numpy's count, True and False do not.
+
+    Raises:
+        TypeError: It is no whole number.
+        ValueError: It is too small.
+
+    Example:
+        >>> check_whole("batch_size", 2.5)
+        Traceback (most recent call last):
+        TypeError: batch_size must be a whole number of at least 1; got 2.5; write it as 1
+    """
+    if not isinstance(value, Integral) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a whole number of at least {least}; got {_shown(value)}; write it as {least}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}; got {value}")
+
+
+def check_number(name: str, value: object, low: float, high: float) -> None:
+    """Refuses what is no number within bounds.
+
+    Raises:
+        TypeError: It is no number.
+        ValueError: It is out of bounds.
+    """
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}; write it as {low:g}")
+    if not low <= float(value) <= high:
+        raise ValueError(f"{name} must be from {low:g} to {high:g}; got {value}")
+
+
+def check_text(name: str, value: object, example: str) -> None:
+    """Refuses what is no text.
+
+    Raises:
+        TypeError: It is none.
+    """
+    check_kind(name, value, str, "a text", f"write it as {example!r}")
+
+
+def check_path(name: str, value: object) -> None:
+    """Refuses what is neither a text nor a path.
+
+    Raises:
+        TypeError: It is none.
+    """
+    check_kind(name, value, (str, os.PathLike), "a path", "write it as 'folder/file'")
+
+
+def check_callable(name: str, value: object) -> None:
+    """Refuses what is no function and not None.
+
+    Raises:
+        TypeError: It is none.
+    """
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be a function such as print, or None; got {_shown(value)}; write {name}=None")
+
+
+def check_mapping(name: str, value: object, example: str) -> None:
+    """Refuses what maps no names to anything.
+
+    Raises:
+        TypeError: It is no mapping, or a key is no text.
+    """
+    check_kind(name, value, Mapping, "a mapping from names", f"write it as {example}")
+    for key in value if isinstance(value, Mapping) else ():
+        if not isinstance(key, str):
+            raise TypeError(f"{name} must be a mapping from names; got the key {_shown(key)}; write it as {example}")
+
+
+def check_list(name: str, value: object, what: str, example: str) -> None:
+    """Refuses what one cannot go through, and a single text.
+
+    Raises:
+        TypeError: It is such a thing.
+    """
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be a list of {what}; got {_shown(value)}; write it as {example}")
+
+
+def check_names(name: str, value: object, example: str = "['height']") -> None:
+    """Refuses what is no list of texts.
+
+    Raises:
+        TypeError: It is none.
+
+    Example:
+        >>> check_names("given", "height")
+        Traceback (most recent call last):
+        TypeError: given must be a list of names; got 'height'; write it as ['height']
+    """
+    check_list(name, value, "names", f"[{value!r}]" if isinstance(value, str) else example)
+    if not isinstance(value, Sized):
+        return  # what can be gone through once is left alone
+    for one in value:  # pyright: ignore[reportGeneralTypeIssues]
+        if not isinstance(one, str):
+            raise TypeError(f"{name} must be a list of names; got {_shown(one)} in it; write it as {example}")
+
+
+def _shown(value: Any) -> str:
+    """A short text or number itself; of all else its type."""
+    if hasattr(value, "item") and not getattr(value, "shape", ()) and not isinstance(value, type):
+        value = value.item()  # numpy's numbers as Python's
+    if value is None or (isinstance(value, str | bytes | int | float) and len(repr(value)) <= 60):
+        return repr(value)
+    return type(value).__name__

@@ -15,7 +15,7 @@ from polymodal.evaluation import inception as features_of
 from polymodal.io import checkpoint, yaml
 from polymodal.io.locks import claim_folder
 from polymodal.modalities.trial import untried
-from polymodal.runtime.validation import lookup
+from polymodal.runtime.registry import lookup
 from polymodal.settings import network
 from polymodal.studies import study_run
 from polymodal.studies.executors import PLACES, Job

@@ -12,7 +12,9 @@ from polymodal.datasets import DATASETS
 from polymodal.evaluation import TASKS, check_tasks
 from polymodal.io import yaml
 from polymodal.models import MODELS
-from polymodal.runtime.validation import brief, check_arguments, check_types, lookup, unknown
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import lookup, unknown
+from polymodal.runtime.validation import check_arguments, check_types
 from polymodal.settings import Settings, resolve, schema_settings
 from polymodal.studies.identity import ELSEWHERE, LATER, digest
 from polymodal.studies.presets import PRESETS

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from polymodal.runtime.formatting import printable
 from polymodal.runtime.progress import duration, say
-from polymodal.runtime.validation import printable
 
 if TYPE_CHECKING:
     from polymodal.studies.grid import Cell

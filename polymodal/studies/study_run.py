@@ -23,7 +23,7 @@ from polymodal.io import checkpoint
 from polymodal.io.locks import claim_folder
 from polymodal.models import load
 from polymodal.runtime import hardware
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.settings import Settings, network
 from polymodal.studies.identity import ELSEWHERE, digest
 from polymodal.training import chosen_device, fit

@@ -13,8 +13,9 @@ from torch import Tensor
 from polymodal import csvfiles
 from polymodal.batch import Batch
 from polymodal.modalities.cells import CellError, Column, counted, dense
-from polymodal.runtime.checks import check_path
-from polymodal.runtime.validation import brief, check_frame, nearest
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import nearest
+from polymodal.runtime.validation import check_frame, check_path
 from polymodal.tabular.outliers import Outliers
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ from polymodal import csvfiles
 from polymodal.batch import Batch, Index, Whole
 from polymodal.io.parquet_files import ParquetTable
 from polymodal.runtime import distributed
-from polymodal.runtime.checks import check_callable, check_kind, check_list, check_path, check_whole
 from polymodal.runtime.prefetch import ahead, sent
 from polymodal.runtime.seeding import number
-from polymodal.runtime.validation import check_frame
+from polymodal.runtime.validation import check_callable, check_frame, check_kind, check_list, check_path, check_whole
 from polymodal.schema import Schema, check_tensors
 from polymodal.table import frames
 

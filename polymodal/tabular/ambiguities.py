@@ -10,7 +10,7 @@ import numpy as np
 
 from polymodal.modalities.cells import class_name
 from polymodal.modalities.dates import read_date
-from polymodal.runtime.validation import brief, shell_quote, value_repr
+from polymodal.runtime.formatting import brief, shell_quote, value_repr
 from polymodal.tabular.profile import Column, mostly
 
 __all__ = [

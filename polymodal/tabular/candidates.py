@@ -12,7 +12,7 @@ from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.cells import CellError, class_name, numbers, texts
 from polymodal.modalities.label import ordered
 from polymodal.modalities.text import count_tokens
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.tabular.images import image_of, seen_in
 from polymodal.tabular.profile import Column
 from polymodal.tabular.proposal import Proposal

@@ -14,7 +14,7 @@ import numpy as np
 from polymodal.modalities import Image
 from polymodal.modalities.image import image_source
 from polymodal.modalities.pixels import array_image, opened, show_pixels, upright_size
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 from polymodal.tabular.profile import Column, ends_as
 
 if TYPE_CHECKING:

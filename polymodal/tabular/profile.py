@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.modalities.cell_texts import code_reason
 from polymodal.modalities.cells import CellError, dense, missing, numbers, texts
-from polymodal.runtime.validation import brief, shell_quote
+from polymodal.runtime.formatting import brief, shell_quote
 from polymodal.tabular.proposal import Proposal, counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from textwrap import wrap
 from typing import NamedTuple
 
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.runtime.validation import brief, printable
+from polymodal.runtime.formatting import brief, printable
 
 __all__ = ["Proposal", "counted", "told"]
 

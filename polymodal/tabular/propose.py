@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.modalities import Modality
-from polymodal.runtime.validation import brief, check_frame, unknown
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import unknown
+from polymodal.runtime.validation import check_frame
 from polymodal.tabular.candidates import as_said, joined
 from polymodal.tabular.profile import Column
 from polymodal.tabular.proposal import Proposal

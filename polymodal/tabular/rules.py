@@ -10,7 +10,7 @@ import numpy as np
 
 from polymodal.modalities import Audio
 from polymodal.modalities.text import count_tokens, is_unspaced
-from polymodal.runtime.validation import brief, value_repr
+from polymodal.runtime.formatting import brief, value_repr
 from polymodal.tabular.ambiguities import (
     NumberTexts,
     doubt_date,

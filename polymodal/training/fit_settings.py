@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polymodal.runtime import distributed
-from polymodal.runtime.validation import brief, unknown
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import unknown
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

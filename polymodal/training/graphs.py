@@ -13,7 +13,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.models.base import Plan
-from polymodal.runtime.validation import brief
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

@@ -25,9 +25,9 @@ from polymodal.io.checkpoint import check_tensors
 from polymodal.models.base import answering
 from polymodal.objectives import conditioning
 from polymodal.runtime import distributed
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.memory import free
 from polymodal.runtime.seeding import give_way, number, own_streams, seeded
-from polymodal.runtime.validation import brief
 from polymodal.training.schedule import Schedule
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from torch import Tensor
 from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.runtime import distributed
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import give_way, number, restore_streams, seeded, streams
-from polymodal.runtime.validation import brief
 from polymodal.table.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms

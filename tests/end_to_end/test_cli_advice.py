@@ -11,7 +11,7 @@ from commands import within
 
 from polymodal import Schema
 from polymodal.modalities import Vector
-from polymodal.runtime.validation import split_names
+from polymodal.runtime.formatting import split_names
 from polymodal.tabular import propose
 
 NAMES = ["a=b", "a b", "a,b", "it's", 'say "x"', "=", "a=label", "\u00e4=\u00f6", "w [kg]", "a\\b"]

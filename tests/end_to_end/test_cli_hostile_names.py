@@ -20,7 +20,7 @@ from rich.console import Console
 from polymodal.cli import console as listings
 from polymodal.cli import terminal
 from polymodal.cli.app import main
-from polymodal.runtime.validation import printable
+from polymodal.runtime.formatting import printable
 
 NAMES = [
     "w [kg]", "kind [/b]", "[bold]x[/bold]", "[link=https://x.y]z[/link]", "$\\frac$", "$x_1$ and $y", "a\\b",

@@ -15,8 +15,9 @@ from polymodal.io import checkpoint
 from polymodal.modalities.trial import untried
 from polymodal.models.base import answering
 from polymodal.networks import chained
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams
-from polymodal.runtime.validation import brief, check_arguments
+from polymodal.runtime.validation import check_arguments
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.runtime.validation import unknown
+from polymodal.runtime.registry import unknown
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema

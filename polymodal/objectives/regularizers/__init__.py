@@ -9,7 +9,8 @@ from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.objectives.regularizers.kl import KL
 from polymodal.objectives.regularizers.mmd import IMQ, MMD
 from polymodal.objectives.regularizers.sliced import Sliced
-from polymodal.runtime.validation import brief, lookup
+from polymodal.runtime.formatting import brief
+from polymodal.runtime.registry import lookup
 
 __all__ = ["IMQ", "KL", "MMD", "REGULARIZERS", "Regularizer", "Sliced", "make_regularizer", "spell_regularizer"]
 
