@@ -105,7 +105,7 @@ def test_help_shows_an_example(command, monkeypatch, capsys):
 
 
 def test_nothing_heavy_is_imported_before_a_command_runs():
-    code = "import sys; from polymodal.cli import cli; print({*sys.modules} & {'torch', 'pandas', 'yaml'})"
+    code = "import sys; from polymodal.cli import app; print({*sys.modules} & {'torch', 'pandas', 'yaml'})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
