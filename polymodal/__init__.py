@@ -1,6 +1,6 @@
-"""Any modality from any subset of the others.
+"""Multimodal models that predict any modality from any subset of the others.
 
-Names are resolved when they are first used, so importing polymodal costs nothing by itself.
+Submodules are imported when their names are first used, so `import polymodal` is fast.
 
 Example:
     >>> import polymodal as pm

@@ -1,4 +1,4 @@
-"""`python -m polymodal`: the command line, for launchers of several processes."""
+"""Runs the command line as `python -m polymodal`, which launchers of several processes need."""
 
 from polymodal.cli.app import main
 

@@ -1,4 +1,4 @@
-"""Rows of several modalities, some of them missing."""
+"""Batches of rows with several modalities, some of which may be missing."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ __all__ = ["Batch", "Index", "Rows", "Whole", "rows"]
 
 
 class Rows(Protocol):
-    """What a batch and a table have in common."""
+    """Common interface of batches and tables."""
 
     @property
     def values(self) -> Mapping[str, Tensor]:
-        """By modality's name, `(B, *shape)` each."""
+        """Values by modality name, `(B, *shape)` each."""
         ...
 
     @property
     def observed(self) -> Tensor:
-        """`(B, M)` bool."""
+        """Observed mask, `(B, M)` bool."""
         ...
 
 
 Index = int | slice | list[int] | Tensor
-"""Which rows: one, several, or a bool of each."""
+"""Selection of rows: a row number, a slice, several row numbers, or a boolean mask."""
 
 
 def rows(index: Index, length: int) -> slice | Tensor:
-    """An index of rows as tensors take it, that keeps the axis of rows.
+    """Converts a selection of rows to a tensor index that keeps the row axis.
 
     Raises:
-        IndexError: A single row that does not exist.
+        IndexError: A single row number is out of range.
     """
     if isinstance(index, slice):
         backwards = index.step is not None and index.step < 0
@@ -53,13 +53,13 @@ def rows(index: Index, length: int) -> slice | Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Whole:
-    """A batch of which each of several processes has some rows.
+    """The global batch that is split over several processes.
 
     Arguments:
-        known: What all its rows have, `(n, M)` bool, in the CPU's memory.
-        start: The number in it of the first row that this process has.
-        counted: For how many of its rows those stand in a mean: for themselves, or, where all processes have all rows,
-            for an equal part.
+        known: Observed mask of all rows of the global batch, `(n, M)` bool, on the CPU.
+        start: Position of this process's first row in the global batch.
+        counted: Number of rows for which this process counts in a mean over the global batch. It is the number of its
+            rows, or n divided by the number of processes if every process has all rows.
     """
 
     known: Tensor
@@ -69,20 +69,21 @@ class Whole:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """B rows: a tensor per modality, and which of them each row has.
+    """B rows: a tensor of values per modality, and the observed mask.
 
-    What lies under `observed == False` is never read: it may be NaN. A modality that no row has may be
-    missing from `values`.
+    Values where `observed` is False are never read and may be NaN. A modality that is missing in all rows may be left
+    out of `values`.
 
     Arguments:
-        values: By modality's name, `(B, *shape)` each; pictures uint8, labels and tokens int64, the rest float.
-        observed: `(B, M)` bool; column m is the schema's m-th modality.
-        host: `observed` in the CPU's memory, where the rows are on a GPU and it is at hand.
-        whole: The batch that these rows are a part of, where other processes have the others.
-        schema: That of the table that the rows are from, where it is known: models refuse rows of another.
+        values: Values by modality name, `(B, *shape)` each. Images are uint8, labels and tokens int64, all others
+            float.
+        observed: Observed mask, `(B, M)` bool. Column m belongs to the m-th modality of the schema.
+        host: Copy of `observed` on the CPU for rows on a GPU, if available.
+        whole: Global batch of which these rows are a part, if other processes have the other rows.
+        schema: Schema of the table that the rows come from, if known. Models reject rows with another schema.
 
     Raises:
-        ValueError: The values and `observed` do not have the same number of rows.
+        ValueError: `observed` is not a two-dimensional bool tensor, or a value has a different number of rows.
 
     Example:
         >>> batch = Batch({"size": torch.rand(4, 2)}, torch.ones(4, 1, dtype=torch.bool))
@@ -113,12 +114,12 @@ class Batch:
 
     @property
     def total(self) -> int:
-        """Rows of the whole batch, those of other processes among them."""
+        """Number of rows in the global batch, including those of other processes."""
         return len(self) if self.whole is None else len(self.whole.known)
 
     @property
     def counted(self) -> float:
-        """For how many of these the batch's own rows stand in a mean."""
+        """Number of rows for which this batch counts in a mean over the global batch."""
         return len(self) if self.whole is None else self.whole.counted
 
     def __getitem__(self, index: Index) -> Batch:
@@ -128,17 +129,17 @@ class Batch:
 
     @property
     def known(self) -> Tensor:
-        """`observed` in the CPU's memory; only where no copy of it is at hand must a GPU be waited for."""
+        """The observed mask on the CPU. It is copied from the GPU, which synchronises, only if `host` is None."""
         return self.observed.cpu() if self.host is None else self.host
 
     def to(self, device: torch.device | str) -> Batch:
-        """The same rows on `device`."""
-        behind = torch.device(device).type != "cpu"  # what a GPU copies to the CPU must be there before it is read
+        """Returns the same rows on `device`."""
+        behind = torch.device(device).type != "cpu"  # copies to the CPU must finish before they are read
         values = {name: value.to(device, non_blocking=behind) for name, value in self.values.items()}
         host = self.observed if behind and self.observed.device.type == "cpu" else self.host
         return Batch(values, self.observed.to(device, non_blocking=behind), host, self.whole, self.schema)
 
     def pinned(self) -> Batch:
-        """The same rows in memory from which a GPU copies by itself."""
+        """Returns the same rows in pinned memory, from which copies to a GPU can be asynchronous."""
         values = {name: value.pin_memory() for name, value in self.values.items()}
         return Batch(values, self.observed.pin_memory(), self.host, self.whole, self.schema)

@@ -1,6 +1,16 @@
-"""Posteriors q(z | x, b), as `torch.distributions`: batch shape `(*, B)`, event shape `(D,)`.
+"""Posterior distributions q(z | x, b) of latent codes z, given values x and the mask b of observed modalities.
 
-Each can also be sampled from given noise, `from_noise`, so that a row's sample can depend on the row alone.
+They follow the interface of `torch.distributions`, with batch shape `(*, B)` and event shape `(D,)`:
+
+    Dirac:        q(z) = delta(z - value)
+    DiagNormal:   q(z) = prod_d Normal(z_d; mean_d, scale_d^2)
+    DiagLaplace:  q(z) = prod_d exp(-|z_d - mean_d| / scale_d) / (2 scale_d)
+    Mixture:      q(z) = (1 / |A|) sum_{s in A} q_s(z), A the set of the row's components
+    Concatenated: q(z) = prod_i q_i(z_i), z = [z_1, z_2, ..]
+    Hierarchical: z = [top, below_1, .., below_M]; below_m is sampled from q_m, or computed from the top code
+
+Each distribution also has `from_noise`, which turns given standard normal noise into samples. This way a row's sample
+can be made independent of the other rows in the batch.
 """
 
 from __future__ import annotations
@@ -27,13 +37,13 @@ Size = torch.Size | list[int] | tuple[int, ...]
 
 
 class Dirac(Distribution):
-    """All mass on one code: the posterior of a deterministic encoder.
+    """A point mass at one code: the posterior of a deterministic encoder.
 
-    It has no density, so no `log_prob` and no KL divergence from anything continuous; what compares it with
-    a prior must work on samples, as the MMD does.
+    It has no density, and thus no `log_prob` and no KL divergence to a continuous distribution. A divergence between
+    it and a prior must be estimated from samples, such as the MMD.
 
     Arguments:
-        value: The code, `(*, B, D)`.
+        value: Latent codes, `(*, B, D)`.
 
     Example:
         >>> q = Dirac(torch.tensor([[1.0, 2.0]]))
@@ -68,25 +78,26 @@ class Dirac(Distribution):
         return torch.zeros_like(self.value)
 
     def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The code, repeated: `(*sample_shape, *, B, D)`, without copying."""
+        """Returns the repeated code, `(*sample_shape, *, B, D)`, without copying it."""
         return self.value.expand(torch.Size(sample_shape) + self.value.shape)
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """The code, repeated: `(*sample_shape, *, B, D)` for noise of no elements, `(*sample_shape, *, B, 0)`."""
+        """Returns the repeated code, `(*sample_shape, *, B, D)`, for empty noise `(*sample_shape, *, B, 0)`."""
         return self.value.expand(*noise.shape[:-1], self.value.shape[-1])
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Dirac:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
         return Dirac(self.value.expand(*batch_shape, *self.event_shape))
 
 
 class DiagNormal(Independent):
-    """A Gaussian with diagonal covariance over codes.
+    """A Gaussian distribution of codes with diagonal covariance.
 
-    Its KL divergence from the standard normal prior is `torch.distributions`' own, in nats, summed over D.
+    `torch.distributions.kl_divergence` gives its KL divergence to another one, such as the prior, in nats, summed
+    over D.
 
     Arguments:
-        mean: `(*, B, D)`.
+        mean: Means, `(*, B, D)`.
         scale: Standard deviations, `(*, B, D)`, positive.
 
     Example:
@@ -100,36 +111,39 @@ class DiagNormal(Independent):
 
     @classmethod
     def of(cls, mean: Tensor, log_variance: Tensor) -> DiagNormal:
-        """From what networks put out, `(*, B, D)` each."""
+        """Creates the distribution from a network's outputs, `(*, B, D)` each."""
         return cls(mean, (log_variance / 2).exp())
 
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`(*sample_shape, *, B, D)`, without gradients; `Normal`'s own looks at the scales, which a GPU waits for."""
+        """Returns samples `(*sample_shape, *, B, D)` without gradients.
+
+        `Normal.sample` checks the scales, which synchronises with the GPU; this method does not.
+        """
         with torch.no_grad():
             return self.rsample(torch.Size(sample_shape))
 
     @property
     def noise_dim(self) -> int:
-        """How many elements of noise make a sample: D."""
+        """Number of noise elements per sample: D."""
         return self.event_shape[0]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Samples `(*sample_shape, *, B, D)` from standard normal noise of that shape: `mean + scale * noise`."""
+        """Returns samples `mean + scale * noise` for standard normal noise, both `(*sample_shape, *, B, D)`."""
         return self.base_dist.loc + self.base_dist.scale * noise.to(self.base_dist.loc)
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagNormal:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)
         return DiagNormal(self.base_dist.mean.expand(shape), self.base_dist.stddev.expand(shape))
 
 
 class DiagLaplace(Independent):
-    """A Laplace distribution with independent elements over codes.
+    """A Laplace distribution of codes with independent elements.
 
-    Its KL divergence from another one is `torch.distributions`' own, in nats, summed over D.
+    `torch.distributions.kl_divergence` gives its KL divergence to another one, in nats, summed over D.
 
     Arguments:
-        mean: `(*, B, D)`.
+        mean: Means, `(*, B, D)`.
         scale: Mean absolute deviations, `(*, B, D)`, positive.
 
     Example:
@@ -143,33 +157,34 @@ class DiagLaplace(Independent):
 
     @property
     def noise_dim(self) -> int:
-        """How many elements of noise make a sample: D."""
+        """Number of noise elements per sample: D."""
         return self.event_shape[0]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Samples `(*sample_shape, *, B, D)` from standard normal noise of that shape.
+        """Returns samples for standard normal noise, both `(*sample_shape, *, B, D)`.
 
-        The inverse of the cumulative distribution, at that of the noise: `mean - scale * sign(u) * log(1 - 2 |u|)`,
-        `u = Phi(noise) - 1/2`.
+        It applies the inverse cumulative distribution function of the Laplace distribution:
+        `mean - scale * sign(u) * log(1 - 2 |u|)`, where `u = Phi(noise) - 1/2` and `Phi` is the cumulative
+        distribution function of the standard normal distribution.
         """
         tail = torch.special.log_ndtr(-noise.double().abs())  # log(1/2 - |u|)
         unit = noise.sign() * -(tail + log(2))
         return self.base_dist.loc + self.base_dist.scale * unit.to(self.base_dist.loc)
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagLaplace:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
         shape = (*batch_shape, *self.event_shape)
         return DiagLaplace(self.base_dist.mean.expand(shape), self.base_dist.scale.expand(shape))
 
 
 class Mixture(MixtureSameFamily):
-    """A uniform mixture of those of a row's components that it has.
+    """A uniform mixture of the components that are present in a row.
 
     Arguments:
-        components: Batch shape `(*, B, S)`, event shape `(D,)`.
-        present: Which of them a row has, `(*, B, S)` bool, something in every row.
-        chosen: Which component stands for a row, `(*, B)` int64: its mean is the row's point answer, for the mean
-            of the mixture lies where there may be no mass at all.
+        components: Component distributions with batch shape `(*, B, S)` and event shape `(D,)`.
+        present: Mask of each row's components, `(*, B, S)` bool, with at least one True per row.
+        chosen: Index of the component whose mean is the row's point estimate, `(*, B)` int64. The mean of the mixture
+            itself may lie where its density is close to zero.
 
     Example:
         >>> means = torch.tensor([[[-5.0], [5.0], [9.0]]])
@@ -186,21 +201,21 @@ class Mixture(MixtureSameFamily):
 
     @property
     def mean(self) -> Tensor:
-        """The chosen component's mean, `(*, B, D)`."""
+        """Mean of the chosen component, `(*, B, D)`."""
         means = self.component_distribution.mean
         index = self.chosen[..., None, None].expand(*means.shape[:-2], 1, means.shape[-1])
         return means.gather(-2, index).squeeze(-2)
 
     @property
     def noise_dim(self) -> int:
-        """How many elements of noise make a sample: one that chooses the component, and those of a component."""
+        """Number of noise elements per sample: one that selects the component, and those of a component."""
         return 1 + self.component_distribution.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Samples `(*sample_shape, *, B, D)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        """Returns samples `(*sample_shape, *, B, D)` for standard normal noise `(*sample_shape, *, B, noise_dim)`."""
         share = self.mixture_distribution.probs.double().cumsum(-1)  # (*, B, S)
         point = torch.special.ndtr(noise[..., :1].double().to(share.device))
-        # A component of no share is never chosen, nor one behind the last that has a share, whatever the rounding.
+        # Rounding must not select a component of weight 0, including those after the last one of positive weight.
         last = (share >= share[..., -1:]).int().argmax(-1)
         chosen = (share <= point).sum(-1).minimum(last)
         codes = self.component_distribution.from_noise(noise[..., None, 1:])  # pyright: ignore[reportAttributeAccessIssue]
@@ -208,7 +223,7 @@ class Mixture(MixtureSameFamily):
 
     @property
     def variance(self) -> Tensor:
-        """Of the whole mixture, `(*, B, D)`."""
+        """Variance of the mixture, `(*, B, D)`."""
         share = self.mixture_distribution.probs[..., None]
         means = self.component_distribution.mean
         center = (share * means).sum(-2, keepdim=True)
@@ -216,10 +231,10 @@ class Mixture(MixtureSameFamily):
 
 
 class Concatenated(Distribution):
-    """Independent codes, one after the other.
+    """Independent codes that are concatenated.
 
     Arguments:
-        parts: Distributions of one batch shape `(*, B)`, with event shapes `(D_i,)`.
+        parts: Distributions with the same batch shape `(*, B)` and event shapes `(D_i,)`.
 
     Example:
         >>> one = DiagNormal(torch.zeros(4, 2), torch.ones(4, 2))
@@ -236,40 +251,40 @@ class Concatenated(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """`(*, B, D)`."""
+        """Concatenated means, `(*, B, D)`."""
         return torch.cat([part.mean for part in self.parts], dim=-1)
 
     @property
     def variance(self) -> Tensor:
-        """`(*, B, D)`."""
+        """Concatenated variances, `(*, B, D)`."""
         return torch.cat([part.variance for part in self.parts], dim=-1)
 
     def rsample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`(*sample_shape, *, B, D)`, with gradients where every part has them."""
+        """Returns reparameterised samples `(*sample_shape, *, B, D)`; every part must support them."""
         return torch.cat([part.rsample(torch.Size(sample_shape)) for part in self.parts], dim=-1)
 
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`(*sample_shape, *, B, D)`, without gradients."""
+        """Returns samples `(*sample_shape, *, B, D)` without gradients."""
         return torch.cat([part.sample(torch.Size(sample_shape)) for part in self.parts], dim=-1)
 
     @property
     def noise_dim(self) -> int:
-        """How many elements of noise make a sample: those of all parts."""
+        """Number of noise elements per sample: those of all parts."""
         return sum(part.noise_dim for part in self.parts)  # pyright: ignore[reportAttributeAccessIssue]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Samples `(*sample_shape, *, B, D)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        """Returns samples `(*sample_shape, *, B, D)` for standard normal noise `(*sample_shape, *, B, noise_dim)`."""
         pieces = noise.split([part.noise_dim for part in self.parts], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
         pairs = zip(self.parts, pieces, strict=True)
         return torch.cat([part.from_noise(piece) for part, piece in pairs], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """In nats, `(*sample_shape, *, B)`."""
+        """Returns the log density in nats, `(*sample_shape, *, B)`: the sum of those of the parts."""
         pieces = value.split(self.sizes, dim=-1)
         return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Concatenated:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same posterior with its batch shape broadcast to `batch_shape`."""
+        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
         return Concatenated([part.expand(torch.Size(batch_shape)) for part in self.parts])
 
 
@@ -279,15 +294,16 @@ def _kl_concatenated(p: Concatenated, q: Concatenated) -> Tensor:
 
 
 class Hierarchical(Distribution):
-    """A code on top, and codes below that are either a row's own or what the one on top makes of them.
+    """A two-level hierarchical posterior: a top-level code and M lower-level codes.
 
-    The code is one vector, `[top, below_1, .., below_M]`.
+    A lower-level code is sampled from its own posterior if the row has one, and otherwise computed from the top-level
+    code. The result is one vector, `[top, below_1, .., below_M]`, of length D + M E.
 
     Arguments:
-        top: Batch shape `(*, B)`, event shape `(D,)`.
-        own: Of what a row has below: batch shape `(*, B, M)`, event shape `(E,)`.
-        has: Which of them it has, `(*, B, M)` bool; the others follow from the top.
-        make: From codes on top `(*, B, D)` to codes below `(*, B, M, E)`.
+        top: Posterior of the top-level code, with batch shape `(*, B)` and event shape `(D,)`.
+        own: Posteriors of the lower-level codes, with batch shape `(*, B, M)` and event shape `(E,)`.
+        has: Mask of the lower-level codes that use `own`, `(*, B, M)` bool; the others are computed by `make`.
+        make: Function from top-level codes `(*, B, D)` to lower-level codes `(*, B, M, E)`.
 
     Example:
         >>> zeros = torch.zeros(4, 3, 2)
@@ -305,27 +321,33 @@ class Hierarchical(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """At the top's mean, `(*, B, code)`."""
+        """The code at the means of the top-level and lower-level posteriors, `(*, B, D + M E)`."""
         return self._below(self.top.mean, self.own.mean)
 
     @property
     def variance(self) -> Tensor:
-        """Of the top and of a row's own codes; 0 of what follows from the top, given the top. `(*, B, code)`."""
+        """Variance of the top-level code, and of the lower-level codes given the top-level code, `(*, B, D + M E)`.
+
+        It is 0 for lower-level codes that are computed from the top-level code.
+        """
         below = torch.where(self.has[..., None], self.own.variance, 0.0)
         return torch.cat([self.top.variance, below.flatten(-2)], dim=-1)
 
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`(*sample_shape, *, B, code)`."""
+        """Returns samples `(*sample_shape, *, B, D + M E)`."""
         shape = torch.Size(sample_shape)
         return self._below(self.top.sample(shape), self.own.sample(shape))
 
     @property
     def noise_dim(self) -> int:
-        """How many elements of noise make a sample: those of the code on top, and of each below."""
+        """Number of noise elements per sample: those of the top-level code and of each lower-level code."""
         return self.top.noise_dim + self.own.batch_shape[-1] * self.own.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Samples `(*sample_shape, *, B, code)` from standard normal noise `(*sample_shape, *, B, noise_dim)`."""
+        """Returns samples `(*sample_shape, *, B, D + M E)` for noise `(*sample_shape, *, B, noise_dim)`.
+
+        The noise must be standard normal.
+        """
         size = self.top.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
         own = noise[..., size:].unflatten(-1, (self.own.batch_shape[-1], -1))
         return self._below(self.top.from_noise(noise[..., :size]), self.own.from_noise(own))  # pyright: ignore[reportAttributeAccessIssue]

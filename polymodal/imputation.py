@@ -1,4 +1,7 @@
-"""Holes of data frames filled in their own units, and every other cell left as it is."""
+"""Imputation of missing cells in data frames, in the original units and dtypes.
+
+All other cells stay unchanged.
+"""
 
 from __future__ import annotations
 
@@ -39,39 +42,42 @@ __all__ = ["FILLED", "SURE", "Filled", "Filler", "added_texts", "impute", "imput
 
 BATCH = 4096
 FILLED = "filled"
-"""The column that says which cells of a row were filled."""
+"""Name of the column that lists the imputed columns of each row."""
 SURE = "_sure"
-"""How the column is called, behind the name of another, that says how sure the model is of what it filled."""
+"""Suffix that is appended to the name of a column to name the column with the certainty of its imputed cells."""
 DRAWS = 20
-"""From the posterior, whose spread says how sure a model is of a number."""
+"""Number of posterior samples for the standard deviation of an imputed number."""
 
 
 class Filled(NamedTuple):
-    """What stands in a column's holes."""
+    """Imputed cells of a column."""
 
     rows: np.ndarray
-    """Where, `(n,)` int64."""
+    """Row numbers of the imputed cells, `(n,)` int64."""
     cells: Sequence[Any]
-    """n of them."""
+    """The n imputed cells."""
     sure: np.ndarray
-    """The probability of a class; of a number the standard deviation over draws, NaN of a model that has none."""
+    """Certainty of the cells, `(n,)`; NaN where it is not available.
+
+    It is the probability of a class, or the standard deviation of a number over posterior samples.
+    """
 
 
 class Filler:
-    """Fills frames of one kind, piece after piece.
+    """Imputes the missing cells of a data frame, chunk by chunk.
 
     Arguments:
-        model: To ask.
-        given: Names of the modalities to start from; by default all that a row has.
-        to: Names of those to fill; by default every one.
-        root: As in `Table.from_frame`.
-        unreadable: As there.
+        model: Model that predicts the missing cells.
+        given: Names of the modalities to condition on; by default all.
+        to: Names of the modalities to impute; by default all.
+        root: Folder that file names in cells are relative to, as in `Table.from_frame`.
+        unreadable: Largest share of a column's files that may be damaged, as in `Table.from_frame`.
         seed: Random seed of the posterior samples.
-        imputation: Impute from this posterior sample, by number, instead of the posterior mean.
-        bounds: As in `impute`.
+        imputation: Number of the posterior sample to impute from; by default the posterior mean is used.
+        bounds: Range of imputed numbers, as in `impute`.
 
     Raises:
-        ValueError: A name is unknown, or a posterior sample is asked of a model that has one code per row.
+        ValueError: A name is unknown, or `imputation` is given and the model is deterministic (one code per row).
     """
 
     def __init__(
@@ -104,22 +110,22 @@ class Filler:
         self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]
         self.reader = frames.Reader(schema, root, unreadable)
         self.files: dict[str, None] = {}
-        """Columns whose holes stay, for files stand in them, and what is made has none."""
+        """Columns that are not imputed, because their cells are files and a prediction is not a file."""
         self.formats: dict[str, str] = {}
-        """How columns write their cells, where that is known."""
+        """Known cell formats, by column."""
         self.filled, self.left = 0, 0
-        """Cells that were filled; rows that have a hole and nothing to fill it from."""
+        """Number of imputed cells; number of rows with a missing cell and no observed modality to impute it from."""
         self.empty: Counter[str] = Counter()
-        """Missing cells by column, of those that are to be filled."""
+        """Number of missing cells, for each column to impute."""
         self.unknown: Counter[str] = Counter()
-        """Missing cells of columns that the model does not know."""
+        """Number of missing cells, for each column that is not in the model's schema."""
         self.unfit: dict[str, list[Any]] = {}
-        """Predictions that a column's type cannot hold."""
+        """Predictions that the dtype of their column cannot represent, by column."""
 
     def look(self, frame: pd.DataFrame) -> None:
-        """Notes how columns write their cells, and columns of files that cannot be made.
+        """Infers the cell formats of columns, and finds columns of files, which cannot be imputed.
 
-        `holes` does so of each piece, but a whole frame says more.
+        `holes` calls this method on each chunk. A call on the complete frame gives more reliable formats.
         """
         for name in self.to:
             modality = self.model.schema[name]
@@ -135,10 +141,12 @@ class Filler:
                     self.files[column] = None
 
     def holes(self, frame: pd.DataFrame) -> dict[str, Filled]:
-        """What belongs into the holes of a piece, by column; a row that has nothing of what is given keeps its own.
+        """Returns the imputed cells of a chunk, by column.
+
+        A row that observes none of the given modalities is not imputed.
 
         Raises:
-            ValueError: A cell cannot be read; names column and row.
+            ValueError: A cell cannot be read; the message names its column and row.
         """
         start = self.reader.rows
         batch = self._read(frame)
@@ -173,23 +181,25 @@ class Filler:
         return filled
 
     def texts(self, column: str, cells: Sequence[Any]) -> list[str]:
-        """What was imputed in a column, as texts that are written as the column's cells are.
+        """Returns the imputed cells of a column as texts in the format of the column.
 
-        The format is that of the cells of the column where there are any, and otherwise that of training.
+        The format is inferred from the observed cells of the column; if there are none, it is the format at training.
         """
         return write_texts(self.formats.get(column, ""), cells)
 
     def _read(self, frame: pd.DataFrame) -> Batch:
-        """The rows, in which no number is so far from all that training saw that a prediction could overflow."""
+        """Reads a chunk as a batch, and clamps numbers far from the training values, which could cause overflow."""
         batch = self.reader.read(frame)
         values = {name: clamp(self.model.schema[name], value) for name, value in batch.values.items()}
         return Batch(values, batch.observed)
 
     def told(self) -> list[str]:
-        """What was not taken as it stands, and what cannot be filled, a sentence each.
+        """Returns messages about values that were changed on reading and about cells that cannot be imputed.
+
+        Each message is one sentence.
 
         Raises:
-            ValueError: More files are damaged than may be.
+            ValueError: A column has more damaged files than `unreadable` allows.
         """
         said = "holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
         untrained = [name for name in self.model.untrained or () if name not in self.reader.absent]
@@ -201,7 +211,7 @@ class Filler:
         ]
 
     def _tell_holes(self) -> Iterator[str]:
-        """How many cells are missing, and which of them stay so."""
+        """Yields messages about the number of missing cells and the cells that stay missing."""
         if total := self.empty.total():
             where = ", ".join(f"{column!r} ({many:,})" for column, many in self.empty.items() if many)
             yield f"{counted(total, 'cell')} {_were(total)} read as missing: {brief(where)}"
@@ -221,10 +231,12 @@ class Filler:
             )
 
     def added(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
-        """The names of the columns that are added beside those of a frame, in their order.
+        """Returns the names of the added columns, each by the column that it follows.
+
+        The column `filled` has its own name as its key, and comes last.
 
         Raises:
-            ValueError: The frame has two columns of one name, or one that is to be added.
+            ValueError: Two columns of the frame have the same name, or an added column has the name of one of them.
         """
         columns = list(columns)
         mine = {
@@ -239,7 +251,7 @@ class Filler:
         return made
 
     def _says(self, modality: Modality) -> bool:
-        """Whether the model knows how sure it is: of classes it does, of numbers if it draws."""
+        """Returns whether the certainty of predictions is available: for classes always, for numbers from samples."""
         if modality.levels is not None:
             return not modality.shape
         return modality.shape == (1,) and not self.model.deterministic
@@ -250,12 +262,12 @@ class Filler:
     def _impute_modalities(
         self, batch: Batch, seen: Tensor, asked: dict[str, np.ndarray], rows: list[int]
     ) -> dict[str, Filled]:
-        """For each modality that some of the rows lack what it is there, its columns' cells, and how sure that is."""
+        """Returns the imputed cells of each modality and their certainty, for the rows in which it is missing."""
         model = self.model
         with answering(model):
             batch = batch.to(model.weight.device)
             posterior = model.encode(batch, seen.to(model.weight.device))
-            # How sure a model is of a row must not depend on where the row stands: all have the same noise.
+            # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
             same = [0] * len(rows)
             draws = None if model.deterministic else sample_rows(posterior, [DRAWS], seed=self.seed, rows=same)
             codes = posterior.mean
@@ -282,7 +294,13 @@ class Filler:
         return Filled(rows.numpy(), kept, sure)
 
     def _spread(self, modality: Modality, name: str, z: Tensor) -> np.ndarray:
-        """The standard deviation over draws `(S, n, code_dim)` of a number in its own units, `(n,)`."""
+        """Returns the standard deviation of a number in its original units, `(n,)`.
+
+        Arguments:
+            modality: The number's modality.
+            name: Name of the modality.
+            z: Posterior samples of the codes, `(S, n, code_dim)`.
+        """
         values = modality.value(modality.distribution(self.model.emit(z, [name])[name])).cpu()
         return modality.write(values).std(0).squeeze(-1).numpy()
 
@@ -340,40 +358,43 @@ def impute(
     say: Callable[[str], object] | None = print,
     bounds: Bounds = "observed",
 ) -> pd.DataFrame | list[pd.DataFrame]:
-    """The same frame with its holes filled, in its own units and types; every other cell is untouched.
+    """Imputes the missing cells of a data frame, in the original units and dtypes.
 
-    Each hole is filled from all that its row has. What is left empty: columns that the model does not know, those of
-    names of pictures' files, rows that have nothing of what is given, and what a column's type cannot hold.
+    Each missing cell is predicted from the observed modalities of its row. All other cells stay unchanged. These cells
+    stay missing: cells of columns that are not in the model's schema, cells of columns of image file names or audio
+    files, cells of rows that observe none of the given modalities, and cells whose prediction the dtype cannot
+    represent.
 
     Arguments:
-        model: To ask.
-        frame: N rows; columns are found by their names, and may be missing.
-        given: Names of the modalities to start from; by default all that a row has.
-        to: Names of those to fill; by default every one.
-        imputations: Number of imputed frames, each from a posterior sample of every row's code, so that the spread over
-            them says how uncertain the model is of what is missing (multiple imputation). By default one frame, from
-            the posterior mean.
-        sure: Whether to add, beside each column that was filled, how sure the model is: the probability of the class;
-            of a number the standard deviation over draws, of a model that draws.
-        marked: Whether to add a column `filled` with the names of the columns that were filled, separated by commas.
-        batch_size: Rows per pass.
-        root: The folder that files in cells are named from.
-        unreadable: The share of a column's files that may be damaged.
+        model: Model that predicts the missing cells.
+        frame: N rows. Columns are matched by name, and columns of the schema may be absent.
+        given: Names of the modalities to condition on; by default all.
+        to: Names of the modalities to impute; by default all.
+        imputations: Number of imputed frames, each from one posterior sample of every row's code (multiple imputation).
+            The spread over the frames shows the uncertainty of the imputed values. By default one frame is imputed
+            from the posterior mean.
+        sure: Whether to add a column after each column of classes or numbers with the certainty of its imputed cells:
+            the probability of a class, or the standard deviation of a number over posterior samples. A deterministic
+            model has no certainty of numbers.
+        marked: Whether to add a column `filled` with the names of the imputed columns, separated by commas.
+        batch_size: Number of rows per batch.
+        root: Folder that file names in cells are relative to.
+        unreadable: Largest share of a column's files that may be damaged.
         seed: Random seed of the posterior samples.
-        say: Reports in sentences what was not taken as it stands (classes, words and columns that training never saw,
-            absent and misspelt columns, numbers far outside of the training rows'), how many cells were read as
-            missing, and which of them stay so; None is silent.
-        bounds: What imputed numbers are held to. "observed": numbers of which no training row has a negative one stay
-            between the smallest and the largest one of training. "non-negative": they only stay non-negative. "none":
-            no bounds.
+        say: Function that receives messages, one sentence each, or None for no messages. They report values that were
+            changed on reading (classes, words and columns that are not in the training data, absent and misspelt
+            columns, numbers far outside the range of the training rows), the number of missing cells, and the cells
+            that stay missing.
+        bounds: Range of imputed numbers, for numbers that have no negative value in the training rows. "observed" clips
+            to the smallest and the largest training value, "non-negative" clips at 0, and "none" does not clip.
 
     Returns:
-        The frame, or a list of `imputations` frames.
+        The imputed frame, or a list of `imputations` frames.
 
     Raises:
-        TypeError: What should be a data frame, a model or a list of names is something else.
-        ValueError: A name is unknown, a cell cannot be read (names column and row), no column is known, or several
-            imputations are asked of a model that has one code per row.
+        TypeError: The data frame, the model or a list of names has another type.
+        ValueError: A name is unknown, a cell cannot be read (the message names its column and row), the frame has no
+            column of the schema, or `imputations` is given and the model is deterministic (one code per row).
 
     Example:
         >>> import pandas as pd
@@ -397,7 +418,7 @@ def impute(
     options |= {"seed": seed, "bounds": bounds}
     fillers = [Filler(model, **options, imputation=one) for one in several]
     made = [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
-    for sentence in fillers[0].told():  # the same for all of them
+    for sentence in fillers[0].told():  # all fillers have the same messages
         if say is not None:
             say(sentence)
     return made[0] if imputations is None else made
@@ -408,15 +429,15 @@ def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool,
     filler.look(frame)
     starts = range(0, len(frame), batch_size)
     holes = [filler.holes(frame.iloc[start : start + batch_size]) for start in starts]
-    filler.told()  # refuses too many damaged files
+    filler.told()  # raises an error if too many files are damaged
     return _beside(frame, joined(holes, starts), added)
 
 
 def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = False) -> pa.Schema:
-    """Names and types of the columns that `imputed` makes of those of a file.
+    """Returns the Arrow schema of the batches that `imputed` yields, given the schema of a file.
 
     Raises:
-        ValueError: As `Filler.added`.
+        ValueError: As in `Filler.added`.
     """
     import pyarrow as pa
 
@@ -432,16 +453,19 @@ def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = 
 def imputed(
     filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema, path: str | Path = "the table"
 ) -> Iterator[pa.RecordBatch]:
-    """As `impute`, of Arrow's batches one after another.
+    """Imputes the missing cells of Arrow record batches, one batch at a time.
 
     Arguments:
-        filler: What fills them.
-        batches: Of a file.
-        kinds: What `kinds` made of the file's.
-        path: The file, for messages.
+        filler: Filler that imputes the batches.
+        batches: Record batches of a file.
+        kinds: Schema of the imputed batches, as returned by `kinds`.
+        path: Path of the file, for error messages.
+
+    Yields:
+        The imputed batches.
 
     Raises:
-        ValueError: As `impute`.
+        ValueError: As in `impute`.
     """
     import pyarrow as pa
 
@@ -462,7 +486,7 @@ def imputed(
 
 
 def _beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]) -> pd.DataFrame:
-    """A piece with its holes filled, and with what was asked for beside them."""
+    """Returns a copy of a frame with imputed cells and the requested added columns."""
     made = piece.copy()
     for column, filled in holes.items():
         made[column] = cells.put(piece[column], filled.rows, filled.cells)
@@ -475,7 +499,12 @@ def _beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]
 
 
 def joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
-    """The holes of pieces as those of the whole, whose rows begin at `starts`."""
+    """Concatenates the imputed cells of chunks into those of the complete table.
+
+    Arguments:
+        holes: Imputed cells of each chunk, by column.
+        starts: Row number in the table of the first row of each chunk.
+    """
     made: dict[str, Filled] = {}
     for column in dict.fromkeys(column for piece in holes for column in piece):
         parts = [(start, piece[column]) for start, piece in zip(starts, holes, strict=True) if column in piece]
@@ -490,7 +519,11 @@ def joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[st
 def added_texts(
     frame: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]
 ) -> Iterator[tuple[str, str, list[str]]]:
-    """The columns that `Filler.added` names, as texts: the one that each stands beside, its name, a text per row."""
+    """Yields the columns that `Filler.added` names, as texts.
+
+    Yields:
+        The column that the added column follows, the name of the added column, and one text per row.
+    """
     for column, name in added.items():
         if column == FILLED:
             yield column, name, _names(frame.columns, holes, len(frame))
@@ -500,7 +533,7 @@ def added_texts(
 
 
 def _holds_files(column: pd.Series, by_name: bool) -> bool:
-    """Whether a column holds names of files, or, unless by name alone, files."""
+    """Returns whether the cells of a column are file names or, unless `by_name`, the contents of files."""
     import pandas as pd
 
     if column.dtype != object:
@@ -528,7 +561,7 @@ def _sure(filled: Filled | None, rows: int) -> np.ndarray:
 
 
 def _names(columns: Iterable[str], holes: dict[str, Filled], rows: int) -> list[str]:
-    """For each row the names of the columns that were filled, with commas between them."""
+    """Returns for each row the names of the imputed columns, separated by commas."""
     names = np.full(rows, "", dtype=object)
     for column in columns:
         if column in holes:
@@ -537,5 +570,5 @@ def _names(columns: Iterable[str], holes: dict[str, Filled], rows: int) -> list[
 
 
 def _probability(distribution: Distribution) -> np.ndarray:
-    """Of the most probable class, `(n,)`."""
+    """Returns the probability of the most probable class, `(n,)`."""
     return distribution.log_prob(distribution.mode).exp().cpu().numpy()

@@ -1,4 +1,4 @@
-"""The modalities of a data set, in order."""
+"""Schemas: the ordered, named modalities of a data set."""
 
 from __future__ import annotations
 
@@ -34,30 +34,38 @@ if TYPE_CHECKING:
 __all__ = ["Schema", "check_tensors"]
 
 MOST = 10_000
-"""Modalities of the largest schema: a short file could describe any number of them."""
+"""Maximum number of modalities in a schema. Without it, a short file could describe arbitrarily many."""
 
 UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode's categories of what no name has: control characters, those without width or that turn the direction of
-writing, halves of pairs, line and paragraph separators."""
+"""Unicode categories that names must not contain.
+
+They are control characters, zero-width and text-direction characters, surrogates, and line and paragraph separators.
+"""
 
 
 READ = "read the rows with the model's schema, as in Table.from_frame(frame, schema=model.schema)"
-"""What to do about a table of another schema."""
+"""Default advice in the error message about a table with another schema."""
 MOST_SHOWN = 120
-"""Characters of what two schemas do not have in common that a message shows."""
+"""Maximum number of characters with which a message shows each side of a difference between two schemas."""
 
 
 class Schema(Mapping[str, Modality]):
-    """An ordered mapping from names to modalities; it reads, hides and writes rows.
+    """An ordered mapping from names to modalities.
+
+    A schema also builds batches, prepares their values for networks and costs, and converts predictions to users'
+    types.
 
     Arguments:
-        modalities: By name, in the order of the columns of `Batch.observed`. A name has 1 to 200 characters, none
-            of them a control character or one without width; it may hold "/" or be "..", so it is no file's name.
-        groups: Names of modalities that count as one in tables of scores and in balanced weights.
+        modalities: Modalities by name, in the order of the columns of `Batch.observed`. A name must have 1 to 200
+            characters, without control or zero-width characters. It may contain "/" or be "..", so it must not be
+            used as a file name.
+        groups: Groups of modalities: lists of their names, by name of the group. A group counts as one modality in
+            tables of scores and in balanced loss weights.
 
     Raises:
-        ValueError: There are no modalities or more than 10,000, a name is empty or cannot be printed, or a group
-            names a modality that is not there.
+        TypeError: An argument is not a mapping, or does not map names to modalities.
+        ValueError: There are no modalities or more than 10,000, a name is empty, too long or cannot be printed, or a
+            group has the name of a modality, names an unknown modality or shares a modality.
 
     Example:
         >>> from polymodal.modalities import Label, Vector
@@ -122,18 +130,23 @@ class Schema(Mapping[str, Modality]):
         root: str | Path | None = None,
         say: Callable[[str], object] | None = print,
     ) -> Schema:
-        """What a data frame's columns are taken for.
+        """Infers the types of a data frame's columns.
 
-        It says so, and why, and where it could be otherwise: give it `modalities` then.
+        The report lists the inferred type of each column, the reason, and ambiguous cases. Use `modalities` to
+        override a type.
 
         Arguments:
-            frame: The training rows, or many of them.
-            modalities: What columns are, by name: a modality, or "label", "number", "log" (a number, of which the
-                logarithm is taken), "text", "text:24" (tokens), "image", "image:3x64x64", "vector", "ignore".
-            ignore: Columns to leave out.
-            groups: Prefixes; the numbers whose columns begin with one become a single vector.
-            root: The folder that files in cells are named from.
-            say: Is told; None is for silence.
+            frame: Training rows, or a large sample of them.
+            modalities: Types of columns, by column name, that replace the inferred ones: a modality, or "label",
+                "number", "log" (a number that is log-transformed), "text", "text:24" (number of tokens), "image",
+                "image:3x64x64", "vector", "ignore".
+            ignore: Names of columns to leave out.
+            groups: Prefixes of column names. The numeric columns with the same prefix become a single vector.
+            root: Folder to which file names in cells are relative.
+            say: Function that receives the report; None disables it.
+
+        Returns:
+            The inferred schema.
 
         Raises:
             ValueError: The frame has no rows, a name is unknown, or all columns are left out.
@@ -156,10 +169,10 @@ class Schema(Mapping[str, Modality]):
         return cls(found)
 
     def index(self, name: str) -> int:
-        """The column of a modality in `Batch.observed`.
+        """Returns the column of a modality in `Batch.observed`.
 
         Raises:
-            ValueError: There is no such modality.
+            ValueError: The schema has no modality of this name.
         """
         check_text("name", name, "height")
         if name not in self.modalities:
@@ -167,10 +180,10 @@ class Schema(Mapping[str, Modality]):
         return self._columns[name]
 
     def mask(self, names: list[str], device: torch.device | str | None = None) -> Tensor:
-        """True for the named modalities, `(M,)` bool.
+        """Returns a mask that is True for the named modalities, `(M,)` bool.
 
         Raises:
-            ValueError: One of them does not exist.
+            ValueError: The schema has no modality of one of these names.
         """
         check_names("names", names)
         mask = torch.zeros(len(self), dtype=torch.bool)
@@ -178,7 +191,14 @@ class Schema(Mapping[str, Modality]):
         return mask.to(device)
 
     def batch(self, values: Mapping[str, Tensor]) -> Batch:
-        """Rows that have all that `values` holds, and none of the other modalities."""
+        """Returns a batch in which every row has the modalities in `values` and no others.
+
+        Arguments:
+            values: Values by modality name, `(B, *shape)` each.
+
+        Raises:
+            ValueError: `values` is empty, or its tensors do not all have the same number of rows.
+        """
         check_tensors(values)
         for name, value in values.items():
             if not value.dim():
@@ -190,18 +210,18 @@ class Schema(Mapping[str, Modality]):
         return Batch(values, self.mask(list(values), device).expand(rows.pop(), -1).clone())
 
     def require(self, other: Schema, what: str, way: str | None = None) -> None:
-        """Refuses another schema whose values are not those of this one.
+        """Checks that another schema represents values in the same way as this one.
 
-        The names of the modalities and their order must be equal, and of each modality the type, the shape, the columns
-        that it is read from, and the `representation`: classes and words by name and in order, and units.
+        The names of the modalities and their order must be equal. Each modality must also have the same type, shape,
+        data frame columns and `representation`: classes and words by name and in order, and units.
 
         Arguments:
-            other: The schema of `what`; widths of networks, costs and groups may differ.
-            what: For the message, such as "train".
-            way: What to do, for the message; by default to read the rows with the model's schema.
+            other: Schema to compare with. Its network sizes, costs and groups may differ.
+            what: Name of the data with the other schema in the message, such as "train".
+            way: Advice in the message; by default to read the rows with the model's schema.
 
         Raises:
-            ValueError: Names the first difference.
+            ValueError: The schemas differ. The message names the first difference.
 
         Example:
             >>> from polymodal.modalities import Label
@@ -223,19 +243,22 @@ class Schema(Mapping[str, Modality]):
                 raise ValueError(f"{name!r} of {what} must {part}, {expected}; got {given}; {way}")
 
     def hide(self, batch: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Every modality's values as networks and costs take them, blanks where a row has none.
+        """Returns prepared values for networks and costs, with blanks in place of missing values.
 
-        This is the only place that blanks and casts. Nothing under `observed == False` reaches the result.
+        This is the only place where missing values are replaced and values are cast. Values where `observed` is False
+        never reach the result.
 
         Arguments:
             batch: B rows.
-            dtype: Of the floats in the result.
+            dtype: Type of the floats in the result.
 
         Returns:
-            By name, `(B, *shape)`: pictures in [0, 1], classes and tokens int64, the rest float.
+            Values by modality name, `(B, *shape)` each: images as floats in [0, 1], classes and tokens as int64, all
+            others as floats.
 
         Raises:
-            ValueError: A value has another shape than its modality, or is observed but not there.
+            ValueError: A value does not have the shape of its modality, the batch lacks values that are marked as
+                observed, or `observed` does not have one column per modality.
         """
         if batch.observed.shape[1] != len(self):
             raise ValueError(
@@ -257,18 +280,21 @@ class Schema(Mapping[str, Modality]):
         return torch.where(observed.view(shape), modality.prepare(value, dtype), blank)
 
     def write(self, values: Mapping[str, Tensor]) -> dict[str, list[Any]]:
-        """Translated values `(*, B, *shape)` as users hold them: a list of B per modality, nested for further axes."""
+        """Converts predicted values `(*, B, *shape)` to users' types.
+
+        Returns:
+            A list of B values for each modality; leading axes become nested lists.
+        """
         check_tensors(values)
         return {name: _written(self[name], column) for name, column in values.items()}
 
     def replace(self, **arguments: Any) -> Schema:
-        """The schema with these arguments changed in every modality that has them.
+        """Returns a copy of the schema with arguments changed in all modalities that have them.
 
-        A cost that some kinds of modality have and others do not, such as "categorical-squashed", is changed where it
-        exists.
+        A cost that only some types of modality have, such as "categorical-squashed", is changed in these only.
 
         Raises:
-            ValueError: No modality has one of them, or would take it.
+            ValueError: No modality has such an argument, or a value is not valid for it.
         """
         known = {field.name for modality in self.values() for field in fields(modality)}
         check_arguments(arguments, sorted(known), "modalities")
@@ -284,10 +310,11 @@ class Schema(Mapping[str, Modality]):
         return Schema({name: changed(modality) for name, modality in self.items()}, self.groups)
 
     def to_json(self) -> dict[str, Any]:
-        """The schema as JSON's types.
+        """Converts the schema to JSON types.
 
         Raises:
-            ValueError: A modality's or a network's type is not registered, or has arguments that are not JSON's.
+            ValueError: The type of a modality or a network is not registered, or one of its arguments cannot be
+                written as JSON.
         """
         return {
             "modalities": [{"name": name, **serialization.to_json(modality)} for name, modality in self.items()],
@@ -296,10 +323,10 @@ class Schema(Mapping[str, Modality]):
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Schema:
-        """The schema that `to_json` wrote. Only registered modalities and networks are made.
+        """Restores a schema from the result of `to_json`. Only registered modalities and networks can be created.
 
         Raises:
-            ValueError: A type or an argument is unknown, or something is of another type than it should be.
+            ValueError: A type or an argument is unknown, or a value has the wrong type.
         """
         check_mapping("a schema", document, "what Schema.to_json returns")
         check_arguments(document, ["modalities", "groups"], "a schema")
@@ -316,10 +343,10 @@ class Schema(Mapping[str, Modality]):
 
 
 def check_tensors(values: Mapping[str, Tensor]) -> None:
-    """Refuses what maps no names to tensors.
+    """Checks that a value is a mapping from names to tensors.
 
     Raises:
-        TypeError: Says what does not.
+        TypeError: It is not. The message names the wrong part.
     """
     check_mapping("values", values, "{'size': torch.rand(4, 2)}")
     for name, value in values.items():
@@ -345,7 +372,7 @@ def _check_name(name: str) -> None:
 
 
 def _difference(name: str, one: Modality, other: Modality) -> tuple[str, str, str] | None:
-    """What differs between the values of two modalities of one name, how it is in the first, and in the other."""
+    """Compares modalities of the same name: returns the broken rule, the expected and the given value, or None."""
     if type(one).__name__ == type(other).__name__:
         ours, theirs = ({**modality.representation, "columns": modality.columns(name)} for modality in (one, other))
         for part in {**ours, **theirs}:
@@ -357,7 +384,7 @@ def _difference(name: str, one: Modality, other: Modality) -> tuple[str, str, st
 
 
 def _compared(expected: Any, given: Any) -> tuple[str, str]:
-    """Two different values as a message shows them; of long lists the first place where they differ as well."""
+    """Formats two different values for a message; for long lists, it adds the first position where they differ."""
     if not (isinstance(expected, Sequence) and isinstance(given, Sequence)):
         return brief(expected, MOST_SHOWN), brief(given, MOST_SHOWN)
     listed = [", ".join(map(str, items)) for items in (expected, given)]
@@ -377,7 +404,7 @@ def _written(modality: Modality, values: Tensor) -> Any:
 
 
 def _takes(modality: Modality, cost: Any) -> bool:
-    """False where the modality has costs to choose from, and none of that name."""
+    """Returns False if the modality has a choice of costs and none of them has this name."""
     costs = getattr(inspect.getattr_static(type(modality), "cost", None), "costs", None)
     return costs is None or not isinstance(cost, str) or cost.partition("(")[0] in costs
 

@@ -1,4 +1,4 @@
-"""The settings of a run: names, defaults and types come from the functions that they go to."""
+"""Settings of a training run; their names, defaults and types come from the functions that receive them."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ __all__ = ["Settings", "make", "network", "resolve", "schema_settings"]
 
 TOP = ("dataset", "model", "folder")
 SECTIONS = ("fit", "build", "data", "schema")
-"""Where a plain name is looked for, in this order; fit and build may share it."""
+"""Sections that are searched for a plain name, in this order; `fit` and `build` may share a name."""
 NOT_SETTINGS = {"model", "train", "validation", "folder", "resume", "progress", "only", "name", "schema"}
-"""What the command itself passes to `fit`, `build` and the model."""
+"""Arguments that the command itself passes to `fit`, `build` and the model."""
 FROM_PYTHON = "network"
-"""An argument of every modality that is an object, which no text gives."""
+"""An argument of every modality whose value is an object and cannot be written as text."""
 NEAREST = 5
 
 Known = Mapping[str, Mapping[str, Any]]
-"""Defaults by section and name; `inspect.Parameter.empty` where there is none."""
+"""Defaults by section and name; `inspect.Parameter.empty` marks a setting without a default."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """All that makes a run, in the types of YAML.
+    """All settings of a training run, in the types of YAML.
 
     Arguments:
-        dataset: One of DATASETS.
-        model: One of MODELS.
-        folder: Of the run.
+        dataset: Name in DATASETS.
+        model: Name in MODELS.
+        folder: Run folder.
         data: Arguments of the data set.
         schema: Arguments of `Schema.replace`.
         build: Arguments of `build`.
@@ -57,23 +57,23 @@ class Settings:
 
 
 def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) -> Settings:
-    """The effective settings: defaults, overridden by a file's, overridden by the command line's.
+    """Returns the effective settings: defaults, overridden by a file, overridden by the command line.
 
-    A name may be written with its section, "build.seed" or nested, or plain: a plain name goes to `fit` and to
-    `build`, whichever has it; else to the data set; else to the schema. Within the file, and within the line, one
-    with its section counts more than a plain one. Where the line names another model or data set than the file,
-    what the file holds of the former's own defaults is not carried over.
+    A name can include its section, either as "build.seed" or nested, or it can be plain. A plain name applies to `fit`
+    and `build`, wherever it exists; otherwise to the data set; otherwise to the schema. Within the file, and within the
+    command line, a name with a section takes precedence over a plain name. If the command line names a different model
+    or data set than the file, values of the file that equal the defaults of the replaced model or data set are ignored.
 
     Arguments:
-        document: A file's.
-        line: The command line's.
+        document: Settings from a file.
+        line: Settings from the command line.
 
     Returns:
-        The settings, complete and of the right types.
+        The complete settings, with checked types.
 
     Raises:
-        ValueError: A name is unknown, comes twice, a value is of another type than its function asks for, or one is
-            missing.
+        ValueError: A name is unknown or given twice, a value does not have the type that its function expects, or a
+            required value is missing.
 
     Example:
         >>> settings = resolve({"dataset": "polydigits", "fit": {"epochs": 2}}, {"seed": 1, "build.seed": 2})
@@ -101,38 +101,38 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
 
 
 def make(settings: Settings) -> tuple[Dataset, Model]:
-    """The data and the model that the settings describe.
+    """Loads the data set and builds the model that the settings describe.
 
     Raises:
-        ValueError: An argument is out of its range, or would change what the values are.
+        ValueError: An argument is out of range, or a schema setting changes the meaning of the values.
     """
     data = load_data(settings.dataset, **settings.data)
     return data, network(settings, data)
 
 
 def network(settings: Settings, data: Dataset) -> Model:
-    """The model that the settings describe, for a data set that is loaded.
+    """Builds the model that the settings describe, for a loaded data set.
 
     Raises:
-        ValueError: An argument is out of its range, or would change what the values are.
+        ValueError: An argument is out of range, or a schema setting changes the meaning of the values.
     """
     schema = data.schema.replace(**settings.schema)
     try:
         model = build(settings.model, schema, **settings.build)
-    except RuntimeError as error:  # torch's own, for a size that no layer can have
+    except RuntimeError as error:  # PyTorch raises it for an invalid layer size
         raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
     model.schema.require(data.schema, "train", "leave out what changes values from the settings under schema")
     return model
 
 
 def schema_settings() -> list[str]:
-    """What any of the registered modalities can be told."""
+    """Returns the sorted names of all settings that registered modalities accept."""
     told = {field.name for kind in MODALITIES.values() for field in fields(kind) if field.compare}
     return sorted(told - {FROM_PYTHON})
 
 
 def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
-    """The data set, the model and the folder."""
+    """Returns the names of the data set and the model, and the folder."""
     named = {"dataset": None, "model": "mac-wae", "folder": None}
     named |= {name: given[name] for name in TOP if given.get(name) is not None}
     if named["dataset"] is None:
@@ -145,7 +145,7 @@ def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
 
 
 def _known(dataset: str, model: str) -> Known:
-    """Every setting there is for this data set and model."""
+    """Returns all settings that exist for this data set and model, with their defaults."""
     return {
         "fit": _defaults(fit, NOT_SETTINGS),
         "build": _defaults(build, NOT_SETTINGS) | _defaults(lookup(MODELS, model, "model"), {"schema"}),
@@ -161,7 +161,7 @@ def _defaults(make: Any, without: set[str]) -> dict[str, Any]:
 
 
 def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested sections as dotted names."""
+    """Flattens nested sections to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in document.items():
         if name in SECTIONS and not isinstance(value, Mapping | None):
@@ -175,7 +175,11 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _place(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
-    """Settings by section, for plain and dotted names; the dotted ones count more, and may not be all there is."""
+    """Sorts plain and dotted names into sections.
+
+    Dotted names take precedence over plain ones. A plain name that applies to a single section must not also be given
+    as a dotted name.
+    """
     placed: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name in sorted(flat, key=lambda name: "." in name):
         if name not in TOP:
@@ -193,7 +197,7 @@ def _twice(name: str, again: str) -> ValueError:
 
 
 def _homes(name: str, known: Known) -> list[tuple[str, str]]:
-    """The sections that a name goes to, each with its name there."""
+    """Returns the sections that a name applies to, each with the name within the section."""
     section, dot, own = name.partition(".")
     if dot and own in known.get(section, {}):
         return [(section, own)]
@@ -215,7 +219,7 @@ def _unknown(name: str, known: Known) -> ValueError:
 
 
 def _check_names(section: str, given: Mapping[str, Any], known: Known, dataset: str) -> None:
-    """Refuses what a file held for another model, and a setting that must be given and is not."""
+    """Checks that all names exist for this model and data set, and that no required setting is missing."""
     for name in given:
         if name not in known[section]:
             raise _unknown(f"{section}.{name}", known)
@@ -240,11 +244,11 @@ def _check_type(name: str, value: Any, make: Any, of: str) -> None:
     except ValueError:
         if not isinstance(value, list):
             raise
-        check_types({name: frozen(value)}, make, of)  # which YAML has none of
+        check_types({name: frozen(value)}, make, of)  # YAML has no tuples
 
 
 def _check_argument(name: str, value: Any) -> None:
-    """Refuses what none of the modalities that have the argument would take."""
+    """Checks that at least one of the modalities with this argument accepts the value."""
     errors = []
     for key, kind in MODALITIES.items():
         if name in {field.name for field in fields(kind)}:
@@ -259,13 +263,13 @@ def _check_argument(name: str, value: Any) -> None:
 def _check_field(kind: type[Modality], key: str, name: str, value: Any) -> None:
     choice = inspect.getattr_static(kind, name, None)
     if hasattr(choice, "__set__"):
-        choice.__set__(SimpleNamespace(), value)  # it checks by itself, whatever its hint
+        choice.__set__(SimpleNamespace(), value)  # the descriptor checks the value itself, regardless of its type hint
     else:
         _check_type(name, value, kind, key)
 
 
 def _complete(sections: Known, known: Known) -> dict[str, dict[str, Any]]:
-    """With the defaults, in the order of the functions; what cannot be written is left to the function."""
+    """Adds the defaults, in the order of the functions' arguments, except defaults that YAML cannot represent."""
     empty = inspect.Parameter.empty
     return {
         section: {
@@ -278,7 +282,7 @@ def _complete(sections: Known, known: Known) -> dict[str, dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Tuples as lists, as YAML holds them."""
+    """Converts tuples to lists, as in YAML."""
     if isinstance(value, Mapping):
         return {key: _plain(part) for key, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value

@@ -1,1 +1,1 @@
-"""How people reach polymodal without writing Python."""
+"""Command line interface of polymodal."""

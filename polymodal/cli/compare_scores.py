@@ -1,4 +1,4 @@
-"""Comparing models from a table of their scores."""
+"""Comparison of models from a table of their scores."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = ["from_scores", "standings"]
 
 
 def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
-    """Ranks the models of a CSV file of scores, and writes the page, its tables and its figures.
+    """Ranks the models of a CSV file of scores, and writes the comparison page, its tables and its figures.
 
     Arguments:
-        path: The file, see `polymodal.comparison.ranking.read`.
-        out: The folder to write into; files of other names in it are left alone.
+        path: CSV file of scores, see `polymodal.comparison.ranking.read`.
+        out: Output folder; files with other names in it are kept.
         without: Models to leave out.
-        overwrite: Whether an earlier comparison there may be replaced.
+        overwrite: Whether to replace an earlier comparison.
 
     Returns:
-        The page.
+        The path of the page.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        OSError: The folder cannot be written into.
-        ValueError: The scores cannot be compared, a model to leave out is not there, or the folder holds an earlier
-            comparison, or a file of the user's where a comparison has one of its own.
+        FileNotFoundError: The file does not exist.
+        OSError: The folder cannot be written.
+        ValueError: The scores cannot be compared, a model to leave out does not exist, the folder holds an earlier
+            comparison and `overwrite` is not set, or the folder holds another file with the name of an output file.
     """
     every = ranking.read(path)
     scores = ranking.without(every, without)
@@ -52,7 +52,7 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
 
 
 def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) -> None:
-    """Refuses a folder in which a comparison would replace the scores, an earlier one, or what is none."""
+    """Checks that a comparison would replace neither the scores nor any files but those of an earlier comparison."""
     names = [*comparison_page.FILES, *(f"{task_called(str(task))}.csv" for task in scores["task"].unique())]
     for name in names:
         output_checks.refuse_sources(out / name, [source])
@@ -64,13 +64,14 @@ def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) ->
 
 
 def standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
-    """What a comparison's folder says in short: a line per model, the best first.
+    """Returns a summary of a comparison with one row per model, the best model first.
 
     Arguments:
-        folder: That `comparison.write` has written.
+        folder: Folder that `polymodal.comparison.comparison_page.write` has written.
 
     Returns:
-        Columns `model`, `best` (the number of outcomes) and the mean rank in each task; and the tasks.
+        A frame with the columns `model`, `best` (number of outcomes in which the model is best) and the mean rank in
+        each task; and the names of the tasks.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""Studies for the command line: planned, run, and told."""
+"""Studies on the command line: planning, running and summarising them."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def run(study: str, folder: Path, beside: Path | None, device: str | None, **whe
     """Runs a study, see `polymodal.studies.compare`.
 
     Arguments:
-        study: A preset's name, or a YAML file.
-        folder: Of all studies.
-        beside: A CSV file of scores to show beside.
-        device: Of all runs, in place of the study's; None leaves it.
-        **where: Where runs run, as `compare` takes it.
+        study: Name of a preset, or path of a YAML file.
+        folder: Folder of all studies.
+        beside: CSV file of scores to compare with.
+        device: Device of all runs; by default the device of the study.
+        **where: Arguments of `compare` that determine where the runs are executed.
     """
     from polymodal.comparison.ranking import read
 
@@ -36,7 +36,7 @@ def run(study: str, folder: Path, beside: Path | None, device: str | None, **whe
 
 
 def planned(study: str, folder: Path, device: str | None) -> Table:
-    """What a study would run, a line for each model on each data set, and how much of it is finished."""
+    """Returns a table of the planned and the finished runs of a study, with one row per model and data set."""
     from rich.table import Table
 
     made = plan(_on(study, device))
@@ -47,7 +47,7 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
         tuning = cell.seed in made.tuned_on
         asked = ((), None) if tuning else (made.tasks, made.inception)
         done[who] += study_run.finished(folder / "runs" / cell.name, *asked)
-        # Where some seeds choose a setting, each of the others runs one alone.
+        # If some seeds are used for tuning, each other seed runs only the selected setting.
         runs[who] += tuning or not made.tuned_on or cell.setting == next(iter(settings[who]))
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)
     for (dataset, model), count in runs.items():
@@ -57,14 +57,14 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
 
 
 def told(made: Comparison) -> str:
-    """What came of a study, in a few lines."""
+    """Returns a summary of a study: its failed runs and its page."""
     lines = [f"{brief(run)} failed: {brief(reason)}" for run, reason in made.failures.items()]
     lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, for no run is finished.")
     return "\n".join(lines)
 
 
 def _on(study: str, device: str | None) -> Mapping[str, Any] | str:
-    """The study, on a device."""
+    """Returns the study with its device replaced, if a device is given."""
     if device is None:
         return study
     made = plan(study)

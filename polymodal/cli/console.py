@@ -1,4 +1,4 @@
-"""Tables to read in a terminal."""
+"""Tables for the terminal: scores, predictions and comparisons."""
 
 from __future__ import annotations
 
@@ -22,22 +22,25 @@ if TYPE_CHECKING:
 __all__ = ["answers", "comparison", "scores", "show", "texts"]
 
 FIRST, WIDEST = 8, 60
-"""Rows and letters of a cell that are printed."""
+"""Maximum numbers of printed rows and of characters per cell."""
 ARROWS = {"higher": "↑", "lower": "↓"}
 DASH = "\N{EN DASH}"
 
 
 def show(told: RenderableType) -> None:
-    """Prints a table, or what else rich can show."""
+    """Prints a table or another object that rich can render."""
     Console().print(told)
 
 
 def scores(frame: pd.DataFrame, schema: Schema) -> Group:
-    """Scores, a row per modality and metric, a column per task; then those of further tasks, a row each.
+    """Returns tables of scores.
+
+    The first table has one row per modality and metric and one column per task. Scores of further tasks follow in a
+    second table with one row per score.
 
     Arguments:
-        frame: As `polymodal.evaluate` returns it.
-        schema: Whose order the modalities are in.
+        frame: Scores, as returned by `polymodal.evaluate`.
+        schema: Schema that determines the order of the modalities.
     """
     from polymodal.evaluation import TASKS
 
@@ -72,7 +75,10 @@ def _further(frame: pd.DataFrame) -> Table:
 
 
 def answers(made: Answers) -> Table | None:
-    """What a model made of the first rows, and the truth; None where all of it are pictures."""
+    """Returns a table of the predictions or samples of the first rows, and the true values.
+
+    Returns None if all predicted modalities are images.
+    """
     from polymodal.cli.output_folder import columns
 
     shown = columns(made)
@@ -85,10 +91,10 @@ def answers(made: Answers) -> Table | None:
 
 
 def comparison(folder: Path) -> Table:
-    """In how many outcomes each model is best, and its mean rank in each task.
+    """Returns a table with the number of outcomes in which each model is best and its mean rank in each task.
 
     Arguments:
-        folder: Of the comparison.
+        folder: Folder of the comparison.
     """
     from polymodal.cli.compare_scores import standings
     from polymodal.comparison.display_names import called, task_called
@@ -101,7 +107,7 @@ def comparison(folder: Path) -> Table:
 
 
 def texts(*cells: object) -> list[Text]:
-    """Cells as they stand: names and classes may look like markup, and hold what cannot be printed."""
+    """Converts cells to text without markup, with characters that cannot be printed as escapes."""
     return [Text(printable(cell)) for cell in cells]
 
 

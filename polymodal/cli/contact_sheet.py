@@ -1,4 +1,4 @@
-"""One image of rows side by side: what was given, predictions or samples, and the truth."""
+"""Contact sheet: one image with the given values, the predictions or samples, and the true values of rows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["sheet"]
 
 MOST_ROWS, MOST_NAMES, MOST_DRAWS = 24, 12, 6
-"""What the sheet has room for; files hold the rest."""
+"""Maximum numbers of rows, modalities, and samples per row on the sheet; the other output files have all of them."""
 LARGEST, SMALLEST, WIDTH = 96, 48, 1500
-"""About the side of an image where there are few, at least that of one of many, and about the width of them all, in
-pixels."""
+"""Maximum and minimum nominal side of an image, and approximate width of the images in a row, in pixels."""
 ELONGATED, WRITING = 2, 132
-"""How much longer than that a side may be, and the width of a text in pixels."""
+"""Maximum ratio of the longer side of an image to its nominal side, and the width of a text in pixels."""
 GAP, APART, HEAD, MARGIN = 10, 30, 46, 20
-"""Between cells and between groups of columns, of the headings, and around all, in pixels."""
+"""In pixels: gap between cells, gap between groups of columns, height of the headings, and outer margin."""
 LETTERS = 100
 PAPER, INK, QUIET = "#ffffff", "#1a1c20", "#6b7078"
 SAMPLED = "#2c5aca"
@@ -39,7 +38,7 @@ RIGHT, WRONG = "#2e7d32", "#c62828"
 
 
 class Cell(NamedTuple):
-    """A value as it is drawn; neither where there is none."""
+    """A value as it is drawn: an image or a text."""
 
     picture: PIL.Image.Image | None = None
     text: str = ""
@@ -47,7 +46,7 @@ class Cell(NamedTuple):
 
 
 class Column(NamedTuple):
-    """Cells under a heading of two lines; columns of one group stand together."""
+    """Cells under a heading of two lines; columns of one group are next to each other."""
 
     role: str
     name: str
@@ -56,14 +55,17 @@ class Column(NamedTuple):
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """Returns the width in pixels."""
         pictures = [cell.picture.width for cell in self.cells if cell.picture is not None]
         texts = [_width(line, 14) for cell in self.cells for line in _lines(cell.text)]
         return max([*pictures, *texts, _width(printable(self.name), 14, bold=True), _width(self.role, 12)])
 
 
 def sheet(answers: Answers) -> PIL.Image.Image:
-    """Rows of `Answers` under headings; the first 24 rows, 12 modalities and 6 draws, if there are more."""
+    """Draws predictions or samples as rows under headings.
+
+    The sheet shows at most the first 24 rows, 12 modalities and 6 samples per row.
+    """
     columns = list(_columns(answers))
     rows = answers.rows[:MOST_ROWS]
     heights = [max(_height(column.cells[place]) for column in columns) for place in range(len(rows))]
@@ -101,7 +103,7 @@ def _columns(answers: Answers) -> Iterator[Column]:
         for number, values in enumerate(answers.made[name][:shown], start=1):
             cells = [cell(modality, value) for value in values[:count]]
             role = "sample" if answers.truth is None else "prediction"
-            if answers.draws > 1:  # the word once, for small images are narrower
+            if answers.draws > 1:  # small images are narrower than the word, so only the first sample has it
                 role = f"sample {number}" if number == 1 else str(number)
             yield Column(role, name, group, [_judged(modality, *pair) for pair in zip(cells, true, strict=True)])
         if answers.truth is not None:
@@ -109,7 +111,7 @@ def _columns(answers: Answers) -> Iterator[Column]:
 
 
 def _side(answers: Answers, given: list[str], names: list[str], shown: int) -> int:
-    """The side of an image with which all of a row fit the page's width, if it is not too small to look at."""
+    """Returns the side of an image with which a row fits the page width, within the minimum and maximum side."""
     images = [*given, *names * (shown + (answers.truth is not None))]
     across = sum(pictorial(answers.schema[name]) for name in images)
     return max(SMALLEST, min(LARGEST, WIDTH // max(1, across) - GAP))
@@ -126,7 +128,7 @@ def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
 
 
 def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
-    """A class, marked as right or wrong where the truth is known."""
+    """Marks a class as right or wrong if the true class is known."""
     if modality.metric != "acc" or true.color == QUIET:
         return made
     right = made.text == true.text
@@ -134,7 +136,7 @@ def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
 
 
 def _scale_image(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
-    """Scales an image to about `side` pixels a side: small ones by a whole factor, large ones to fewer pixels."""
+    """Scales an image to about `side` pixels a side: small ones by an integer factor, large ones to fewer pixels."""
     scale = min(side / sqrt(picture.width * picture.height), ELONGATED * side / max(picture.size))
     scale = max(1, round(scale)) if scale > 0.75 else scale
     size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
@@ -150,7 +152,7 @@ def _draw(page: PIL.Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, 
 
 
 def _lefts(columns: list[Column], x: int) -> list[int]:
-    """Where each column begins."""
+    """Returns the left edge of each column in pixels."""
     lefts = []
     for place, column in enumerate(columns):
         if place:
@@ -166,7 +168,7 @@ def _height(cell: Cell) -> int:
 
 @cache
 def _lines(text: str) -> list[str]:
-    """A text in lines that fit."""
+    """Wraps a text into lines that fit the width of a text cell."""
     return textwrap.wrap(text, max(8, WRITING // 8)) or [""]
 
 
@@ -176,7 +178,7 @@ def _width(text: str, size: int, *, bold: bool = False) -> int:
 
 @cache
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """The typeface that matplotlib ships."""
+    """Loads the DejaVu Sans font that matplotlib ships."""
     from matplotlib import get_data_path
 
     return ImageFont.truetype(f"{get_data_path()}/fonts/ttf/DejaVuSans{'-Bold' if bold else ''}.ttf", size)

@@ -1,4 +1,4 @@
-"""What there is to know of the data sets before one is loaded, to read in a terminal."""
+"""Listing and description of data sets for the terminal, without loading them."""
 
 from __future__ import annotations
 
@@ -24,32 +24,32 @@ from polymodal.runtime.registry import lookup
 __all__ = ["every", "one"]
 
 KEY = re.compile("[0-9a-f]{32}")
-"""What follows a data set's name, and a hyphen, in the names of the folders that `storage.kept` makes."""
+"""Hash at the end of the names of cache folders, `<data set>-<hash>`, that `storage.kept` creates."""
 
 
 def every(root: Path | None = None) -> Group:
-    """All data sets, a few lines each.
+    """Returns a short description of each data set.
 
     Arguments:
-        root: The folder where their files are looked for; by default each data set's own, where downloads are.
+        root: Folder with the files of the data sets; by default the download folder of each data set.
 
     Raises:
-        FileNotFoundError: There is no such folder.
+        FileNotFoundError: The folder does not exist.
     """
     _check(root)
     return Group(*(_block(name, make, root) for name, make in sorted(DATASETS.items())))
 
 
 def one(name: str, root: Path | None = None) -> Group:
-    """All that is known of a data set.
+    """Returns the complete description of a data set: its facts, arguments and files.
 
     Arguments:
-        name: One of DATASETS.
-        root: As in `every`.
+        name: Name of the data set in DATASETS.
+        root: Folder with the files of the data set, as in `every`.
 
     Raises:
-        FileNotFoundError: There is no such folder.
-        ValueError: There is no such data set.
+        FileNotFoundError: The folder does not exist.
+        ValueError: The data set does not exist.
     """
     make = lookup(DATASETS, name, "data set")
     _check(root)
@@ -71,7 +71,7 @@ def _block(name: str, make: Callable[..., Any], root: Path | None) -> Renderable
 
 
 def _known(known: Facts | None) -> dict[str, str]:
-    """What an author said of a data set."""
+    """Returns the recorded facts of a data set, without empty ones."""
     if known is None:
         return {}
     rows = "" if known.rows is None else "{:,} training, {:,} validation, {:,} test".format(*known.rows)
@@ -80,7 +80,7 @@ def _known(known: Facts | None) -> dict[str, str]:
 
 
 def _there(name: str, known: Facts, root: Path | None) -> str:
-    """Whether a data set's files are there."""
+    """Returns a text that states whether the files of a data set are available."""
     if not known.layouts:
         return f"always{known.get and f': {known.get}'}"
     folder = place(known.shares or name, root)
@@ -90,7 +90,7 @@ def _there(name: str, known: Facts, root: Path | None) -> str:
 
 
 def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path | None) -> dict[str, str]:
-    """Where a data set's files must be, what to do to have them, and what has been made of them."""
+    """Returns where the files of a data set are expected, how to get them, and what is in the cache."""
     rows = {"there": _there(name, known, root)} if known else {}
     if known and known.layouts:
         folder, parameters = place(known.shares or name, root), inspect.signature(make).parameters
@@ -106,7 +106,7 @@ def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path 
 
 
 def _made(name: str, quick: bool) -> dict[str, str]:
-    """What of a data set is in the cache."""
+    """Returns the size and the folders of a data set in the cache."""
     named = (cache() / "datasets").glob(f"{name}-*")
     folders = [path for path in named if KEY.fullmatch(path.name[len(name) + 1 :]) and path.is_dir()]
     if not folders:
@@ -116,14 +116,14 @@ def _made(name: str, quick: bool) -> dict[str, str]:
 
 
 def _description(make: Callable[..., Any]) -> list[str]:
-    """The paragraphs of a docstring that stand above its sections; a line that begins with a hyphen stays a line."""
+    """Returns the paragraphs of a docstring before its sections; lines that begin with a hyphen stay separate lines."""
     told = re.split(r"^[A-Z]\w+:$", inspect.getdoc(make) or "", maxsplit=1, flags=re.MULTILINE)[0].strip()
     lines = [re.sub(r"\s*\n(?!\s*- )\s*", " ", part).replace("`", "") for part in re.split(r"\n\s*\n", told)]
     return lines if told else ["Nothing is said of it."]
 
 
 def _arguments(make: Callable[..., Any]) -> Table:
-    """The arguments with their defaults, and what the docstring says of them."""
+    """Returns a table of the arguments with their defaults and their descriptions from the docstring."""
     section = re.search(r"^Arguments:\n((?:[ \t].*\n|\n)*)", f"{inspect.getdoc(make)}\n", flags=re.MULTILINE)
     told = re.findall(r"^(\w+): (.*(?:\n[ \t]+.*)*)", dedent(section[1]) if section else "", flags=re.MULTILINE)
     described = {name: " ".join(text.split()).replace("`", "") for name, text in told}

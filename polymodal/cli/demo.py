@@ -1,4 +1,4 @@
-"""The whole way on PolyDigits: train, score, report."""
+"""Demo on PolyDigits: trains a model, evaluates it, and writes a report."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ __all__ = ["run"]
 
 MADE = ["translations", "samples"]
 FILES = [*training.FILES, *MADE]
-"""What a demo leaves in its folder, and what can be made from it there."""
+"""Files and folders of a demo, and the outputs of later commands in its folder."""
 
-# Small networks and few masks per step, for two cores; all else is the library's default.
+# Small networks and few masks per step keep training fast on two CPU cores. All other settings are defaults.
 WIDTHS = (16, 32)
 MODEL: dict[str, Any] = {"latent_dim": 64, "draws": 3, "prior": "flow"}
 FIT: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
 PRIOR = 6
-"""Passes of the flow over the training rows, for each of the autoencoder."""
+"""Number of passes of the flow over the training rows per epoch of the autoencoder."""
 
 
 def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tuple[Path, pd.DataFrame]:
-    """Trains MAC-WAE on PolyDigits, scores it on held-out handwriting, and writes a report.
+    """Trains MAC-WAE on PolyDigits, evaluates it on held-out digits, and writes a report.
 
     Arguments:
-        folder: Of the run; an earlier demo there is replaced.
-        epochs: Passes over the training rows.
-        rows: Training rows.
-        seed: Of the data, the weights and the training.
-        device: As in `fit`.
+        folder: Run folder; an earlier demo in it is replaced.
+        epochs: Number of passes over the training rows.
+        rows: Number of training rows.
+        seed: Random seed of the data, the initial weights and the training.
+        device: Device, as in `fit`.
 
     Returns:
-        The report's path, and the scores.
+        The path of the report, and the scores.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds other files.
     """
     settings = resolve(
         {
@@ -77,7 +77,7 @@ def _run(settings: Settings, folder: Path) -> tuple[Path, pd.DataFrame]:
 
 
 def headline(scores: pd.DataFrame) -> str:
-    """The label's accuracy in one sentence."""
+    """Returns a sentence with the label accuracy given all images and given one image."""
     label = scores[(scores["modality"] == "label") & (scores["metric"] == "acc")].groupby("task")["value"].mean()
     return (
         f"On held-out handwriting, the label from the five pictures is right in {label['many-to-one']:.1f} %, "
@@ -86,7 +86,11 @@ def headline(scores: pd.DataFrame) -> str:
 
 
 def _earlier(folder: Path) -> bool:
-    """Whether the folder holds an earlier demo; refuses one that holds anything else."""
+    """Returns whether the folder holds an earlier demo.
+
+    Raises:
+        ValueError: The folder holds other files.
+    """
     if not folder.is_dir() or not {path.name for path in folder.iterdir()} - {LOCK}:
         return False
     if not (folder / "experiment.json").exists() or experiment(folder)["data"].get("command") != "demo":
@@ -105,7 +109,7 @@ def _earlier(folder: Path) -> bool:
 
 
 def _clear(folder: Path) -> None:
-    """Empties the folder of a demo, and last of what says that it is one."""
+    """Empties the folder of a demo; `experiment.json`, which identifies the demo, is removed last."""
     every = [path for path in folder.iterdir() if path.name != LOCK]
     for path in sorted(every, key=lambda path: path.name == "experiment.json"):
         shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()

@@ -1,4 +1,7 @@
-"""What a command may write: never over the user's data, and over an earlier result only where `--overwrite` says so."""
+"""Checks of output paths before a command writes.
+
+A command never overwrites input data, and replaces an earlier result only with `--overwrite`.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +20,19 @@ __all__ = ["check_file", "refuse_existing", "refuse_sources", "require_columns",
 def check_file(
     out: Path, name: str, sources: Iterable[Path], require_result: Callable[[Path], None], *, overwrite: bool
 ) -> None:
-    """Refuses a file that may not be written, before anything is made that takes long.
+    """Checks that an output file can be written, before a long computation.
 
     Arguments:
-        out: The file to be.
-        name: To propose for it where it is a folder.
-        sources: Files and folders that it is made from.
-        require_result: Raises a ValueError for a file that is no earlier result.
-        overwrite: Whether an earlier result may be replaced.
+        out: Output file.
+        name: File name that the error message suggests if `out` is a folder.
+        sources: Input files and folders.
+        require_result: Function that raises a ValueError for a file that is not an earlier result.
+        overwrite: Whether to replace an earlier result.
 
     Raises:
-        OSError: The file cannot be written there.
-        ValueError: It is a folder, one of the sources or in one, or something else than such a result; or it exists
-            and is not to be replaced.
+        OSError: The file cannot be written.
+        ValueError: `out` is a folder, is or is inside an input, is not an earlier result, or exists and `overwrite` is
+            not set.
     """
     refuse_sources(out, sources)
     if out.is_dir():
@@ -44,10 +47,15 @@ def check_file(
 
 
 def require_columns(path: Path, held: Sequence[str], columns: Iterable[str]) -> None:
-    """Refuses a table that lacks columns which every earlier result has.
+    """Checks that a table has all columns that every earlier result has.
+
+    Arguments:
+        path: Path of the table, for the error message.
+        held: Columns of the table.
+        columns: Required columns.
 
     Raises:
-        ValueError: It does.
+        ValueError: A required column is missing.
     """
     if lacks := [name for name in columns if name not in held]:
         raise ValueError(
@@ -57,10 +65,10 @@ def require_columns(path: Path, held: Sequence[str], columns: Iterable[str]) -> 
 
 
 def refuse_sources(out: Path, sources: Iterable[Path], option: str = "--out") -> None:
-    """Refuses an output that is what it is made from, lies in it, or holds it, by whatever name or link.
+    """Checks that an output is not an input, is not inside an input, and does not contain one, also through links.
 
     Raises:
-        ValueError: It does.
+        ValueError: The output would overwrite an input.
     """
     for source in sources:
         if _is_same(out, source) or _lies_in(out, source) or _lies_in(source, out) or _is_part(out, source):
@@ -70,17 +78,17 @@ def refuse_sources(out: Path, sources: Iterable[Path], option: str = "--out") ->
 
 
 def refuse_existing(out: Path, option: str = "--out", *, overwrite: bool) -> None:
-    """Refuses an output that exists and is not to be replaced.
+    """Checks that an output does not exist, unless it may be replaced.
 
     Raises:
-        ValueError: It does.
+        ValueError: The output exists and `overwrite` is not set.
     """
     if out.exists() and not overwrite:
         raise ValueError(f"{out} exists; --overwrite replaces it, or choose another {option}")
 
 
 def training_table(folder: Path) -> list[Path]:
-    """Returns the file or the folder of files that a run was trained on, if it was one and is still there."""
+    """Returns the table's file or folder that a run was trained on, if there is one and it still exists."""
     if not (folder / RECORD).is_file():
         return []
     source = experiment(folder)["data"]
@@ -89,16 +97,16 @@ def training_table(folder: Path) -> list[Path]:
         return []
     try:
         check_path(path)
-    except ValueError:  # reading the table says so
+    except ValueError:  # the error is reported when the table is read
         return []
     return [Path(path)] if Path(path).is_absolute() and Path(path).exists() else []
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, which links and the case of letters may hide."""
+    """Returns whether two paths are the same file, also through links and different letter case."""
     try:
         return one.samefile(other)
-    except OSError:  # one of them does not exist
+    except OSError:  # one of the paths does not exist
         return one.resolve() == other.resolve()
 
 
@@ -107,5 +115,5 @@ def _lies_in(path: Path, folder: Path) -> bool:
 
 
 def _is_part(out: Path, source: Path) -> bool:
-    """Whether a file is one of a folder's by another name."""
+    """Returns whether a file is one of the Parquet files of a folder under another name."""
     return source.is_dir() and out.is_file() and is_parquet(source) and any(map(out.samefile, list_files(source)))

@@ -1,4 +1,4 @@
-"""A folder of what a model made: pictures, a table, and a sheet of all to look at."""
+"""Output folder of predictions or samples: image files, a table of all other values, and a contact sheet."""
 
 from __future__ import annotations
 
@@ -26,49 +26,50 @@ if TYPE_CHECKING:
 __all__ = ["Answers", "check", "columns", "foreign", "pictorial", "refuse_foreign", "write"]
 
 RECORD = "made.json"
-"""The file that says what is in the folder, and so what may be replaced."""
+"""Name of the file that lists the files in the folder, which later calls may replace."""
 
 
 class Answers(NamedTuple):
-    """What a model made, and of what."""
+    """Predictions or samples of a model, with the input rows of predictions."""
 
     schema: Schema
     rows: list[int]
-    """Their numbers, B."""
+    """Numbers of the B rows."""
     made: Mapping[str, Tensor]
-    """By name, `(S, B, *shape)`: S draws."""
+    """Predicted or sampled values by modality, `(S, B, *shape)`, for S samples per row."""
     truth: Batch | None = None
-    """What the rows hold."""
+    """The input rows."""
     given: Tensor | None = None
-    """What the model was told of it, `(B, M)` bool."""
+    """Conditioning mask of the rows, `(B, M)` bool."""
 
     @property
     def draws(self) -> int:
-        """S."""
+        """Returns the number of samples per row, S."""
         return len(next(iter(self.made.values())))
 
     def true(self, name: str, place: int) -> Tensor | None:
-        """What a row holds of a modality; None where it has none."""
+        """Returns the true value of a modality in a row, or None where it is missing."""
         if self.truth is None or not self.truth.observed[place, self.schema.index(name)]:
             return None
         return self.truth.values[name][place]
 
 
 def write(folder: Path, answers: Answers, about: Mapping[str, Any]) -> Path:
-    """Writes pictures `<modality>/<row>.png`, `table.csv`, `grid.png` and `made.json`: all of them or none.
+    """Writes images `<modality>/<row>.png`, `table.csv`, `grid.png` and `made.json`: all of them or none.
 
-    They are written into a new folder beside it, which then takes its name.
+    With several samples per row, the images are `<modality>/<row>-<sample>.png`. The files are written into a new
+    folder, which then replaces the old one.
 
     Arguments:
-        folder: Where to; it may be missing, be empty, or hold what an earlier call wrote.
-        answers: What to write.
-        about: What was asked, for `made.json`; JSON's types.
+        folder: Output folder; it may be missing, be empty, or hold the output of an earlier call.
+        answers: Predictions or samples to write.
+        about: Arguments of the command, for `made.json`; values must have JSON types.
 
     Returns:
         The folder.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder holds other files.
     """
     from polymodal.cli.contact_sheet import sheet
 
@@ -83,18 +84,18 @@ def write(folder: Path, answers: Answers, about: Mapping[str, Any]) -> Path:
 
 
 def check(folder: Path, command: str, sources: Iterable[Path], *, overwrite: bool) -> None:
-    """Refuses a folder that may not be written, before anything is made that takes long.
+    """Checks that an output folder can be written, before a long computation.
 
     Arguments:
-        folder: To write.
-        command: That writes it, and may replace what it wrote before.
-        sources: Files and folders that it is made from.
-        overwrite: Whether that may be replaced.
+        folder: Output folder.
+        command: Name of the command; it may only replace its own earlier output.
+        sources: Input files and folders.
+        overwrite: Whether to replace earlier output of the command.
 
     Raises:
-        OSError: The folder cannot be written there.
-        ValueError: It is one of the sources, lies in one or holds one, holds something else than what the command
-            wrote, or holds that and is not to be replaced.
+        OSError: The folder cannot be written.
+        ValueError: The folder is, contains or is inside an input, holds files that the command did not write, or holds
+            earlier output and `overwrite` is not set.
     """
     output_checks.refuse_sources(folder, sources)
     refuse_foreign(folder)
@@ -110,10 +111,10 @@ def check(folder: Path, command: str, sources: Iterable[Path], *, overwrite: boo
 
 
 def refuse_foreign(folder: Path) -> None:
-    """Refuses a folder that holds anything but what `write` wrote.
+    """Checks that a folder holds only files that `write` wrote.
 
     Raises:
-        ValueError: It does, it is a file, or the process stands in it.
+        ValueError: The folder holds other files, is a file, or is or contains the working directory of the process.
     """
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --out")
@@ -127,10 +128,10 @@ def refuse_foreign(folder: Path) -> None:
 
 
 def foreign(folder: Path) -> list[str]:
-    """What a folder holds that `write` has not written there.
+    """Returns the files and empty folders in a folder that `write` did not write.
 
     Raises:
-        ValueError: Its record of that is damaged.
+        ValueError: The record of the written files is damaged.
     """
     own = _record(folder).get("files", [])
     if not (isinstance(own, list) and all(isinstance(name, str) for name in own)):
@@ -143,7 +144,11 @@ def _record(folder: Path) -> dict[str, Any]:
 
 
 def columns(answers: Answers) -> list[tuple[str, list[Any]]]:
-    """Rows' numbers and all that is no picture, made and true, in users' units: columns of S x B values."""
+    """Returns row numbers and all values other than images, predicted and true, in original units.
+
+    Returns:
+        Pairs of a column name and its S x B values; the samples of a row are consecutive.
+    """
     several = answers.draws > 1
     cells = [(draw, place) for place in range(len(answers.rows)) for draw in range(answers.draws)]
     table: list[tuple[str, list[Any]]] = [("row", [answers.rows[place] for _, place in cells])]
@@ -159,7 +164,7 @@ def columns(answers: Answers) -> list[tuple[str, list[Any]]]:
 
 
 def pictorial(modality: Modality) -> bool:
-    """Whether people look at its values rather than read them."""
+    """Returns whether values of a modality are shown as images."""
     return isinstance(modality.show(modality.blank.clamp(min=0)), PIL.Image.Image)
 
 
@@ -175,7 +180,7 @@ def _write_pictures(folder: Path, answers: Answers) -> None:
 
 
 def _safe(name: str) -> str:
-    """A modality's name as that of a folder: all but letters, digits, space, _ and - in hexadecimal.
+    """Returns a folder name for a modality: all but letters, digits, space, _ and - are percent-encoded.
 
     Example:
         >>> _safe("m0"), _safe("../a.b"), _safe("")
@@ -185,7 +190,7 @@ def _safe(name: str) -> str:
 
 
 def _written(modality: Modality, value: Tensor | None) -> Any:
-    """A value in a cell of a table; several numbers as a JSON list."""
+    """Returns a value as a cell of a table; several numbers become a JSON list."""
     if value is None:
         return None
     raw = modality.write(value.cpu())
@@ -200,13 +205,13 @@ def _csv(table: list[tuple[str, list[Any]]], quoting: Any = csv.QUOTE_MINIMAL) -
     writer = csv.writer(file, lineterminator="\n", quoting=quoting)
     writer.writerow([head for head, _ in table])
     writer.writerows(zip(*(values for _, values in table), strict=True))
-    if quoting == csv.QUOTE_MINIMAL and "\r" in file.getvalue():  # which readers take for the end of a line
+    if quoting == csv.QUOTE_MINIMAL and "\r" in file.getvalue():  # readers would parse it as the end of a line
         return _csv(table, csv.QUOTE_NONNUMERIC)
     return file.getvalue()
 
 
 def _files(folder: Path) -> Iterator[str]:
-    """Files below a folder, as `a/b.png`, and its empty folders."""
+    """Yields relative paths, such as `a/b.png`, of all files and empty folders in a folder."""
     for path in folder.rglob("*") if folder.exists() else ():
         if not path.is_dir() or not any(path.iterdir()):
             yield path.relative_to(folder).as_posix()

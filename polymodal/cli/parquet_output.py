@@ -1,4 +1,4 @@
-"""Parquet files that are written as rows come, so that they need not fit in memory."""
+"""Incremental writing of Parquet files that may be larger than memory."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ __all__ = ["cells", "check", "columns", "writing"]
 def check(
     out: Path, name: str, sources: Iterable[Path] = (), *, columns: Iterable[str] = (), overwrite: bool = False
 ) -> None:
-    """Refuses what may not be replaced by a Parquet file, or not be written.
+    """Checks that a Parquet file can be written and would replace nothing but an earlier result.
 
     Arguments:
-        out: The file to be.
-        name: To propose for it where it is a folder.
-        sources: What it is made from: files, or folders of them.
-        columns: That such a file has, whatever else it may have.
-        overwrite: Whether an earlier such file may be replaced.
+        out: Output file.
+        name: File name that the error message suggests if `out` is a folder.
+        sources: Input files, or folders of input files.
+        columns: Columns that every earlier result has.
+        overwrite: Whether to replace an earlier result.
 
     Raises:
-        OSError: The file cannot be written there.
-        ValueError: It is a folder, something else than such a Parquet file, or of what it is made from; or it exists
-            and is not to be replaced.
+        OSError: The file cannot be written.
+        ValueError: `out` is a folder, is not an earlier result, is or is inside an input, or exists and `overwrite` is
+            not set.
     """
 
     def require_result(path: Path) -> None:
@@ -61,17 +61,18 @@ def check(
 
 @contextmanager
 def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any] | pa.RecordBatch], None]]:
-    """Writes a file under a temporary name, which it takes at the end; where there is an error it is gone.
+    """Writes a file under a temporary name and renames it at the end; after an error the temporary file is removed.
 
     Arguments:
-        out: The file; what was there is replaced.
-        kinds: Names and types of its columns.
+        out: Output file; an existing file is replaced.
+        kinds: Names and types of the columns.
 
     Yields:
-        What writes some rows, as a row group: values by the columns' names, or a batch.
+        A function that writes rows as a row group. Its argument is a mapping from column names to values, or a record
+        batch.
 
     Raises:
-        ValueError: Another process writes it.
+        ValueError: Another process is writing the file.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -85,10 +86,10 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
 
 
 def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]) -> pa.Schema:
-    """Columns of a file's own, and then one of each modality.
+    """Returns the Arrow schema of an output file: its fixed columns `own`, then one column per modality.
 
     Raises:
-        ValueError: A modality is called like one of the file's own.
+        ValueError: A modality has the name of a fixed column.
     """
     import pyarrow as pa
 
@@ -100,17 +101,17 @@ def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]
 
 
 def cells(modality: Modality, values: Tensor, has: Sequence[bool] | None = None) -> list[Any]:
-    """Values `(N, *shape)` as a file holds them; None where a row has none.
+    """Converts values `(N, *shape)` to cells of a file, with None for rows where `has` is False.
 
-    They are those of `Schema.write`: numbers, lists of numbers where there are several, names of classes, texts;
-    pictures as the bytes of a PNG.
+    The cells are those of `Schema.write`: numbers, lists of several numbers, names of classes, and texts. Images become
+    the bytes of a PNG file.
     """
     values = values.cpu()
     return [_cell(modality, value) if has is None or has[place] else None for place, value in enumerate(values)]
 
 
 def _kind(modality: Modality) -> pa.DataType:
-    """The type of a modality's column, which is that of any of its values."""
+    """Returns the Arrow type of a modality's column, inferred from a blank value."""
     import pyarrow as pa
 
     return pa.array([_cell(modality, modality.blank.clamp(min=0))]).type

@@ -1,4 +1,4 @@
-"""Asking a run's model: translations of rows, codes of rows, samples."""
+"""Commands that use a trained model: translate rows, embed rows as latent codes, and sample from the prior."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
 __all__ = ["embed", "numbered", "sample", "selected", "stream", "translate"]
 
 PASS = 256
-"""Rows that are translated at once."""
+"""Number of rows per translated batch."""
 READ = 4096
-"""Rows of a table's file that are read at once, at least."""
+"""Minimum number of rows per chunk that is read from a table's file."""
 
 
 class Source(NamedTuple):
-    """Rows to ask a model about."""
+    """Input rows of a model."""
 
     rows: int
     passes: int
-    """How many batches they are."""
+    """Number of batches."""
     pieces: Iterable[tuple[Tensor, Table]]
-    """Numbers of rows, and what they hold; those that hold nothing are left out."""
+    """Chunks of row numbers and their rows; rows that observe no modality are left out."""
     told: Callable[[], list[str]] = list
-    """What was not taken as it stands, a sentence each, once all pieces are read."""
+    """Function that returns messages about values that were changed on reading, after all chunks are read."""
 
 
 def translate(
@@ -67,34 +67,35 @@ def translate(
     overwrite: bool = False,
     on_changed: str = "error",
 ) -> tuple[Path, output_folder.Answers]:
-    """Makes modalities of rows from others, and writes them into a folder.
+    """Predicts modalities of rows from other modalities, and writes the predictions into a folder.
 
     Arguments:
-        folder: Of the run.
-        file: A table with the rows; by default they are those of a split.
-        given: Names of what to start from; by default all that each row has.
-        to: Names of what to make; by default every modality.
-        rows: Numbers and ranges, such as "0:8" or "3,5,9".
-        split: Of the run's data set; by default the test split.
-        samples: Number of posterior samples of each row; by default one prediction, from the posterior mean.
-        combine: As in `Model.translate`.
-        steps: As there.
-        guidance: As there.
-        temperature: As there.
+        folder: Run folder.
+        file: Table with the input rows; by default the rows of a split are used.
+        given: Names of the modalities to condition on; by default all.
+        to: Names of the modalities to predict; by default all.
+        rows: Row numbers and ranges, such as "0:8" or "3,5,9".
+        split: Split of the run's data set; by default the test split.
+        samples: Number of posterior samples per row; by default one prediction from the posterior mean.
+        combine: Combination of the samples, as in `Model.translate`.
+        steps: Number of solver steps, as in `Model.translate`.
+        guidance: Weight of the condition, as in `Model.translate`.
+        temperature: Scale of the noise, as in `Model.translate`.
         seed: Random seed of the samples.
-        bounds: What predicted numbers are held to, as in `polymodal.impute`.
-        out: Where to; by default `translations` in the run's folder.
-        device: As in `fit`.
-        overwrite: Whether earlier translations may be replaced.
-        on_changed: What to do where the table that the run was trained on has changed: "error", or "warn", which reads
-            it with the model's schema.
+        bounds: Range of predicted numbers, as in `polymodal.impute`.
+        out: Output folder; by default `translations` in the run folder.
+        device: Device, as in `fit`.
+        overwrite: Whether to replace earlier translations.
+        on_changed: Behaviour if the table of the training run has changed since training: "error" raises an error,
+            "warn" reads the table with the model's schema.
 
     Returns:
-        The folder, and what is in it.
+        The output folder, and the predictions in it.
 
     Raises:
-        ValueError: A name or a row does not exist, a row has nothing of what is given, a cell cannot be read, there
-            are both a file and a split, or `out` holds something else, or translations that are not to be replaced.
+        ValueError: A name or a row does not exist, a row observes none of the given modalities, a cell cannot be read,
+            both a file and a split are given, `out` holds other files, or `out` holds earlier translations and
+            `overwrite` is not set.
     """
     check_bounds(bounds)
     out = out or folder / "translations"
@@ -139,35 +140,37 @@ def stream(
     overwrite: bool = False,
     on_changed: str = "error",
 ) -> tuple[int, int]:
-    """As `translate`, into one Parquet file, batch by batch: `row`, `sample` if there are several, and the modalities.
+    """Predicts modalities of rows as `translate` does, and writes them batch by batch into one Parquet file.
+
+    The file has the columns `row`, `sample` if the samples are not combined, and one column per modality.
 
     Arguments:
-        folder: Of the run.
-        file: A table with the rows; by default they are those of a split.
-        out: The file.
-        given: Names of what to start from; by default all that each row has.
-        to: Names of what to make; by default every modality.
-        rows: Numbers and ranges in a split, such as "0:8" or "3,5,9"; by default all.
-        split: Of the run's data set; by default the test split.
-        samples: As in `translate`; the samples of a row are numbered from 0.
-        combine: As there.
-        steps: As there.
-        guidance: As there.
-        temperature: As there.
-        seed: As there.
-        bounds: As there.
-        device: As in `fit`.
-        batch_size: Rows per pass.
-        overwrite: Whether an earlier file of translations may be replaced.
-        on_changed: As in `translate`.
+        folder: Run folder.
+        file: Table with the input rows; by default the rows of a split are used.
+        out: Output file.
+        given: Names of the modalities to condition on; by default all.
+        to: Names of the modalities to predict; by default all.
+        rows: Row numbers and ranges of a split, such as "0:8" or "3,5,9"; by default all rows.
+        split: Split of the run's data set; by default the test split.
+        samples: Number of posterior samples per row, as in `translate`; they are numbered from 0.
+        combine: Combination of the samples, as in `Model.translate`.
+        steps: Number of solver steps, as in `Model.translate`.
+        guidance: Weight of the condition, as in `Model.translate`.
+        temperature: Scale of the noise, as in `Model.translate`.
+        seed: Random seed of the samples.
+        bounds: Range of predicted numbers, as in `polymodal.impute`.
+        device: Device, as in `fit`.
+        batch_size: Number of rows per batch.
+        overwrite: Whether to replace an earlier file of translations.
+        on_changed: Behaviour if the table of the training run has changed, as in `translate`.
 
     Returns:
-        How many rows were predicted, and how many were left out, for they observe nothing of what is given.
+        The number of predicted rows, and the number of rows left out because they observe none of the given modalities.
 
     Raises:
-        OSError: The file cannot be written there.
-        ValueError: A name or a row does not exist, a cell cannot be read, there are both a file and a split or
-            rows, or `out` is a folder, something else than such a file, or exists.
+        OSError: The file cannot be written.
+        ValueError: A name or a row does not exist, a cell cannot be read, a file is given together with a split or
+            rows, `out` is a folder or another kind of file, or `out` exists and `overwrite` is not set.
     """
     import pyarrow as pa
 
@@ -183,7 +186,7 @@ def stream(
     passes = source.passes if chosen is None else -(-count // batch_size)
     options: dict[str, Any] = {"combine": combine, "steps": steps, "guidance": guidance, "temperature": temperature}
     model.check_samples(samples, **options)
-    each = 1 if samples is None or combine is not None else samples  # lines per row
+    each = 1 if samples is None or combine is not None else samples  # output lines per input row
     several = samples is not None and combine is None
     kinds = parquet_output.columns(schema, ends, {"row": pa.int64(), **({"sample": pa.int64()} if several else {})})
 
@@ -201,7 +204,7 @@ def stream(
     with parquet_output.writing(out.resolve(), kinds) as write:
         for numbers, values in shown(parts, "translating", passes):
             columns = {"row": numbers.numpy().repeat(each)}
-            if several:  # all samples of a row, and then those of the next
+            if several:  # the samples of a row are consecutive
                 columns["sample"] = np.arange(len(numbers) * each) % each
                 values = {name: value.transpose(0, 1).flatten(0, 1) for name, value in values.items()}
             held = {name: schema[name].bound(value, bounds) for name, value in values.items()}
@@ -221,22 +224,23 @@ def sample(
     device: str = "auto",
     overwrite: bool = False,
 ) -> tuple[Path, output_folder.Answers]:
-    """Makes rows from the prior, and writes them into a folder. PyTorch's random state is left as it was.
+    """Samples rows from the prior, and writes them into a folder. PyTorch's global random state stays unchanged.
 
     Arguments:
-        folder: Of the run.
-        number: Of rows.
-        seed: Of the draws.
-        out: Where to; by default `samples` in the run's folder.
-        bounds: What sampled numbers are held to, as in `polymodal.impute`.
-        device: As in `fit`.
-        overwrite: Whether earlier samples may be replaced.
+        folder: Run folder.
+        number: Number of sampled rows.
+        seed: Random seed for sampling.
+        out: Output folder; by default `samples` in the run folder.
+        bounds: Range of sampled numbers, as in `polymodal.impute`.
+        device: Device, as in `fit`.
+        overwrite: Whether to replace earlier samples.
 
     Returns:
-        The folder, and what is in it.
+        The output folder, and the samples in it.
 
     Raises:
-        ValueError: `bounds` has no such value, or `out` holds something else, or samples that are not to be replaced.
+        ValueError: `bounds` is unknown, `out` holds other files, or `out` holds earlier samples and `overwrite` is not
+            set.
     """
     check_bounds(bounds)
     out = out or folder / "samples"
@@ -261,26 +265,26 @@ def embed(
     overwrite: bool = False,
     on_changed: str = "error",
 ) -> tuple[int, int]:
-    """Writes the codes of rows as Parquet: `row`, `z0`, `z1`, ..., and a column per label.
+    """Writes the latent codes of rows to a Parquet file with the columns `row`, `z0`, `z1`, ..., and one per label.
 
     Arguments:
-        folder: Of the run.
-        file: A table with the rows; by default they are those of a split.
-        out: The file.
-        given: Names of what to start from; by default all that each row has.
-        split: Of the run's data set; by default the test split.
-        device: As in `fit`.
-        batch_size: Rows per pass.
-        overwrite: Whether an earlier file of codes may be replaced.
-        on_changed: As in `translate`.
+        folder: Run folder.
+        file: Table with the input rows; by default the rows of a split are used.
+        out: Output file.
+        given: Names of the modalities to condition on; by default all.
+        split: Split of the run's data set; by default the test split.
+        device: Device, as in `fit`.
+        batch_size: Number of rows per batch.
+        overwrite: Whether to replace an earlier file of codes.
+        on_changed: Behaviour if the table of the training run has changed, as in `translate`.
 
     Returns:
-        How many rows were written, and how many were left out, for they have nothing of what is given.
+        The number of written rows, and the number of rows left out because they observe none of the given modalities.
 
     Raises:
-        OSError: The file cannot be written there.
-        ValueError: A name does not exist, a cell cannot be read, there are both a file and a split, or `out` is a
-            folder, something else than such a file, or exists.
+        OSError: The file cannot be written.
+        ValueError: A name does not exist, a cell cannot be read, both a file and a split are given, `out` is a folder
+            or another kind of file, or `out` exists and `overwrite` is not set.
     """
     import pyarrow as pa
 
@@ -308,22 +312,22 @@ def embed(
 
 
 def selected(texts: Iterable[str], schema: Schema) -> list[str]:
-    """Names of modalities from "m0,label", each once; none means all.
+    """Parses names of modalities such as "m0,label", and returns each name once; by default all names of the schema.
 
     Raises:
-        ValueError: One of them does not exist.
+        ValueError: A modality does not exist.
     """
     names = [name for text in texts for name in ([text] if text in schema else split_names(text))]
     for name in names:
-        schema.index(name)  # refuses one that does not exist
+        schema.index(name)  # raises an error if the modality does not exist
     return list(dict.fromkeys(names)) or list(schema)
 
 
 def numbered(text: str, length: int) -> list[int]:
-    """Numbers of rows from "0:8" or "3,5,9", each once.
+    """Parses row numbers and ranges such as "0:8" or "3,5,9", and returns each number once.
 
     Raises:
-        ValueError: There is no such row.
+        ValueError: A row does not exist, or the text is not of this form.
 
     Example:
         >>> numbered("0:3", 10), numbered("9, 3, ::4", 10), numbered("-2:", 10)
@@ -344,16 +348,16 @@ def _range(part: str, length: int) -> Iterable[int]:
 
 
 def _sources(folder: Path, file: user_tables.File | None = None, *, tables: bool = True) -> list[Path]:
-    """What is never written over: the table that is asked about, and that of training.
+    """Returns the paths that must not be overwritten: the input table and the training table.
 
-    A folder of training rows may hold what is no table.
+    If `tables` is False, a folder of training tables is left out, because it may also hold other files.
     """
     trained = [path for path in output_checks.training_table(folder) if tables or path.is_file()]
     return [*([] if file is None else [file.path]), *trained]
 
 
 def _refuse_both(file: user_tables.File | None, split: str | None, rows: str | None = None) -> None:
-    """Refuses what chooses among the run's own rows, where a file has all that are asked about."""
+    """Checks that no split or rows of the run's data set are selected if a file with the rows is given."""
     for option, value in {"split": split, "rows": rows}.items():
         if file is not None and value is not None:
             raise ValueError(
@@ -365,7 +369,7 @@ def _refuse_both(file: user_tables.File | None, split: str | None, rows: str | N
 def _source(
     folder: Path, schema: Schema, split: str | None, file: user_tables.File | None, batch_size: int, on_changed: str
 ) -> Source:
-    """The rows of a split, or of a file, which is read as they are asked for."""
+    """Returns the rows of a split or of a file; a file is read lazily."""
     if file is None:
         table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
@@ -386,7 +390,7 @@ def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tup
 def _chosen(
     folder: Path, schema: Schema, rows: str, split: str | None, file: user_tables.File | None, on_changed: str
 ) -> tuple[list[int], Batch]:
-    """Some rows of a split or of a file, which is read no further than they go."""
+    """Returns the selected rows of a split or of a file; a file is read only up to the last selected row."""
     if file is None:
         table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
         return (chosen := numbered(rows, len(table))), table[chosen]
@@ -407,7 +411,10 @@ def _say(sentences: Iterable[str]) -> None:
 def _translate_batches(
     model: Model, batch: Batch, seen: Tensor, to: list[str], rows: list[int], options: dict[str, Any]
 ) -> dict[str, Tensor]:
-    """Values `(S, B, *shape)` by name, on the CPU; S is 1 unless there are samples that are not combined."""
+    """Returns predictions `(S, B, *shape)` by modality, on the CPU.
+
+    S is the number of posterior samples; it is 1 without samples, and if the samples are combined.
+    """
     starts = range(0, len(batch), PASS)
     parts = shown(starts, "translating", len(starts)) if len(starts) > 1 else starts
     passes = []
@@ -420,7 +427,7 @@ def _translate_batches(
 
 
 def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tensor, given: list[str]) -> None:
-    """Refuses a row that has nothing of what is given, by its number in the table."""
+    """Checks that every row observes at least one of the given modalities; the error names a row by its number."""
     if len(blind := (~seen.any(1)).nonzero()):
         place = int(blind[0])
         has = [name for name, here in zip(schema, observed[place].tolist(), strict=True) if here]
@@ -432,6 +439,6 @@ def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tenso
 
 
 def _known(schema: Schema, name: str, batch: Batch) -> list[str | int | None]:
-    """A label of rows as a file holds it; None where a row has none."""
+    """Returns a label of each row as written to a file, or None where it is missing."""
     has = batch.observed[:, schema.index(name)]
     return parquet_output.cells(schema[name], batch.values.get(name, has), has.tolist())

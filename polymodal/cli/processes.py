@@ -1,4 +1,7 @@
-"""The command line in several processes: all work, one prints. Nothing heavy is imported before it is needed."""
+"""Support for running the command line in several processes: all of them work, and the main process prints.
+
+Large dependencies are imported only when they are needed.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,33 @@ from contextlib import contextmanager, redirect_stdout, suppress
 __all__ = ["SHARED", "count", "main_prints", "number", "refuse", "told_first"]
 
 SHARED = ("train", "evaluate")
-"""Commands that several processes work on together."""
+"""Commands that can run in several processes."""
 
 NUMBERS = ("RANK", "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK")
 COUNTS = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-"""Where torchrun, `accelerate launch` and MPI say which process this is, and of how many."""
+"""Variables (`NUMBERS`, `COUNTS`) in which launchers and MPI store a process's rank and the number of processes.
+
+The launchers are torchrun and `accelerate launch`.
+"""
 
 SECONDS = 5
 
 
 def count() -> int:
-    """How many processes a launcher has started together."""
+    """Returns the number of processes that a launcher has started together, also known as the world size."""
     return _read(COUNTS, 1)
 
 
 def number() -> int:
-    """The number of this one among them, from 0, which is the main one."""
+    """Returns the rank of this process, from 0; rank 0 is the main process."""
     return _read(NUMBERS, 0) if count() > 1 else 0
 
 
 def refuse(command: str | None) -> None:
-    """Refuses a command that works in one process alone.
+    """Checks that a command that supports only one process was started in one process.
 
     Raises:
-        ValueError: It was started in several.
+        ValueError: The command was started in several processes.
     """
     if count() > 1 and command not in SHARED:
         raise ValueError(
@@ -43,7 +49,7 @@ def refuse(command: str | None) -> None:
 
 @contextmanager
 def main_prints() -> Iterator[None]:
-    """What is printed on stdout within is the main process's."""
+    """Suppresses standard output in the `with` block, except in the main process."""
     if number() == 0:
         yield
         return
@@ -52,9 +58,9 @@ def main_prints() -> Iterator[None]:
 
 
 def told_first(text: str) -> bool:
-    """Whether no other process has said the same, so that what went wrong in all is said once.
+    """Returns whether this process is the first to report a message, so an error of all processes is printed once.
 
-    Where that cannot be told, for the launcher is gone too, it is said.
+    Returns True if the processes cannot be asked, for example because the launcher has ended.
     """
     if count() == 1:
         return True
@@ -71,5 +77,5 @@ def told_first(text: str) -> bool:
 
 
 def _read(names: tuple[str, ...], default: int) -> int:
-    """The first of these variables that holds a number."""
+    """Returns the first of these environment variables that holds a number, or the default."""
     return next((int(text) for name in names if (text := os.environ.get(name, "")).isdecimal()), default)

@@ -1,4 +1,4 @@
-"""What a run's folder says of its data, and the data itself, as far as it is what the run was trained on."""
+"""Loading of the data set of a run from the record in the run folder, and detection of changes since training."""
 
 from __future__ import annotations
 
@@ -32,18 +32,21 @@ RECORD = "experiment.json"
 
 
 def open_table(folder: Path, split: str = "test", on_changed: str = "error") -> Table:
-    """A split of the data set that a run was on, made anew. Nothing is fetched, whatever the run's folder says.
+    """Loads a split of the data set of a run. Nothing is downloaded, even if the run's arguments ask for it.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: There is no such split, the data set is not one that can be loaded by name, or `on_changed` is
-            "error" and the table's file has changed since the run was trained.
+        ValueError: The split does not exist, the data set cannot be loaded by name, or `on_changed` is "error" and the
+            table's file has changed since training.
     """
     return open_tables(folder, split, on_changed=on_changed)[0]
 
 
 def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: Schema | None = None) -> list[Table]:
-    """Several splits of it, see `open_table`; a table is read with the schema, by default that of the run's model."""
+    """Loads several splits of the data set of a run, as `open_table` does.
+
+    A table's file is read with `schema`; by default this is the schema of the run's model.
+    """
     for split in splits:
         if split not in SPLITS:
             raise unknown(split, SPLITS, "split")
@@ -73,10 +76,12 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
 
 
 def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:
-    """Refuses what cannot be a data set's name and arguments, without loading any data; returns the arguments.
+    """Checks the name and the arguments of a data set without loading data, and returns the arguments.
+
+    The argument `download` is removed.
 
     Raises:
-        ValueError: The data set is unknown, or an argument is of another type.
+        ValueError: The data set is unknown, or an argument has an invalid type or text.
     """
     arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
     if "dataset" in source:
@@ -87,11 +92,11 @@ def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def experiment(folder: Path) -> dict[str, Any]:
-    """What a run's folder says of it; "data" holds a mapping.
+    """Reads `experiment.json` of a run, in which "data" is always a mapping.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: The file is damaged or edited.
+        ValueError: The file is damaged or was edited.
     """
     if not (folder / RECORD).exists():
         raise no_run(folder, RECORD)
@@ -108,7 +113,7 @@ def experiment(folder: Path) -> dict[str, Any]:
 
 
 def no_run(folder: Path, file: str) -> FileNotFoundError:
-    """The error for a folder without a file that runs have, which says what it is instead."""
+    """Returns the error for a folder without a file that every run has; the message states what was found instead."""
     expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with {file}"
     found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
     if (folder / "model.json").exists():
@@ -119,7 +124,7 @@ def no_run(folder: Path, file: str) -> FileNotFoundError:
 
 @contextmanager
 def _loadable(folder: Path) -> Iterator[None]:
-    """What goes wrong within is told as a mistake in the file that says what the data are."""
+    """Reports errors in the `with` block as errors in the record of the run's data set."""
     try:
         yield
     except (TypeError, ValueError, MemoryError, OverflowError) as error:
@@ -127,7 +132,7 @@ def _loadable(folder: Path) -> Iterator[None]:
 
 
 def _contents(arguments: Mapping[str, Any]) -> Contents:
-    """What a run's table holds now; the run names it by an absolute path."""
+    """Returns the current contents of the run's table, whose path must be absolute."""
     path = str(arguments.get("path", ""))
     if not Path(path).is_absolute():
         raise ValueError(f"path must be absolute in a run; got {brief(repr(path), 60)}; restore the file of the run")
@@ -135,7 +140,11 @@ def _contents(arguments: Mapping[str, Any]) -> Contents:
 
 
 def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_changed: str) -> bool:
-    """Whether a table has other contents than when the run was trained; says so, or refuses it."""
+    """Returns whether the contents of a table have changed since training, and reports the change.
+
+    Raises:
+        ValueError: The contents have changed, and `on_changed` is "error".
+    """
     path, unchanged = data["arguments"]["path"], is_unchanged(data, contents)
     if unchanged is None:
         say(f"{folder} does not say what {path} held when it was trained, so a change of it would not be noticed")
@@ -152,10 +161,10 @@ def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_ch
 
 
 def _check_texts(arguments: object) -> None:
-    """Refuses texts of a foreign file that are no names and no paths.
+    """Checks that texts from an untrusted file can be names or paths.
 
     Raises:
-        ValueError: One is longer than 4,096 characters, or holds a control character.
+        ValueError: A text is longer than 4,096 characters, or contains a control character.
     """
     if isinstance(arguments, str):
         if len(arguments) > MOST_LETTERS or any(unicodedata.category(letter) == "Cc" for letter in arguments):

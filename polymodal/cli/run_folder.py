@@ -1,4 +1,4 @@
-"""The folder of a run: model, data, history, scores and report."""
+"""Reading and writing of a run folder: model, data, history, scores and report."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ __all__ = [
 ]
 
 PROBE = 2**14
-"""Bytes that a folder must have room for, before anything is made that takes long."""
+"""Number of bytes written to test a folder before a long computation."""
 HISTORY, SCORES = ["epoch"], [*SCORED]
 PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
-"""Columns without which there is no report."""
+"""Required columns of the files that a report is based on: history, scores, and history of the flow prior."""
 
 
 def open_model(folder: Path, device: str = "auto") -> Model:
-    """A run's model, on the device.
+    """Loads the model of a run onto a device.
 
     Raises:
         FileNotFoundError: The folder holds no run.
@@ -77,26 +77,29 @@ def evaluate(
     batch_size: int = 256,
     on_changed: str = "error",
 ) -> tuple[Path, pd.DataFrame, Schema]:
-    """Scores a run's model on a split, and adds the scores to the file of them in its folder.
+    """Evaluates the model of a run on a split, and adds the scores to the score file in the run folder.
 
-    Earlier scores of the same tasks are replaced, and those of other tasks stay.
+    Earlier scores of the same tasks are replaced, and scores of other tasks are kept.
 
     Arguments:
-        folder: Of the run.
-        split: Whose rows.
-        tasks: What to score; what is learned for that is learned from the training rows.
-        inception: Weights of Inception-v3, see `polymodal.evaluation.inception_features`, for the FID in "generation".
-        device: Where.
-        batch_size: Rows per pass.
-        on_changed: What to do where a table's file has changed since the run was trained: "error", or "warn", which
-            reads it with the model's schema, and says so in the scores' column `note`.
+        folder: Run folder.
+        split: Split to evaluate on.
+        tasks: Evaluation tasks. Classifiers and probes for them are trained on the training rows.
+        inception: File with the weights of Inception-v3 for the FID in "generation", see
+            `polymodal.evaluation.inception_features`.
+        device: Device of the model.
+        batch_size: Number of rows per batch.
+        on_changed: Behaviour if the table's file has changed since training: "error" raises an error, "warn" reads the
+            table with the model's schema and adds this to the column `note` of the scores.
 
     Returns:
-        The file, `scores.csv` for the test split and `scores-<split>.csv` for another, the scores, and the modalities.
+        The score file (`scores.csv` for the test split, `scores-<split>.csv` for another one), the scores, and the
+        schema of the model.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: A name is unknown, or `inception` holds other weights, or would look at nothing.
+        ValueError: A name is unknown, `inception` holds other weights or is given without the task "generation", or the
+            schema has no images for it.
     """
     tasks = check_tasks(tasks)
     if inception is not None and "generation" not in tasks:
@@ -106,7 +109,7 @@ def evaluate(
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
     earlier = _scored_before(path)
     features = None if inception is None else features_of(inception, chosen_device(device))
-    learns = {*tasks} & {*LEARNED, "sampling"}  # which judges classes by what it learns, where there are any
+    learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
     train = others[0] if others else None
@@ -125,19 +128,21 @@ def evaluate(
 
 
 def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
-    """Writes a run's report anew, from its files and the test split of its data set.
+    """Writes the report of a run again, from the files of the run and the test split of its data set.
+
+    If the run has no scores, the model is evaluated first.
 
     Arguments:
-        folder: Of the run.
-        device: Where.
-        on_changed: As in `evaluate`.
+        folder: Run folder.
+        device: Device of the model.
+        on_changed: Behaviour if the table's file has changed since training, as in `evaluate`.
 
     Returns:
-        The report's path.
+        The path of the report.
 
     Raises:
-        FileNotFoundError: The folder holds no run, or one without a history.
-        ValueError: Its data set is not one that can be loaded by name, or a file of it is damaged.
+        FileNotFoundError: The folder holds no run, or the run has no history.
+        ValueError: The data set cannot be loaded by name, or a file of the run is damaged.
     """
     check_data(folder, experiment(folder)["data"])
     _columns(folder / "history.csv", HISTORY)
@@ -151,12 +156,12 @@ def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Pat
 
 
 def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
-    """Adds what `polymodal.evaluate` returned of these tasks to a file of scores, in the main process."""
+    """Adds the scores that `polymodal.evaluate` returned for these tasks to a score file, in the main process."""
     return path if number() else add_scores(path, scores, tasks)
 
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:
-    """Writes `report.html` into a run's folder."""
+    """Writes `report.html` into a run folder."""
     flow = folder / "prior_history.csv"
     return write(
         folder / "report.html",
@@ -170,10 +175,10 @@ def write_report(folder: Path, model: Model, table: Table) -> Path:
 
 
 def _scored_before(path: Path) -> set[str]:
-    """The tasks of a file of scores that are of an earlier state of the model than the run's folder holds.
+    """Returns the tasks of a score file that is older than the weights of the model in the run folder.
 
     Raises:
-        ValueError: It is no file of scores.
+        ValueError: The file is not a score file.
     """
     if not os.path.lexists(path):
         return set()
@@ -183,10 +188,10 @@ def _scored_before(path: Path) -> set[str]:
 
 
 def refuse_unwritable(folder: Path, option: str) -> None:
-    """Refuses a folder that cannot be made or written; one that was missing is missing afterwards.
+    """Checks that a folder can be created and written; folders that did not exist are removed afterwards.
 
     Raises:
-        OSError: Says why, and which option names another.
+        OSError: The folder cannot be created or written; the message names the reason and the option to change.
     """
     missing = []
     try:
@@ -207,17 +212,17 @@ def refuse_unwritable(folder: Path, option: str) -> None:
 
 
 def count_epochs(folder: Path) -> int:
-    """How many epochs a run's history has.
+    """Returns the number of epochs in the history of a run.
 
     Raises:
-        ValueError: It is damaged.
+        ValueError: The history is damaged.
     """
     history = folder / "history.csv"
     return len(_columns(history, HISTORY)) if history.exists() else 0
 
 
 def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
-    """A table that a run has left, with at least these columns."""
+    """Reads a CSV file of a run, and checks that it has these columns."""
     import pandas as pd
 
     try:

@@ -1,4 +1,4 @@
-"""Standard output and error, whatever they are: closed, full, or read no further."""
+"""Robust handling of standard output and error that are closed, on a full disk, or no longer read."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["complain", "drop", "finish", "prepare"]
 
 
 def prepare() -> None:
-    """Opens standard streams that are closed: a file that is opened later would else get their number."""
+    """Opens closed standard streams; otherwise a file that is opened later would get their file descriptor."""
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
             with suppress(OSError):
-                os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+                os.open(os.devnull, os.O_RDWR)  # uses the lowest free file descriptor
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: PTH123, SIM115 (until the end)
 
 
 def finish() -> None:
-    """Writes what is printed and not yet written.
+    """Flushes standard output.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The output cannot be written.
     """
     try:
         sys.stdout.flush()
@@ -39,7 +39,7 @@ def finish() -> None:
 
 
 def drop() -> None:
-    """Forgets what could not be printed, so that the interpreter does not try again at its end."""
+    """Discards output that could not be written; otherwise the interpreter would try to write it again at exit."""
     if sys.stdout is sys.__stdout__:
         with suppress(OSError, ValueError), open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
@@ -47,7 +47,7 @@ def drop() -> None:
 
 
 def complain(line: str) -> None:
-    """Prints a line on standard error, where that can be written."""
+    """Prints a line on standard error, and ignores errors of the stream."""
     with suppress(OSError, ValueError):
         warn(line)
         sys.stderr.flush()

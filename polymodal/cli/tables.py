@@ -1,4 +1,4 @@
-"""Tables of one's own on the command line: trained on, and filled."""
+"""User tables on the command line: settings for training on a table's file, and imputation of a table's file."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "
 
 
 SMALL = 2000
-"""Rows below which a table has small networks."""
+"""Number of rows below which the default networks are small."""
 FEATHER = (".feather", ".arrow")
 STEPS = 20_000
-"""Of training, at most, but for the twenty epochs that there are at least."""
+"""Approximate maximum number of training steps; at least 20 epochs are trained even if they need more steps."""
 
 
 def settings(
@@ -45,10 +45,10 @@ def settings(
     ignore: Sequence[str] | None,
     group: Sequence[str] | None,
 ) -> dict[str, Any]:
-    """Settings of `polymodal train` on a table; none where the data set is no file and nothing is said of one.
+    """Returns the settings of `polymodal train` on a table's file, or no settings if the data set is not a file.
 
     Raises:
-        ValueError: Something is said of a table, and the data set is none.
+        ValueError: Options for a table are given and the data set is not a file, or the file format is not supported.
     """
     said = {
         **{f"data.{name}": value for name, value in options.given.items()},
@@ -69,7 +69,7 @@ def settings(
 
 
 def _is_file(text: str) -> bool:
-    """Whether a text is the name of a file; one that is too long for that is none."""
+    """Returns whether a text is the path of a file; a text that is too long for a path is not."""
     try:
         return Path(text).is_file()
     except OSError:
@@ -77,10 +77,10 @@ def _is_file(text: str) -> bool:
 
 
 def _modalities(texts: Iterable[str]) -> dict[str, str]:
-    """What columns are, by name, from "name=kind"; a name may hold "=" too.
+    """Parses the types of columns from "name=kind", and returns them by name; a name may contain "=".
 
     Raises:
-        ValueError: There is no name or no kind, or a name comes twice.
+        ValueError: The name or the kind is empty, or a name is given twice.
     """
     made: dict[str, str] = {}
     for text in texts:
@@ -94,10 +94,14 @@ def _modalities(texts: Iterable[str]) -> dict[str, str]:
 
 
 def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
-    """Settings that suit a table of so many rows, where nothing else is said; those that a model has.
+    """Returns the default settings for a table of this size, restricted to those that the model has.
 
-    Small tables have small networks and small batches. There are at most 20,000 steps or so, and fewer where 20 epochs
-    bring nothing better. docs/tables.md has what they are chosen by.
+    Small tables get small networks and small batches. Training takes at most about 20,000 steps, or 20 epochs if these
+    are more steps. It stops early after 20 epochs without improvement. docs/tables.md explains these choices.
+
+    Arguments:
+        rows: Number of rows of the table.
+        model: Name of the model.
 
     Example:
         >>> [defaults(rows)["fit.epochs"] for rows in (300, 30_000, 1_000_000)]
@@ -119,12 +123,12 @@ def defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
 
 
 def names(columns: str | None) -> list[str] | None:
-    """Names of columns from "a,b,c", or from a file that holds them, with commas between them or one a line.
+    """Parses names of columns from "a,b,c", or from a file with names that are separated by commas or line breaks.
 
-    A name that has a comma stands in double quotes.
+    A name that contains a comma must be in double quotes.
 
     Raises:
-        ValueError: Two are alike, or one is empty.
+        ValueError: A name occurs twice or is empty, or the file cannot be read as UTF-8.
 
     Example:
         >>> names("age, sex"), names(None)
@@ -148,23 +152,25 @@ def csv_options(
     present: Sequence[str] | None = None,
     **others: Any,
 ) -> Options:
-    """How a CSV file is read, of what the command line says.
+    """Returns the options for reading a CSV file, from the arguments of the command line.
 
     Arguments:
-        columns: See `names`.
-        missing: As in `Options`.
-        present: As there.
-        **others: As there.
+        columns: Names of the columns, as in `names`.
+        missing: Further texts that are read as missing values, as in `Options`.
+        present: Texts that are not read as missing values, as in `Options`.
+        **others: Further fields of `Options`.
     """
     return Options(names(columns), list(missing or ()), list(present or ()), **others)
 
 
 def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
-    """How a table's file is read by its first lines, where its settings do not say it and it is not as usual.
+    """Returns the options for reading a CSV file that are inferred from its first lines.
+
+    Options that are given in the settings or that have their default value are left out.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no text.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not text, or its lines do not fit the inferred separator.
     """
     file = user_tables.File(Path(data["path"]), Options.of(data))
     if not file.text or not (made := csvfiles.found(file.path, file.options)).given:
@@ -174,16 +180,16 @@ def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
-    """A table's file, read as the training rows of a run were, unless it is said otherwise.
+    """Returns a table's file that is read with the options of the run's training table by default.
 
     Arguments:
-        folder: Of the run.
-        path: The file.
-        options: What is said of it.
+        folder: Run folder.
+        path: Path of the file.
+        options: Options that take precedence over those of the training table.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: What it says of its data is damaged.
+        ValueError: The file format is not supported, or the run's record of its data is damaged.
     """
     other_formats.refuse_unknown(path)
     file = user_tables.File(path, options)
@@ -198,7 +204,7 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
 
 
 def told(data: Mapping[str, Any]) -> str:
-    """What a table's columns are taken for, and why."""
+    """Returns a text with the inferred type of each column of a table and the reason for it."""
     from polymodal import tabular
 
     return tabular.told(user_tables.columns(**data))
@@ -224,29 +230,29 @@ def impute(
     """Imputes the missing values of a table's file, as `polymodal.impute` does.
 
     Arguments:
-        folder: Of the run.
-        file: CSV, Parquet or Feather, or a folder of Parquet files.
-        out: To write, of the same kind; by default in the run's folder. Of several imputations there are as many
-            files, `<out>-0`, `<out>-1`, and so on.
-        given: Names of what to start from; by default all that a row has.
-        to: Names of what to fill; by default every modality.
-        sure: As in `polymodal.impute`.
-        marked: As there.
-        imputations: As there.
-        seed: As there.
-        bounds: As there.
-        options: How a CSV file is read; where they leave it open, as that of the training rows.
-        device: As in `fit`.
-        batch_size: Rows per pass.
-        overwrite: Whether an earlier result may be replaced.
+        folder: Run folder.
+        file: CSV, Parquet or Feather file, or a folder of Parquet files.
+        out: Output file of the same format; by default a file in the run folder. With `imputations`, one file per
+            imputation is written; `-0`, `-1` and so on are appended to the stem of its name.
+        given: Names of the modalities to condition on; by default all.
+        to: Names of the modalities to impute; by default all.
+        sure: Whether to add columns with the certainty of imputed cells, as in `polymodal.impute`.
+        marked: Whether to add a column with the names of imputed columns, as in `polymodal.impute`.
+        imputations: Number of imputed files, as in `polymodal.impute`.
+        seed: Random seed of the posterior samples.
+        bounds: Range of imputed numbers, as in `polymodal.impute`.
+        options: Options for reading a CSV file; the options of the training table are the defaults.
+        device: Device, as in `fit`.
+        batch_size: Number of rows per batch.
+        overwrite: Whether to replace an earlier result.
 
     Returns:
-        What was done, in a line.
+        A line with the number of imputed cells and the output files.
 
     Raises:
-        FileNotFoundError: There is no such run or file.
-        ValueError: A name does not exist, a cell cannot be read, or `out` is of another kind than the file, exists, or
-            is a file of the user's.
+        FileNotFoundError: The run or the file does not exist.
+        ValueError: A name does not exist, a cell cannot be read, `out` has another format than the file, `out` is not
+            an earlier result, or `out` exists and `overwrite` is not set.
     """
     table = of_run(folder, file, options)
     kind = ".parquet" if table.parquet else csvfiles.kind(file)
@@ -274,7 +280,7 @@ def impute(
 
 
 def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
-    """Refuses a file that may not be written: the user's own, an earlier result, or one where there is no room."""
+    """Checks that an output file can be written and would replace nothing but an earlier result."""
     if table.parquet:
         names = ParquetTable(table.path).unified.names
         parquet_output.check(out, "filled.parquet", sources, columns=names, overwrite=overwrite)
@@ -303,10 +309,10 @@ def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overw
 
 
 def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables.File, Path, bool, bool, int], int]:
-    """What fills a file of that kind, and writes one.
+    """Returns the function that imputes a file of this format and writes the result.
 
     Raises:
-        ValueError: There is nothing that writes such files.
+        ValueError: Files of this format can only be read.
     """
     if table.text or table.parquet:
         return _csv if table.text else _parquet
@@ -319,17 +325,17 @@ def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables
 
 
 def _require_feather(table: user_tables.File, path: Path) -> None:
-    """Refuses a file that lacks columns of a table, which every earlier result has."""
+    """Checks that a file has all columns of a table, as every earlier result has."""
     held, names = ([str(name) for name in other_formats.read(one)] for one in (path, table.path))
     output_checks.require_columns(path, held, names)
 
 
 def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
-    """Fills a Feather file; how many rows it has."""
+    """Imputes a Feather file, and returns its number of rows."""
     import pyarrow as pa
     from pyarrow import feather
 
-    table.read(size)  # which says what is wrong with it
+    table.read(size)  # raises an error if the file or the options are invalid
     whole = feather.read_table(table.path, memory_map=False)
     kinds = imputation.kinds(filler, whole.schema, sure, marked)
     made = imputation.imputed(filler, whole.to_batches(size), kinds, table.path)
@@ -340,10 +346,10 @@ def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure
 
 
 def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
-    """Fills Parquet files, so many rows at a time; how many there are."""
+    """Imputes Parquet files in batches of `size` rows, and returns their number of rows."""
     import pyarrow as pa
 
-    lengths, _ = table.read(size)  # which refuses options that are for CSV
+    lengths, _ = table.read(size)  # raises an error if options for CSV files are given
     files = ParquetTable(table.path)
     kinds = imputation.kinds(filler, files.schema, sure, marked)
     made = imputation.imputed(filler, files.batches(size), kinds, table.path)
@@ -354,7 +360,7 @@ def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure
 
 
 def _csv(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
-    """Fills a CSV file, of which every other character stays as it is."""
+    """Imputes a CSV file, keeps every other character of it unchanged, and returns its number of rows."""
     with claim_outputs(out.resolve(), does="writes it"):
         return _write_csv(filler, table, out, sure, marked, size)
 

@@ -1,4 +1,4 @@
-"""What reaches a terminal or a redirected stream: lines that hide nothing, in characters that the stream has."""
+"""Printing to terminals and redirected streams: escapes invisible characters and replaces unencodable ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from polymodal.runtime.formatting import printable
 __all__ = ["ERRORS", "make_tolerant", "tell", "warn"]
 
 ERRORS = "polymodal.plain"
-"""The name under which Python knows how to write what an encoding lacks."""
+"""Name of the registered codec error handler that replaces characters missing in an encoding."""
 
 PLAIN = {
     "\N{UPWARDS ARROW}": "^",
@@ -30,13 +30,13 @@ PLAIN = {
     "\N{LEFT DOUBLE QUOTATION MARK}": '"',
     "\N{RIGHT DOUBLE QUOTATION MARK}": '"',
 }
-"""Characters that polymodal prints, and what says the same in ASCII. All others become escapes."""
+"""Characters that polymodal prints, and their ASCII replacements. All other unencodable characters become escapes."""
 
 
 def make_tolerant() -> None:
-    """Lets standard output and standard error write characters that their encoding lacks in plainer ones.
+    """Makes standard output and standard error replace characters that are missing in their encoding.
 
-    A command whose output is redirected, or a terminal of an old code page, would end it with an error otherwise.
+    Otherwise a command would fail when its output is redirected or its terminal uses an old code page.
     """
     codecs.register_error(ERRORS, _plainer)
     for stream in (sys.stdout, sys.stderr):
@@ -46,7 +46,7 @@ def make_tolerant() -> None:
 
 
 def tell(text: str) -> None:
-    """Prints lines on standard output; what cannot be seen in them is written as an escape."""
+    """Prints lines on standard output, with invisible characters as escapes."""
     for line in text.split("\n"):
         print(printable(line))
     if sys.stdout is not None:
@@ -54,7 +54,7 @@ def tell(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Prints lines on standard error, likewise."""
+    """Prints lines on standard error, with invisible characters as escapes."""
     for line in text.split("\n"):
         print(printable(line), file=sys.stderr)
     if sys.stderr is not None:
@@ -62,7 +62,7 @@ def warn(text: str) -> None:
 
 
 def _plainer(error: UnicodeError) -> tuple[str, int]:
-    """How Python writes what an encoding lacks."""
+    """Codec error handler that replaces characters missing in an encoding by ASCII text."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     odd = error.object[error.start : error.end]

@@ -1,4 +1,4 @@
-"""From settings to a run: checked, made, written beside the result, trained."""
+"""Training of a model from settings: checks the settings, trains, and writes the settings into the run folder."""
 
 from __future__ import annotations
 
@@ -42,29 +42,29 @@ __all__ = ["FILES", "SETTINGS", "announced", "check", "clear", "concluded", "mak
 
 MODEL_FILES, STATE_FILES = ["model.json", "weights.safetensors"], ["state.safetensors"]
 MOST_TRIED = 2.0
-"""Seconds of steps that say how long training will take."""
+"""Maximum total seconds of the steps that estimate the training time."""
 
 SETTINGS = "settings.yaml"
-"""The file in a run's folder."""
+"""Name of the settings file in a run folder."""
 FILES = ["experiment.json", "history.csv", "prior_history.csv", "report.html", "scores.csv", SETTINGS]
 FILES += [*(f"scores-{split}.csv" for split in SPLITS), "model", "state", "logs"]
-"""What the folder of a run holds: the files of `train`, `evaluate` and `report`."""
+"""Files and folders in a run folder, written by `train`, `evaluate` and `report`."""
 HEAD = "All settings of a run of polymodal"
-"""How the first line of the settings begins."""
+"""Beginning of the first line of the settings file."""
 
 
 def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None) -> Settings:
-    """The effective settings of a command.
+    """Returns the effective settings of a command.
 
     Arguments:
-        given: Settings that have an option of their own, by name.
-        assigned: Others, as "name=value".
-        config: A YAML file of settings.
-        resume: The folder of a run to go on with.
+        given: Settings from dedicated options, by name.
+        assigned: Further settings, as "name=value".
+        config: YAML file of settings.
+        resume: Folder of a run to resume.
 
     Raises:
-        FileNotFoundError: There is no such file or run.
-        ValueError: A setting is wrong, comes twice, or would make another run of the one that is to go on.
+        FileNotFoundError: The file or the run does not exist.
+        ValueError: A setting is invalid, is given twice, or cannot be changed when a run is resumed.
     """
     line = assignments(assigned)
     if twice := sorted({*given} & {*line}):
@@ -83,7 +83,7 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
 
 
 def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that suit the table that the line names, but for those that are given."""
+    """Returns the default settings for the table on the command line, without the settings that are given."""
     if line.get("dataset") != "table":
         return {}
     sections = [part for part in document.values() if isinstance(part, Mapping)]
@@ -95,17 +95,17 @@ def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, A
 
 
 def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> None:
-    """Refuses what cannot be trained, as far as it shows without data.
+    """Checks settings as far as possible without data.
 
     Arguments:
-        settings: To check.
-        new: Whether the folder must not hold a run.
-        overwrite: Whether it may hold one even so, which is replaced.
+        settings: Settings to check.
+        new: Whether the run is new, so that the folder must not hold a run.
+        overwrite: Whether a new run may replace an earlier one.
 
     Raises:
-        OSError: The folder cannot be made or written.
-        ValueError: A value is out of its range, the device is not at hand, or the folder holds a run, or a file of the
-            user's where a run would have one of its own.
+        OSError: The folder cannot be created or written.
+        ValueError: A value is out of range, the device is not available, the folder holds a run, or the folder holds
+            another file with the name of a file of a run.
     """
     training.check_settings(**settings.fit)
     folder = Path(settings.folder)
@@ -123,14 +123,14 @@ def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> N
 
 
 def _refuse_foreign(folder: Path, settings: Settings) -> None:
-    """Refuses a folder in which a run would replace what is none."""
+    """Checks that a new run would only replace files of an earlier run."""
     if settings.dataset == "table":
         for name in FILES:
             output_checks.refuse_sources(folder / name, [Path(settings.data["path"])], "--folder")
     if not (folder / RECORD).exists():
         own = (_held(folder / SETTINGS) or "").startswith(
             f"# {HEAD}"
-        )  # of a run that was stopped before its first step
+        )  # settings of a run that stopped before its first step
         names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
         if names:
             raise ValueError(f"{folder} must not hold {names[0]}, which no run has written; choose another --folder")
@@ -140,9 +140,9 @@ def _refuse_foreign(folder: Path, settings: Settings) -> None:
 
 
 def clear(settings: Settings) -> None:
-    """Removes an earlier run from the settings' folder, in the main process; all other files there stay.
+    """Removes an earlier run from the folder of the settings, in the main process. Other files there are kept.
 
-    What says that it was one goes last, so that a process that is stopped in between can be started again.
+    The file that identifies the run is removed last, so an interrupted process can be started again.
     """
     if count() > 1:
         training.join(settings.fit["device"])
@@ -155,14 +155,14 @@ def clear(settings: Settings) -> None:
 
 
 def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
-    """Trains a model in the settings' folder, and writes the settings there.
+    """Trains a model in the folder of the settings, and writes the settings there.
 
-    Of several processes all train, and the main one writes.
+    With several processes, all of them train and the main process writes.
 
     Raises:
         OSError: The folder cannot be written.
-        ValueError: The run in the folder cannot go on with these settings. Like every error before training begins,
-            it leaves the file as it was.
+        ValueError: The run in the folder cannot be resumed with these settings. This error, like every error before
+            training begins, leaves the settings file unchanged.
     """
     folder = Path(settings.folder)
     if number():
@@ -175,21 +175,22 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
             return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
         except Exception as error:
             if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
-                with suppress(OSError):  # the error itself says more
+                with suppress(OSError):  # the original error is more informative
                     _put_back(path, before)
             raise
 
 
 def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
-    """The settings of a run that is to go on.
+    """Returns the settings of a run to resume.
 
     Arguments:
-        folder: Of the run.
-        changes: Settings that are to be others from now on.
+        folder: Run folder.
+        changes: Settings to change from now on.
 
     Raises:
         FileNotFoundError: The folder holds no run.
-        ValueError: The run was not made by the command line, or has come further than it is to go.
+        ValueError: The run was not created by the command line, its settings name no data set, or it already has more
+            epochs than requested.
     """
     if (folder / SETTINGS).exists():
         document = _upgrade_settings(read(folder / SETTINGS))
@@ -209,7 +210,7 @@ def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
 
 
 def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
-    """Settings that a version without relative betas wrote, which named every setting, as they are read today."""
+    """Converts settings of versions without relative betas, which wrote every setting, to the current format."""
     build = document.get("build")
     if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:
         return document
@@ -217,7 +218,7 @@ def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _mark(folder: Path) -> tuple[int, int] | None:
-    """Of the file that `fit` writes anew when training begins; another one then."""
+    """Returns the inode and modification time of `experiment.json`, which `fit` rewrites when training begins."""
     path = folder / "experiment.json"
     return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
@@ -245,7 +246,7 @@ def _put_back(path: Path, before: str | None) -> None:
 
 
 def text(settings: Settings) -> str:
-    """What is written beside the result."""
+    """Returns the content of the settings file: comments and all settings in YAML."""
     again = f"polymodal train --config {shlex.quote(f'{settings.folder}/{SETTINGS}')} --folder runs/again"
     comments = [
         f"{HEAD} {version('polymodal')}. To run it again:",
@@ -257,7 +258,7 @@ def text(settings: Settings) -> str:
 
 
 def announced(settings: Settings, data: Dataset, model: Model) -> str:
-    """What is going to be trained, in one line."""
+    """Returns a line that describes the training run, with its estimated time."""
     weights = sum(parameter.numel() for parameter in model.parameters())
     where = training.chosen_device(settings.fit["device"])
     epochs, patience = settings.fit["epochs"], settings.fit["patience"]
@@ -271,18 +272,18 @@ def announced(settings: Settings, data: Dataset, model: Model) -> str:
 
 
 def _called(settings: Settings, data: Dataset) -> str:
-    """The data set's name, or that of a table's file."""
+    """Returns the name of the data set, or the name of the table's file."""
     return Path(settings.data["path"]).name if settings.dataset == "table" else data.name
 
 
 def _steps(settings: Settings, data: Dataset) -> int:
-    """Per epoch, those of validation as a third of a training step each."""
+    """Returns the number of steps per epoch, where a validation step counts as a third of a training step."""
     train, validation = (steps(len(table), settings.fit["batch_size"]) for table in (data.train, data.validation))
     return train + -(-validation // 3)
 
 
 def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
-    """About how long a training step takes, seen on a copy of the model."""
+    """Estimates the seconds of a training step with a copy of the model."""
     with seeded(0, device):
         copy, batch = deepcopy(model).to(device).train(), batch.to(device)
         adam = torch.optim.Adam(copy.parameters())
@@ -299,7 +300,7 @@ def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
 
 
 def concluded(fitted: Fit) -> str:
-    """What came out, and what to type next."""
+    """Returns a summary of a finished training run and the next commands to type."""
     history = fitted.history.set_index("epoch")
     folder = shlex.quote(str(fitted.folder))
     loss = history["validation/total"].get(fitted.best_epoch, float("nan"))

@@ -1,1 +1,1 @@
-"""Comparison of several models: tables of scores, rankings, and the page that shows them."""
+"""Comparison of several models: tables of scores, rankings, and an HTML page."""

@@ -1,4 +1,4 @@
-"""Figures of a comparison: ranks, wins and codes, each to be saved as PDF and PNG."""
+"""Figures of a comparison: average ranks, win-loss matrix and maps of codes, and saving them as PDF and PNG."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["DPI", "GRID", "INK", "QUIET", "code_maps", "drawn", "plain", "rank_bars", "save", "win_loss"]
 
 DPI = 160
-"""Pixels per inch of the PNGs; the page shows an inch as about 100 pixels."""
+"""Resolution of PNG files in pixels per inch; the page shows an inch as about 100 pixels."""
 INK, QUIET, GRID = "#1d1f21", "#5d636b", "#dfdfd9"
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
@@ -40,17 +40,17 @@ STYLE: dict[Any, Any] = {
     "ytick.labelcolor": INK,
     "legend.frameon": False,
     "pdf.fonttype": 42,
-    "text.parse_math": False,  # names may hold dollars
+    "text.parse_math": False,  # names may contain dollar signs
 }
 ACROSS = 4
-"""Most panels of codes side by side."""
+"""Maximum number of panels of codes side by side."""
 MARKS = ((0.01, "**"), (0.05, "*"))
-"""p below which a win share is marked, and how."""
+"""Significance levels below which a win share is marked, and their marks."""
 
 
 @contextmanager
 def drawn(width: float, height: float) -> Iterator[Figure]:
-    """An empty figure of so many inches, in the type and colours that all have; what is set within stays with it."""
+    """Yields an empty figure of a size in inches, in the common style; matplotlib settings are restored afterwards."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -59,23 +59,23 @@ def drawn(width: float, height: float) -> Iterator[Figure]:
 
 
 def save(figure: Figure, path: Path) -> bytes:
-    """Writes a figure as PATH.pdf and PATH.png, whose bytes depend on nothing but what is drawn.
+    """Writes a figure as PATH.pdf and PATH.png, whose bytes depend on the drawing only.
 
     Arguments:
-        figure: To write.
-        path: Without its ending.
+        figure: Figure to write.
+        path: Path without suffix.
 
     Returns:
-        The PNG.
+        Bytes of the PNG file.
     """
     import matplotlib
 
     undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     files = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # of names in a writing that the font has not: there are boxes
+        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some scripts and shows boxes
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # the layout is found, which takes most of the time, and is the same for both
+        figure.set_layout_engine("none")  # keep the layout, which is slow to compute, for both files
         for kind, metadata in undated.items():
             buffer = io.BytesIO()
             figure.savefig(buffer, format=kind, dpi=DPI, metadata=metadata)
@@ -85,7 +85,7 @@ def save(figure: Figure, path: Path) -> bytes:
 
 
 def plain(axes: Axes) -> None:
-    """Takes away what says nothing, and lays a quiet grid under the rest."""
+    """Removes the top and right spines and adds a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=3, width=0.7)
     axes.grid(axis="y", color=GRID, linewidth=0.7)
@@ -93,10 +93,10 @@ def plain(axes: Axes) -> None:
 
 
 def rank_bars(ranks: pd.DataFrame) -> Figure:
-    """Mean ranks with their standard errors: a panel per task, a bar per model.
+    """Plots average performance ranks with standard errors: a panel per task, a bar per model.
 
     Arguments:
-        ranks: As `polymodal.comparison.ranking.ranks` returns them.
+        ranks: Result of `polymodal.comparison.ranking.ranks`.
 
     Source: MAC-WAE, Fig. 3.
     """
@@ -132,11 +132,11 @@ def _bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
 
 
 def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
-    """The shares of outcomes in which the row's model is better than the column's.
+    """Plots the win-loss matrix: the share of outcomes in which the row's model is better than the column's.
 
     Arguments:
-        table: As `polymodal.comparison.ranking.win_loss` returns it.
-        models: Their order.
+        table: Result of `polymodal.comparison.ranking.win_loss`.
+        models: Models in the order of rows and columns.
 
     Source: MAC-WAE, Fig. 4.
     """
@@ -170,7 +170,7 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
 
 
 def _luminance(color: Any) -> float:
-    """Of a colour in sRGB, 0 black to 1 white, as contrast is reckoned by."""
+    """Returns the relative luminance of an sRGB colour, from 0 (black) to 1 (white), as used for contrast."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
@@ -184,19 +184,19 @@ def _mark(p: float) -> str:
 
 
 def code_maps(points: pd.DataFrame) -> Figure:
-    """Codes in two dimensions, coloured by class: model beside model, a panel per conditioning.
+    """Plots codes in two dimensions, coloured by class: models side by side, a panel per conditioning.
 
     The axes are the same in all panels of a model.
 
     Arguments:
-        points: `model`, `given`, `label` (a class; -1, empty or NaN where it is not known), `x` and `y`.
+        points: Columns `model`, `given`, `label` (the class; -1, empty or NaN if unknown), `x` and `y`.
 
     Source: MAC-WAE, Fig. 5.
     """
     models, subsets = list(points["model"].unique()), list(points["given"].unique())
     style, names = _classes(points["label"])
     points = points.assign(style=style)
-    across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side, of each model
+    across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side per model
     down, side = ceil(len(subsets) / across), 9.6 / (across * len(models))
     side = min(2.4, side)
     with drawn(side * across * len(models), 0.9 + (side + 0.25) * down) as figure:
@@ -216,7 +216,7 @@ def code_maps(points: pd.DataFrame) -> Figure:
 
 
 def _classes(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
-    """The style of each point, and of each class that has one of its own: the most frequent."""
+    """Returns the style of each point, and the styles of the most frequent classes by name."""
     known = labels[labels.notna() & ~labels.isin([-1, "", "-1"])]
     own = sorted(known.value_counts(sort=True).index[: figures.STYLES])
     place = {label: style for style, label in enumerate(own)}
@@ -243,5 +243,5 @@ def _marks(figure: Figure, names: dict[str, int]) -> None:
         for color, marker in map(figures.look, names.values())
     ]
     if names:
-        columns = 11 if max(map(len, names)) <= 4 else 5  # so that it is no wider than the figure
+        columns = 11 if max(map(len, names)) <= 4 else 5  # keeps the legend within the figure
         figure.legend(handles, list(names), loc="lower center", ncols=min(columns, len(names)), fontsize=8.5)

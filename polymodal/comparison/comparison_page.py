@@ -1,4 +1,4 @@
-"""The page that compares models, and the tables and figures beside it."""
+"""HTML page that compares models, with its tables as CSV and its figures as PDF and PNG."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["FILES", "PAGE", "write"]
 
 PAGE = "comparison.html"
 FILES = (PAGE, "ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "basis.csv")
-"""What `write` writes of scores alone, beside a table for each further task."""
+"""Files that `write` may write when it is given scores only, besides figures and one table per further task."""
 
 METHOD = (
     "An outcome is one modality of one data set in one task. In each, the model of rank r among the n that have a "
@@ -36,7 +36,7 @@ METHOD = (
 
 
 class Headline(NamedTuple):
-    """A number at the top of the page."""
+    """Number at the top of the page."""
 
     value: str
     what: str
@@ -57,34 +57,34 @@ def write(
     failures: Sequence[tuple[str, str]] = (),
     notes: Sequence[str] = (),
 ) -> Path:
-    """Writes one HTML page that compares models, and each of its tables as CSV, its figures as PDF and PNG.
+    """Writes one HTML page that compares models, its tables as CSV files, and its figures as PDF and PNG files.
 
-    `ranks.csv`, `win_loss.csv`, `best.csv`, `table.csv` and `comparison.html` are always written, `intervals.csv`
-    where there are several seeds, and others where there is something to put into them. Files of other names are left
-    alone. The page has no script and asks no host for anything. The same arguments give the same bytes. Where no two
-    models share an outcome, nothing is ranked, and the rest is shown.
+    `ranks.csv`, `win_loss.csv`, `best.csv`, `table.csv` and `comparison.html` are always written. `intervals.csv` is
+    written if there are several seeds, and other files if there is data for them. Files with other names are not
+    touched. The page has no script and loads nothing from the internet. The same arguments give the same bytes. If no
+    two models share an outcome, the page has no ranking.
 
     Arguments:
-        folder: Where to; it may exist.
-        scores: With the columns of `polymodal.comparison.scores.COLUMNS`, and `seed`, `given`, `rows`, where there;
-            one setting per model and data set. Models are ranked over the paper's three tasks, and over tasks that
-            are not known; the further ones of `evaluate` are shown beside.
-        title: Of the page.
+        folder: Output folder; it may exist.
+        scores: Scores with the columns of `polymodal.comparison.scores.COLUMNS`, and optionally `seed`, `given` and
+            `rows`; one setting per model and data set. Models are ranked over the paper's three tasks and over unknown
+            tasks; the further tasks of `evaluate` are shown without a ranking.
+        title: Title of the page.
         runs: A row per run: `dataset`, `model`, `setting`, `seed`, `seconds`, `memory` (MiB), `epochs`, `best_epoch`,
             `rows`, `hardware`.
-        chosen: Which setting is shown: `dataset`, `model`, `setting`, `by`.
-        tuned: Every setting that was tried to choose it: `dataset`, `model`, `setting`, `judged`, `chosen`.
+        chosen: The reported settings: `dataset`, `model`, `setting`, `by`.
+        tuned: All settings among which they were chosen: `dataset`, `model`, `setting`, `judged`, `chosen`.
         sweeps: Scores of every setting, with its `name`, such as "beta" or "draws", and its `number`.
-        maps: Codes in two dimensions: `model`, `given`, `label`, `x`, `y`, and `dataset` where there are several.
-        beside: Another source's numbers in the columns of `scores`, to show beside those of the same data set.
-        failures: Runs, and why they failed.
+        maps: Codes in two dimensions: `model`, `given`, `label`, `x`, `y`, and `dataset` if there are several.
+        beside: Reference scores from another source, with the columns of `scores`, shown next to the matching ones.
+        failures: Failed runs and the reasons.
         notes: Sentences for the top of the page.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        ValueError: The scores cannot be compared: see `polymodal.comparison.ranking.outcomes`.
+        ValueError: The scores cannot be compared, see `polymodal.comparison.ranking.outcomes`.
 
     Example:
         >>> import tempfile
@@ -132,7 +132,7 @@ def _compared(
     intervals: pd.DataFrame | None,
     count: int,
 ) -> list[Section]:
-    """Ranks, wins, and how far they depend on the seeds."""
+    """Returns the sections with ranks and win-loss matrix, with intervals over seeds."""
     order = list(ranks.groupby("model", sort=False)["mean"].mean().sort_values(ascending=False, kind="stable").index)
     into.table("intervals.csv", intervals)
     over = "" if intervals is None else " In italics the 95 % interval of a bootstrap over seeds."
@@ -156,7 +156,7 @@ def _intervals(scores: pd.DataFrame) -> pd.DataFrame | None:
 
 
 def _table(into: Folder, scores: pd.DataFrame, models: Sequence[str], beside: pd.DataFrame | None) -> list[Section]:
-    """Every outcome."""
+    """Returns the section with all outcomes."""
     table = summary(scores)
     file = into.table("table.csv", table)
     if table.empty:
@@ -190,7 +190,7 @@ def _headlines(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[Head
 
 
 def _about(scores: pd.DataFrame, values: pd.DataFrame) -> str:
-    """One line of what this is."""
+    """Returns a one-line description of the comparison."""
     models, datasets = scores["model"].nunique(), [str(name) for name in scores["dataset"].unique()]
     seeds = scores.groupby(["dataset", "model"])["seed"].nunique() if "seed" in scores else None
     each = "" if seeds is None or seeds.max() < 2 else f", {seeds.min()}" + f" to {seeds.max()}" * (seeds.nunique() > 1)

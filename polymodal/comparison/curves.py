@@ -1,4 +1,8 @@
-"""Curves of a comparison: over a setting that was varied, over draws, over how much is given."""
+"""Curves of a comparison: over a varied setting, over the number of draws K, over the number of given modalities.
+
+The relative performance for K is s_K / s_ref where higher scores are better and s_ref / s_K where lower ones are. Here,
+s_K is the score with K conditioning masks per batch and s_ref the score with the reference number of masks.
+"""
 
 from __future__ import annotations
 
@@ -19,23 +23,25 @@ if TYPE_CHECKING:
 __all__ = ["REFERENCE", "draws", "given", "others", "sweep"]
 
 REFERENCE = 10
-"""The number of draws that performance is shown relative to, as in the paper."""
+"""Reference number of draws for relative performance, as in the paper."""
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 TICKED = 5
-"""Most numbers of which each has a tick."""
+"""Largest number of values with a tick each, and smallest ratio of largest to smallest value for a logarithmic axis."""
 TRUTH = "the truth"
-"""Given which a verifier is scored, in place of an answer."""
+"""Value of `given` for scores of the classifier on true values instead of predictions."""
 LEVEL = "classifier, on the truth"
 FEW = 4
-"""Most lines whose bands can be told apart."""
+"""Largest number of lines whose bands are drawn in the stronger shade."""
 
 
 def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figure:
-    """Performance over a varied setting: a row per modality, a column per model; the band is from least to most.
+    """Plots performance over a varied setting: a row per modality, a column per model.
+
+    The band is from the minimum to the maximum over seeds.
 
     Arguments:
-        table: Scores of one task and data set, with `name`, `number`, `setting`, and `seed` and `given` where there.
-        chosen: Models and settings of which the point is ringed.
+        table: Scores of one task and data set, with `name`, `number`, `setting`, and optionally `seed` and `given`.
+        chosen: Pairs of model and setting whose point has a ring.
 
     Source: MAC-WAE, supplementary Figures 2 to 4.
     """
@@ -66,13 +72,13 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
 
 
 def draws(table: pd.DataFrame) -> Figure:
-    """Performance of one model over the number of draws K, relative to that at K = 10: a panel per task.
+    """Plots performance of one model over the number of draws K, relative to that at K = 10: a panel per task.
 
-    Where the lower value is the better one, its inverse is shown, so that more is always better. If there is no
-    K = 10, the largest K takes its place. The band is from the least to the most of the seeds.
+    If lower values are better, the inverse ratio is shown, so that higher is always better. If there is no K = 10, the
+    largest K is the reference. The band is from the minimum to the maximum over seeds.
 
     Arguments:
-        table: Scores of one model and data set, with `number`, and `seed` and `given` where there.
+        table: Scores of one model and data set, with `number`, and optionally `seed` and `given`.
 
     Source: MAC-WAE, supplementary Figure 1.
     """
@@ -95,11 +101,11 @@ def draws(table: pd.DataFrame) -> Figure:
 
 
 def given(table: pd.DataFrame) -> Figure:
-    """Scores over how many other modalities are given: a panel per modality, a line per model.
+    """Plots scores over the number of other modalities given: a panel per modality, a line per model.
 
     Arguments:
-        table: Scores of one task and data set, whose `given` is "1 other", "2 others", ..., or "the truth", which is
-            drawn as a level. Where it is something else, the row is left out.
+        table: Scores of one task and data set. `given` is "1 other", "2 others", ..., or "the truth", which is drawn
+            as a horizontal line. Rows with another value are left out.
     """
     points = _points(table, ["modality", "metric", "better", "model", "given"])
     level = points[points["given"] == TRUTH].groupby("modality")["mean"].mean()
@@ -128,7 +134,7 @@ def given(table: pd.DataFrame) -> Figure:
 
 
 def others(text: str) -> float:
-    """How many others are given; NaN where that is not what a text says.
+    """Returns the number of other modalities given; NaN for other texts.
 
     Example:
         >>> others("1 other"), others("12 others"), others("the truth")
@@ -139,7 +145,7 @@ def others(text: str) -> float:
 
 
 def _points(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Mean, least and most over seeds, each seed having the mean over what was given."""
+    """Returns mean, minimum and maximum over seeds; the value of a seed is the mean over the other columns."""
     return _over_seeds(table.assign(seed=table.get("seed", 0)), by)
 
 
@@ -149,7 +155,7 @@ def _over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
 
 
 def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
-    """Each seed's scores over the same at the reference, and that."""
+    """Returns scores relative to those of the same seed at the reference, and the reference."""
     import numpy as np
 
     numbers = table["number"].unique()
@@ -167,7 +173,7 @@ def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
 def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
     own = own.sort_values("number")
     color, marker = figures.look(style)
-    if label is not None and label.startswith("_"):  # which matplotlib would leave out of the legend
+    if label is not None and label.startswith("_"):  # matplotlib leaves such labels out of the legend
         label = f" {label}"
     size = 4 * figures.LARGER.get(marker, 1.0) ** 0.5
     axes.fill_between(
@@ -177,7 +183,7 @@ def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, a
 
 
 def _numbered(axes: Axes, numbers: Iterable[float], *, labelled: bool = True) -> None:
-    """Ticks at the numbers, or the first, the middle and the last of many; on a logarithmic axis where they spread."""
+    """Sets ticks at the numbers, or at the first, middle and last of many; wide ranges get a logarithmic axis."""
     known = sorted({*numbers})
     if not known:
         return
@@ -195,10 +201,10 @@ def _whole(axes: Axes) -> None:
 
 
 def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """One legend for all panels, below them."""
+    """Adds one legend for all panels below them."""
     entries: dict[str, Any] = {}
     for axes in panels:
         entries |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
     longest = max(map(len, entries), default=1)
-    columns = min(len(entries), 6 if longest <= 10 else 4)  # so that it is no wider than the figure
+    columns = min(len(entries), 6 if longest <= 10 else 4)  # keeps the legend within the figure
     figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=columns, fontsize=8.5)

@@ -1,4 +1,4 @@
-"""How models and tasks are written for people."""
+"""Display names of models and tasks, and plotting styles of models."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from polymodal.runtime.formatting import printable
 __all__ = ["called", "styles", "task_called"]
 
 SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
-"""Models that are not written in capitals, and the row of a study that is MAC-WAE in the paper's own setting."""
+"""Display names that are not the name in capitals, including that of MAC-WAE in its paper's setting."""
 
 
 def called(model: str) -> str:
-    """A model's name as people write it; one that is not registered stays as it is, but for what cannot be seen.
+    """Returns the display name of a model; other names stay unchanged, with unprintable characters escaped.
 
     Example:
         >>> called("mac-wae"), called("mmvae-plus"), called("mopoe"), called("ours, beta=2")
@@ -25,7 +25,7 @@ def called(model: str) -> str:
 
 
 def task_called(task: str) -> str:
-    """A task's name with hyphens, as the paper writes it.
+    """Returns the name of a task with hyphens, as in the paper.
 
     Example:
         >>> task_called("many_to_one")
@@ -35,7 +35,7 @@ def task_called(task: str) -> str:
 
 
 def styles(models: Iterable[str]) -> dict[str, int]:
-    """A style for each model, which for a registered one is the same in every figure; grey where there are too many.
+    """Returns a style number per model; registered models have the same in all figures, and excess models are grey.
 
     Example:
         >>> styles(["jmvae", "M-WAE", "ours"])

@@ -1,4 +1,4 @@
-"""The folder of a comparison: its tables as CSV, its figures as PDF and PNG."""
+"""Output files of a comparison: tables as CSV, figures as PDF and PNG."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 __all__ = ["Chart", "Folder", "Section"]
 
 INCH = 98
-"""Pixels of the page to an inch of a figure."""
+"""Pixels on the page per inch of a figure."""
 
 
 class Chart(NamedTuple):
-    """A figure on the page."""
+    """Figure on the page."""
 
     name: str
     uri: str
@@ -34,7 +34,7 @@ class Chart(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the page."""
+    """Section of the page."""
 
     id: str
     name: str
@@ -45,26 +45,26 @@ class Section(NamedTuple):
 
 
 class Folder:
-    """Writes a comparison's files, each under a temporary name first.
+    """Writer for the files of a comparison; each file is written under a temporary name first, then renamed.
 
     Arguments:
-        path: The folder; it may exist.
+        path: Output folder; it may exist.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def table(self, name: str, frame: pd.DataFrame | None) -> str:
-        """Writes a table, where there is one, and returns its name."""
+        """Writes a table, unless it is None, and returns its name."""
         if frame is not None:
             text = frame.to_csv(index=False, lineterminator="\n")
-            if "\r" in text:  # which ends a line for readers, and pandas quotes it by itself in no case
+            if "\r" in text:  # readers take it for a line break, and pandas does not quote it by default
                 text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
             checkpoint.write_text(self.path / name, text)
         return name
 
     def chart(self, name: str, figure: Figure, alt: str, title: str = "") -> Chart:
-        """Writes a figure, and returns it for the page."""
+        """Writes a figure and returns it for the page."""
         png = charts.save(figure, self.path / "figures" / name)
         width, height = figure.get_size_inches() * INCH
         uri = "data:image/png;base64," + base64.b64encode(png).decode()

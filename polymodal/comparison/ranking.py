@@ -1,4 +1,19 @@
-"""How models compare over many outcomes: average ranks, wins and losses, and how far these depend on the seeds."""
+"""Comparison of models over many outcomes: average performance rank, win-loss matrix, and bootstrap intervals.
+
+An outcome is one modality of one data set in one task.
+
+Average performance rank. In an outcome that n models have a value for, the model of rank r (1 is best, ties share the
+mean of their ranks) has the score (n - r) / (n - 1). The average performance rank of a model in a task is the mean of
+its scores over the outcomes, so 1 means always best and 0 always worst. It should not be confused with the mean of the
+ranks r.
+
+Win-loss matrix. Of the o outcomes for which models a and b both have a value, a is better in w. The share is w / o.
+The p-value of the one-tailed binomial test is p = P(X >= w) with X ~ Binomial(o, 1/2). Holm's correction of m p-values
+p_1 <= ... <= p_m is holm_k = max over j <= k of min(1, (m - j + 1) p_j).
+
+Bootstrap intervals. Seeds are resampled with replacement per model and data set; the interval is from the 2.5 % to the
+97.5 % quantile of the resampled statistic.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +28,21 @@ if TYPE_CHECKING:
 __all__ = ["best", "bootstrap", "compared", "outcomes", "ranks", "read", "win_loss", "without"]
 
 LEVEL = 0.95
-"""Of the intervals over seeds."""
+"""Confidence level of the intervals over seeds."""
 
 
 def ranks(scores: pd.DataFrame) -> pd.DataFrame:
-    """Average performance rank of each model per task: 1 where it is best in every outcome, 0 where it is worst.
+    """Returns the average performance rank of each model per task: 1 is best in every outcome, 0 worst in every one.
 
     In an outcome, the model of rank r among the n that have a value scores (n - r) / (n - 1); ties share the mean
-    of their ranks. An outcome that one model alone has is left out.
+    of their ranks. Outcomes with a value of one model only are left out.
 
     Arguments:
-        scores: As in `outcomes`.
+        scores: Scores as in `outcomes`.
 
     Returns:
-        Columns `task`, `model`, `mean` and `standard_error` (over the outcomes that the model has; NaN where that
-        is one): tasks in the paper's order, in each the best model first.
+        Columns `task`, `model`, `mean` and `standard_error` (over the outcomes of the model; NaN for a single
+        outcome). Tasks are in the paper's order, and models in each task from best to worst.
 
     Example:
         >>> import pandas as pd
@@ -51,16 +66,17 @@ def ranks(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def win_loss(scores: pd.DataFrame) -> pd.DataFrame:
-    """How often each model is better than each other one.
+    """Returns the pairwise wins and losses of all models with significance tests.
 
     Arguments:
-        scores: As in `outcomes`.
+        scores: Scores as in `outcomes`.
 
     Returns:
-        A line per ordered pair: `row` and `column`, `share` of the outcomes in which both have a value that `row`
-        wins, `wins` and `outcomes`, `p` of a one-tailed binomial test that it wins more than half, and `holm`,
-        beyond the paper: p after Holm's correction for all pairs. A tie is a win for neither, and is counted in
-        `outcomes`. A pair that shares no outcome has no share and no p.
+        A row per ordered pair: `row` and `column`; `share`, the share of common outcomes that model `row` wins; `wins`
+        and `outcomes`, the numbers of won and of common outcomes; `p`, the p-value of a one-tailed binomial test that
+        `row` wins more than half; and, beyond the paper, `holm`, the p-value after Holm's correction over all pairs.
+        A tie is a win for neither model, but counts in `outcomes`. `share`, `p` and `holm` are NaN for pairs without
+        common outcomes.
 
     Example:
         >>> import pandas as pd
@@ -95,13 +111,13 @@ def win_loss(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(scores: pd.DataFrame) -> pd.DataFrame:
-    """In how many outcomes each model is best, alone or with others: a tie at the top counts for each that has it.
+    """Returns the number of outcomes in which each model is best; a tie counts for every tied model.
 
     Arguments:
-        scores: As in `outcomes`. An outcome that one model alone has is left out.
+        scores: Scores as in `outcomes`. Outcomes with a value of one model only are left out.
 
     Returns:
-        Columns `model` and `outcomes`, the largest number first.
+        Columns `model` and `outcomes`, in descending order of `outcomes`.
 
     Example:
         >>> import pandas as pd
@@ -120,23 +136,23 @@ def best(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.DataFrame:
-    """How far ranks and wins depend on the seeds of the runs: 95 % intervals of the percentile bootstrap.
+    """Computes 95 % percentile bootstrap intervals of ranks and win shares over the seeds of the runs.
 
-    Seeds are drawn with replacement, for each model and data set by themselves, and all scores of a run go together.
-    With three seeds there are ten different draws of a model, so these intervals are rough, and rather too narrow.
-    They say nothing of other data sets than these.
+    Seeds are sampled with replacement, independently for each model and data set; all scores of a run stay together.
+    Three seeds have only ten different resamples per model, so the intervals are rough and rather too narrow. They do
+    not generalise to other data sets.
 
     Arguments:
-        scores: As in `outcomes`, with a column `seed`.
-        draws: Of seeds.
-        seed: Of the draws.
+        scores: Scores as in `outcomes`, with a column `seed`.
+        draws: Number of bootstrap resamples.
+        seed: Random seed for the resampling.
 
     Returns:
-        Columns `what` ("rank", the mean rank of `model` in `task`; "share", that of the outcomes that `model` wins
-        against `against`), `task`, `model`, `against`, `value` (over all seeds), `low` and `high`.
+        Columns `what` ("rank": the average performance rank of `model` in `task`; "share": the share of outcomes that
+        `model` wins against `against`), `task`, `model`, `against`, `value` (over all seeds), `low` and `high`.
 
     Raises:
-        ValueError: No model has several seeds.
+        ValueError: No model has several seeds on a data set.
 
     Example:
         >>> import pandas as pd
@@ -167,12 +183,12 @@ def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Data
 
 
 def _signed(values: pd.DataFrame) -> pd.Series[float]:
-    """Values of which the larger is the better."""
+    """Returns the values with a sign such that larger is better."""
     return values["value"].where(values["better"] == "higher", -values["value"])
 
 
 def _matrix(scores: pd.DataFrame) -> tuple[list[str], np.ndarray]:
-    """The models, and what is compared, `(O, A)`, larger being better; NaN where there is no value."""
+    """Returns the A models and the values of O outcomes `(O, A)`; larger is better, and missing values are NaN."""
     values = compared(scores)
     models = list(values["model"].unique())
     wide = values.assign(value=_signed(values)).pivot(index=OUTCOME, columns="model", values="value")
@@ -180,7 +196,7 @@ def _matrix(scores: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 
 def _wins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How often the first model is better than the second, and how often both have a value, `(..., A, A)`."""
+    """Counts wins of the first model over the second and their common outcomes, both `(..., A, A)`."""
     import numpy as np
 
     there = ~np.isnan(values)
@@ -189,7 +205,7 @@ def _wins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
-    """Holm's correction: the k-th smallest of m is multiplied by m - k + 1, and none is below one before it."""
+    """Applies Holm's correction to p-values; NaN values stay NaN and do not count in m."""
     import numpy as np
 
     known = np.flatnonzero(~np.isnan(p))
@@ -202,11 +218,11 @@ def _holm(p: np.ndarray) -> np.ndarray:
 def _drawn(
     values: pd.DataFrame, draws: int, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str], np.ndarray]:
-    """Outcomes, models, and values `(draws, O, A)` over seeds drawn with replacement, larger being better."""
+    """Returns outcomes, models, and bootstrap values `(draws, O, A)` over resampled seeds; larger is better."""
     import numpy as np
 
     wide = values.assign(value=_signed(values)).pivot(index=OUTCOME, columns=["model", "seed"], values="value")
-    wide = wide.sort_index().sort_index(axis=1)  # so that the order of the rows changes no draw
+    wide = wide.sort_index().sort_index(axis=1)  # makes resamples independent of the order of rows
     keys, models = wide.index.to_frame(index=False), list(wide.columns.unique("model"))
     drawn = np.full((draws, len(keys), len(models)), np.nan)
     for dataset in keys["dataset"].unique():
@@ -220,24 +236,24 @@ def _drawn(
 
 
 def _resampled(block: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
-    """Means over as many seeds as there are, drawn with replacement: from `(O, S)` to `(draws, O)`."""
+    """Returns means over S seeds sampled with replacement: from `(O, S)` to `(draws, O)`."""
     import numpy as np
 
     seeds = block.shape[1]
     counts = generator.multinomial(seeds, [1 / seeds] * seeds, size=draws)  # (draws, S)
     there = ~np.isnan(block)
-    finite = np.nan_to_num(block, nan=0.0, posinf=1e300, neginf=-1e300)  # 0 times infinity is no number
+    finite = np.nan_to_num(block, nan=0.0, posinf=1e300, neginf=-1e300)  # 0 times infinity is NaN
     with np.errstate(invalid="ignore"):
-        # rounded, for the same values in another order would differ in their last digit, and be no tie
+        # Rounding keeps ties: sums of the same values in another order may differ in the last digit.
         return np.round(counts @ finite.T / (counts @ there.T), 12)
 
 
 def _scored(drawn: np.ndarray) -> np.ndarray:
-    """Rank scores of values `(draws, O, A)`, larger being better; NaN where there is no value, or one alone."""
+    """Returns rank scores (n - r) / (n - 1) of values `(draws, O, A)`; NaN for missing values and where n < 2."""
     import numpy as np
 
     scores = np.full(drawn.shape, np.nan)
-    for o in range(drawn.shape[1]):  # one at a time, for all pairs of all would be large
+    for o in range(drawn.shape[1]):  # one outcome at a time, to save memory
         x = drawn[:, o]
         above = (x[:, None, :] > x[:, :, None]).sum(-1)
         same = (x[:, None, :] == x[:, :, None]).sum(-1)
@@ -248,7 +264,7 @@ def _scored(drawn: np.ndarray) -> np.ndarray:
 
 
 def _shared(drawn: np.ndarray) -> np.ndarray:
-    """Shares of wins `(draws, A, A)`; NaN where two models share no outcome."""
+    """Returns win shares `(draws, A, A)`; NaN for pairs without common outcomes."""
     import numpy as np
 
     wins = np.zeros((len(drawn), drawn.shape[2], drawn.shape[2]))
@@ -260,7 +276,7 @@ def _shared(drawn: np.ndarray) -> np.ndarray:
 
 
 def _nanmean(values: np.ndarray) -> np.ndarray:
-    """Means `(draws,)` over the outcomes `(draws, O)` that have a value."""
+    """Returns means `(draws,)` over the outcomes `(draws, O)`, ignoring NaN; NaN if all values are NaN."""
     import numpy as np
 
     known = ~np.isnan(values)

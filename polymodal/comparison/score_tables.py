@@ -1,4 +1,4 @@
-"""Tables of a comparison as its page shows them."""
+"""Tables of a comparison in the form that its page shows."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["Block", "Cell", "Line", "Sheet", "best", "further", "listed", "other
 DASH = "\N{EN DASH}"
 INFINITY = "\N{INFINITY}"
 AS_HERE = {"ssim": "ssim-paper", "bleu3": "bleu-3"}
-"""What the paper calls its metrics, and what they are called here."""
+"""Names of metrics in the library, by their names in the paper."""
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 FOLDED = 20
-"""Lines from which on a table beside a figure is folded; without one, twice as many."""
+"""Number of lines above which a table next to a figure is folded; for tables without a figure, it is doubled."""
 
 
 class Cell(NamedTuple):
-    """A number, what stands small below it, what another source says, and whether it is the best of its line."""
+    """Number, detail in small print, reference value of another source, and whether it is the best of its line."""
 
     text: str
     detail: str = ""
@@ -33,7 +33,7 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """A line of a table; a quiet one stands beside another, and does not count."""
+    """Line of a table; a quiet line has a secondary metric and is not used for comparisons."""
 
     name: str
     cells: list[Cell]
@@ -41,14 +41,14 @@ class Line(NamedTuple):
 
 
 class Block(NamedTuple):
-    """Lines under a head."""
+    """Lines under a common heading."""
 
     head: str
     lines: list[Line]
 
 
 class Sheet(NamedTuple):
-    """A table, and the file that has its numbers; `words` are the numbers of the columns that hold text."""
+    """Table and the CSV file with its numbers; `words` has the indices of the text columns."""
 
     name: str
     heads: list[str]
@@ -59,7 +59,10 @@ class Sheet(NamedTuple):
 
 
 def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> Sheet:
-    """Mean ranks, a line per model, a column per task, with standard errors and intervals over seeds."""
+    """Returns the table of average performance ranks: a line per model, a column per task.
+
+    Cells have the standard error and, if available, the interval over seeds.
+    """
     tasks = list(table["task"].unique())
     within = {} if intervals is None else _within(intervals[intervals["what"] == "rank"], ["task", "model"])
     rows = {(row.task, row.model): row for row in table.itertuples()}
@@ -79,13 +82,13 @@ def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> She
 
 
 def best(table: pd.DataFrame, count: int, file: str) -> Sheet:
-    """In how many outcomes each model is best."""
+    """Returns the table with the number of outcomes in which each model is best."""
     lines = [Line(called(model), [Cell(f"{number} of {count}")]) for model, number in table.to_numpy()]
     return Sheet("Best of all", ["model", "outcomes"], [Block("", lines)], file)
 
 
 def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | None, file: str) -> Sheet:
-    """Every ordered pair of models, those of one row together."""
+    """Returns the table of wins of all ordered pairs of models: a block per model, a line per opponent."""
     within = {} if intervals is None else _within(intervals[intervals["what"] == "share"], ["model", "against"])
     heads = ["against", "wins", "share", "p", "p, Holm"] + (["share, 95 % over seeds"] if within else [])
     blocks = []
@@ -104,13 +107,15 @@ def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | N
 def outcomes(
     table: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], file: str
 ) -> list[Sheet]:
-    """All outcomes: a table per data set, a block per task, a line per modality and metric, a column per model.
+    """Returns the tables of all outcomes.
+
+    There is a table per data set, with a block per task, a line per modality and metric, and a column per model.
 
     Arguments:
-        table: As `polymodal.comparison.scores.summary` returns it.
-        models: In the order of the columns.
-        beside: Another source's numbers by `key`.
-        file: That has the table.
+        table: Result of `polymodal.comparison.scores.summary`.
+        models: Models in the order of the columns.
+        beside: Reference values of another source, by `key`.
+        file: Name of the CSV file with the table.
     """
     table = table.assign(quiet=companions(table))
     sheets = []
@@ -125,7 +130,7 @@ def outcomes(
 
 
 def further(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
-    """The scores of a further task: a block per data set, a line per modality, condition and metric."""
+    """Returns the table of a further task: a block per data set, a line per modality, conditioning and metric."""
     table = table.assign(quiet=companions(table))
     names = ["modality", "given"] if table["given"].nunique() > 1 else ["modality"]
     blocks = [Block(str(name), _lines(rows, models, {}, names)) for name, rows in table.groupby("dataset", sort=False)]
@@ -134,7 +139,7 @@ def further(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
 
 
 def listed(frame: pd.DataFrame, name: str, file: str, by: str | None = None) -> Sheet:
-    """A data frame as it stands, its first column as the heads of the lines; a block for each value of `by`."""
+    """Returns a data frame as a table, with the first column as line headings and a block per value of `by`."""
     from pandas.api.types import is_numeric_dtype
 
     groups = [("", frame)] if by is None else frame.groupby(by, sort=False)
@@ -154,7 +159,7 @@ def listed(frame: pd.DataFrame, name: str, file: str, by: str | None = None) -> 
 
 
 def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tuple[str, ...]:
-    """What says that two sources mean the same score, however they write it.
+    """Returns a normalised key that matches the same score in different sources, regardless of spelling.
 
     Example:
         >>> key("many_to_one", "MHD", "label", "ACC", "MMVAE+")
@@ -170,7 +175,7 @@ def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tupl
 
 
 def others(beside: pd.DataFrame | None) -> dict[tuple[str, ...], float]:
-    """The paper's numbers by `key`. Its SSIM is what is called `ssim-paper` here.
+    """Returns the paper's numbers by `key`; its SSIM is called `ssim-paper` here.
 
     Example:
         >>> import pandas as pd
@@ -220,7 +225,7 @@ def _within(intervals: pd.DataFrame, by: list[str]) -> dict[tuple[str, ...], str
 
 
 def _writer(values: Iterable[float]) -> Callable[[float], str]:
-    """Writes the numbers of one line with as many decimals as its largest needs: 3 of SSIM, 2 of per cents."""
+    """Returns a formatter for the numbers of one line, with decimals for the largest: 3 for SSIM, 2 for percentages."""
     largest = max((abs(value) for value in values if isfinite(value)), default=1.0)
     decimals = 1 if largest > 100 else 2 if largest >= 10 else 3 if largest >= 0.1 or not largest else 4
     return lambda value: f"{value:.{decimals}f}" if isfinite(value) else _number(value, "")

@@ -1,4 +1,8 @@
-"""Tables of scores of several models: read, checked, and one value for each thing that is compared."""
+"""Tables of scores of several models: reading, checking, and aggregation to one value per outcome.
+
+An outcome is one modality of one data set in one task. Its value for a model is the mean over conditioning sets
+(`given`), and then over seeds.
+"""
 
 from __future__ import annotations
 
@@ -31,26 +35,25 @@ __all__ = [
 ]
 
 COLUMNS = ("task", "dataset", "modality", "metric", "better", "model", "value")
-"""What every table of scores has."""
+"""Required columns of a table of scores."""
 OUTCOME = ["task", "dataset", "modality"]
-"""What models are compared on, once for each."""
+"""Columns that identify an outcome."""
 BETTER = ("higher", "lower")
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    r"""A table of scores from a CSV file.
+    r"""Reads a table of scores from a CSV file.
 
     Arguments:
-        path: The file. It has the columns task, dataset, modality, metric, better ("higher" or "lower"), model and
-            value, and may have others; where there is no value, its cell is empty.
+        path: Path of the file, with the columns task, dataset, modality, metric, better ("higher" or "lower"), model
+            and value, and optionally others. Cells of missing values are empty.
 
     Returns:
-        The scores, a row each, with names as they stand in the file, values as floats, `seed` as whole numbers.
+        One row per score, with names as in the file, values as floats, and `seed` as integers.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It has no rows, lacks a column, says twice what one score is, or a cell is none of what its
-            column holds.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has no rows, lacks a column, has a score twice, or has an invalid cell.
 
     Example:
         >>> import tempfile
@@ -82,7 +85,7 @@ def read(path: str | Path) -> pd.DataFrame:
 
 
 def without(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
-    """The scores of all but some models, whose names may be written in capitals or not.
+    """Returns the scores without those of some models; names are not case-sensitive.
 
     Raises:
         ValueError: A name is unknown.
@@ -96,7 +99,7 @@ def without(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
 
 
 def place(task: str) -> int:
-    """Where a task stands among others: as in `evaluate`, those unknown last.
+    """Returns the position of a task in the order of `evaluate`; unknown tasks come last.
 
     Example:
         >>> place("many_to_one"), place("probe") < place("walking")
@@ -107,12 +110,15 @@ def place(task: str) -> int:
 
 
 def further(scores: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows are of tasks that `evaluate` knows beyond the paper's three: these are shown, and never ranked."""
+    """Returns which rows have a further task of `evaluate`, beyond the paper's three; these are never ranked."""
     return scores["task"].map(lambda task: len(TASKS) <= place(str(task)) < len(ORDER)).astype(bool)
 
 
 def companions(scores: pd.DataFrame) -> pd.Series[bool]:
-    """Which rows have a metric that stands beside another and never counts: where that other is there too."""
+    """Returns which rows have a secondary metric, such as `ssim-paper`, whose main metric is available too.
+
+    Secondary metrics are shown, and not used for comparisons.
+    """
     import pandas as pd
 
     of = {name: metric for metric, names in COMPANIONS.items() for name in names}
@@ -123,17 +129,17 @@ def companions(scores: pd.DataFrame) -> pd.Series[bool]:
 
 
 def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
-    """One value per task, data set, modality and model: the mean over what was given, then over seeds.
+    """Returns one value per task, data set, modality and model: the mean over conditioning sets, then over seeds.
 
     Arguments:
-        scores: With the columns of COLUMNS; `seed`, `given` and `setting` may be there.
+        scores: Scores with the columns in COLUMNS, and optionally `seed`, `given` and `setting`.
 
     Returns:
-        Columns `task`, `dataset`, `modality`, `metric`, `better`, `model`, `value`. What has no value has no row.
+        Columns `task`, `dataset`, `modality`, `metric`, `better`, `model`, `value`. Missing values have no row.
 
     Raises:
-        ValueError: The scores cannot be compared: several metrics of a modality, several settings of a model,
-            a score that is there twice, a column that is missing.
+        ValueError: The scores cannot be compared: a modality has several metrics, a model has several settings, a
+            score occurs twice, or a column is missing.
 
     Example:
         >>> import pandas as pd
@@ -148,13 +154,13 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def compared(scores: pd.DataFrame) -> pd.DataFrame:
-    """The outcomes in which at least two models have a value, as `outcomes` gives them: one alone is not compared."""
+    """Returns those `outcomes` for which at least two models have a value."""
     values = outcomes(scores)
     return values[values.groupby(OUTCOME, sort=False)["model"].transform("size") > 1].reset_index(drop=True)
 
 
 def seeded(scores: pd.DataFrame) -> pd.DataFrame:
-    """As `outcomes`, a row for each seed: column `seed`, 0 where the scores have none.
+    """Returns the same as `outcomes`, with one row per seed and a column `seed`, which is 0 if the scores have none.
 
     Raises:
         ValueError: As in `outcomes`.
@@ -167,15 +173,15 @@ def seeded(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def summary(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
-    """Every score of each model over its seeds, of every metric.
+    """Returns mean and standard deviation over seeds of every score of each model, for all metrics.
 
     Arguments:
-        scores: With the columns of COLUMNS.
-        by: Further columns that tell scores apart, such as `given`; else their mean is taken, seed by seed.
+        scores: Scores with the columns in COLUMNS.
+        by: Additional columns to group by, such as `given`; otherwise scores are averaged over them for each seed.
 
     Returns:
-        Columns `task`, `dataset`, `modality`, those of `by`, `metric`, `better`, `model`, `mean`,
-        `standard_deviation` (over seeds, with n - 1; NaN for one) and `seeds`.
+        Columns `task`, `dataset`, `modality`, those in `by`, `metric`, `better`, `model`, `mean`,
+        `standard_deviation` (over seeds, with n - 1; NaN for a single seed) and `seeds`.
 
     Example:
         >>> import pandas as pd
@@ -195,7 +201,7 @@ def _per_seed(rows: pd.DataFrame, key: list[str]) -> pd.DataFrame:
 
 
 def _mean(values: Iterable[float]) -> float:
-    """Rounded once, so that the order of the values changes nothing, and equal values tie."""
+    """Returns the mean, from a correctly rounded sum: it does not depend on the order of values, so ties are exact."""
     values = list(values)
     return (fsum(values) if all(map(isfinite, values)) else sum(values)) / len(values)
 
@@ -245,7 +251,7 @@ def _check(frame: pd.DataFrame, where: str) -> None:
 
 
 def _check_alike(rows: pd.DataFrame) -> None:
-    """Refuses what cannot be compared: several metrics, or directions, of a modality; several settings of a model."""
+    """Checks that a modality has one metric and direction, and a model one setting per data set."""
     kinds = rows[[*OUTCOME, "metric", "better"]].drop_duplicates()
     if (odd := kinds.duplicated(OUTCOME, keep=False)).any():
         first = kinds[odd].iloc[0]
@@ -264,5 +270,5 @@ def _check_alike(rows: pd.DataFrame) -> None:
 
 
 def _named(rows: pd.DataFrame) -> str:
-    """What the first of the rows is a score of."""
+    """Returns a description of the first row."""
     return ", ".join(map(str, rows[[*OUTCOME, "metric", "model"]].iloc[0]))

@@ -1,4 +1,4 @@
-"""Parts of a comparison's page beyond ranks and scores: curves, codes, further tasks, cost, what it rests on."""
+"""Further sections of a comparison's page: curves, codes, further tasks, cost, data and settings, failures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["basis", "cost", "failed", "mapped", "swept", "tasks"]
 
 DRAWS = "draws"
-"""The setting whose curves are relative."""
+"""Setting whose curves are shown relative to a reference value."""
 TOLD = {
     "translation": "From how many others: the mean over subsets of that size.",
     "coherence": (
@@ -34,7 +34,7 @@ TOLD = {
 
 
 def swept(into: Folder, sweeps: pd.DataFrame | None, chosen: pd.DataFrame | None) -> list[Section]:
-    """Curves over what was varied."""
+    """Returns the section with performance over the varied settings."""
     if sweeps is None or sweeps.empty:
         return []
     rows = sweeps[~companions(sweeps) & (sweeps["task"].map(place) < len(TASKS)) & sweeps["number"].notna()]
@@ -54,7 +54,7 @@ def swept(into: Folder, sweeps: pd.DataFrame | None, chosen: pd.DataFrame | None
 
 
 def mapped(into: Folder, maps: pd.DataFrame | None) -> list[Section]:
-    """Codes in two dimensions."""
+    """Returns the section with two-dimensional maps of codes."""
     if maps is None or maps.empty:
         return []
     maps = maps.assign(dataset=maps.get("dataset", ""))
@@ -73,7 +73,7 @@ def mapped(into: Folder, maps: pd.DataFrame | None) -> list[Section]:
 
 
 def tasks(into: Folder, scores: pd.DataFrame, models: Sequence[str]) -> list[Section]:
-    """A section for each further task."""
+    """Returns one section per further task."""
     scores = scores.assign(given=scores["given"].fillna("") if "given" in scores else "")
     sections = []
     for task, own in sorted(scores.groupby("task", sort=False), key=lambda pair: place(str(pair[0]))):
@@ -93,7 +93,7 @@ def tasks(into: Folder, scores: pd.DataFrame, models: Sequence[str]) -> list[Sec
 
 
 def cost(into: Folder, runs: pd.DataFrame | None) -> list[Section]:
-    """Time and memory of a run."""
+    """Returns the section with the training time and memory of the runs."""
     import pandas as pd
 
     if runs is None or runs.empty:
@@ -125,7 +125,7 @@ def basis(
     chosen: pd.DataFrame | None,
     tuned: pd.DataFrame | None = None,
 ) -> list[Section]:
-    """What the numbers rest on: rows, epochs, seeds, machines, and how settings were chosen."""
+    """Returns the section with what the numbers are based on: rows, epochs, seeds, hardware, and choice of settings."""
     import pandas as pd
 
     shown = []
@@ -143,7 +143,7 @@ def basis(
 
 
 def failed(into: Folder, failures: Sequence[tuple[str, str]]) -> list[Section]:
-    """Runs that failed."""
+    """Returns the section with the failed runs."""
     import pandas as pd
 
     if not failures:
@@ -192,7 +192,7 @@ def _rests(dataset: str, scores: pd.DataFrame, runs: pd.DataFrame | None) -> dic
 
 
 def _range(numbers: pd.Series[Any]) -> str:
-    """From the least to the most, "3" or "3 to 5"."""
+    """Returns the range from minimum to maximum as text, such as "3" or "3 to 5"."""
     import pandas as pd
 
     known = pd.to_numeric(numbers, errors="coerce").dropna()
@@ -211,6 +211,6 @@ def _on(dataset: object) -> str:
 
 
 def _file(*parts: object) -> str:
-    """A file's name from parts that people have named."""
+    """Returns a file name from arbitrary parts, with special characters replaced."""
     text = "-".join(str(part) for part in parts if part != "")
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

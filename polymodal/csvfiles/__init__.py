@@ -1,4 +1,4 @@
-"""CSV files as they are: read with their own separator, encoding and quotes, and written with the same characters."""
+"""CSV files: reading with a detected separator and encoding, and writing that keeps the original characters."""
 
 from polymodal.csvfiles.decoding import unpack
 from polymodal.csvfiles.document import INDEX, Added, Document

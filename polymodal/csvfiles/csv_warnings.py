@@ -1,4 +1,4 @@
-"""What a reader of a CSV file should know: what was read as missing, and whether the first line has names."""
+"""Warnings about how a CSV file was read: texts read as missing values, a doubtful header, a doubtful separator."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["doubts"]
 
 LOOKED_AT = 1000
-"""Values of a column that say what they look like."""
+"""Number of values or rows that are inspected."""
 MOST_LISTED = 5
 YEARS = range(1800, 2200)
 CODE = re.compile(r"[A-Z]{2}")
 
 
 def doubts(document: Document) -> list[str]:
-    """Sentences on what may be otherwise than it was read, each with the option that changes it."""
+    """Returns warnings about what may have been read wrongly, with the option that changes it."""
     return [*_missing(document), *_header(document), *_lone(document)]
 
 
 def _missing(document: Document) -> Iterator[str]:
-    """The texts, other than the empty one and those that are given, that were read as missing."""
+    """Yields warnings about texts that were read as missing values although no option lists them."""
     if not any(text in document.text.content for text in NOTHING):
         return
     frame = document.frame
@@ -53,7 +53,7 @@ def _missing(document: Document) -> Iterator[str]:
 
 
 def _kept(column: pd.Series, name: str, text: str) -> str:
-    """How to keep a text that may be a value; empty where it can be none, among numbers."""
+    """Returns how to keep a text as a value; an empty string for a column of numbers."""
     if column.dtype.kind in "biuf" and column.notna().any():
         return ""
     there = column.dropna().unique()[:LOOKED_AT]
@@ -66,7 +66,7 @@ def _kept(column: pd.Series, name: str, text: str) -> str:
 
 
 def _header(document: Document) -> Iterator[str]:
-    """A doubt whether the first line has names, where it looks like the other lines."""
+    """Yields warnings if the first line may be a title or a row instead of the column names."""
     if not document.header or len(document.frame) < 2:
         return
     names = [document.grammar.value(cell) for cell in document.grammar.cells(document.header)]
@@ -85,13 +85,13 @@ def _header(document: Document) -> Iterator[str]:
 
 
 def _repeats(names: list[str], columns: list[pd.Series]) -> bool:
-    """Whether a name is a value of its own column, in several rows."""
+    """Returns whether the name of a column is also one of its values, in several rows."""
     texts = [(name, column) for name, column in zip(names, columns, strict=True) if column.dtype.kind not in "biuf"]
     return any(name and int((column == name).sum()) > 1 for name, column in texts)
 
 
 def _numbered(names: list[str], columns: list[pd.Series]) -> bool:
-    """Whether all columns of numbers are called by numbers, which do not count as years do."""
+    """Returns whether all columns of numbers have numbers as names that are neither years nor evenly spaced."""
     called = [name for name, column in zip(names, columns, strict=True) if column.dtype.kind in "iuf" and name]
     made = [to_float(name) for name in called]
     numbers = [number for number in made if number is not None]
@@ -104,7 +104,7 @@ def _numbered(names: list[str], columns: list[pd.Series]) -> bool:
 
 
 def _lone(document: Document) -> Iterator[str]:
-    """A doubt whether a single column is several, between whose cells stands something unusual."""
+    """Yields a warning if a single column may be several columns with an unusual separator."""
     if len(document.names) > 1 or not document.header or not document.rows:
         return
     for mark, word in ((" ", "space"), (":", ":"), ("^", "^"), ("~", "~")):

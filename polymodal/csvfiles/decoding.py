@@ -1,4 +1,4 @@
-"""From the bytes of a text file to its characters, and back to the same bytes."""
+"""Decoding the bytes of a text file to characters, and encoding them to the same bytes again."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16-le"),
     (codecs.BOM_UTF16_BE, "utf-16-be"),
 )
-"""Byte order marks, the longer ones before those that they begin with."""
+"""Byte order marks and their encodings; a longer mark comes before a shorter one that it starts with."""
 WITHOUT_MARK = {"utf-8-sig": "utf-8", "utf-16": "utf-16-le", "utf-32": "utf-32-le"}
-"""Encodings that would write a mark which the file does not have."""
+"""Encodings that write a byte order mark, and the same encodings without it."""
 
 
 class Text(NamedTuple):
-    """The characters of a file, and how they were encoded."""
+    """The characters of a file, and their encoding."""
 
     content: str
     mark: bytes
-    """The byte order mark, which most files do not have."""
+    """The byte order mark; empty if the file has none."""
     encoding: str
     exact: bool
-    """Whether encoding the characters gives the bytes of the file."""
+    """Whether encoding the characters reproduces the bytes of the file."""
 
     def encode(self, content: str) -> bytes:
-        """Other characters as this file would have them.
+        """Encodes other characters as in this file.
 
         Raises:
-            ValueError: The encoding has no such character, or does not give back the file's own bytes.
+            ValueError: The encoding lacks a character, or cannot reproduce the bytes of the file.
         """
         if not self.exact:
             raise ValueError(
@@ -58,7 +58,7 @@ class Text(NamedTuple):
 
 
 def unpack(path: Path) -> bytes:
-    """The bytes of a file, which may be compressed.
+    """Returns the bytes of a file, decompressed if its ending is that of a compressed file.
 
     Raises:
         ValueError: The compressed file is damaged.
@@ -76,7 +76,7 @@ def unpack(path: Path) -> bytes:
 
 
 def pack(path: Path, content: bytes) -> bytes:
-    """The bytes to write under a name, which says how they are compressed."""
+    """Returns the bytes to write to a file, compressed as the ending of its name requires."""
     ending = kind(path)
     if ending.endswith(".gz"):
         return gzip.compress(content, mtime=0)
@@ -86,18 +86,18 @@ def pack(path: Path, content: bytes) -> bytes:
 
 
 def read_text(path: Path, encoding: str | None = None, preferred: str | None = None) -> Text:
-    """The characters of a file.
+    """Reads the characters of a file.
 
-    A byte order mark says what the encoding is; without one it is UTF-8, unless another one is given.
+    A byte order mark determines the encoding. Without a mark, the encoding is UTF-8 unless another one is given.
 
     Arguments:
         path: The file.
-        encoding: Its encoding, if that is known.
-        preferred: The encoding of a file that is not UTF-8 and has no mark.
+        encoding: Encoding of the file, if it is known.
+        preferred: Encoding to try for a file that is not UTF-8 and has no byte order mark.
 
     Raises:
         OSError: The file cannot be read.
-        ValueError: It is in another encoding; the error proposes one.
+        ValueError: The file has another encoding, which the error suggests, or it contains a NUL character.
     """
     content = unpack(path)
     mark, found = next(((mark, name) for mark, name in MARKS if content.startswith(mark)), (b"", None))
@@ -126,7 +126,7 @@ def _plain(encoding: str) -> str:
 
 
 def _zero(path: Path, content: bytes) -> ValueError:
-    """The error for text with NUL characters, which is often UTF-16 without a mark."""
+    """Returns the error for a text with NUL characters, which is often UTF-16 without a byte order mark."""
     line = content.count(b"\n", 0, content.index(b"\0")) + 1
     half = len(content) // 2 or 1
     wide = [name for name, first in (("utf-16-le", 1), ("utf-16-be", 0)) if content[first::2].count(0) > 0.5 * half]
@@ -135,7 +135,7 @@ def _zero(path: Path, content: bytes) -> ValueError:
 
 
 def _undecodable(path: Path, content: bytes, encoding: str) -> ValueError:
-    """The error for bytes of another encoding, with what a likely one makes of them."""
+    """Returns the error for bytes in another encoding, with a text decoded by a likely encoding."""
     try:
         content.decode(encoding)
         place = 0

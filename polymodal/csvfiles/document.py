@@ -1,4 +1,4 @@
-"""A CSV file as the values of its cells, and as the characters that they are written with."""
+"""A CSV file as the values of its cells and as its original characters."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "Added", "Document"]
 
 UNNAMED = "Unnamed: {}"
-"""The name of a column whose name is empty."""
+"""Name of a column whose name in the file is empty."""
 INDEX = "the first column has no name and counts the rows; it is left out"
-"""A sentence on `Document.index`."""
+"""Message about the column in `Document.index`."""
 
 
 class Added(NamedTuple):
-    """A column to write beside those of a file."""
+    """A column to add to those of a file."""
 
     name: str
     after: str | None
-    """The column before it; None for the end of the line."""
+    """Name of the column before it; None for the end of the line."""
     texts: Sequence[str]
-    """A text for each row."""
+    """The text of each row."""
 
 
 class Document:
-    """A CSV file: what its cells hold, and every character of it.
+    """A CSV file: the values of its cells, and all its characters.
 
     Arguments:
         path: The file.
-        text: What it holds.
-        options: How it is read, with a separator and a decimal mark.
-        found: Those of the options that were not given, but found in the file, and are not the usual ones.
+        text: Text of the file.
+        options: Options for reading the file, including a separator and a decimal mark.
+        found: Options that were detected in the file instead of given, and that differ from the usual ones.
 
     Raises:
         ValueError: A line has more or fewer cells than the header, a quote does not close, or an option does not fit.
@@ -57,21 +57,21 @@ class Document:
         self.path, self.text, self.options, self.found = path, text, options, found or Options()
         self.grammar = Grammar(options.separator or usual_separator(path), quote_of(options))
         self.before, self.header, self.between = "", "", ""
-        """What stands before the header, the header, and what stands between it and the first row."""
+        """The text before the header, the header, and the text between the header and the first row."""
         self.rows: list[str] = []
         self.ends: list[str] = []
-        """The line of each row, and what stands behind it."""
+        """The line of each row, and the text between it and the next row."""
         self._take_apart()
         widths = [*map(self.grammar.width, self.rows)]
         self.names = self._names(widths)
         self.surplus = self._check_widths(widths)
-        """Whether a separator without a meaning ends every line."""
+        """Whether every row ends with an extra separator, which is ignored."""
         self.known = options.known(self.names, self.names)
         self.frame = self._frame()
 
     @property
     def index(self) -> str | None:
-        """The column that counts the rows and has no name, as pandas and R write it; None if there is none."""
+        """Name of an unnamed first column that counts the rows, as pandas and R write it; None if there is none."""
         first = self.frame[self.names[0]] if self.header and len(self.frame) > 1 else None
         if first is None or self.grammar.value(self.grammar.cells(self.header)[0]) or first.dtype.kind != "i":
             return None
@@ -79,7 +79,7 @@ class Document:
 
     @cached_property
     def messages(self) -> list[str]:
-        """What a user should know of how the file was read, a sentence each."""
+        """Messages for the user about how the file was read."""
         name, messages = self.path.name, []
         if self.found.given:
             messages.append(suggested(self.path, self.found))
@@ -92,30 +92,32 @@ class Document:
         return messages + [f"{name}: {doubt}" for doubt in doubts(self)]
 
     def texts(self, columns: Sequence[str]) -> pd.DataFrame:
-        """The texts of columns, without quotes and white space around them."""
+        """Returns the texts of columns, without the quotes and white space around them."""
         if not columns:
             return self.frame[[]]
         return self._parse(list(columns), grouped=True, dtype=str, na_filter=False)[list(columns)]
 
     def localize(self, name: str, texts: Sequence[str]) -> list[str]:
-        """Texts with the marks that numbers have in a column: of decimals, and between thousands where most have it.
+        """Returns texts with numbers written as in a column of the file.
+
+        Numbers get the decimal mark of the file, and the thousands mark if most large numbers of the column have it.
 
         Arguments:
-            name: The column.
-            texts: What is to be written in it; numbers have a point.
+            name: Name of the column.
+            texts: Texts to write into the column; numbers have a decimal point.
         """
         decimal, grouped = self.options.decimal or ".", self._is_grouped(name)
         return [self._localize(text, decimal, grouped=grouped) if NUMBER.fullmatch(text) else text for text in texts]
 
     def fill(self, cells: Mapping[str, tuple[Iterable[int], Iterable[str]]], added: Sequence[Added] = ()) -> bytes:
-        """The file with other texts in some cells, and with further columns; all else is as it was.
+        """Returns the bytes of the file with new texts in some cells and with added columns; the rest is unchanged.
 
         Arguments:
-            cells: For each column the numbers of rows, from 0, and a text for each of these.
+            cells: Row numbers, counted from 0, and a text for each of these rows, by column name.
             added: Columns to add.
 
         Raises:
-            ValueError: The file's encoding lacks a character, or a text needs quotes that the file does not have.
+            ValueError: The encoding of the file lacks a character, or a text needs quotes and the file has none.
         """
         changed: dict[int, list[tuple[int, str]]] = {}
         for name, (numbers, texts) in cells.items():
@@ -138,7 +140,7 @@ class Document:
         return pack(self.path, self.text.encode("".join([self.before, header, self.between, *lines])))
 
     def _take_apart(self) -> None:
-        """Takes the text apart into the header, the rows, and what stands between them."""
+        """Splits the text into the header, the rows, and the text between them."""
         content = self.text.content
         said = SAID.match(content)
         self.before = said[0] if said else ""
@@ -169,7 +171,7 @@ class Document:
             self.before += text
 
     def _names(self, widths: Sequence[int]) -> list[str]:
-        """Names of the columns, each another."""
+        """Returns unique names of the columns."""
         if self.options.columns is not None:
             return list(self.options.columns)
         if not self.header:
@@ -185,10 +187,10 @@ class Document:
         return names
 
     def _check_widths(self, widths: Sequence[int]) -> bool:
-        """Whether all lines have an empty cell too many.
+        """Returns whether all rows have one extra empty cell at the end.
 
         Raises:
-            ValueError: A line does not fit the header; names the line.
+            ValueError: A line does not fit the header; the error names the line.
         """
         many = len(self.names)
         odd = next((row for row, width in enumerate(widths) if width != many), None)
@@ -224,7 +226,7 @@ class Document:
         return not self.grammar.value(self.grammar.cells(line)[-1])
 
     def _frame(self) -> pd.DataFrame:
-        """The values of the cells, in types that pandas takes them for; codes such as 007 are texts."""
+        """Returns the values of the cells with the types that pandas infers; codes such as 007 are texts."""
         from pandas.errors import ParserError
 
         try:
@@ -235,20 +237,20 @@ class Document:
                 self.known = known
                 frame = self._parse_values()
             texts = [name for name in self.names if frame[name].dtype.kind not in "biuf"]
-            if self.options.thousands and texts:  # whose marks are not those of numbers
+            if self.options.thousands and texts:  # the thousands mark may be an ordinary character in texts
                 frame[texts] = self._parse_values(texts, grouped=True)
         except (ValueError, OverflowError, ParserError) as error:
             raise ValueError(f"{self.path} must hold values that can be read: {brief(error)}") from error
         return keep_texts(frame, self.texts(self.names), self.options.decimal or ".", self.options.thousands)
 
     def _parse_values(self, columns: Sequence[str] | None = None, *, grouped: bool = False) -> pd.DataFrame:
-        """Columns with the texts that are known as missing values left out."""
+        """Parses columns, with the known texts for missing values read as missing."""
         missing: dict[int, list[str]] = dict(enumerate(self.known.values()))
         options = {"na_values": missing, "keep_default_na": False, "decimal": self.options.decimal}
         return self._parse(columns, grouped=grouped, low_memory=False, **options)
 
     def _parse(self, usecols: Sequence[str] | None = None, *, grouped: bool = False, **options: Any) -> pd.DataFrame:
-        """What pandas makes of the lines, whose structure is known here; grouped with the marks of thousands."""
+        """Parses the lines with pandas after normalising them; `grouped` keeps the thousands marks."""
         import pandas as pd
 
         wanted = None if usecols is None else [self.names.index(name) for name in usecols]
@@ -267,7 +269,7 @@ class Document:
         return made
 
     def _plain(self, *, grouped: bool) -> Callable[[str], str]:
-        """What makes of a line one that any reader of CSV takes for the same values."""
+        """Returns a function that rewrites a line in standard CSV with the same values."""
         grammar, separator, surplus, lone = self.grammar, self.grammar.separator, self.surplus, len(self.names) == 1
         special = re.compile(rf'(?!{re.escape(separator)})[\s"{re.escape(grammar.quote or "")}]')
         must = re.compile(rf'["\r\n{re.escape(separator)}]')
@@ -286,7 +288,7 @@ class Document:
         return plain
 
     def _make_ungrouping(self) -> Callable[[str], str]:
-        """What takes the marks of thousands out of a number."""
+        """Returns a function that removes the thousands marks from a number."""
         mark = self.options.thousands or ""
         number = self.options.grouped_number
         return lambda text: text.replace(mark, "") if number.fullmatch(text) else text
@@ -298,7 +300,7 @@ class Document:
         return whole + point.replace(".", decimal) + rest
 
     def _is_grouped(self, name: str) -> bool:
-        """Whether more of a column's numbers from 1,000 on have marks between thousands than have none."""
+        """Returns whether most numbers of a column with at least 4 digits have thousands marks."""
         if not self.options.thousands:
             return False
         texts = self.texts([name])[name]
@@ -308,7 +310,7 @@ class Document:
         )
 
     def _is_quoted(self, place: int) -> bool:
-        """Whether all cells of a column that hold something stand within quotes."""
+        """Returns whether a column has values and all of them are in quotes."""
         known = {*self.known[self.names[place]]}
         found = False
         for line in self.rows:
@@ -320,7 +322,7 @@ class Document:
         return found
 
     def _place(self, cell: str, text: str) -> str:
-        """A text in place of a written cell, with the blanks and the quotes that stand there."""
+        """Returns a text that replaces a written cell, with the same blanks and quotes around it."""
         bare = cell.strip(" ")
         if self.grammar.is_quoted(bare) and not self.grammar.is_quoted(text):
             text = self.grammar.write(text, quoted=True)
@@ -328,7 +330,7 @@ class Document:
         return cell[:start] + text + (cell[start + len(bare) :] if bare else "")
 
     def _joined(self, parts: list[str], added: Sequence[tuple[Added, str]]) -> str:
-        """Written cells as a line, with the texts of columns that are added."""
+        """Joins written cells and the texts of added columns to a line."""
         behind: dict[int, list[str]] = {}
         for one, text in added:
             place = len(self.names) - 1 if one.after is None else self.names.index(one.after)

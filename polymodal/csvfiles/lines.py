@@ -1,7 +1,7 @@
-"""The lines of a CSV file and the cells of a line, as they are written.
+"""Splitting a CSV file into lines, and lines into cells, without changing any character.
 
-Joining the cells of a line with separators, and lines with their ends, gives the text again, character by character:
-quotes, blanks and line ends are parts of what is returned.
+Quotes, blanks and line ends are kept. Joining the cells of a line with separators, and the lines with their ends, gives
+exactly the original text.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ BREAK = re.compile(r"\r\n|\n|\r")
 
 
 class Grammar:
-    r"""What stands between cells and around them.
+    r"""The separator and the quote of a CSV file, with methods to split and write its lines and cells.
 
     Arguments:
-        separator: The character between cells.
-        quote: The character around cells that hold separators, line breaks or quotes, which are then doubled; None if
-            there is none.
+        separator: Character between cells.
+        quote: Character around cells that contain separators, line breaks or quotes; quotes within such a cell are
+            doubled. None if the file has no quotes.
 
     Example:
         >>> grammar = Grammar(",", '"')
@@ -46,7 +46,7 @@ class Grammar:
         self._blank = re.compile(rf"[{blank}]*")
 
     def lines(self, text: str, start: int = 0) -> Iterator[tuple[str, str]]:
-        """Lines and their ends, with the line breaks that stand within quotes.
+        """Yields lines and their ends; a line may contain line breaks within quotes.
 
         Raises:
             UnclosedError: A quote opens and does not close.
@@ -66,7 +66,7 @@ class Grammar:
             start = after
 
     def cells(self, line: str) -> list[str]:
-        """The cells of a line as they are written."""
+        """Returns the cells of a line as they are written."""
         if self.quote is None or self.quote not in line:
             return line.split(self.separator)
         made, place = [], 0
@@ -79,21 +79,21 @@ class Grammar:
                 return made
 
     def width(self, line: str) -> int:
-        """How many cells a line has."""
+        """Returns the number of cells of a line."""
         if self.quote is None or self.quote not in line:
             return line.count(self.separator) + 1
         return len(self.cells(line))
 
     def is_blank(self, line: str) -> bool:
-        """Whether a line holds nothing, so that it is no row."""
+        """Returns whether a line has only blanks, and is therefore not a row."""
         return self._blank.fullmatch(line) is not None
 
     def is_quoted(self, cell: str) -> bool:
-        """Whether a written cell stands within quotes."""
+        """Returns whether a written cell is in quotes."""
         return self.quote is not None and self._quoted.fullmatch(cell) is not None
 
     def value(self, cell: str) -> str:
-        """The text of a written cell, without quotes and without white space around it."""
+        """Returns the text of a written cell, without quotes and without white space around it."""
         if self.quote is None or self.quote not in cell:
             return cell.strip()
         found = self._quoted.fullmatch(cell)
@@ -102,10 +102,10 @@ class Grammar:
         return (found[1].replace(self.quote * 2, self.quote) + found[2]).strip()
 
     def write(self, text: str, *, quoted: bool = False) -> str:
-        """A text as a cell, within quotes if it must be.
+        """Returns a text written as a cell, with quotes where they are necessary or requested.
 
         Raises:
-            ValueError: It must be quoted, and there are no quotes.
+            ValueError: The text needs quotes, and the file has no quote character.
         """
         if not (quoted or self._must_be_quoted(text)):
             return text
@@ -124,10 +124,10 @@ class Grammar:
 
 
 class UnclosedError(ValueError):
-    """A quote that opens and does not close.
+    """An opening quote without a closing quote.
 
     Arguments:
-        place: Where in the text, from 0.
+        place: Position in the text, from 0.
     """
 
     def __init__(self, place: int) -> None:
@@ -136,7 +136,7 @@ class UnclosedError(ValueError):
 
 
 def line_number(text: str, place: int) -> int:
-    r"""The number of the line, from 1, of a place in a text.
+    r"""Returns the line number, from 1, of a position in a text.
 
     Example:
         >>> line_number("a\r\nb\nc", 5)
@@ -146,7 +146,7 @@ def line_number(text: str, place: int) -> int:
 
 
 def _unquoted(text: str, start: int) -> Iterator[tuple[str, str]]:
-    """Lines of a text that has no quotes."""
+    """Yields the lines of a text without quotes, and their ends."""
     for found in BREAK.finditer(text, start):
         yield text[start : found.start()], found[0]
         start = found.end()

@@ -1,4 +1,4 @@
-"""What may be given about a CSV file: separator, decimal mark, encoding, missing values and so on."""
+"""Options for reading a CSV file: separator, decimal mark, encoding, missing values and so on."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from typing import Any, NamedTuple
 __all__ = ["NOTHING", "PACKED", "TEXT", "Options", "kind", "usual_separator"]
 
 TEXT = (".csv", ".tsv", ".tab", ".txt", ".data")
-"""Endings of text files with a row per line."""
+"""Endings of text files with one row per line."""
 PACKED = (".gz", ".bz2", ".xz")
-"""Endings of compressed files, which follow one of TEXT."""
+"""Endings of compressed files, after one of the endings in TEXT."""
 NOTHING = (
     "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
 )  # fmt: skip
-"""Texts that are read as missing values, as pandas does; an empty cell is one, too."""
+"""Texts that are read as missing values, as in pandas; an empty cell is also a missing value."""
 WORDS = {"tab": "\t", "\\t": "\t", "space": " ", "comma": ",", "semicolon": ";", "pipe": "|", "point": "."}
 """Names of characters that are hard to type."""
 NO_QUOTE = "none"
 
 
 class Options(NamedTuple):
-    """How a CSV file is read; what is None is taken from the file's first lines."""
+    """Options for reading a CSV file; a separator or mark that is None is detected from the first lines."""
 
     columns: Sequence[str] | None = None
-    """Names of the columns, of a file whose first line does not have them."""
+    """Names of the columns, if the first line does not contain them."""
     missing: Sequence[str] = ()
-    """Further texts that are missing values."""
+    """Further texts that mean a missing value."""
     present: Sequence[str] = ()
-    """Texts that are values although they are among NOTHING: "NA", or "country=NA" for one column."""
+    """Texts that are values although they are in NOTHING: "NA", or "country=NA" for one column."""
     separator: str | None = None
-    """The character between cells."""
+    """Character between cells."""
     decimal: str | None = None
-    """The decimal mark of numbers."""
+    """Decimal mark of numbers."""
     thousands: str | None = None
-    """The character between groups of three digits."""
+    """Thousands mark: the character between groups of three digits."""
     encoding: str | None = None
-    """The name of the encoding, as Python has it."""
+    """Name of the encoding, as in Python."""
     quote: str | None = None
-    """The character around quoted cells, or "none"."""
+    """Character around quoted cells, or "none"."""
     header: bool | None = None
-    """Whether the first line has the names of the columns; by default it has, unless they are given."""
+    """Whether the first line contains the column names; by default it does, unless `columns` is given."""
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Options:
-        """The options among the arguments of a data set, in which None stands for what is not given.
+        """Returns the options among the arguments of a data set, where None means that an option is not given.
 
         Example:
             >>> Options.of({"path": "birds.csv", "missing": None, "separator": ";"}).separator
@@ -60,7 +60,7 @@ class Options(NamedTuple):
 
     @property
     def given(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by name.
+        """The options that are given, by name.
 
         Example:
             >>> Options(separator=";", missing=["?"]).given
@@ -71,7 +71,7 @@ class Options(NamedTuple):
 
     @property
     def grouped_number(self) -> re.Pattern[str]:
-        """A number with marks between thousands.
+        """The pattern of a number with thousands marks.
 
         Example:
             >>> found = Options(thousands=".", decimal=",").grouped_number
@@ -82,10 +82,10 @@ class Options(NamedTuple):
         return re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?")
 
     def checked(self) -> Options:
-        r"""The same options with characters in place of their names.
+        r"""Checks the options, and replaces names of characters, such as "tab", by the characters.
 
         Raises:
-            ValueError: An option cannot be what it is.
+            ValueError: An option has an invalid value, or two options exclude each other.
 
         Example:
             >>> Options(separator="tab").checked().separator
@@ -111,13 +111,14 @@ class Options(NamedTuple):
 
     @property
     def has_header(self) -> bool:
-        """Whether the first line has the names of the columns."""
+        """Whether the first line contains the column names."""
         return self.columns is None and self.header is not False
 
     def after(self, earlier: Options) -> Options:
-        """These options, and where they leave it open how cells are read, earlier ones.
+        """Returns these options, completed with earlier options for columns, missing values, quotes and header.
 
-        Separator, decimal mark, thousands mark and encoding are left open, for each file shows its own.
+        Separator, decimal mark, thousands mark and encoding are not taken from earlier options, because they are
+        detected in each file.
 
         Example:
             >>> Options(missing=["-"]).after(Options(missing=["?"], quote="'", separator=";")).given
@@ -130,14 +131,15 @@ class Options(NamedTuple):
         return self._replace(**{name: getattr(earlier, name) for name in names})
 
     def known(self, names: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, list[str]]:
-        """The texts that are missing values, for each column.
+        """Returns the texts that mean a missing value, for each column.
 
         Arguments:
-            names: Those of the columns.
-            numbers: Those of columns of numbers, in which only what is present in this one column is a value.
+            names: Names of the columns.
+            numbers: Names of the columns of numbers. In these, an entry of `present` applies only if it names the
+                column.
 
         Raises:
-            ValueError: What is to be present is no missing value, or a column of it does not exist.
+            ValueError: An entry of `present` is not a text that means a missing value, or names an unknown column.
 
         Example:
             >>> known = Options(present=["country=NA"]).known(["country", "kind"])
@@ -160,7 +162,7 @@ class Options(NamedTuple):
         return {name: ["", *(text for text in every if text not in kept[name])] for name in names}
 
     def shown(self) -> str:
-        """The options as they are written on the command line.
+        """Returns the options that are texts, as written on the command line.
 
         Example:
             >>> Options(separator=";", decimal=",").shown()
@@ -172,7 +174,7 @@ class Options(NamedTuple):
 
 
 def kind(path: str | Path) -> str:
-    """The ending that says what a file is, in small letters, with that of the compression.
+    """Returns the ending of a file name in lower case; for a compressed text file, both endings.
 
     Example:
         >>> kind("a.b/birds.CSV.gz"), kind("birds.csv"), kind("birds")
@@ -185,7 +187,7 @@ def kind(path: str | Path) -> str:
 
 
 def usual_separator(path: str | Path) -> str:
-    """What stands between cells in files of that ending."""
+    """Returns the usual separator of files with this ending: a tab for .tsv and .tab, else a comma."""
     return "\t" if kind(path).startswith((".tsv", ".tab")) else ","
 
 

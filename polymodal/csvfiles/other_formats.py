@@ -1,4 +1,4 @@
-"""Tables in files that are neither CSV nor Parquet: which kinds are read, and by which library."""
+"""Reading tables from files that are neither CSV nor Parquet, and the list of supported kinds of files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ OTHERS = {
     ".xz": "a compressed file of an unknown kind",
     ".zst": "a compressed file",
 }
-"""Kinds of files that people have tables in, and that are not read."""
+"""Kinds of table files that are not supported, by ending."""
 
 
 def _read_feather(path: Path) -> pd.DataFrame:
@@ -83,11 +83,11 @@ READERS: dict[str, tuple[str, Callable[[Path], pd.DataFrame]]] = {
     ".ndjson": ("a file with a JSON object in each line", _read_lines),
     ".xlsx": ("an Excel file", _read_excel),
 }
-"""What files of an ending are, and what reads them."""
+"""Description and reader of each supported kind of file, by ending."""
 
 
 def is_known(path: str | Path) -> bool:
-    """Whether tables in files of this ending are read.
+    """Returns whether table files with this ending are supported.
 
     Example:
         >>> is_known("birds.csv.gz"), is_known("birds.jsonl"), is_known("birds.xls"), is_known("birds")
@@ -98,10 +98,10 @@ def is_known(path: str | Path) -> bool:
 
 
 def refuse_unknown(path: str | Path) -> None:
-    """Refuses a file of a kind that is not read.
+    """Raises an error if a file is of an unsupported kind.
 
     Raises:
-        ValueError: Says what it is, and which kinds are read.
+        ValueError: The kind is not supported; the error names the kind and the supported ones.
 
     Example:
         >>> refuse_unknown("birds.csv")
@@ -120,16 +120,16 @@ def refuse_unknown(path: str | Path) -> None:
 
 
 def is_meant(name: str) -> bool:
-    """Whether a name is that of a file, of whatever kind, rather than of something else."""
+    """Returns whether a name means a file: it exists, or its ending is that of an unsupported kind of file."""
     return Path(name).is_file() or csvfiles.kind(name) in OTHERS
 
 
 def read(path: Path) -> pd.DataFrame:
-    r"""The rows of a file of one of READERS.
+    r"""Reads the rows of a file whose kind is one of `READERS`.
 
     Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is damaged, something else, or needs a library that is not installed.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged or of another kind, or needs a library that is not installed.
 
     Example:
         >>> import tempfile

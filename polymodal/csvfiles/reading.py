@@ -1,4 +1,4 @@
-"""From a path to a CSV file that is read."""
+"""Reading a CSV file from a path."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ __all__ = ["found", "read"]
 
 
 def read(path: str | Path, options: Options | None = None, preferred: Options | None = None) -> Document:
-    r"""A CSV file, read.
+    r"""Reads a CSV file.
 
     Arguments:
         path: The file, which may be compressed.
-        options: How it is to be read; what they leave open is taken from its first lines.
-        preferred: What is taken where the first lines leave it open, such as the options of the training rows.
+        options: Options for reading; unspecified ones are detected from the first lines.
+        preferred: Options to use where the first lines are ambiguous, such as those of the training rows.
 
     Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is no such file; says in which line.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a valid CSV file; the error names the line.
 
     Example:
         >>> import tempfile
@@ -39,17 +39,17 @@ def read(path: str | Path, options: Options | None = None, preferred: Options | 
 
 
 def found(path: str | Path, options: Options | None = None) -> Options:
-    """What a CSV file's first lines say of how it is to be read, where it is not given and not as usual.
+    """Returns the options detected from a CSV file that are not given and differ from the usual ones.
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: It is no text, or seems to have a separator by which its lines do not fit.
+        ValueError: The file is not a text file, or its lines do not fit the separator that it seems to have.
     """
     return _look(Path(path), options, None)[2]
 
 
 def _look(path: Path, options: Options | None, preferred: Options | None) -> tuple[Text, Options, Options]:
-    """A file's text, the options by which it is read, and those of them that were found in it."""
+    """Returns the text of a file, the options for reading it, and those of the options that were detected."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
     given = (options or Options()).checked()

@@ -1,4 +1,4 @@
-"""What a CSV file's first lines say of its separator and its decimal mark."""
+"""Detection of the separator, the decimal mark and the thousands mark of a CSV file."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ __all__ = ["SAID", "quote_of", "sniff", "suggested"]
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 500
-"""Lines that are looked at."""
+"""Number of lines that are inspected."""
 SAID = re.compile(r"sep=(.)(?:\r\n|\n|\r)")
-"""A first line that Excel reads, and that says what the separator is."""
+"""A first line that specifies the separator, as Excel reads it."""
 WITH_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+),\d+")
-"""A number with a decimal comma, or with commas between its thousands."""
+"""A number with a comma, which may be a decimal mark or a thousands mark."""
 SURELY_COMMA = re.compile(r"[+-]?(?:0\d*,\d+|\d+,(?:\d{1,2}|\d{4,})|\d{4,},\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+,\d+)")
-"""A number whose comma cannot be that of thousands."""
+"""A number whose comma cannot be a thousands mark."""
 WITH_POINT = re.compile(r"[+-]?\d*\.\d+(?:[eE][+-]?\d+)?")
 POINTED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?")
 SPACED_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:([ \u00a0\u202f])\d{3})(?:\1\d{3})*,\d+")
-"""A number with a decimal comma and a space between thousands."""
+"""A number with a decimal comma and a space as its thousands mark."""
 COMMA = re.compile(r"\d,\d")
 
 
 def quote_of(options: Options) -> str | None:
-    """The character around quoted cells; None if there is none."""
+    """Returns the character around quoted cells; None if quotes are ordinary characters."""
     return None if options.quote == NO_QUOTE else options.quote or '"'
 
 
 def sniff(path: Path, text: str, options: Options, preferred: Options | None = None) -> Options:
-    r"""The options with a separator and a decimal mark.
+    r"""Completes the options with a separator and a decimal mark.
 
-    The separator is the one by which the first lines have the most cells, and each as many. The decimal mark is a comma
-    where numbers are so written, separators are none, and no number has a point.
+    The separator is the one that splits the first lines into the most cells, with the same number of cells in each
+    line. The decimal mark is a comma if some numbers have a decimal comma, the separator is not a comma, and no number
+    has a decimal point.
 
     Arguments:
-        path: The file; its ending says which separator is usual.
-        text: What it holds.
-        options: What is given; this is not looked for.
-        preferred: What is taken if it fits, such as that of the training rows.
+        path: The file; its ending determines the usual separator.
+        text: Text of the file.
+        options: Given options, which are not detected.
+        preferred: Options to use if they fit the file, such as those of the training rows.
 
     Raises:
-        ValueError: The file seems to have a separator by which its lines do not fit.
+        ValueError: The lines do not fit the separator that the file seems to have.
 
     Example:
         >>> made = sniff(Path("trees.csv"), "kind;height\noak;5,2\nelm;8,15\n", Options())
@@ -65,7 +66,7 @@ def sniff(path: Path, text: str, options: Options, preferred: Options | None = N
 
 
 def suggested(path: Path, options: Options) -> str:
-    """A sentence on options that were found in a file."""
+    """Returns the message about options that were detected in a file."""
     return f"{path.name} is read by {options.shown()}, as its first lines suggest"
 
 
@@ -80,13 +81,13 @@ def _separator(path: Path, text: str, options: Options, preferred: str | None) -
     if preferred in fitting:
         return str(preferred)
     if fitting:
-        return max(fitting, key=fitting.__getitem__)  # the first of those with as many cells
+        return max(fitting, key=fitting.__getitem__)  # the first one in case of a tie
     _refuse_lone(path, text, usual)
     return usual
 
 
 def _width(text: str, separator: str, options: Options) -> int:
-    """Cells of the header; 0 where the first lines do not have as many."""
+    """Returns the number of cells of the header, or 0 if the numbers of cells in the first lines do not match."""
     rows = _first(text, Grammar(separator, quote_of(options)))
     if not rows:
         return 0
@@ -96,7 +97,7 @@ def _width(text: str, separator: str, options: Options) -> int:
 
 
 def _first(text: str, grammar: Grammar) -> list[list[str]]:
-    """The written cells of the first lines."""
+    """Returns the written cells of the first lines."""
     start = said.end() if (said := SAID.match(text)) else 0
     try:
         lines = [line for line, _ in islice(grammar.lines(text, start), LINES) if not grammar.is_blank(line)]
@@ -106,7 +107,7 @@ def _first(text: str, grammar: Grammar) -> list[list[str]]:
 
 
 def _refuse_lone(path: Path, text: str, usual: str) -> None:
-    """Refuses a header that would be the name of one column, although it has a separator."""
+    """Raises an error if the header would be the name of a single column although it contains a separator."""
     first = next((line for line in BREAK.split(text[:65_536]) if line.strip()), "")
     found = [mark for mark in SEPARATORS if mark in first]
     if found and usual not in first:
@@ -119,7 +120,7 @@ def _refuse_lone(path: Path, text: str, usual: str) -> None:
 
 
 def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
-    """The options with the decimal mark that numbers have, and the mark of thousands that goes with it."""
+    """Returns the options with the detected decimal mark, and the thousands mark that goes with it."""
     cells = _values(text, options)
     if options.separator != "," and not _any(WITH_COMMA, cells):
         cells += _values_with_comma(text, options)
@@ -136,19 +137,19 @@ def _with_decimal(options: Options, text: str, preferred: Options) -> Options:
 
 
 def _with_thousands(options: Options, text: str, mark: str) -> Options:
-    """The options with a mark between thousands, if numbers have it."""
+    """Returns the options with this thousands mark, if numbers in the first lines have it."""
     marked = options._replace(thousands=mark)
     return marked if _any(marked.grouped_number, _values(text, options)) else options
 
 
 def _values(text: str, options: Options) -> list[str]:
-    """The cells of the first lines."""
+    """Returns the texts of the cells of the first lines, without the header."""
     grammar = Grammar(options.separator or ",", quote_of(options))
     return [grammar.value(cell) for row in _first(text, grammar)[options.has_header :] for cell in row]
 
 
 def _values_with_comma(text: str, options: Options) -> list[str]:
-    """The cells of the first lines, wherever they stand, with a comma between digits."""
+    """Returns the cells of the first lines that contain a comma between digits, wherever these are in the file."""
     grammar = Grammar(options.separator or ",", quote_of(options))
     if not COMMA.search(text):
         return []

@@ -1,4 +1,7 @@
-"""Data sets. To add one: a file here, and a line in DATASETS."""
+"""Data sets, registered by name.
+
+To add a data set, write a module with a function that returns a `Dataset`, and add the function to `DATASETS`.
+"""
 
 from __future__ import annotations
 
@@ -32,21 +35,21 @@ DATASETS: dict[str, Callable[..., Dataset]] = {
     "emoji-attributes": emoji_attributes,
     "table": table,
 }
-"""Data sets by name."""
+"""Functions that load the data sets, by name."""
 
 
 def load(name: str, **arguments: Any) -> Dataset:
-    """A data set by its name.
+    """Loads a data set by name.
 
     Arguments:
-        name: One of DATASETS.
-        **arguments: The data set's own.
+        name: Name of the data set, one of `DATASETS`.
+        **arguments: Arguments of the data set's function.
 
     Returns:
-        The data set: `.schema`, `.train`, `.validation`, `.test`.
+        The data set, with the attributes `.schema`, `.train`, `.validation`, and `.test`.
 
     Raises:
-        ValueError: The name or an argument is unknown, or an argument is of another type than asked for.
+        ValueError: The name or an argument is unknown, or an argument has the wrong type.
 
     Example:
         >>> load("polydigits", rows=100, held_out_rows=50).schema["m0"].shape

@@ -1,4 +1,4 @@
-"""Archives, unpacked beneath a folder: all of it, and nothing outside it."""
+"""Unpacks archives completely into a folder, and writes nothing outside of it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["unpack", "unpacked"]
 
 PIECE = 2**20
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, LZMAError, EOFError, RuntimeError)
-"""What the standard library raises of archives that are cut short, scrambled, encrypted or of an unknown method."""
+"""Exceptions of the standard library for truncated, corrupt, or encrypted archives, and unknown compression methods."""
 
 
 class Member(NamedTuple):
@@ -29,55 +29,56 @@ class Member(NamedTuple):
 
     name: str
     size: int
-    kind: str  # "file", "folder", or something else that is not unpacked
+    kind: str  # "file", "folder", or "other", which is not unpacked
     key: tarfile.TarInfo | zipfile.ZipInfo
 
 
 class Archive(NamedTuple):
-    """A zip or a tar of any compression."""
+    """A zip archive, or a tar archive of any compression."""
 
     file: tarfile.TarFile | zipfile.ZipFile
 
     def members(self) -> list[Member]:
-        """All that it says it holds."""
+        """Returns all entries that the archive lists."""
         if isinstance(self.file, tarfile.TarFile):
             return [Member(m.name, m.size, _kind(m.isfile(), m.isdir()), m) for m in self.file.getmembers()]
         return [Member(m.filename, m.file_size, _zip_kind(m), m) for m in self.file.infolist()]
 
     def open(self, member: Member) -> IO[bytes]:
-        """The bytes of a file in it."""
+        """Opens a file in the archive for reading."""
         if isinstance(self.file, zipfile.ZipFile):
             return self.file.open(member.key)  # pyright: ignore[reportArgumentType]
         opened = self.file.extractfile(member.key)  # pyright: ignore[reportArgumentType]
-        assert opened is not None  # it is a file
+        assert opened is not None  # because the member is a file
         return opened
 
 
 def unpacked(archive: Path, root: Path, key: str) -> bool:
-    """Whether `unpack` has unpacked this archive, and what it made is still there."""
+    """Returns whether `unpack` has unpacked this version of an archive, and its top-level paths still exist."""
     mark = _mark(archive)
     told, *names = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else [""]
     return told == key and all((root / name).exists() for name in names)
 
 
 def unpack(archive: Path, root: Path, key: str, *, most: int) -> None:
-    """Unpacks an archive's files and folders into a folder beside their places, and then moves them there.
+    """Unpacks the files and folders of an archive.
 
-    Owners, rights and times are left out. Files that are there under their names are replaced.
+    The files are first written to a temporary folder next to the archive, and then moved into `root`, where they
+    replace existing files of the same names. Owners, permissions, and times are not restored.
 
     Arguments:
-        archive: A .zip, or a .tar of any compression.
-        root: Where to.
-        key: Of this version of the archive, such as its checksum, for `unpacked`.
-        most: Bytes that it may hold.
+        archive: A .zip file, or a .tar file of any compression.
+        root: Folder to unpack into.
+        key: Identifier of this version of the archive, such as its checksum, which `unpacked` compares.
+        most: Largest total size of the unpacked files, in bytes.
 
     Raises:
-        OSError: There is no room for it.
-        ValueError: It is damaged, no archive, holds more than that, or holds what belongs outside the folder, or a
-            link, or a device.
+        OSError: The files cannot be written, for example because the disk is full.
+        ValueError: The file is damaged or no archive, its content is too large, or it contains a path outside of the
+            folder, a link, or a device.
     """
     fresh = archive.with_name(f".{archive.name}.unpacking")
-    shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(fresh, ignore_errors=True)  # left by a killed process
     fresh.mkdir()
     try:
         with _opened(archive) as opened:
@@ -121,7 +122,7 @@ def _check(members: list[Member], archive: Path, most: int) -> None:
 
 
 def _written(archive: Archive, members: list[Member], folder: Path) -> Iterator[bytes]:
-    """Writes the members, and passes on what is written."""
+    """Writes the members of an archive to a folder, and yields the chunks that were written."""
     for member in members:
         path = folder / member.name
         if member.kind == "folder":
@@ -135,7 +136,7 @@ def _written(archive: Archive, members: list[Member], folder: Path) -> Iterator[
 
 
 def _move(source: Path, target: Path) -> None:
-    """Renames a file or a folder; a folder that is there gets what it lacks, and what it has anew."""
+    """Moves a file or folder; a folder is merged into an existing one, and replaces files of the same names."""
     if source.is_dir() and target.is_dir():
         for path in source.iterdir():
             _move(path, target / path.name)

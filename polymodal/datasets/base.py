@@ -1,4 +1,4 @@
-"""What every data set is, and what is known of it before it is loaded."""
+"""The `Dataset` class, and descriptions of data sets that are available before loading."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["Dataset", "Facts", "facts"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Three tables of one schema.
+    """Training, validation, and test tables with one schema.
 
     Arguments:
-        name: Its key in DATASETS.
-        train: To learn from.
-        validation: To choose the epoch by.
-        test: To report on.
+        name: Name of the data set in `DATASETS`.
+        train: Table for training.
+        validation: Table for choosing the best epoch.
+        test: Table for reporting results.
     """
 
     name: str
@@ -31,18 +31,24 @@ class Dataset:
 
     @property
     def schema(self) -> Schema:
-        """The modalities."""
+        """The schema of the tables, that is the modalities by name."""
         return self.train.schema
 
     def first(self, rows: int | None, held_out_rows: int | None) -> Dataset:
-        """The first rows of each split, made again by a data set's arguments `rows` and `held_out_rows`.
+        """Returns the first rows of each split.
+
+        The `source` of each table records the arguments `rows` and `held_out_rows`, with which the data set loads the
+        same rows again.
 
         Arguments:
-            rows: Of training; None for all.
-            held_out_rows: Of validation and of test; None for all.
+            rows: Number of training rows; None for all.
+            held_out_rows: Number of validation rows, and of test rows; None for all.
+
+        Returns:
+            A data set whose tables share memory with those of this one.
 
         Raises:
-            ValueError: A split has not so many rows.
+            ValueError: A split has fewer rows.
         """
         asked = {"train": rows, "validation": held_out_rows, "test": held_out_rows}
         told = {name: n for name, n in {"rows": rows, "held_out_rows": held_out_rows}.items() if n is not None}
@@ -63,20 +69,20 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Facts:
-    """What people want to know of a data set before they load it, and where its files are.
+    """Description of a data set that is available without loading it: sizes, licence, and location of the files.
 
-    Used as a decorator it becomes the attribute `facts` of the function that loads the data set.
+    Used as a decorator, it becomes the attribute `facts` of the function that loads the data set.
 
     Arguments:
-        shapes: Of its modalities, as people say it: "m0..m4 3x28x28, label 10".
-        rows: In training, validation and test, where they are always as many.
-        licence: Of the data.
-        size: Of the files that it is made from.
-        origin: Who published it, where.
-        layouts: What must be beneath its root: names of files or folders, or patterns of them; a layout is all of
-            them together, and any one layout will do. The data set needs no files where there is none.
-        get: What to do by hand to have the files: one sentence, that names an address.
-        shares: The data set whose files it is made from too, where it has none of its own.
+        shapes: Modalities and their shapes in readable form, such as "m0..m4 3x28x28, label 10".
+        rows: Numbers of training, validation, and test rows, if they are fixed; else None.
+        licence: Licence of the data.
+        size: Size of the source files.
+        origin: Publisher and publication of the data.
+        layouts: Alternative layouts of the source files. Each layout is a tuple of names or patterns of files and
+            folders beneath the root, all of which must exist. Empty if the data set needs no files.
+        get: Instructions to get the files by hand: one sentence that contains an address.
+        shares: Name of the data set that uses the same source files, if this one has none of its own.
     """
 
     shapes: str
@@ -89,19 +95,20 @@ class Facts:
     shares: str = ""
 
     def __call__(self, make: Callable[..., Dataset]) -> Callable[..., Dataset]:
-        """Puts the facts on a function."""
+        """Attaches the facts to a function."""
         make.facts = self  # pyright: ignore[reportFunctionMemberAccess]
         return make
 
     def found(self, root: Path) -> int | None:
-        """Which of the layouts is there beneath a root; None where none is whole."""
+        """Returns the index of the first complete layout beneath a root, or None if none is complete."""
         return next((i for i, layout in enumerate(self.layouts) if not _missing(root, layout)), None)
 
     def require(self, root: Path) -> int:
-        """Which of the layouts is there beneath a root.
+        """Returns the index of the first complete layout beneath a root.
 
         Raises:
-            FileNotFoundError: None is whole; names what is missing of the one that is there most, and where to get it.
+            FileNotFoundError: No layout is complete. The message names the first missing path of the layout that lacks
+                the fewest paths, and says where to get the files.
         """
         found = self.found(root)
         if found is not None:
@@ -112,7 +119,7 @@ class Facts:
 
 
 def facts(make: Callable[..., Any]) -> Facts | None:
-    """The facts of a registered data set; None of one whose author wrote none."""
+    """Returns the facts of a registered data set, or None if its author provided none."""
     return getattr(make, "facts", None)
 
 

@@ -1,4 +1,4 @@
-"""CelebA: pictures of faces, and forty attributes of each."""
+"""CelebA: images of faces with forty binary attributes each."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = ["celeba"]
 
 SIDE = 64
 PUBLISHED = (178, 218)
-"""Width and height of the authors' pictures."""
+"""Width and height of the published images, in pixels."""
 ATTRIBUTES = 40
 LONGEST = 255
-"""Letters in a file's name."""
+"""Largest length of a file name, in characters."""
 PROBED = 1000
-"""The size of every so manieth picture is part of the fingerprint: to look at all takes as long as to open a table."""
+"""Stride of the images whose file sizes enter the fingerprint; checking all takes as long as loading the table."""
 
 FACTS = Facts(
     shapes="image 3x64x64, 40 attributes of 2",
@@ -51,32 +51,31 @@ FACTS = Facts(
 
 @FACTS
 def celeba(root: str | Path | None = None) -> Dataset:
-    """Pictures of faces, and forty attributes of each.
+    """CelebA: images of faces with forty binary attributes each.
 
-    `image` is 3x64x64: the picture is resized to 64 wide and 78 high (bilinear, over all the pixels that it covers),
-    and the 64 rows in the middle are kept, so it shows the whole width of the authors' 178x218 pixels. The attributes
-    follow, each a modality of its own with the classes "no" and "yes", under their published names and in their
-    order, together the group `attributes`. All rows are complete, and in the order of their files' names. The three
-    splits are the published ones.
+    `image` is 3x64x64: the image is resized to 64 wide and 78 high (bilinear, antialiased), and the middle 64 rows are
+    kept, so it shows the full width of the published 178x218 pixels. Each attribute is a modality with the classes "no"
+    and "yes". The attributes have their published names and order, and form the group `attributes`. All rows are
+    complete and sorted by file name. The splits are the published ones.
 
-    Made once, in minutes and little memory, then mapped from the cache. It is made anew when a list changes, or the
-    size of one of the pictures that are probed; where other pictures were put under the same names, remove
-    `datasets/celeba-*` from the cache.
+    The data set is built once, which takes minutes and little memory, and is then mapped from the cache. It is rebuilt
+    if one of the lists changes, or the size of an image file (every 1000th is checked). If you replace images by
+    others under the same names, remove `datasets/celeba-*` from the cache.
 
     Arguments:
-        root: The folder with the authors' `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`,
-            the lists in it or in its `Anno` and `Eval`; by default the cache.
+        root: Folder with the published `img_align_celeba`, `list_attr_celeba.txt` and `list_eval_partition.txt`; the
+            lists may be in it or in its subfolders `Anno` and `Eval`. By default the download folder in the cache.
 
     Returns:
         The data set: 162,770 training, 19,867 validation and 19,962 test rows.
 
     Raises:
         FileNotFoundError: Files are missing.
-        ValueError: A file is damaged, or another one.
+        ValueError: A file is damaged, or has other content.
 
     Source:
-        Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015. The size and the part that is kept are
-        those of Wu and Goodman's MVAE (2018) and of the code for MAC-WAE; others keep the middle 148x148 pixels.
+        Liu et al., "Deep Learning Face Attributes in the Wild", ICCV 2015. The size and the crop are those of Wu and
+        Goodman's MVAE (2018) and of the code for MAC-WAE; other work crops the middle 148x148 pixels.
     """
     place = storage.place("celeba", root)
     folder, attributes, partition = (place / name for name in FACTS.layouts[FACTS.require(place)])
@@ -87,16 +86,16 @@ def celeba(root: str | Path | None = None) -> Dataset:
 
 
 class Faces(NamedTuple):
-    """What the lists say of N pictures, in the order of their names."""
+    """File names, attributes, and splits of N images, sorted by file name."""
 
-    names: np.ndarray  # (N,), of files
-    titles: list[str]  # of the attributes
-    marks: np.ndarray  # (N, 40) int8, 1 where a face has the attribute
-    splits: np.ndarray  # (N,) int8, a number in SPLITS
+    names: np.ndarray  # (N,), of the image files
+    titles: list[str]  # names of the attributes
+    marks: np.ndarray  # (N, 40) int8, 1 if the face has the attribute
+    splits: np.ndarray  # (N,) int8, index in SPLITS
 
 
 def _make(folder: Path, attributes: Path, partition: Path, fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
-    """Writes the three tables."""
+    """Writes the tables of the three splits."""
     faces = _faces(attributes, partition)
     refuse_missing(folder, faces.names, "pictures", FACTS.get)
     labels = {title: Label(2, ("no", "yes")) for title in faces.titles}
@@ -114,7 +113,7 @@ def _make(folder: Path, attributes: Path, partition: Path, fresh: Path, told: Ca
 
 
 def _middle(_: int, picture: PIL.Image.Image) -> PIL.Image.Image:
-    """The middle of a face's picture, resized."""
+    """Resizes the image of a face, and crops its middle."""
     from PIL import Image as Pictures
 
     if picture.size != PUBLISHED:
@@ -125,10 +124,10 @@ def _middle(_: int, picture: PIL.Image.Image) -> PIL.Image.Image:
 
 
 def _faces(attributes: Path, partition: Path) -> Faces:
-    """What the lists say.
+    """Reads the lists of attributes and splits.
 
     Raises:
-        ValueError: A line is not what it must be, or the lists do not agree.
+        ValueError: A line is invalid, or the lists do not agree.
     """
     rows = lines(attributes, FACTS.get)
     number, count = next(rows, (1, []))
@@ -156,10 +155,10 @@ def _faces(attributes: Path, partition: Path) -> Faces:
 def _sorted(
     rows: Iterator[tuple[int, list[str]]], path: Path, values: Mapping[str, int], columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The files' names `(N,)`, ascending, and what stands behind them, `(N, columns)` int8.
+    """Returns the file names `(N,)`, sorted, and the values that follow them on their lines, `(N, columns)` int8.
 
     Raises:
-        ValueError: A line is not what it must be, or a file is named twice.
+        ValueError: A line is invalid, or a file is listed twice.
     """
     names, held = [], bytearray()
     for number, (name, *marks) in rows:

@@ -1,4 +1,4 @@
-"""CUB: pictures of birds, ten captions of each, and its species."""
+"""CUB: images of birds, ten captions per image, and the species."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["cub"]
 
 SIDE = 64
 CAPTIONS = 10
-"""Of each picture."""
+"""Number of captions per image."""
 
 REMOTES = (
     Remote(
@@ -47,12 +47,12 @@ LISTS = {
     "bounding_boxes.txt": (r"[0-9]{1,9}( -?[0-9]{1,9}(\.[0-9]*)?){4}", "left, top, width and height of a box"),
     "image_class_labels.txt": ("[0-9]{1,9} [1-9][0-9]{0,8}", "the number of its species, from 1 on"),
 }
-"""What each line of the lists is like."""
+"""Regular expression and description of the lines of each list."""
 
 WORD = re.compile(r"\w+", re.ASCII)
 
 PLACES = (("", ""), ("CUB_200_2011/", "CUB_200_2011/"), ("CUB_200_2011/", ""), ("CUB_200_2011/", "cvpr2016_cub/"))
-"""Where beneath the root the pictures and the captions are."""
+"""Subfolders of the root that contain the images and the captions, in each layout."""
 
 FACTS = Facts(
     shapes="img 3x64x64, text 18 words, label 200",
@@ -69,47 +69,49 @@ FACTS = Facts(
 
 
 class Bird(NamedTuple):
-    """What the lists say of a picture."""
+    """List entries of one image."""
 
-    name: str  # its file's, beneath the folder of pictures
+    name: str  # of the image file, relative to the image folder
     training: bool
     box: tuple[float, ...]  # left, top, width, height, in pixels
-    species: int  # from 0
+    species: int  # counted from 0
 
 
 @FACTS
 def cub(root: str | Path | None = None, *, length: int = 18, download: bool = False) -> Dataset:
-    """Pictures of birds, ten captions of each, and its species.
+    """CUB: images of birds, ten captions per image, and the species.
 
-    `img` is 3x64x64: the square around the middle of the bird's bounding box, of 1.5 times the box's longer side, cut
-    off at the picture's borders, and what is left is resized (bilinear, over all the pixels that it covers), whether
-    it is a square or not. Grey pictures become RGB. `text` is one of ten captions, of which one is drawn per row and
-    epoch: words alone, in lower case, without punctuation; longer ones are cut, and the last token is the end.
-    `label` is the species, by its name. All rows are complete.
+    `img` is 3x64x64: a square around the centre of the bird's bounding box, with a side of 1.5 times the longer side of
+    the box, clipped at the image borders. The crop is resized (bilinear, antialiased), even if clipping made it
+    non-square. Grey images become RGB. `text` is one of the ten captions, sampled per row and epoch. Captions are words
+    in lower case without punctuation; longer ones are truncated, and the last token is the end token. `label` is the
+    species by name. All rows are complete.
 
-    Training rows are the published ones; each species' published test rows are shuffled once by a fixed seed and
-    halved. The vocabulary is that of the training captions, so it is smaller than the 5,451 tokens in the paper,
-    whose authors count the words of the test captions too.
+    The training rows are the published ones. The published test rows of each species are shuffled once with a fixed
+    seed and halved into validation and test. The vocabulary is that of the training captions, so it is smaller than
+    the 5,451 tokens in the paper, whose authors also count the words of the test captions.
 
-    Made once, then mapped from the cache; it is made anew when a list changes, or the size of a caption or picture.
+    The data set is built once and then mapped from the cache. It is rebuilt if one of the lists changes, or the size of
+    a caption or image file.
 
     Arguments:
-        root: The folder with the authors' `images.txt`, `train_test_split.txt`, `bounding_boxes.txt`,
-            `image_class_labels.txt`, `images` and the captions' `text` or `text_c10`, or the folder with their
-            `CUB_200_2011`, and the captions in it, beside it, or in `cvpr2016_cub`; by default the cache.
-        length: Of a text, in tokens.
-        download: Fetch and unpack the pictures where there are none; the captions must be put there by hand.
+        root: Folder with the published `images.txt`, `train_test_split.txt`, `bounding_boxes.txt`,
+            `image_class_labels.txt`, `images`, and the captions' folder `text` or `text_c10`. Alternatively, the folder
+            that contains `CUB_200_2011`, with the captions in that folder, next to it, or in `cvpr2016_cub`. By default
+            the download folder in the cache.
+        length: Length of a text in tokens.
+        download: Whether to fetch and unpack the images if they are missing. The captions must be added by hand.
 
     Returns:
         The data set: 5,994 training, 2,897 validation and 2,897 test rows.
 
     Raises:
         FileNotFoundError: Files are missing.
-        ValueError: A file is damaged, or another one.
+        ValueError: A file is damaged, or has other content.
 
     Source:
-        Reed et al., "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016. The square is
-        that of StackGAN (Zhang et al., 2017), numbers of pixels being rounded down as there.
+        Reed et al., "Learning Deep Representations of Fine-Grained Visual Descriptions", CVPR 2016. The square crop is
+        that of StackGAN (Zhang et al., 2017), including its rounding down to whole pixels.
     """
     check_counts(length=length)
     place = storage.place("cub", root)
@@ -131,7 +133,7 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
 def _make(
     folder: Path, captions: Path, birds: list[Bird], length: int, fresh: Path, told: Callable[[str], dict[str, Any]]
 ) -> None:
-    """Writes the three tables."""
+    """Writes the tables of the three splits."""
     refuse_missing(folder, [bird.name for bird in birds], "pictures", FACTS.get)
     texts = _texts(captions, birds)
     splits = _splits(birds)
@@ -152,7 +154,7 @@ def _make(
 
 
 def _framed(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.Image:
-    """The square around a bird, as far as the picture goes."""
+    """Crops the square around a bird, clipped at the image borders, and resizes it."""
     from PIL import Image as Pictures
 
     left, top, width, height = map(int, birds[row].box)
@@ -165,7 +167,7 @@ def _framed(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.
 
 
 def _splits(birds: list[Bird]) -> dict[str, list[Bird]]:
-    """The three splits' pictures."""
+    """Returns the birds of the three splits, by split name."""
     test = [bird for bird in birds if not bird.training]
     parts = halves(torch.tensor([bird.species for bird in test]))
     validation, rest = ([test[row] for row in part.tolist()] for part in parts)
@@ -173,11 +175,14 @@ def _splits(birds: list[Bird]) -> dict[str, list[Bird]]:
 
 
 def _texts(folder: Path, birds: list[Bird]) -> dict[str, list[str]]:
-    """The ten captions of each picture, by its name: the first ten lines that have words, as words alone.
+    """Reads the captions of each image: the first ten lines that contain words, without punctuation.
+
+    Returns:
+        Lists of ten captions, by image name.
 
     Raises:
         FileNotFoundError: Files are missing.
-        ValueError: Files are no text, or have too few lines.
+        ValueError: A file cannot be read as UTF-8 text, or has too few lines.
     """
     refuse_missing(folder, [_caption(bird.name) for bird in birds], "files of captions", FACTS.get)
     texts, troubles = {}, {}
@@ -196,11 +201,11 @@ def _texts(folder: Path, birds: list[Bird]) -> dict[str, list[str]]:
 
 
 def _birds(folder: Path) -> list[Bird]:
-    """What the lists say of the pictures, in the order of their numbers.
+    """Reads the lists, and returns an entry for each image, ordered by image number.
 
     Raises:
         FileNotFoundError: A list is missing.
-        ValueError: A line is not what it must be, or the lists do not agree.
+        ValueError: A line is invalid, or the lists do not agree.
     """
     lists = {name: _listed(folder / name, *rule) for name, rule in LISTS.items()}
     names, training, boxes, species = lists.values()
@@ -225,7 +230,7 @@ def _birds(folder: Path) -> list[Bird]:
 
 
 def _listed(path: Path, pattern: str, rule: str) -> dict[int, list[str]]:
-    """The fields of each line by its first one, the number of a picture."""
+    """Returns the fields of each line by image number, which is the first field."""
     rows: dict[int, list[str]] = {}
     for number, parts in lines(path, FACTS.get):
         if not re.fullmatch(pattern, " ".join(parts)) or int(parts[0]) in rows:
@@ -237,11 +242,11 @@ def _listed(path: Path, pattern: str, rule: str) -> dict[int, list[str]]:
 
 
 def _species(birds: list[Bird]) -> list[tuple[int, str]]:
-    """The numbers of the species, and their names as people write them."""
+    """Returns the indices and readable names of the species, sorted."""
     folders = {(bird.species, bird.name.split("/")[0]) for bird in birds}
     return sorted((number, folder.partition(".")[2].replace("_", " ")) for number, folder in folders)
 
 
 def _caption(name: str) -> str:
-    """The file of a picture's captions."""
+    """Returns the name of the caption file of an image."""
     return name.removesuffix(".jpg") + ".txt"

@@ -1,4 +1,4 @@
-"""Files from the net: each whole and the right one, or not there."""
+"""Downloads files from the internet and verifies their checksums."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ __all__ = ["Remote", "fetch"]
 
 
 def fetch(remotes: Sequence[Remote], root: Path, by_hand: str) -> None:
-    """Fetches those files that are not there with the right checksum.
+    """Downloads the files that are missing or have a wrong checksum.
 
-    What comes is written beside its place under a temporary name, from where a later call goes on if this one is
-    broken off, and takes its name when size and checksum are right. Processes that fetch into one folder wait for
-    each other.
+    A file is downloaded under a temporary name in its folder, and is renamed when its size and checksum are correct. An
+    interrupted download is resumed by the next call. Processes that download into the same folder wait for each other.
 
     Arguments:
-        remotes: The files.
-        root: The folder that they are put beneath; made if need be. A file there with another checksum is replaced.
-        by_hand: What to do without this function: one sentence, for the errors.
+        remotes: Files to download.
+        root: Folder for the files, created if necessary. Files with another checksum are replaced.
+        by_hand: Instructions to get the files by hand: one sentence for the error messages.
 
     Raises:
-        ConnectionError: A server cannot be reached, or does not give the file.
-        OSError: The file cannot be written.
-        ValueError: What came is another file, or cannot be unpacked.
+        ConnectionError: A server cannot be reached, or does not provide the file.
+        OSError: A file cannot be written.
+        ValueError: A file has an unexpected size or checksum, or cannot be unpacked.
     """
     root = Path(root)
     root.mkdir(parents=True, exist_ok=True)

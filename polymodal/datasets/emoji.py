@@ -1,4 +1,4 @@
-"""Emoji: a picture, what it is called and stands for, and its group."""
+"""Emoji: images, their names and keywords as text, and their groups."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ FACTS = noto.facts("img 3x64x64, text 40 tokens, label 10", (2730, 336, 337))
 
 @FACTS
 def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) -> Dataset:
-    """Emoji: a picture, what it is called and stands for, and its group.
+    """Emoji: images, their names and keywords as text, and their groups.
 
-    The modalities are named as CUB's: img 3x64x64, text, label of 10 classes; all rows are complete. A text is
-    the name and, after commas, those keywords that say more than it: "soccer ball, football, sport". Its words are
-    those of the training rows. The ten groups are Unicode's.
+    The modalities have the names of CUB's: `img` 3x64x64, `text`, and `label` with 10 classes. All rows are complete. A
+    text is the name, followed by the keywords that add a word to it, separated by commas: "soccer ball, football,
+    sport". The vocabulary is that of the training rows. The ten groups are those of Unicode.
 
-    All skin tones of an emoji are in one split; a man's, a woman's and a person's emoji are three. Of the emoji
-    without their tones each split has about the same part in every group: 80, 10 and 10 %.
+    All skin tones of an emoji are in the same split; the variants for a man, a woman, and a person count as three
+    emoji. Without skin tones, the splits contain about 80, 10, and 10 % of the emoji of each group.
 
     Arguments:
-        root: The folder of the files. `emoji/noto_emoji_rgba72.npz` holds `images` `(N, 72, 72, 4)` uint8, red,
-            green, blue and alpha; row i of `emoji/emoji_text.csv` tells of image i: `codepoints` ("1F44B-1F3FB"),
-            `emoji_test_name`, `cldr_keywords` ("hand|wave") and `group`.
-        length: Tokens of a text; 40 are enough for 98 % of them, and the last words of longer ones are cut.
-        seed: Of the splits.
+        root: Folder of the files. `emoji/noto_emoji_rgba72.npz` contains `images` `(N, 72, 72, 4)` uint8 with the
+            channels red, green, blue, and alpha. Row i of `emoji/emoji_text.csv` describes image i in the columns
+            `codepoints` ("1F44B-1F3FB"), `emoji_test_name`, `cldr_keywords` ("hand|wave"), `group`, and `subgroup`.
+        length: Length of a text in tokens. The default of 40 fits 98 % of the texts; longer ones are truncated.
+        seed: Random seed for the splits.
 
     Returns:
-        The data set, from the cache if it was made before.
+        The data set, from the cache if it was built before.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or holds something else; or length is less than 1.
+        ValueError: A file is damaged or has other content, or `length` is less than 1.
     """
     if length < 1:
         raise ValueError(f"length must be at least 1; got {length}")
@@ -72,7 +72,7 @@ def _make(root: Path, length: int, seed: int, folder: Path, told: Callable[[str]
 
 
 def _text(name: str, keywords: tuple[str, ...]) -> str:
-    """A name, and the keywords that have a word which it has not.
+    """Joins a name and the keywords that contain at least one word that the name does not.
 
     Example:
         >>> _text("grinning face", ("cheerful", "cheery", "face", "Grinning"))

@@ -1,4 +1,4 @@
-"""Emoji: a picture, and which of 40 keywords it stands for."""
+"""Emoji: images with 40 keywords as binary attributes."""
 
 from __future__ import annotations
 
@@ -22,35 +22,35 @@ __all__ = ["emoji_attributes"]
 
 ATTRIBUTES = 40
 ALIKE = 0.7
-"""Of the emoji that have one of two keywords, how many may have both; with more the keywords are one."""
+"""Largest Jaccard similarity of the emoji that two attributes mark; more similar keywords count as one."""
 TAKEN = ("image", "attributes")
-"""Names that no attribute may have."""
+"""Names that an attribute must not have."""
 
 FACTS = noto.facts("image 3x64x64, 40 attributes of 2", (2730, 336, 337), shares="emoji")
 
 
 @FACTS
 def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
-    """Emoji: a picture, and which of 40 keywords it stands for.
+    """Emoji: images with 40 keywords as binary attributes.
 
-    The modalities are like CelebA's: image 3x64x64, and 40 attributes, Labels of 2, "no" and "yes", in one group,
-    `attributes`; all rows are complete. The attributes are the most frequent keywords of the training rows, most
-    frequent first, where all skin tones of an emoji count as much as one emoji without. Singular and plural are one
-    keyword. Of keywords that mark nearly the same emoji ("bird" and "ornithology": more than 70 % of those that
-    have either have both) only the most frequent is an attribute.
+    The modalities are like those of CelebA: `image` 3x64x64, and 40 attributes in the group `attributes`, which are
+    labels with the classes "no" and "yes". All rows are complete. The attributes are the most frequent keywords of the
+    training rows, most frequent first, where all skin tones of an emoji together count as one emoji. The singular and
+    the plural of a word count as one keyword. Of keywords that mark nearly the same emoji ("bird" and "ornithology":
+    more than 70 % of the emoji with either keyword have both), only the most frequent one is an attribute.
 
-    The splits are those of `emoji`: all skin tones of an emoji are in one.
+    The splits are those of `emoji`: all skin tones of an emoji are in the same split.
 
     Arguments:
-        root: The folder of the files, as for `emoji`.
-        seed: Of the splits.
+        root: Folder of the files, as for `emoji`.
+        seed: Random seed for the splits.
 
     Returns:
-        The data set, from the cache if it was made before.
+        The data set, from the cache if it was built before.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or holds something else.
+        ValueError: A file is damaged, or has other content.
     """
     folder = place("emoji", root)
     FACTS.require(folder)
@@ -77,7 +77,7 @@ def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, A
 
 
 def _singular(word: str, known: Iterable[str]) -> str:
-    """The word without the plural's "s" or "es", if that is a keyword too.
+    """Returns a word without the plural ending "s" or "es", if that is a keyword too, else the word.
 
     Example:
         >>> [_singular(word, {"eye", "eyes", "glasses"}) for word in ("eyes", "glasses")]
@@ -88,10 +88,12 @@ def _singular(word: str, known: Iterable[str]) -> str:
 
 
 def _chosen(words: list[set[str]], bases: list[str]) -> list[str]:
-    """The most frequent keywords of rows, each base counting as one row, that mark rows of their own.
+    """Returns the most frequent keywords that mark sufficiently different sets of rows.
+
+    All rows of one base emoji together count as one row.
 
     Raises:
-        ValueError: There are too few.
+        ValueError: There are fewer than 40 such keywords.
     """
     size = Counter(bases)
     weight = np.array([1 / size[base] for base in bases])
@@ -112,5 +114,5 @@ def _chosen(words: list[set[str]], bases: list[str]) -> list[str]:
 
 
 def _overlap(one: np.ndarray, other: np.ndarray, weight: np.ndarray) -> float:
-    """Of the weight of what is in either, the part that is in both."""
+    """Returns the weighted Jaccard similarity of two sets: the weight of the intersection over that of the union."""
     return float(weight @ (one & other) / (weight @ (one | other)))

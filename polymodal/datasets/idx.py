@@ -1,4 +1,4 @@
-"""Arrays in MNIST's IDX files: a head of big-endian sizes, then the bytes."""
+"""Reads arrays from MNIST's IDX files: a header of big-endian sizes, followed by the bytes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["find", "read"]
 
 UNSIGNED_BYTE = 8
 MOST = 2**30
-"""Bytes that a file may claim to hold: a few of gzip's can stand for any number."""
+"""Largest accepted array size in bytes: a small gzip file can expand to any size."""
 
 
 def find(folder: Path, name: str, get: str) -> Path:
-    """A file, or the same one gzipped.
+    """Returns the path of a file, or of its gzipped version.
 
     Raises:
-        FileNotFoundError: Neither is there.
+        FileNotFoundError: Neither file exists.
     """
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
@@ -32,15 +32,18 @@ def find(folder: Path, name: str, get: str) -> Path:
 
 
 def read(path: Path, shape: tuple[int, ...], get: str) -> np.ndarray:
-    """The bytes of a file, gzipped or not, `(N, *shape)` uint8.
+    """Reads the array in a file, gzipped or not.
 
     Arguments:
-        path: The file.
-        shape: Of one row.
-        get: What to do to have the right one, for the error.
+        path: Path of the file.
+        shape: Expected shape of one row.
+        get: Instructions to get the correct file, for the error message.
+
+    Returns:
+        `(N, *shape)` uint8.
 
     Raises:
-        ValueError: It is damaged, cut short, or holds something else.
+        ValueError: The file is damaged, truncated, or has other content.
     """
     axes = 1 + len(shape)
     try:

@@ -1,4 +1,4 @@
-"""The lists in text files that data sets of pictures are published with."""
+"""Reads the text files with lists that are published with image data sets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ __all__ = ["lines", "refused", "sizes"]
 
 
 def lines(path: Path, get: str) -> Iterator[tuple[int, list[str]]]:
-    """The numbers of the lines that are not blank, counted from 1, and their fields, parted by white space.
+    """Yields the number of each line that is not blank, counted from 1, and its fields, separated by white space.
 
     Arguments:
-        path: The file.
-        get: Where to get it, for the error.
+        path: Path of the file.
+        get: Instructions to get the file, for the error message.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no text.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not UTF-8 text.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} must exist, and does not; {get}")
@@ -33,12 +33,12 @@ def lines(path: Path, get: str) -> Iterator[tuple[int, list[str]]]:
 
 
 def refused(path: Path, number: int, rule: str, parts: list[str], get: str) -> ValueError:
-    """The error for a line that is not what it must be."""
+    """Returns the error for an invalid line."""
     return ValueError(f"line {number} of {path} must be {rule}; got {brief(' '.join(parts))!r}; {get}")
 
 
 def sizes(folder: Path, names: Iterable[str]) -> str:
-    """Names and sizes of files, for a fingerprint: that of a file that is not there is -1 byte."""
+    """Returns file names and sizes as a text for a fingerprint; missing files have size -1."""
     return "\n".join(f"{name} {_size(folder / name)}" for name in names)
 
 

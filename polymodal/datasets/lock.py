@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""A lock that admits one process at a time to a folder."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ __all__ = ["alone"]
 
 @contextmanager
 def alone(folder: Path, does: str) -> Iterator[bool]:
-    """Waits until no other process is in here with this folder, where the system can tell.
+    """Waits until no other process holds the lock of a folder, and then holds it.
 
     Arguments:
-        folder: That is there.
-        does: What the other process does, for the message.
+        folder: Existing folder.
+        does: Activity of the other process, for the message.
 
     Yields:
-        Whether all others wait; some systems and file systems have no locks.
+        Whether the lock is held; False if the system or the file system has no locks.
     """
     try:
         import fcntl

@@ -1,4 +1,4 @@
-"""Multimodal Handwritten Digits: the picture, the pen's way, the sound and the label of one digit."""
+"""Multimodal Handwritten Digits (MHD): an image, a pen trajectory, audio, and a label of each digit."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ __all__ = ["mhd"]
 FRAMES, MELS = 32, 128
 FILES = {"train": "mhd_train.pt", "test": "mhd_test.pt"}
 MARGIN = 0.1
-"""How far outside of [0, 1] a value may be: a file may have been scaled by another one's least and greatest."""
+"""Tolerance for values outside of [0, 1]: a file may be scaled by the minimum and maximum of another file."""
 PIECE = 1_000
-"""Rows that are looked at in one go."""
+"""Number of rows that are processed at once."""
 
 FACTS = Facts(
     shapes="image 1x28x28, trajectory 200, audio 1x32x128, label 10",
@@ -43,29 +43,30 @@ FACTS = Facts(
 
 @FACTS
 def mhd(root: str | Path | None = None) -> Dataset:
-    """Multimodal Handwritten Digits: the picture, the pen's way, the sound and the label of one digit.
+    """Multimodal Handwritten Digits (MHD): an image, a pen trajectory, audio, and a label of each digit.
 
-    `image` 1x28x28; `trajectory`, 200 numbers in [0, 1]; `audio` 1x32x128, 32
-    frames of 128 mel bands in [0, 1]; `label`. All rows are complete; the labels are the tables' `.labels` too. The
-    10,000 test rows are halved into validation and test, class by class.
+    `image` is 1x28x28; `trajectory` has 200 values in [0, 1]; `audio` is 1x32x128, with 32 frames of 128 mel bands in
+    [0, 1]; `label` has 10 classes. All rows are complete. The labels are also the `.labels` of the tables. The 10,000
+    test rows are halved into validation and test, stratified by class.
 
-    The authors' files `mhd_train.pt` and `mhd_test.pt` hold labels `(N,)`, pictures `(N, 1, 28, 28)`, trajectories
-    `(N, 200)`, sounds `(N, 4, 32, 32)`, whose 4x32 are the mel bands and whose last axis is time, and how the latter
-    two were scaled. They are read as tensors and numbers alone: nothing in them is run. Pictures are kept as bytes
-    where these are exactly what the file holds. Numbers that are at most 0.1 outside of [0, 1] are moved into it.
+    The published files `mhd_train.pt` and `mhd_test.pt` contain labels `(N,)`, images `(N, 1, 28, 28)`, trajectories
+    `(N, 200)`, audio `(N, 4, 32, 32)`, where the axes 4x32 are the mel bands and the last axis is time, and the scaling
+    of the latter two. Only tensors and numbers are read from them, and no code in them is executed. Images are stored
+    as bytes if that is exact. Values at most 0.1 outside of [0, 1] are clipped.
 
     Arguments:
-        root: The folder of the two files; by default where downloads are.
+        root: Folder of the two files; by default the download folder in the cache.
 
     Returns:
         The data set.
 
     Raises:
-        FileNotFoundError: A file is not there.
-        ValueError: A file is damaged, or holds something else.
+        FileNotFoundError: A file is missing.
+        ValueError: A file is damaged, or has other content.
 
-    Source: Vasco, Yin, Melo and Paiva, "Leveraging hierarchy in multimodal generative models for effective
-        cross-modality inference", 2022.
+    Source:
+        Vasco, Yin, Melo and Paiva, "Leveraging hierarchy in multimodal generative models for effective cross-modality
+        inference", 2022.
     """
     folder = storage.place("mhd", root)
     FACTS.require(folder)
@@ -74,7 +75,7 @@ def mhd(root: str | Path | None = None) -> Dataset:
 
 
 class Rows(NamedTuple):
-    """A published split, as it is in its file."""
+    """Tensors of a published split, as in its file."""
 
     path: Path
     label: Tensor
@@ -83,17 +84,17 @@ class Rows(NamedTuple):
     audio: Tensor
 
     def piece(self, rows: Tensor) -> dict[str, Tensor]:
-        """Some rows, as a table has them; pictures as floats.
+        """Returns some rows in the shapes of the table, with images as floats.
 
         Raises:
-            ValueError: A number is not finite, or far outside of [0, 1].
+            ValueError: A value is not finite, or is more than 0.1 outside of [0, 1].
         """
         audio = self.audio[rows].reshape(len(rows), 1, MELS, FRAMES).transpose(2, 3)
         floats = {"image": self.image[rows], "trajectory": self.trajectory[rows], "audio": audio}
         return {name: self._unit(name, value.float(), rows) for name, value in floats.items()}
 
     def _unit(self, name: str, value: Tensor, rows: Tensor) -> Tensor:
-        right = ((value >= -MARGIN) & (value <= 1 + MARGIN)).flatten(1)  # NaN is neither
+        right = ((value >= -MARGIN) & (value <= 1 + MARGIN)).flatten(1)  # False for NaN
         if not right.all():
             at = int((~right.all(1)).nonzero()[0])
             odd = float(value.flatten(1)[at][~right[at]][0])
@@ -134,19 +135,19 @@ def _fill(source: Rows, rows: Tensor, path: Path, told: dict[str, Any]) -> None:
 
 
 def _bytes(image: Tensor) -> Tensor:
-    """Pictures in [0, 1] as bytes."""
+    """Converts images in [0, 1] to bytes."""
     return (image * 255).round().to(torch.uint8)
 
 
 def _read(path: Path) -> Rows:
-    """The tensors of a file.
+    """Reads the tensors of a file.
 
     Raises:
-        ValueError: It is damaged, or holds something else.
+        ValueError: The file is damaged, or has other content.
     """
     try:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # of a foreign file torch.load raises almost anything
+    except Exception as error:  # torch.load can raise almost any exception for other files
         named = re.search(r"GLOBAL (\S+)", str(error))
         told = f"it asks for {named[1]}" if named else str(error).partition(". ")[0]
         raise ValueError(
@@ -165,7 +166,7 @@ def _read(path: Path) -> Rows:
 
 
 def _check(rows: Rows) -> None:
-    """Refuses tensors of other types and shapes than the authors'."""
+    """Checks that the types and shapes of the tensors are the published ones."""
     shapes = {"label": (), "image": (1, 28, 28), "trajectory": (200,), "audio": (4, FRAMES, FRAMES)}
     for name, shape in shapes.items():
         value = getattr(rows, name)

@@ -1,4 +1,4 @@
-"""Noto's emoji with Unicode's words for them: the files, and splits that no emoji crosses in another skin tone."""
+"""Noto emoji images with Unicode names and keywords: reads the files, and splits them by emoji without skin tones."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ GROUPS = (
     "Symbols",
     "Flags",
 )
-"""In Unicode's order."""
+"""Unicode's groups, in Unicode's order."""
 
 DEAL = ("test", *["train"] * 4, "validation", *["train"] * 4)
-"""Where base emoji go, in turn."""
+"""Splits to which base emoji are assigned in turn."""
 
 TONES = {"1F3FB", "1F3FC", "1F3FD", "1F3FE", "1F3FF"}
 ALIASES = {
@@ -48,9 +48,12 @@ ALIASES = {
     "1F9D1-200D-2764-200D-1F48B-200D-1F9D1": "1F48F",  # kiss
     "1F9D1-200D-2764-200D-1F9D1": "1F491",  # couple with heart
     "1FAF1-200D-1FAF2": "1F91D",  # handshake
-    "1F468-200D-1F468-200D-1F466": "1F46A",  # family: Noto has one picture for both
+    "1F468-200D-1F468-200D-1F466": "1F46A",  # family: Noto has one image for both
 }
-"""Sequences that are one emoji with another: two people of two skin tones are spelt in another way than of one."""
+"""Sequences of code points that are variants of another emoji.
+
+A couple with two different skin tones has another spelling than a couple with one.
+"""
 
 GET = (
     "make them, as the docstring of emoji says, from the pictures of https://github.com/googlefonts/noto-emoji "
@@ -63,21 +66,21 @@ class Emoji(NamedTuple):
     """All N emoji, in Unicode's order."""
 
     images: np.ndarray
-    """`(N, 72, 72, 4)` uint8: red, green, blue, and how much they cover."""
+    """`(N, 72, 72, 4)` uint8: red, green, blue, and alpha."""
     bases: list[str]
-    """What each is without its skin tones."""
+    """Code points of each emoji without its skin tones."""
     names: list[str]
-    """What each is called, in English."""
+    """English names."""
     keywords: list[tuple[str, ...]]
-    """What each stands for."""
+    """Keywords of each emoji."""
     groups: np.ndarray
-    """Indices in GROUPS, `(N,)` int64."""
+    """Indices in `GROUPS`, `(N,)` int64."""
     subgroups: list[str]
-    """Unicode's finer groups."""
+    """Unicode's subgroups."""
 
 
 def facts(shapes: str, rows: tuple[int, int, int], shares: str = "") -> Facts:
-    """What is known of a data set of emoji."""
+    """Returns the facts of a data set of emoji."""
     return Facts(
         shapes=shapes,
         rows=rows,
@@ -91,11 +94,11 @@ def facts(shapes: str, rows: tuple[int, int, int], shares: str = "") -> Facts:
 
 
 def read(root: Path) -> Emoji:
-    """The emoji beneath a root.
+    """Reads the emoji from the files beneath a root.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or holds something else.
+        ValueError: A file is damaged, or has other content.
     """
     images = read_arrays(root / PICTURES, {"images": ("uint8", (None, SIDE, SIDE, 4))}, GET)["images"]
     rows = _rows(root / TEXTS)
@@ -115,7 +118,7 @@ def read(root: Path) -> Emoji:
 
 
 def base(codepoints: str) -> str:
-    """An emoji without its skin tones; a skin tone by itself is an emoji of its own.
+    """Returns the code points of an emoji without its skin tones; a skin tone by itself remains as it is.
 
     Example:
         >>> base("1F575-1F3FF-200D-2640-FE0F") == base("1F575-FE0F-200D-2640-FE0F"), base("1F3FF")
@@ -126,10 +129,13 @@ def base(codepoints: str) -> str:
 
 
 def split(emoji: Emoji, seed: int) -> dict[str, np.ndarray]:
-    """Numbers of the rows of each split, ascending: of each group's base emoji a tenth for validation and for the test.
+    """Splits rows by base emoji: of each group, a tenth is for validation, a tenth for test, and the rest for training.
 
-    All that is one emoji but for skin tones is in one split. Those of a subgroup that have equally many tones are
-    shuffled, and dealt out one after another, so that each split has about its part of them too.
+    All skin tones of a base emoji are in the same split. Base emoji of the same subgroup and with equally many tones
+    are shuffled and then assigned to the splits in turn, so the splits also have similar proportions of these.
+
+    Returns:
+        Row indices of each split, ascending.
 
     Raises:
         ValueError: A group has fewer than six base emoji.
@@ -139,7 +145,7 @@ def split(emoji: Emoji, seed: int) -> dict[str, np.ndarray]:
     where: dict[str, str] = {}
     for number, group in enumerate(GROUPS):
         rows = np.flatnonzero(emoji.groups == number)
-        kinds = {emoji.bases[row]: emoji.subgroups[row] for row in reversed(rows)}  # of a base's first row
+        kinds = {emoji.bases[row]: emoji.subgroups[row] for row in reversed(rows)}  # the subgroup of its first row
         shuffled = [list(kinds)[i] for i in rng.permutation(len(kinds))]
         if len(shuffled) < len(DEAL) // 2 + 1:
             raise ValueError(f"{TEXTS} must have at least 6 emoji of each group; {group} has {len(shuffled)}; {GET}")
@@ -150,9 +156,9 @@ def split(emoji: Emoji, seed: int) -> dict[str, np.ndarray]:
 
 
 def pictures(images: np.ndarray) -> Tensor:
-    """Pictures `(n, 72, 72, 4)` on white, resized, `(n, 3, 64, 64)` uint8.
+    """Composites images `(n, 72, 72, 4)` on white and resizes them to `(n, 3, 64, 64)` uint8.
 
-    Colours under a cover of nothing never show: the pictures are laid on white before they are resized.
+    Compositing before resizing keeps the colours of fully transparent pixels from showing.
     """
     drawn = torch.empty(len(images), *PICTURE.shape, dtype=torch.uint8)
     for one, image in zip(drawn, images, strict=True):

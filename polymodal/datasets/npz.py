@@ -1,4 +1,4 @@
-"""Arrays from NumPy's archives: what is there is what is expected, or there is one error that says so."""
+"""Reads arrays from NumPy's .npz archives and checks their types and shapes."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ from polymodal.runtime.formatting import brief
 __all__ = ["Kind", "read_arrays"]
 
 Kind = tuple[str, tuple[int | None, ...]]
-"""What an array must be: a type as NumPy names it, and a shape, in which None is any number."""
+"""Expected NumPy dtype name and shape of an array; None in the shape allows any size."""
 
 DAMAGED = (
     *UNREADABLE,
-    tokenize.TokenError,  # of a header, which NumPy reads as Python's literals
+    tokenize.TokenError,  # raised for array headers, which NumPy parses as Python literals
     zipfile.BadZipFile,
 )
-"""What NumPy and the standard library raise of archives that are cut short, scrambled, or something else."""
+"""Exceptions of NumPy and the standard library for archives that are truncated, corrupt, or of another format."""
 
 
 def read_arrays(path: Path, kinds: Mapping[str, Kind], get: str) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file. What else it holds is left out, and nothing in it is executed.
+    """Reads arrays from an .npz file without executing anything in it. Other arrays in the file are ignored.
 
     Arguments:
-        path: The file.
-        kinds: What is to be read, by name.
-        get: Where the file is to be had: one sentence, for the errors.
+        path: Path of the file.
+        kinds: Expected dtype and shape of each array to read, by name.
+        get: Instructions to get the file: one sentence for the error messages.
+
+    Returns:
+        Arrays by name.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, something else, or lacks one of the arrays.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged or has another format, or one of the arrays is missing or differs in dtype or
+            shape.
 
     Example:
         >>> import tempfile

@@ -1,4 +1,4 @@
-"""Pictures in several folders, numbered in the names of their files."""
+"""Images in several folders, with numbers and classes as file names."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ __all__ = ["Numbered", "index"]
 
 
 class Numbered(NamedTuple):
-    """Rows of pictures, one in each folder."""
+    """Rows of images, one image per folder."""
 
     folders: tuple[Path, ...]
     keys: list[tuple[int, int]]
-    """Number and class of each row, ascending; the authors count anew in every class."""
+    """Number and class of each row, ascending; numbers are unique only within a class."""
     digest: str
-    """Of the names and sizes of all files: to read hundreds of thousands whenever they are looked for takes long."""
+    """Hash of the names and sizes of all files; hashing the contents of so many files would be slow."""
 
     @property
     def labels(self) -> np.ndarray:
-        """Classes, `(N,)` int64."""
+        """The classes, `(N,)` int64."""
         return np.array([label for _, label in self.keys], np.int64)
 
     def pictures(self, side: int, folder: int, rows: np.ndarray) -> np.ndarray:
-        """Those of some rows in one of the folders, `(R, 3, side, side)` uint8.
+        """Reads the images of some rows from one of the folders, `(R, 3, side, side)` uint8.
 
         Raises:
-            ValueError: One is damaged, grey, or of another size.
+            ValueError: An image is damaged, not RGB, or of another size.
         """
         names = [f"{number}.{label}.png" for number, label in (self.keys[row] for row in rows)]
         return np.stack([_colours(self.folders[folder] / name, side) for name in names])
 
 
 def index(folders: Sequence[Path]) -> Numbered:
-    """The rows of folders whose files are named `<number>.<class>.png`.
+    """Lists the rows of folders whose files are named `<number>.<class>.png`.
 
-    A row is what has the same number and class in every folder; the order in which a folder lists its files says
-    nothing. Files that are no PNG are left out.
+    A row consists of the files with the same number and class in all folders, independent of the order in which the
+    file system lists them. Files that are not PNG files are ignored.
 
     Raises:
-        ValueError: A PNG has another name, or has no partner in a folder, or there is none.
+        ValueError: A PNG file has another name, or is missing from a folder, or there are no PNG files.
     """
     first, *others = [_sizes(folder) for folder in folders]
     for folder, sizes in zip(folders[1:], others, strict=True):
@@ -71,7 +71,7 @@ def _colours(path: Path, side: int) -> np.ndarray:
 
 
 def _sizes(folder: Path) -> dict[tuple[int, int], int]:
-    """Bytes of the files of a folder, by number and class."""
+    """Returns the sizes in bytes of the files in a folder, by number and class."""
     sizes = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -85,7 +85,7 @@ def _sizes(folder: Path) -> dict[tuple[int, int], int]:
 
 
 def _plain(digits: str) -> bool:
-    """Whether it is a number as Python writes it, so that one number has one name."""
+    """Returns whether a text is a number as Python writes it, so each number has exactly one spelling."""
     return digits.isascii() and digits.isdigit() and str(int(digits)) == digits and len(digits) < 16
 
 

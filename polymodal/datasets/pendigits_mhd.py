@@ -1,4 +1,4 @@
-"""Digits as pictures, as motions of the pen and as spoken words: MHD's modalities, all from real recordings.
+"""Digits as images, pen trajectories, and spoken words: the modalities of MHD, all from real recordings.
 
 The shapes are those of the Multimodal Handwritten Digits (Vasco, Yin, Melo and Paiva, 2022).
 """
@@ -30,7 +30,7 @@ PENS, SPEECH = "pendigits/pendigits_strokes.npz", "fsdd/fsdd.npz"
 RATE = 8000
 SAMPLES = 8192
 HELD_OUT_TAKES = 5
-"""Takes 0 to 4 of every speaker and digit are the recordings' official test set."""
+"""Takes 0 to 4 of each speaker and digit are the official test set of the recordings."""
 
 SCHEMA = Schema(
     {
@@ -72,51 +72,51 @@ FACTS = Facts(
 
 
 class Pairs(NamedTuple):
-    """Which handwriting and which recording a split's rows are made of."""
+    """Indices of the handwriting samples and recordings that form the rows of a split."""
 
     part: str
-    """Of the pen strokes: "train" or "test"."""
+    """Part of the pen strokes: "train" or "test"."""
     pens: np.ndarray
-    """Numbers of handwritings in that part, `(N,)`."""
+    """Indices of handwriting samples in that part, `(N,)`."""
     clips: np.ndarray
-    """Numbers of recordings, `(N,)`."""
+    """Indices of recordings, `(N,)`."""
 
 
 @FACTS
 def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
-    """Digits as pictures, as motions of the pen and as spoken words, with their labels.
+    """Digits as images, pen trajectories, and spoken words, with their labels.
 
-    The modalities are MHD's: image 1x28x28, trajectory 200, audio 1x32x128, label; all rows are complete.
+    The modalities are those of MHD: image 1x28x28, trajectory 200, audio 1x32x128, label. All rows are complete.
 
-    - trajectory: the pen's path as 100 points, equally far from one another along it, x of all of them and then y.
-      Lifts of the pen are part of the path, as straight lines, for MHD's trajectories are one motion. The middle
-      of the path is the middle of its box, half of whose larger side is 1; then [-1, 1], the smallest and the
-      largest number of the training rows, becomes [0, 1].
-    - image: drawn from the same path without the lifts, upright, in its proportions, in a box of 20x20 pixels,
-      2 pixels wide, light on black.
-    - audio: the first 8,192 samples at 8 kHz (1.024 s), zeros behind shorter recordings; 32 frames of 128 mel
-      bands, in decibels from 80 below the loudest place of the recording to 0, as [0, 1].
+    - trajectory: 100 points at equal distances along the path of the pen, first all x and then all y coordinates. As in
+      MHD, the trajectory is one motion, so pen lifts are part of the path as straight lines. The path is centred on its
+      bounding box and scaled by half of the longer side to [-1, 1], and then mapped to [0, 1].
+    - image: rendered from the same path without the pen lifts, upright, with the original aspect ratio, in a box of
+      20x20 pixels, with lines 2 pixels wide, light on black.
+    - audio: the first 8,192 samples at 8 kHz (1.024 s), zero-padded if shorter, as 32 frames of 128 mel bands. The
+      levels from -80 to 0 dB relative to the maximum of the recording are mapped to [0, 1].
 
-    A handwriting stands in one row. The recording beside it is one of its digit, and of the recordings of a digit
-    in a split each is used equally often, give or take one. Training has UCI's training set, of 30 writers, and
-    the recordings' official training set, takes 5 to 49. Validation and test share, in halves, UCI's test set, of 14
-    other writers, and takes 0 to 4; no recording is in both, though writers are. All six speakers are in every split.
+    Each handwriting sample is used in one row. It is paired with a recording of the same digit; in each split, the
+    numbers of uses of the recordings of a digit differ by at most one. Training rows use UCI's training set, by 30
+    writers, and the official training set of the recordings, takes 5 to 49. Validation and test rows each use half of
+    UCI's test set, by 14 other writers, and half of takes 0 to 4. No recording is in both, but writers are. All six
+    speakers are in every split.
 
     Arguments:
-        root: The folder of the files. `pendigits/pendigits_strokes.npz` holds, for "train" and for "test",
-            `train_points` `(P, 2)` int16, x and y upwards, of all handwritings one behind another; `train_stroke`
-            `(P,)` uint8, which stroke of its handwriting each point is of; `train_lengths` `(N,)` int32, points of
-            each handwriting; `train_label` `(N,)` uint8. `fsdd/fsdd.npz` holds `samples` `(T,)` int16 of all
-            recordings one behind another, and of each recording `lengths` int32, `label`, `speaker` and `index`
-            (the take) uint8; `sample_rate` int32 is 8000.
-        seed: Of the halves, and of which recording goes with which handwriting.
+        root: Folder of the files. `pendigits/pendigits_strokes.npz` contains, for "train" and for "test",
+            `train_points` `(P, 2)` int16, the concatenated points of all handwriting samples, with y upwards;
+            `train_stroke` `(P,)` uint8, the index of each point's stroke in its sample; `train_lengths` `(N,)` int32,
+            the number of points of each sample; and `train_label` `(N,)` uint8. `fsdd/fsdd.npz` contains `samples`
+            `(T,)` int16, the concatenated recordings; for each recording `lengths` int32, `label`, `speaker` and
+            `index` (the take) uint8; and `sample_rate` int32, which is 8000.
+        seed: Random seed for the halves, and for the pairing of recordings and handwriting samples.
 
     Returns:
-        The data set, from the cache if it was made before.
+        The data set, from the cache if it was built before.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or holds something else.
+        ValueError: A file is damaged, or has other content.
     """
     folder = place("pendigits-mhd", root)
     FACTS.require(folder)
@@ -126,11 +126,11 @@ def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
 
 
 def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs]:
-    """Which handwriting and which recording each row of `pendigits_mhd` is made of, by split.
+    """Returns the handwriting sample and the recording of each row of `pendigits_mhd`, by split.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is damaged, or holds something else.
+        ValueError: A file is damaged, or has other content.
     """
     root = place("pendigits-mhd", root)
     FACTS.require(root)
@@ -157,7 +157,7 @@ def _pairing(pens: dict[str, np.ndarray], speech: dict[str, np.ndarray], seed: i
     rng = np.random.default_rng(seed)
     rows = _split(np.arange(len(pens["train_label"])), np.arange(len(pens["test_label"])), pens["test_label"], seed)
     official = speech["index"] < HELD_OUT_TAKES
-    voices = 256 * speech["label"].astype(np.int64) + speech["speaker"]  # so that each speaker is in both halves
+    voices = 256 * speech["label"].astype(np.int64) + speech["speaker"]  # stratified, so each speaker is in both halves
     clips = _split(np.flatnonzero(~official), np.flatnonzero(official), voices[official], seed)
     pairs = {}
     for split in SPLITS:
@@ -168,7 +168,18 @@ def _pairing(pens: dict[str, np.ndarray], speech: dict[str, np.ndarray], seed: i
 
 
 def _matched(digits: np.ndarray, spoken: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
-    """For each of `(N,)` digits one of the recordings, `(R,)` digits, all those of a digit equally often, or one more.
+    """Samples a recording of the same digit for each row.
+
+    The numbers of uses of the recordings of a digit differ by at most one.
+
+    Arguments:
+        digits: Digit of each row, `(N,)`.
+        spoken: Digit of each recording, `(R,)`.
+        split: Name of the split, for the error message.
+        rng: Random number generator.
+
+    Returns:
+        Indices of recordings, `(N,)`.
 
     Raises:
         ValueError: There is no recording of a digit.
@@ -184,7 +195,7 @@ def _matched(digits: np.ndarray, spoken: np.ndarray, split: str, rng: np.random.
 
 
 def _split(train: np.ndarray, test: np.ndarray, classes: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """What is for training, and the two halves of the rest, class by class, by split."""
+    """Returns the training indices, and the two stratified halves of the test indices, by split."""
     validation, last = (half.numpy() for half in halves(torch.from_numpy(classes), seed))
     return {"train": train, "validation": test[validation], "test": test[last]}
 
@@ -205,7 +216,7 @@ def _speech(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_lengths(path: Path, arrays: dict[str, np.ndarray], lengths: str, flat: list[str], rows: list[str]) -> None:
-    """Refuses arrays that do not fit each other, and labels that are no digits; the first of `rows` are labels."""
+    """Checks that arrays have matching sizes, and that labels, the first of `rows`, are digits."""
     count, total = len(arrays[lengths]), int(arrays[lengths].sum(dtype=np.int64))
     if not count or arrays[lengths].min() < 1:
         raise ValueError(f"{path} must hold at least one row, and {lengths} of 1 or more; {FACTS.get}")

@@ -1,4 +1,4 @@
-"""Pictures from files: one, or many into one tensor, read by threads, with one error for all that cannot be used."""
+"""Reads images from files: a single image, or many into a tensor with several threads and one error for all files."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 __all__ = ["draw", "read", "refuse_damaged", "refuse_missing"]
 
 THREADS = min(8, os.cpu_count() or 1)
-"""PIL lets go of Python's lock while it decodes and resizes."""
+"""Number of threads; PIL releases the global interpreter lock while it decodes and resizes."""
 PIECE = 256
-"""Pictures that are handed to the threads in one go."""
+"""Number of images that are passed to the threads at once."""
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
-"""That are read, whatever a file is called. Not all that PIL knows: for some it starts another program."""
+"""Accepted file formats, independent of the file's suffix.
+
+PIL knows further formats, but starts other programs to read some of them.
+"""
 
 
 def read(path: Path) -> PIL.Image.Image:
-    """A picture from a file.
+    """Reads an image from a file.
 
     Raises:
-        ValueError: It is none, damaged, cut short, or of a format that is not read.
+        ValueError: The file is no image, damaged, truncated, or of another format than `FORMATS`.
     """
     picture = _read(path)
     if isinstance(picture, Exception):
@@ -50,17 +53,17 @@ def draw(
     frame: Callable[[int, PIL.Image.Image], PIL.Image.Image],
     what: str,
 ) -> dict[Path, str]:
-    """Fills a tensor with pictures from files, with a progress bar.
+    """Fills a tensor with images from files, with a progress bar.
 
     Arguments:
-        into: `(N, 3, height, width)` uint8, filled in place.
-        folder: Of the files.
-        names: Of the N files, beneath it.
-        frame: From a row's number and its picture in RGB to the part that is kept, of `width` x `height` pixels.
-        what: Is being done, for the bar.
+        into: Tensor `(N, 3, height, width)` uint8, filled in place.
+        folder: Folder of the files.
+        names: Names of the N files, relative to the folder.
+        frame: Function of a row index and its RGB image, which returns the image of `width` x `height` pixels to store.
+        what: Activity, for the progress bar.
 
     Returns:
-        The files that cannot be used, and why: their rows are left as they are.
+        Reasons why files cannot be used, by path. Their rows of `into` are left unchanged.
     """
 
     def one(row: int) -> tuple[Path, str] | None:
@@ -79,10 +82,10 @@ def draw(
 
 
 def refuse_missing(folder: Path, names: Sequence[str] | np.ndarray, what: str, get: str) -> None:
-    """Refuses a folder that lacks some of the files that a list names.
+    """Checks that a folder contains all files of a list.
 
     Raises:
-        FileNotFoundError: Names the first, and says how many.
+        FileNotFoundError: Files are missing; names the first, and the number of missing files.
     """
     missing = [name for name in names if not (folder / name).is_file()]
     if missing:
@@ -92,17 +95,17 @@ def refuse_missing(folder: Path, names: Sequence[str] | np.ndarray, what: str, g
 
 
 def refuse_damaged(troubles: dict[Path, str], count: int, what: str, get: str) -> None:
-    """Refuses files that cannot be used.
+    """Raises an error if there are unusable files.
 
     Raises:
-        ValueError: Names the first, and says how many of `count` there are.
+        ValueError: Files cannot be used; names the first, and how many of `count` files are unusable.
     """
     for path, trouble in troubles.items():
         raise ValueError(f"{path} cannot be used: {trouble}; {len(troubles)} of {count} {what} are damaged; {get}")
 
 
 def _read(path: Path, frame: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None) -> PIL.Image.Image | Exception:
-    """A picture as it is, or the framed part of it in RGB; or what is wrong with the file."""
+    """Returns the image as it is, or the framed RGB image if `frame` is given, or the exception of an unusable file."""
     from PIL import Image as Pictures
 
     try:

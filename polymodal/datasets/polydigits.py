@@ -1,9 +1,9 @@
-"""PolyDigits: five pictures of one digit, each in another handwriting on another background, and its label.
+"""PolyDigits: five images of one digit in different handwriting on different backgrounds, and its label.
 
-The recipe of PolyMNIST (Sutter, Daunhawer and Vogt, 2021) at the size of the handwritten digits that
-scikit-learn ships (UCI optical recognition of handwritten digits; 8x8, enlarged to 16x16), on backgrounds cut
-from the two photographs that scikit-learn ships (CC BY 2.0, by danielbuechele and by vultilion). Only the
-digit is shared between the modalities of a row.
+Follows the recipe of PolyMNIST (Sutter, Daunhawer and Vogt, 2021) with the handwritten digits that scikit-learn
+ships (UCI optical recognition of handwritten digits; 8x8, enlarged to 16x16), on backgrounds cropped from the two
+photographs that scikit-learn ships (CC BY 2.0, by danielbuechele and by vultilion). The modalities of a row share
+only the digit.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["polydigits"]
 
 SIDE = 16
 MOST_ROWS = 1_000_000
-"""Of a split: more would not fit in memory."""
+"""Largest number of rows of a split; more would not fit in memory."""
 SPLITS = {"test": 30, "validation": 20}
-"""Handwritings of each digit that are held out; the other ones, 124 or more, are for training."""
+"""Number of held-out handwriting samples per digit and split; the other 124 or more are for training."""
 
 
 class Background(NamedTuple):
-    """Where a background is cut from, and how it is made to differ."""
+    """Photograph and crop of a background, its downscaling factor, and its tint."""
 
     photograph: int
     box: tuple[int, int, int, int]  # left, top, right, bottom, in pixels
@@ -59,22 +59,22 @@ FACTS = Facts(
 
 @FACTS
 def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0) -> Dataset:
-    """Five pictures of one digit, each in another handwriting on another background, and its label.
+    """Five images of one digit in different handwriting on different backgrounds, and its label.
 
-    The pictures are m0..m4, 3x16x16; the label is the sixth modality; all rows are complete. A handwriting is
-    reused with other partners and on other crops, within its split alone. Its ink inverts the colours of the
-    background, as in PolyMNIST. Every split has each digit equally often.
+    The images are the modalities m0..m4, 3x16x16, and the label is the sixth modality. All rows are complete.
+    Handwriting samples are reused in different combinations and on different crops, but only within their split. As in
+    PolyMNIST, the digit inverts the colours of the background. In every split, all digits are equally frequent.
 
     Arguments:
-        rows: Training rows; a multiple of 10.
-        held_out_rows: Validation rows, and as many test rows; a multiple of 10.
-        seed: Of everything that is drawn.
+        rows: Number of training rows, a multiple of 10.
+        held_out_rows: Number of validation rows, and of test rows, a multiple of 10.
+        seed: Random seed for the data set.
 
     Returns:
         The data set.
 
     Raises:
-        ValueError: A number of rows is no positive multiple of 10, or more than 1,000,000.
+        ValueError: A number of rows is no positive multiple of 10, or is more than 1,000,000.
 
     Example:
         >>> polydigits(100, held_out_rows=50)
@@ -109,7 +109,7 @@ def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0)
 
 
 def _split(target: np.ndarray, rng: np.random.Generator) -> dict[str, list[np.ndarray]]:
-    """Indices of handwritings by split and digit."""
+    """Returns the indices of handwriting samples by split and digit."""
     writings: dict[str, list[np.ndarray]] = {"test": [], "validation": [], "train": []}
     for digit in range(10):
         shuffled = rng.permutation(np.flatnonzero(target == digit))
@@ -126,7 +126,7 @@ def _pictures(
     background: np.ndarray,
     rng: np.random.Generator,
 ) -> torch.Tensor:
-    """One picture for each label, `(N, 3, SIDE, SIDE)` uint8."""
+    """Composes one image for each label, `(N, 3, SIDE, SIDE)` uint8."""
     chosen = np.array([rng.choice(writings[digit]) for digit in label])
     top, left = (rng.integers(0, side - SIDE + 1, len(label)) for side in background.shape[:2])
     crops = np.lib.stride_tricks.sliding_window_view(background, (SIDE, SIDE), axis=(0, 1))[top, left]
@@ -136,7 +136,7 @@ def _pictures(
 
 
 def _backgrounds() -> list[np.ndarray]:
-    """The five backgrounds, `(height, width, 3)` in [0, 1]."""
+    """Returns the five backgrounds, `(height, width, 3)` in [0, 1]."""
     from PIL import Image as Pictures
     from sklearn.datasets import load_sample_images
 

@@ -1,4 +1,4 @@
-"""PolyMNIST: five pictures of one digit, each in another handwriting on another background."""
+"""PolyMNIST: five images of one digit in different handwriting on different backgrounds."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ __all__ = ["pairing", "polymnist"]
 SIDE = 28
 NAMES = ("m0", "m1", "m2", "m3", "m4")
 PUBLISHED = {"train": "train", "test": "t10k"}
-"""How MNIST's files call the two published splits."""
+"""Prefixes of MNIST's files for the two published splits."""
 THRESHOLD = 128
-"""Handwriting is what is above it: `mnist > 128` in the authors' code."""
+"""Pixels above it are handwriting: `mnist > 128` in the published code."""
 AUTHORS = 0
-"""The layout of the authors' pictures."""
+"""Index of the layout of the published images."""
 PIECE = 5_000
-"""Rows that are made in one go."""
+"""Number of rows that are composed at once."""
 HANDWRITING, CORNER = range(2)
-"""What is drawn."""
+"""Purposes of the random number streams."""
 
 MNIST = "https://ossci-datasets.s3.amazonaws.com/mnist"
 PHOTOGRAPHS = "https://gitlab.com/scikit-image/data/-/raw/5c090b56df3988d988ff97928e2ef2d2cbe38e1b"
@@ -86,40 +86,42 @@ def polymnist(
     seed: int = 0,
     download: bool = False,
 ) -> Dataset:
-    """Five pictures of one digit, each in another handwriting on another background.
+    """PolyMNIST: five images of one digit in different handwriting on different backgrounds.
 
-    The pictures are m0..m4, 3x28x28; all rows are complete. Beneath the root are either the authors' pictures,
-    `MMNIST/{train,test}/m{0..4}/<number>.<class>.png`, whose rows are in the order of number and class; or MNIST's
-    four files in `mnist/` and five pictures in `backgrounds/`, from which the rows are made by the authors' recipe,
-    row i with the label of MNIST's row i. Where both are there, the authors' pictures are taken.
+    The images are the modalities m0..m4, 3x28x28. All rows are complete. The root contains either the published images
+    `MMNIST/{train,test}/m{0..4}/<number>.<class>.png`, whose rows are sorted by number and class; or MNIST's four files
+    in `mnist/` and five images in `backgrounds/`, from which the rows are composed by the published recipe, where row i
+    has the label of row i of MNIST. If both exist, the published images are used.
 
-    The recipe: within a class each modality has its own permutation of the handwritings, see `pairing`, so that a
-    row shares the label alone. Handwriting is where MNIST is above 128, as the authors' code has it; there the colours
-    of a random 28x28 piece of the modality's background are inverted. Each split is made of its own handwritings; the
-    10,000 test rows are halved into validation and test, class by class, so a handwriting of a validation row may
-    be that of a test row in another modality, on another background.
+    The recipe: within a class, each modality has its own permutation of the handwriting samples (see `pairing`), so the
+    images of a row share only the label. Pixels of MNIST above 128 are handwriting, as in the published code; there,
+    the colours of a random 28x28 crop of the modality's background are inverted. Training and test rows use the
+    handwriting of MNIST's training and test set. The 10,000 test rows are halved into validation and test, stratified
+    by class, so the handwriting of a validation row may occur in a test row, in another modality and on another
+    background.
 
-    The labels are `.labels` of the tables, whether or not they are a modality.
+    The labels are also the `.labels` of the tables, whether or not they are a modality.
 
     Arguments:
-        root: The folder of the files; by default where downloads are.
+        root: Folder of the files; by default the download folder in the cache.
         label: Whether the label is the sixth modality.
-        rows: How many of the training rows, the first ones; by default all.
-        held_out_rows: Likewise of the validation and of the test rows.
-        seed: Of what is drawn: permutations and pieces. The authors' pictures are drawn already.
-        download: Whether to fetch those of MNIST's files, and of five photographs of scikit-image's as backgrounds,
-            that are not there, 14 MB; nothing where the authors' pictures are.
+        rows: Number of training rows, the first ones; by default all.
+        held_out_rows: Number of validation rows, and of test rows, the first ones; by default all.
+        seed: Random seed for the permutations and crops; without effect on the published images.
+        download: Whether to fetch missing files of MNIST, and five photographs of scikit-image as backgrounds, 14 MB.
+            If the published images exist, nothing is fetched.
 
     Returns:
         The data set.
 
     Raises:
-        FileNotFoundError: The files are not there.
-        ConnectionError: They cannot be fetched.
-        ValueError: They are damaged, or do not belong together.
+        FileNotFoundError: Files are missing.
+        ConnectionError: Files cannot be fetched.
+        ValueError: Files are damaged or do not match, or an argument is invalid.
 
-    Source: Sutter, Daunhawer and Vogt, "Generalized multimodal ELBO", 2021; `MMNISTDataset.py` of its code. Departs
-        from it in the order of the rows, there as the file system lists them, and in the random numbers.
+    Source:
+        Sutter, Daunhawer and Vogt, "Generalized multimodal ELBO", 2021; `MMNISTDataset.py` of its code. Differs in the
+        random numbers, and in the order of the rows, which is that of the file system there.
     """
     if seed < 0:
         raise ValueError(f"seed must be at least 0; got {seed}")
@@ -140,12 +142,12 @@ def polymnist(
 
 
 def pairing(labels: np.ndarray, seed: int, split: str) -> np.ndarray:
-    """Which handwriting stands where: of row i and modality m, the row of MNIST, `(N, 5)` int64.
+    """Returns the MNIST row of the handwriting in each row i and modality m, `(N, 5)` int64.
 
     Arguments:
-        labels: MNIST's, `(N,)`.
-        seed: The data set's.
-        split: "train", or "test" for the published one, whose rows `splits.halves` gives to validation and test.
+        labels: MNIST's labels, `(N,)`.
+        seed: Random seed of the data set.
+        split: "train", or "test" for the published test set, which `splits.halves` splits into validation and test.
 
     Raises:
         ValueError: There is no such split.
@@ -166,7 +168,7 @@ def pairing(labels: np.ndarray, seed: int, split: str) -> np.ndarray:
 
 
 class Parts(NamedTuple):
-    """The files that a published split is made from."""
+    """Source files of a published split."""
 
     images: Path
     labels: Path
@@ -174,12 +176,12 @@ class Parts(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """A published split."""
+    """Labels and images of a published split."""
 
     labels: np.ndarray
-    """`(N,)` int64."""
+    """Labels, `(N,)` int64."""
     draw: Callable[[int, np.ndarray], np.ndarray]
-    """Number of a modality and R rows to pictures, `(R, 3, SIDE, SIDE)` uint8."""
+    """Function of a modality index and R row indices, which returns images `(R, 3, SIDE, SIDE)` uint8."""
 
 
 def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
@@ -201,12 +203,12 @@ def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable
 
 
 def _drawn(files: numbered.Numbered) -> Rows:
-    """The authors' rows."""
+    """Returns the rows of the published images."""
     return Rows(files.labels, partial(files.pictures, SIDE))
 
 
 def _composed(parts: Parts, seed: int, split: str) -> Rows:
-    """The recipe's rows."""
+    """Returns the rows that are composed by the recipe."""
     ink = np.uint8(255) * (idx.read(parts.images, (SIDE, SIDE), FACTS.get) > THRESHOLD)
     labels = idx.read(parts.labels, (), FACTS.get).astype(np.int64)
     if len(labels) != len(ink) or labels.max() > 9:
@@ -225,13 +227,13 @@ def _composed(parts: Parts, seed: int, split: str) -> Rows:
         top, left = corners[modality][rows].T
         windows = np.lib.stride_tricks.sliding_window_view(backgrounds[modality], (SIDE, SIDE), axis=(1, 2))
         pieces = windows[:, top, left].transpose(1, 0, 2, 3)
-        return pieces ^ ink[table[rows, modality], None]  # 255 - v is v with all bits turned
+        return pieces ^ ink[table[rows, modality], None]  # for bytes, v ^ 255 equals 255 - v
 
     return Rows(labels, draw)
 
 
 def _stream(seed: int, split: str, modality: int, what: int) -> np.random.Generator:
-    """Random numbers that depend on nothing else that is drawn."""
+    """Returns a random number generator that is independent of all other random choices."""
     number = lookup({name: i for i, name in enumerate(PUBLISHED)}, split, "published split")
     key = (number, modality, what)
     return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
@@ -245,7 +247,7 @@ def _parts(root: Path, name: str) -> Parts:
 
 
 def _only(folder: Path, name: str) -> Path:
-    """The one file whose name begins so."""
+    """Returns the only file whose name begins with `name`."""
     first, *others = sorted(folder.glob(f"{name}*"))
     if others:
         raise ValueError(f"{folder} must hold one picture {name}*; it holds {first.name} and {others[0].name}")
@@ -253,7 +255,7 @@ def _only(folder: Path, name: str) -> Path:
 
 
 def _background(path: Path) -> np.ndarray:
-    """A picture, `(3, height, width)` uint8."""
+    """Reads an image, `(3, height, width)` uint8."""
     pixels = np.asarray(pictures.read(path).convert("RGB"))
     if min(pixels.shape[:2]) <= SIDE:
         raise ValueError(f"{path} must have sides above {SIDE} pixels; it is {pixels.shape[1]}x{pixels.shape[0]}")

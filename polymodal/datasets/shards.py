@@ -1,4 +1,4 @@
-"""Tables in files that are mapped into memory, so that they may be larger than it, and are there at once."""
+"""Tables in memory-mapped files, which load instantly and may be larger than memory."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FORMAT = 1
 
 
 class Filling(NamedTuple):
-    """The tensors of a table in the making, in its file, all zeros at first."""
+    """Tensors of a table that is being written, which are mapped to its file and initially zero."""
 
     values: dict[str, Tensor]
-    """By name, `(N, *shape)` each."""
+    """Values by modality, `(N, *shape)` each."""
     observed: Tensor
-    """`(N, M)` bool."""
+    """Observed mask, `(N, M)` bool for M modalities."""
     alternatives: dict[str, Tensor]
-    """By name, `(N, A, *shape)` each."""
+    """Alternative values by modality, `(N, A, *shape)` each."""
 
 
 @contextmanager
@@ -42,20 +42,26 @@ def fill(
     labels: Tensor | None = None,
     dtypes: Mapping[str, torch.dtype] | None = None,
 ) -> Iterator[Filling]:
-    """A table's file to be filled row by row; it takes its name at the end, and is gone where there was an error.
+    """Creates the file of a table, to be filled row by row.
+
+    The file gets its name when the context ends, and is removed if there was an error.
 
     Arguments:
-        path: The file.
-        schema: The modalities. Those of `alternatives` have no value beside them.
-        rows: Their number N.
-        alternatives: How many values A a row has of a modality, by name.
-        digest: Of all that determines the rows.
-        source: Where the rows come from.
-        labels: The table's, `(N,)` int64.
-        dtypes: Of values that are not kept in their modality's type, by name, such as pictures that are no bytes.
+        path: Path of the file.
+        schema: Modalities. Those in `alternatives` have no values in `Filling.values`.
+        rows: Number of rows N.
+        alternatives: Number A of alternative values per row, by modality name.
+        digest: Fingerprint of everything that determines the rows.
+        source: Origin of the rows.
+        labels: Labels of the table, `(N,)` int64.
+        dtypes: Types of values that are not stored in the type of their modality, by name, such as floating-point
+            images.
+
+    Yields:
+        Tensors of zeros to write into.
 
     Raises:
-        OSError: There is no room for it.
+        OSError: The file cannot be written, for example because the disk is full.
 
     Example:
         >>> import tempfile
@@ -80,10 +86,13 @@ def fill(
 
 
 def save(table: Table, path: str | Path) -> Path:
-    """Writes a table's file.
+    """Writes a table to a file.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        OSError: There is no room for it.
+        OSError: The file cannot be written, for example because the disk is full.
     """
     firsts = {name: choices[:, 0] for name, choices in table.alternatives.items()}
     values = {
@@ -98,11 +107,11 @@ def save(table: Table, path: str | Path) -> Path:
 
 
 def load(path: str | Path) -> Table:
-    """A table whose rows stay in the file until they are looked at.
+    """Loads a table whose rows stay in the file until they are accessed.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, or has other content.
     """
     tensors, document = checkpoint.map_state(path)
     try:

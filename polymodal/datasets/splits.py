@@ -1,4 +1,4 @@
-"""Validation and test rows from one published test set."""
+"""Splits a published test set into validation and test rows."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["halves"]
 
 
 def halves(classes: Tensor, seed: int = 0) -> tuple[Tensor, Tensor]:
-    """Two halves of rows, shuffled once, with each class equally often in both.
+    """Splits rows into two random halves, stratified by class.
 
-    Of a class of an odd number of rows the one that is over goes to the first half and to the second in turn.
+    The extra rows of classes with an odd number of rows alternate between the first half and the second.
 
     Arguments:
-        classes: Of the rows, `(N,)` integers.
-        seed: Of the shuffle.
+        classes: Class of each row, `(N,)` integers.
+        seed: Random seed for the shuffle.
 
     Returns:
-        The numbers of the rows of each half, ascending.
+        Row indices of each half, ascending.
 
     Example:
         >>> first, second = halves(torch.tensor([0, 0, 0, 1, 1, 1, 2, 2]))

@@ -1,4 +1,4 @@
-"""Where data sets' files are, and where what was made of them is kept."""
+"""Locations of the source files of data sets, and the cache of built data sets."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ SPLITS = ("train", "validation", "test")
 
 
 class Content(NamedTuple):
-    """What a file held when it was looked at."""
+    """Hash and size of the content of a file."""
 
     hash: bytes
     size: int
-    """In bytes."""
+    """Size in bytes."""
 
 
 def cache() -> Path:
-    """The folder of all that can be made or fetched again: `$POLYMODAL_CACHE`, or `~/.cache/polymodal`.
+    """Returns the folder of files that can be built or fetched again: `$POLYMODAL_CACHE`, or `~/.cache/polymodal`.
 
     Raises:
-        OSError: There is neither the variable nor a home folder.
+        OSError: The variable is not set, and there is no home folder.
     """
     try:
         return Path(os.environ.get("POLYMODAL_CACHE") or "~/.cache/polymodal").expanduser()
@@ -43,15 +43,15 @@ def cache() -> Path:
 
 
 def place(name: str, root: str | Path | None) -> Path:
-    """Where a data set's files are: beneath the root, and without one in the cache, where downloads go."""
+    """Returns the folder of a data set's files: the root, or by default the download folder in the cache."""
     return cache() / "downloads" / name if root is None else Path(root).expanduser()
 
 
 def content(path: Path) -> Content:
-    """The hash of a file's content, and its size.
+    """Computes the hash of a file's content, and its size.
 
     Raises:
-        FileNotFoundError: The file is not there.
+        FileNotFoundError: The file does not exist.
     """
     with path.open("rb") as file:
         made = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16))  # pyright: ignore[reportArgumentType]
@@ -59,10 +59,10 @@ def content(path: Path) -> Content:
 
 
 def digest(*parts: str | bytes | Path | Content) -> str:
-    """A hash of texts, bytes, and the contents of files.
+    """Computes a hash of texts, bytes, and contents of files.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file does not exist.
     """
     made = hashlib.blake2b(digest_size=16)
     for part in parts:
@@ -75,14 +75,17 @@ def digest(*parts: str | bytes | Path | Content) -> str:
 
 
 def folder(name: str, arguments: Mapping[str, Any], files: Iterable[Path | str | Content], version: int = 1) -> Path:
-    """Where `kept` keeps a data set in the cache, of the same arguments."""
+    """Returns the folder in the cache in which `kept` stores a data set; for the arguments, see there.
+
+    The arguments `root` and `download` have no influence on the folder.
+    """
     chosen = {key: value for key, value in arguments.items() if key not in ("root", "download")}
     key = digest(name, str(version), json.dumps(chosen, sort_keys=True), *files)
     return cache() / "datasets" / f"{name}-{key}"
 
 
 def fingerprint(place: Path, split: str) -> str:
-    """Of a split's rows that are kept in this folder of the cache."""
+    """Returns the fingerprint of a split's rows in a cache folder."""
     return digest(place.name.rpartition("-")[2], split)
 
 
@@ -95,26 +98,31 @@ def kept(
     version: int = 1,
     source: Mapping[str, Any] | None = None,
 ) -> Dataset:
-    """A data set that is made once and then mapped into memory from the cache.
+    """Returns a data set that is built once, and then mapped from the cache.
 
-    Processes that make data sets in one cache wait for each other. What lacks a split's file is made anew.
+    Processes that build data sets in the same cache wait for each other. If the file of a split is missing, the data
+    set is rebuilt.
 
     Arguments:
-        name: Its key in DATASETS.
-        arguments: All that it was asked for with; `root` and `download` say only where the files are.
-        files: Whose contents determine the rows, beside the arguments; of too many files to read, texts that do.
-        make: Writes the splits' files into a folder, under `<split>.safetensors`, by `shards.fill` or
-            `shards.save`. It is told the folder, and what `shards.fill` and `Table` are to be told of a split:
-            `digest` and `source`.
-        version: Of the recipe; another one makes the data set anew.
-        source: What else the tables' source says.
+        name: Name of the data set in `DATASETS`.
+        arguments: All arguments of the data set; `root` and `download` only affect the location of the source files.
+        files: Files whose contents determine the rows, in addition to the arguments; or texts that determine them, if
+            there are too many files to read.
+        make: Function that writes a file `<split>.safetensors` for each split with `shards.fill` or `shards.save`. Its
+            arguments are the folder, and a function that returns the arguments `digest` and `source` of `shards.fill`
+            and `Table` for a split.
+        version: Version of the recipe; a new version rebuilds the data set.
+        source: Further entries for the `source` of the tables.
+
+    Returns:
+        The data set.
 
     Raises:
         OSError: The cache cannot be written, or is full.
-        ValueError: What is in the cache is damaged.
+        ValueError: A file in the cache is damaged.
     """
     made = folder(name, arguments, files, version)
-    given = {key: value for key, value in arguments.items() if key != "download"}  # to load rows again fetches nothing
+    given = {key: value for key, value in arguments.items() if key != "download"}  # reloading must not download
     if given.get("root") is not None:
         given["root"] = str(place(name, given["root"]).resolve())
 
@@ -126,7 +134,7 @@ def kept(
         _require_writable(made.parent)
         with alone(made.parent, "makes a data set in") as sure:
             if sure:
-                checkpoint.sweep(made.parent)  # of processes that were killed
+                checkpoint.sweep(made.parent)  # remove files left by killed processes
             if not _whole(made):
                 _make(made, lambda fresh: make(fresh, told))
     tables = {split: shards.load(made / f"{split}.safetensors") for split in SPLITS}
@@ -134,19 +142,19 @@ def kept(
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
-    """Makes a folder of the cache, unless another process is faster, where there are no locks."""
+    """Builds a folder of the cache; without locks, keeps the folder of another process that finished first."""
     try:
         with checkpoint.replacing(folder) as fresh:
             make(fresh)
             if _whole(folder):
-                raise FileExistsError  # and is in use
+                raise FileExistsError  # and may be in use
     except OSError:
         if not _whole(folder):
             raise
 
 
 def _whole(folder: Path) -> bool:
-    """Whether no split's file is missing."""
+    """Returns whether the files of all splits exist."""
     return all((folder / f"{split}.safetensors").is_file() for split in SPLITS)
 
 

@@ -1,4 +1,4 @@
-"""Pen strokes as curves and as pictures."""
+"""Converts pen strokes to curves and to images."""
 
 from __future__ import annotations
 
@@ -11,41 +11,40 @@ from torch import Tensor
 __all__ = ["Strokes", "curves", "pictures"]
 
 CHUNK = 256
-"""Handwritings that are drawn at once: their pictures fit in a processor's cache."""
+"""Number of handwriting samples that are rendered at once, so their images fit in the processor cache."""
 
 
 class Strokes(NamedTuple):
-    """Handwritings of different lengths, one behind another.
+    """Concatenated handwriting samples of different lengths.
 
-    Between two strokes of a handwriting the pen was lifted.
+    Between two strokes of a sample, the pen is lifted.
     """
 
     points: np.ndarray
     """Positions of the pen, `(P, 2)`, x to the right and y upwards, in any unit."""
     stroke: np.ndarray
-    """Of which stroke of its handwriting each position is, `(P,)` integers."""
+    """Index of the stroke within its sample for each position, `(P,)` integers."""
     lengths: np.ndarray
-    """Positions of each handwriting, `(N,)` integers, at least 1; their sum is P."""
+    """Number of positions of each sample, `(N,)` integers, at least 1; their sum is P."""
 
     @property
     def starts(self) -> np.ndarray:
-        """The first position of each handwriting, `(N,)`."""
+        """Index of the first position of each sample, `(N,)`."""
         return np.cumsum(self.lengths, dtype=np.int64) - self.lengths
 
 
 def curves(strokes: Strokes, count: int = 100) -> np.ndarray:
-    """Each handwriting as so many points, equally far from one another along its path, its larger side in [-1, 1].
+    """Resamples each handwriting sample to points at equal distances along its path, scaled to [-1, 1].
 
-    A lift of the pen is part of the path, as a straight line: a curve is one continuous motion, whose points are
-    equally far apart everywhere.
+    Pen lifts are part of the path as straight lines, so a curve is one continuous motion.
 
     Arguments:
-        strokes: N handwritings.
-        count: Points of a curve, from the first position to the last.
+        strokes: N handwriting samples.
+        count: Number of points of a curve, including the first and the last position.
 
     Returns:
-        `(N, 2, count)` float64, x and y: the middle of either side is at 0, and the larger one goes from -1 to 1.
-        All is 0 where the pen never moved.
+        `(N, 2, count)` float64, x and y. The bounding box is centred at 0, and its longer side spans [-1, 1]. All
+        values are 0 if the pen never moves.
 
     Example:
         >>> strokes = Strokes(np.array([[0, 0], [0, 30], [10, 30]]), np.array([0, 0, 0]), np.array([3]))
@@ -54,23 +53,24 @@ def curves(strokes: Strokes, count: int = 100) -> np.ndarray:
     """
     points, starts = strokes.points.astype(np.float64), strokes.starts
     steps = np.hypot(*np.diff(points, axis=0, prepend=points[:1]).T)
-    way = np.cumsum(steps)  # through all handwritings; what lies between two of them is on neither's part
+    way = np.cumsum(steps)  # distance along all samples; steps between samples are not used
     first, last = way[starts][:, None], way[starts + strokes.lengths - 1][:, None]
-    places = np.minimum(first + (last - first) * np.linspace(0, 1, count), last)  # rounding leads to no neighbour
+    places = np.minimum(first + (last - first) * np.linspace(0, 1, count), last)  # rounding must not exceed the sample
     return _scaled(np.stack([np.interp(places, way, side) for side in points.T], 1))
 
 
 def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: float = 2.0) -> Tensor:
-    """Each handwriting as a picture, light on black, upright, in its proportions; no ink where the pen was lifted.
+    """Renders each handwriting sample as an image: light on black, upright, with the original aspect ratio.
 
-    A pixel is as light as a line of this width covers it, told by how far its centre is from the nearest place
-    of a stroke. The larger side of the ink has `box + width` pixels, and its middle is the picture's.
+    No line is drawn where the pen is lifted. The brightness of a pixel approximates the part of it that a line of this
+    width covers, computed from the distance of its centre to the nearest point of a stroke. The longer side of the ink
+    is `box + width` pixels, and the ink is centred in the image.
 
     Arguments:
-        strokes: N handwritings.
-        side: Of a picture, in pixels.
-        box: The larger side of the pen's path, in pixels.
-        width: Of a stroke, in pixels.
+        strokes: N handwriting samples.
+        side: Side of an image in pixels.
+        box: Longer side of the pen's path in pixels.
+        width: Width of a stroke in pixels.
 
     Returns:
         `(N, 1, side, side)` uint8.
@@ -82,7 +82,7 @@ def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: floa
     """
     begin, end = _lines(strokes, side, box)
     drawn = torch.empty(len(strokes.lengths), 1, side, side, dtype=torch.uint8)
-    order = np.argsort(-strokes.lengths.astype(np.int64), kind="stable")  # those drawn together are of like lengths
+    order = np.argsort(-strokes.lengths.astype(np.int64), kind="stable")  # chunks of similar lengths
     for rows in np.array_split(order, range(CHUNK, len(order), CHUNK)):
         lengths = strokes.lengths[rows]
         places = strokes.starts[rows] + np.minimum(np.arange(lengths[0])[:, None], lengths - 1)  # (lines, n)
@@ -92,16 +92,16 @@ def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: floa
 
 
 def _scaled(path: np.ndarray) -> np.ndarray:
-    """Paths `(N, 2, P)`, the middle of either side at 0, the larger side from -1 to 1."""
+    """Centres the bounding boxes of paths `(N, 2, P)` at 0, and scales their longer sides to [-1, 1]."""
     low, high = path.min(2, keepdims=True), path.max(2, keepdims=True)
     half = (high - low).max(1, keepdims=True) / 2
-    return np.clip((path - (low + high) / 2) / np.where(half > 0, half, 1), -1, 1)  # clipped of rounding alone
+    return np.clip((path - (low + high) / 2) / np.where(half > 0, half, 1), -1, 1)  # clips rounding errors only
 
 
 def _lines(strokes: Strokes, side: int, box: float) -> tuple[Tensor, Tensor]:
-    """Both ends of the line that begins at each position, `(P, 2)` each, in pixels, y downwards.
+    """Returns both ends of the line that begins at each position, `(P, 2)` each, in pixels, with y downwards.
 
-    It leads to the next position of the stroke; that of a stroke's last position is a dot.
+    The line ends at the next position of the stroke. The line of the last position of a stroke is a point.
     """
     points, starts = strokes.points.astype(np.float64), strokes.starts
     low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
@@ -116,7 +116,7 @@ def _lines(strokes: Strokes, side: int, box: float) -> tuple[Tensor, Tensor]:
 
 
 def _distances(begin: Tensor, end: Tensor, side: int) -> Tensor:
-    """From each pixel's centre to the nearest place of n drawings' lines `(lines, n, 2)`: `(n, side, side)`."""
+    """Computes distances from pixel centres to the nearest of n samples' lines `(lines, n, 2)`: `(n, side, side)`."""
     centre = torch.arange(side) + 0.5
     nearest = torch.full((begin.shape[1], side, side), torch.inf)
     for start, along in zip(begin, end - begin, strict=True):

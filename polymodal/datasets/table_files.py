@@ -1,4 +1,4 @@
-"""Files of a user's table: which paths are looked at, and whether they hold what a run was trained on."""
+"""Files of user-defined tables: checks of paths, and comparison of contents with those at training time."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from polymodal.runtime.formatting import brief
 __all__ = ["MOST_LETTERS", "Contents", "check_path", "contents_of", "is_unchanged", "noted"]
 
 Contents = Mapping[str, Content | str]
-"""Of a table's files, by name; and texts that the names of their folders say."""
+"""Contents of a table's files by name, and texts of the columns in folder names."""
 MOST_LETTERS, MOST_ENTRIES = 4096, 100_000
-"""Of a path; and files and folders in a table's folder."""
+"""Largest numbers of characters of a path, and of files and folders in a table's folder."""
 
 
 def check_path(path: str) -> None:
-    """Refuses what cannot be the path of a table, and folders too large to be looked through.
+    """Checks that a path can be that of a table, and that a folder is not too large to search.
 
     Raises:
-        ValueError: It is empty or too long, holds a control character, or is the root of the file system or a folder
-            of more than 100,000 files and folders.
+        ValueError: The path is empty, too long, contains a control character, or is the root of the file system or a
+            folder with more than 100,000 files and folders.
     """
     if not 0 < len(path) <= MOST_LETTERS or any(unicodedata.category(letter) == "Cc" for letter in path):
         raise ValueError(
@@ -46,36 +46,39 @@ def check_path(path: str) -> None:
 
 
 def contents_of(path: str, files: Iterable[Path], folders: Iterable[str] = ()) -> Contents:
-    """What the files of a table hold, by their names within its folder, and what their folders' names say.
+    """Returns the contents of a table's files by relative name, and the texts of their folder names.
 
     Arguments:
-        path: The table's file or folder.
-        files: In order.
-        folders: Texts, in order.
+        path: File or folder of the table.
+        files: Files of the table, in order.
+        folders: Texts of the columns in folder names, in order.
 
     Raises:
-        FileNotFoundError: A file is not there.
+        FileNotFoundError: A file does not exist.
     """
     held = {file.name if file == Path(path) else str(file.relative_to(path)): content(file) for file in files}
     return {**held, **{f"folder {place}": text for place, text in enumerate(folders)}}
 
 
 def noted(contents: Contents) -> dict[str, Any]:
-    """What a run keeps of a table's files: a hash of their contents, and of their names where there are several."""
+    """Returns the record of a table's files for a run: a hash, and the total size in bytes.
+
+    The hash covers the contents of the files, and their names if there are several.
+    """
     names = list(contents) if len(contents) > 1 else []
     sizes = [held.size for held in contents.values() if isinstance(held, Content)]
     return {"digest": digest(*names, *contents.values()), "bytes": sum(sizes)}
 
 
 def is_unchanged(data: Mapping[str, Any], contents: Contents) -> bool | None:
-    """Whether a table's files hold what they held when a run was trained, by what the run notes of its data.
+    """Returns whether a table's files still have the contents that a run was trained on.
 
     Arguments:
-        data: What `Table.source` says, and the fingerprint of the training rows.
-        contents: What they hold now.
+        data: Record of the run's data: the `Table.source`, and the fingerprint of the training rows.
+        contents: Current contents of the files.
 
     Returns:
-        None where that is not known: the run was trained by an earlier version.
+        Whether the contents are unchanged, or None if that is unknown, because an earlier version trained the run.
     """
     files = data.get("files")
     if isinstance(files, Mapping) and "digest" in files:
@@ -85,7 +88,7 @@ def is_unchanged(data: Mapping[str, Any], contents: Contents) -> bool | None:
 
 
 def _entries(folder: Path) -> float:
-    """How many files and folders a folder holds, counted no further than to the most that there may be."""
+    """Returns the number of files and folders in a folder if it exceeds the limit, else 0; infinity for the root."""
     if folder == Path(folder.anchor):
         return inf
     counts = accumulate(len(folders) + len(files) for _, folders, files in os.walk(folder))

@@ -1,4 +1,4 @@
-"""One file over the net: asked for until all of it is there, and is the right one."""
+"""Downloads a single file from the internet, with retries, resumption, and a checksum."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from polymodal.runtime.progress import received, say
 __all__ = ["Remote", "Transfer", "md5_of"]
 
 PAUSES = (1.0, 4.0, 15.0, 60.0)
-"""Seconds before a server is asked again, after each answer that brought nothing new."""
+"""Seconds before each retry, after successive attempts without new data."""
 TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
+"""Seconds without data after which a connection counts as broken."""
 PIECE = 2**18
-"""Most bytes that are read at once."""
+"""Largest number of bytes that are read at once."""
 PASSING = {408, 429, 500, 502, 503, 504}
-"""Answers that may be others a little later."""
+"""HTTP status codes of temporary errors."""
 NOBODY = {errno.ECONNREFUSED, errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN}
-"""Errors after which it makes no sense to ask again, unless the server has answered before."""
+"""Error numbers after which a retry is pointless, unless the server has responded before."""
 
 
 @dataclass(frozen=True)
 class Remote:
-    """A file in the net.
+    """A file on the internet.
 
     Arguments:
-        url: Its address.
-        path: Where it is put beneath the root.
-        md5: Of its bytes, in hexadecimal digits.
-        size: In bytes.
-        unpack: Whether it is an archive, .zip or .tar of any compression, that is unpacked into the root. It is kept,
-            and may be removed.
+        url: Address of the file.
+        path: Path of the downloaded file, relative to the root.
+        md5: MD5 checksum in hexadecimal digits.
+        size: Size in bytes.
+        unpack: Whether the file is an archive, .zip or .tar of any compression, that is unpacked into the root. The
+            archive is kept, and may be removed.
     """
 
     url: str
@@ -56,16 +56,16 @@ class Remote:
 
 @dataclass
 class Transfer:
-    """One file on its way.
+    """The download of one file.
 
     Arguments:
-        remote: The file.
-        path: Where it is to be.
-        by_hand: What to do without this.
-        tag: By which the server knows this version of the file.
-        answered: Whether the server has ever answered.
-        pieced: Whether what is there comes from several answers.
-        partial: What is there.
+        remote: File to download.
+        path: Path of the downloaded file.
+        by_hand: Instructions to get the file by hand, for the error messages.
+        tag: ETag of this version of the file.
+        answered: Whether the server has ever responded.
+        pieced: Whether the partial file comes from several responses.
+        partial: Path of the partial file.
     """
 
     remote: Remote
@@ -80,13 +80,19 @@ class Transfer:
         self.partial = self.path.with_name(f".{self.path.name}.partial")
 
     def run(self) -> None:
-        """Brings the file to its place."""
+        """Downloads the file to its path.
+
+        Raises:
+            ConnectionError: The server cannot be reached, or does not provide the file.
+            OSError: The file cannot be written.
+            ValueError: The size or the checksum is wrong.
+        """
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.pieced = _size(self.partial) > 0
             self._receive()
             came = md5_of(self.partial)
-            if came != self.remote.md5 and self.pieced:  # pieces of two versions of the file
+            if came != self.remote.md5 and self.pieced:  # possibly parts of two versions of the file
                 self.partial.unlink()
                 self._receive()
                 came = md5_of(self.partial)
@@ -94,7 +100,7 @@ class Transfer:
                 self._refuse(f"the same number of bytes with md5 {came}")
             self.partial.replace(self.path)
         except OSError as error:
-            if error.errno is None:  # one of this module's
+            if error.errno is None:  # raised by this module
                 raise
             raise OSError(
                 f"{self.partial} could not be written: {error.strerror}; {self.remote.size:,} bytes are needed, and "
@@ -102,7 +108,7 @@ class Transfer:
             ) from error
 
     def _receive(self) -> None:
-        """Asks until all bytes are there."""
+        """Requests the file, with retries, until it is complete."""
         failures, most = 0, _size(self.partial)
         while _size(self.partial) != self.remote.size:
             try:
@@ -117,12 +123,12 @@ class Transfer:
                 time.sleep(pause)
 
     def _ask(self, done: int) -> None:
-        """Asks for the file from its byte number `done` on, and writes what comes."""
+        """Requests the file from byte `done` on, and writes the response."""
         with closing(self._opened(done)) as response:
             if response.status == 206:
                 self._check_range(response, done)
             elif (length := response.headers.get("Content-Length", "")).isdigit() and int(length) != self.remote.size:
-                raise self._another(self._read(response), f"{int(length):,} bytes")  # what is there may yet be right
+                raise self._another(self._read(response), f"{int(length):,} bytes")  # the partial file may be correct
             else:
                 done, self.tag = 0, response.headers.get("ETag")
             self.pieced = done > 0
@@ -132,14 +138,14 @@ class Transfer:
         headers = {"User-Agent": "polymodal", "Accept-Encoding": "identity"}
         if done:
             headers["Range"] = f"bytes={done}-"
-            if self.tag and not self.tag.startswith("W/"):  # a weak one may stand for other bytes
+            if self.tag and not self.tag.startswith("W/"):  # a weak tag does not guarantee identical bytes
                 headers["If-Range"] = self.tag
         try:
             response = urlopen(Request(self.remote.url, headers=headers), timeout=TIMEOUT)
         except HTTPError as error:
             error.close()
             self.answered = True
-            if error.code == 416:  # there are not so many bytes: another version of the file
+            if error.code == 416:  # range not satisfiable: another version of the file
                 self.partial.unlink()
             again = error.code in PASSING or error.code == 416
             raise _Broken(f"the server answered {error.code} {error.reason}", again=again) from None
@@ -151,7 +157,7 @@ class Transfer:
     def _check_range(self, response: HTTPResponse, done: int) -> None:
         told = response.headers.get("Content-Range", "")
         if told not in {f"bytes {done}-{self.remote.size - 1}/{size}" for size in (self.remote.size, "*")}:
-            self.partial.unlink()  # another version of the file; without Range it comes from its start
+            self.partial.unlink()  # another version of the file; the retry starts from byte 0
             raise _Broken(f"the server has another part than bytes {done}-{self.remote.size - 1}: {brief(told)}")
 
     def _write(self, response: HTTPResponse, done: int) -> None:
@@ -185,7 +191,7 @@ class Transfer:
             raise self._broken(error) from None
 
     def _broken(self, error: Exception) -> _Broken:
-        """What went wrong, in words."""
+        """Returns the exception for a network error, with a message and whether to retry."""
         reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
         if isinstance(reason, TimeoutError):
             return _Broken(f"nothing came for {TIMEOUT:g} s")
@@ -194,13 +200,13 @@ class Transfer:
         return _Broken(brief(getattr(reason, "strerror", None) or reason), again=not hopeless)
 
     def _refuse(self, came: str) -> NoReturn:
-        """Removes what came, which is not the file."""
+        """Removes the partial file, which is not the expected one, and raises an error."""
         head = _head(self.partial)
         self.partial.unlink()
         raise self._another(head, came)
 
     def _another(self, head: bytes, came: str) -> ValueError:
-        """What is said of another file, by its first bytes."""
+        """Returns the error for an unexpected file, which recognises web pages by their first bytes."""
         if _is_page(head):
             came = f"a web page in its place, {brief(head[:60].decode(errors='replace'))!r}"
         return ValueError(
@@ -209,8 +215,8 @@ class Transfer:
         )
 
 
-class _Broken(Exception):  # noqa: N818 (it is not raised to anybody)
-    """An answer that did not come to its end, and whether to ask again."""
+class _Broken(Exception):  # noqa: N818 (it never leaves this module)
+    """An incomplete response, and whether to retry."""
 
     def __init__(self, why: str, *, again: bool = True) -> None:
         super().__init__(why)
@@ -218,7 +224,7 @@ class _Broken(Exception):  # noqa: N818 (it is not raised to anybody)
 
 
 def md5_of(path: Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
+    """Computes the MD5 checksum of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()  # pyright: ignore[reportArgumentType]
 

@@ -1,4 +1,4 @@
-"""A table of one's own: a file of values between commas, a Parquet file, or a folder of them."""
+"""User-defined tables: CSV, Parquet, and other files, and folders of Parquet files."""
 
 from __future__ import annotations
 
@@ -47,63 +47,65 @@ __all__ = [
 
 USUAL = Options()
 FEWEST = 10
-"""Rows without which there are no three splits."""
+"""Smallest number of rows that can be split into three splits."""
 _SAID: set[tuple[str, int]] = set()
-"""Files of which `columns` has said how they were read, so that `table` need not say it again."""
+"""Files for which `columns` has reported how they were read, so `table` does not repeat it."""
 VERSION = 2
-"""Of what is made of a table's files; another one makes every table in the cache anew."""
+"""Version of the cached tables; a new version rebuilds all tables in the cache."""
 REPORT = "said.json"
-"""The file in the cache with the sentences on what was not taken as it stands."""
+"""Cache file with the messages about values that were not used unchanged."""
 NAMED = ("columns", "missing", "modality", "ignore", "group", "held_out", "unreadable", "seed")
-"""Arguments that a run names, also where they are the usual ones."""
+"""Arguments that a run always records, even if they have their defaults."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A table's file, or a folder of Parquet files, to be read."""
+    """A file with a table, or a folder of Parquet files."""
 
     path: Path
     options: Options = USUAL
-    """How a CSV file is read."""
+    """Options for reading a CSV file."""
     preferred: Options | None = None
-    """How it is read where its first lines leave it open."""
+    """Options that apply if the first lines of a CSV file are ambiguous."""
 
     @property
     def text(self) -> bool:
-        """Whether it is a CSV file, of any separator."""
+        """Whether the file is a CSV file, with any separator."""
         return csvfiles.kind(self.path).startswith(csvfiles.TEXT)
 
     @property
     def parquet(self) -> bool:
-        """Whether it is a Parquet file, or a folder of them."""
+        """Whether the path is a Parquet file, or a folder of Parquet files."""
         return not self.text and csvfiles.kind(self.path) not in other_formats.READERS
 
     @property
     def root(self) -> Path:
-        """Where files that cells name are looked for."""
+        """Folder that paths in cells are relative to."""
         return self.path if self.path.is_dir() else self.path.parent
 
     @cached_property
     def document(self) -> csvfiles.Document:
-        """A CSV file, read.
+        """The content of a CSV file.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It cannot be read.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file cannot be read.
         """
         return csvfiles.read(self.path, self.options, self.preferred)
 
     @property
     def messages(self) -> list[str]:
-        """What a user should know of how the file was read, a sentence each."""
+        """Messages for the user about how the file was read, one sentence each."""
         return self.document.messages if self.text else []
 
     def read(self, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
-        """How many rows each file has, and all rows in pieces of so many. Of Parquet a piece is in memory at once.
+        """Returns the number of rows of each file, and all rows in chunks of at most `size` rows.
+
+        Only one chunk of a Parquet file is in memory at a time; other files are read completely.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It cannot be read.
+            FileNotFoundError: The file does not exist.
+            ValueError: The file cannot be read.
         """
         if self.text:
             return _cut(self.document.frame, size)
@@ -118,15 +120,15 @@ class File:
 
 
 def is_file(name: str) -> bool:
-    """Whether a name is that of a table's file or folder, rather than of a data set.
+    """Returns whether a name is that of a table's file or folder, rather than of a data set.
 
     Raises:
-        ValueError: It is a folder that is too large to be looked through.
+        ValueError: The name is a folder that is too large to search.
     """
     path = Path(name)
     if not name or other_formats.is_known(path):
         return bool(name)
-    with suppress(OSError):  # a name that no file can have
+    with suppress(OSError):  # names that no file can have
         if path.is_dir():
             check_path(name)
         return is_parquet(path)
@@ -160,36 +162,37 @@ def table(
     unreadable: float = frames.MOST_UNREADABLE,
     seed: int = 0,
 ) -> Dataset:
-    """A table in a file: CSV, Parquet or a folder of Parquet files, Feather, JSON lines, Excel.
+    """Loads a table from a CSV, Parquet, Feather, JSON lines or Excel file, or from a folder of Parquet files.
 
-    Each column is a modality, of what `Schema.infer` takes it for. Rows are split at random; units, classes and words
-    are those of the training rows, of Parquet those among the first 262,144 rows, for such a table may be larger than
-    memory. Files that cells name are looked for from the table's folder on.
+    Each column becomes a modality, whose type `Schema.infer` infers. Rows are split at random. Units, classes and words
+    are those of the training rows; for formats other than CSV, of the training rows among about the first 262,144 rows,
+    because a Parquet table may be larger than memory. Paths in cells are relative to the table's folder.
 
     Arguments:
-        path: The file or the folder.
-        columns: Names of a CSV file's columns, if its first line does not say them.
-        missing: Further texts for a value that is not there, such as "?".
-        present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for a column.
-        separator: The character between a CSV file's cells; by default as its first lines show.
-        decimal: The decimal mark of its numbers, likewise.
-        thousands: The character between groups of three digits, likewise.
-        encoding: The name of its encoding, likewise.
-        quote: The character around quoted cells, or "none"; by default ".
-        header: Whether its first line has the names of the columns; by default it has, unless `columns` has them.
-        modality: What columns are, by name, as in `Schema.infer`.
+        path: File or folder of the table.
+        columns: Column names of a CSV file without a header line.
+        missing: Further texts that stand for missing values, such as "?".
+        present: Texts that are values, although they usually stand for missing values: "NA", or "country=NA" for one
+            column.
+        separator: Character between the cells of a CSV file; by default detected in its first lines.
+        decimal: Decimal mark of its numbers; by default detected.
+        thousands: Character between groups of three digits; by default detected.
+        encoding: Name of its encoding; by default detected.
+        quote: Character around quoted cells, or "none"; by default ".
+        header: Whether its first line contains the column names; by default true, unless `columns` is given.
+        modality: Types of columns by name, as in `Schema.infer`.
         ignore: Columns to leave out.
-        group: Prefixes; the numbers whose columns begin with one become a single vector.
-        held_out: The share of the rows that are for validation, and as many for the test.
-        unreadable: The share of a column's files that may be damaged.
-        seed: Of the splits.
+        group: Prefixes of column names; the numeric columns with the same prefix become one vector.
+        held_out: Fraction of the rows for validation, and the same fraction for the test.
+        unreadable: Largest accepted fraction of damaged files in a column of paths.
+        seed: Random seed for the splits.
 
     Returns:
-        The data set, from the cache if it was made before.
+        The data set, from the cache if it was built before.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be read, a cell cannot be (names column and row), or there are fewer than 10 rows.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file or a cell cannot be read (names column and row), or there are fewer than 10 rows.
     """
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
@@ -203,16 +206,16 @@ def table(
         "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
-    arguments |= given  # what is not given is not named, so that files of earlier versions are found
+    arguments |= given  # options are only named if given, to find the cache of earlier versions
     return _kept(arguments, holds)
 
 
 def contents(path: str) -> Contents:
-    """What the files of a table hold, and what the names of their folders say.
+    """Returns the contents of a table's files, and the texts of their folder names.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It cannot be the path of a table.
+        FileNotFoundError: The file does not exist.
+        ValueError: The path cannot be that of a table.
     """
     check_path(path)
     other_formats.refuse_unknown(path)
@@ -224,16 +227,18 @@ def contents(path: str) -> Contents:
 
 
 def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any) -> Dataset:
-    """A table as `table` reads it, but with a schema that is known, such as a model's.
+    """Loads a table like `table`, but with a known schema, such as that of a model.
+
+    Messages about values that were not used unchanged are printed every time.
 
     Arguments:
-        schema: The modalities, with all classes, words and units.
-        contents: What its files hold.
-        anew: Whether to infer nothing from the files, for they are others than those that the schema was inferred from.
-        **arguments: Those of `table`.
+        schema: Modalities, with all classes, words and units.
+        contents: Contents of the table's files.
+        anew: Whether the files differ from those that the schema was inferred from, so nothing is inferred from them.
+        **arguments: Arguments of `table`.
 
     Returns:
-        The data set. What was not taken as it stands is said every time.
+        The data set.
 
     Raises:
         ValueError: A cell cannot be read (names column and row), or no column is known.
@@ -241,7 +246,7 @@ def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any)
     usual = inspect.signature(table).parameters
     arguments = {**{name: usual[name].default for name in NAMED}, **arguments}
     if not anew:
-        with suppress(ValueError):  # what is wrong with the rows is wrong with any schema, and is said below
+        with suppress(ValueError):  # errors in the rows occur with any schema, and are raised below
             data = _kept(arguments, contents)
             schema.require(data.schema, "the table")
             return data
@@ -253,11 +258,13 @@ def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any)
 
 
 def rows(path: str) -> int:
-    """About how many rows a table has, without reading it.
+    """Returns the approximate number of rows of a table, from the metadata of Parquet or the line ends of CSV files.
+
+    Files of other formats are read.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, or has other content.
     """
     file = File(Path(path))
     if file.parquet:
@@ -270,7 +277,7 @@ def rows(path: str) -> int:
 
 
 def columns(**arguments: Any) -> list[Proposal]:
-    """What `table` takes each column for, and why; its arguments are those of `table`, all of them."""
+    """Returns the inferred type of each column and the reason for it; takes all arguments of `table`."""
     from polymodal import tabular
 
     begun = _begun(arguments)
@@ -281,7 +288,7 @@ def columns(**arguments: Any) -> list[Proposal]:
 
 
 def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
-    """Those rows of a piece that hold something: their places in it, and what they hold.
+    """Returns the indices and the values of those rows of a chunk that have at least one observed value.
 
     Raises:
         ValueError: A cell cannot be read; names column and row.
@@ -293,7 +300,7 @@ def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
 
 
 def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
-    """The rows of these numbers, in this order; no piece is read behind the last of them.
+    """Returns the rows with these indices, in this order, and reads no chunk after the last of them.
 
     Example:
         >>> import pandas as pd
@@ -314,7 +321,7 @@ def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
 
 
 def _kept(arguments: dict[str, Any], contents: Contents, schema: Schema | None = None) -> Dataset:
-    """The table, from the cache if it was made before."""
+    """Returns the table, from the cache if it was built before."""
     source = {"arguments": arguments, "files": noted(contents)}
     make = partial(_make, arguments, schema)
     return kept("table", _told(arguments, schema), contents.values(), make, version=VERSION, source=source)
@@ -325,30 +332,30 @@ def _told(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
 
 
 class _Begun(NamedTuple):
-    """A table of which the first rows were read."""
+    """A table whose first rows have been read."""
 
     parts: dict[str, np.ndarray]
-    """Numbers of the rows of each split, in ascending order."""
+    """Row indices of each split, ascending."""
     known: pd.DataFrame
-    """The training rows that schema and units are of."""
+    """Training rows from which the schema and the units are inferred."""
     steps: int
-    """How many pieces there are."""
+    """Number of chunks."""
     pieces: Iterator[pd.DataFrame]
-    """All rows."""
+    """All rows, in chunks."""
     root: Path
     messages: list[str]
-    """What a user should know of how the file was read, a sentence each."""
+    """Messages for the user about how the file was read, one sentence each."""
 
 
 class _Part:
-    """A split in the making: it takes its rows from the table's pieces, and writes them into its file."""
+    """A split that is being written: selects its rows from the table's chunks, and writes them to its file."""
 
     def __init__(self, rows: np.ndarray, reader: frames.Reader, file: shards.Filling) -> None:
         self.rows, self.reader, self.file = rows, reader, file
         self.filled = 0
 
     def take(self, start: int, frame: pd.DataFrame) -> None:
-        """Reads those rows of a piece that are the split's; the first of the piece is the table's `start`-th."""
+        """Adds the rows of a chunk that belong to the split; the chunk begins with row `start` of the table."""
         mine = _mine(self.rows, start, frame)
         if not len(mine):
             return
@@ -360,10 +367,10 @@ class _Part:
         self.filled = stop
 
     def told(self) -> list[str]:
-        """What was not taken as it stands, a sentence each.
+        """Returns messages about values that were not used unchanged, one sentence each.
 
         Raises:
-            ValueError: More files are damaged than may be.
+            ValueError: Too many files are damaged.
         """
         empty = len(self.rows) - self.filled
         left_out = [f"{empty:,} of {len(self.rows):,} rows hold nothing, and are left out"] if empty else []
@@ -416,7 +423,7 @@ def _fill(parts: Sequence[_Part], begun: _Begun) -> None:
 
 
 def _shorten(path: Path, rows: int) -> None:
-    """Cuts a table's file to its first rows."""
+    """Truncates a table's file to its first rows."""
     tensors, document = checkpoint.map_state(path)
     kinds = {name: (tensor.dtype, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
     with checkpoint.filling(path, kinds, document) as shorter:
@@ -425,7 +432,7 @@ def _shorten(path: Path, rows: int) -> None:
 
 
 def _begun(arguments: Mapping[str, Any]) -> _Begun:
-    """Reads of a Parquet file as many rows as a schema is taken from, and of a CSV file all."""
+    """Reads all rows of a CSV file, and of other formats as many rows as are needed to infer the schema."""
     import pandas as pd
 
     file = File(Path(arguments["path"]), Options.of(arguments))
@@ -450,24 +457,28 @@ def _begun(arguments: Mapping[str, Any]) -> _Begun:
 
 
 def _key(arguments: Mapping[str, Any]) -> tuple[str, int]:
-    """A file as it stands now."""
+    """Returns the path of a file, and its modification time."""
     path = Path(arguments["path"]).resolve()
     return str(path), path.stat().st_mtime_ns
 
 
 def _cut(frame: pd.DataFrame, size: int) -> tuple[list[int], Iterator[pd.DataFrame]]:
-    """How many rows a frame has, and the frame in pieces."""
+    """Returns the number of rows of a data frame, and the data frame in chunks."""
     return [len(frame)], (frame.iloc[start : start + size] for start in range(0, len(frame), size))
 
 
 def _mine(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.DataFrame:
-    """Those of a piece's rows that are among these numbers, which ascend."""
+    """Returns the rows of a chunk whose indices are in `rows`, which must be ascending."""
     low, high = np.searchsorted(rows, [start, start + len(frame)])
     return frame.iloc[rows[low:high] - start].set_axis(rows[low:high])
 
 
 def _split(many: int, held_out: float, seed: int) -> dict[str, np.ndarray]:
-    """Numbers of the rows of each split, in ascending order."""
+    """Returns the row indices of each split, ascending.
+
+    Raises:
+        ValueError: The table has fewer than 10 rows.
+    """
     if many < FEWEST:
         raise ValueError(f"a table must have at least {FEWEST} rows, for it is split; got {many}")
     order = np.random.default_rng(seed).permutation(many)
@@ -481,7 +492,7 @@ def _absent(path: str) -> FileNotFoundError:
 
 
 def _choices(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What `Schema.infer` is told."""
+    """Returns the arguments of `Schema.infer`."""
     return {
         "modalities": arguments["modality"],
         "ignore": arguments["ignore"] or (),

@@ -1,4 +1,7 @@
-"""How good a model's answers are."""
+"""Evaluation of models: metrics, tasks, coherence, posterior samples, likelihood and codes.
+
+The main function is `evaluate`.
+"""
 
 from polymodal.evaluation.codes import code_map
 from polymodal.evaluation.coherence.classifier import Verifiers

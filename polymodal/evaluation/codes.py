@@ -1,4 +1,4 @@
-"""Codes of rows under several conditionings, on two axes."""
+"""Two-dimensional maps of codes under several conditionings."""
 
 from __future__ import annotations
 
@@ -20,28 +20,28 @@ if TYPE_CHECKING:
 __all__ = ["code_map", "principal"]
 
 PANELS = 8
-"""Most conditionings on the map."""
+"""Maximum number of conditionings on the map."""
 NEIGHBOURS = 15
-"""UMAP's default."""
+"""UMAP's number of neighbours, its default."""
 
 
 def code_map(model: Model, table: Table, label: str | None = None, rows: int = 500, seed: int = 0) -> pd.DataFrame:
-    """Codes of up to so many rows under several conditionings, projected together to two dimensions.
+    """Projects codes of rows under several conditionings to two dimensions.
 
-    The projection is UMAP where the package umap-learn is installed (the extra `umap`), else the two principal axes.
-    UMAP begins with these: rows that see the same have one code, and its usual beginning is of no use for many of such.
-    The same seed gives the same map. A row is left out where it has nothing of what is given.
+    The projection is UMAP if the package umap-learn (the extra `umap`) is installed, and otherwise PCA. UMAP is
+    initialised with PCA, because its default initialisation is unsuitable for many equal codes, such as those
+    given a label. The same seed gives the same map. Where a row has none of the given modalities, its code is left out.
 
     Arguments:
-        model: That makes the codes.
-        table: Of whose rows some are drawn.
-        label: As in `evaluate`.
-        rows: How many, at most.
-        seed: Of the choice of rows, and of UMAP.
+        model: Model that encodes the rows.
+        table: Table from which rows are sampled.
+        label: Name of the modality with the class of each row, as in `evaluate`.
+        rows: Maximum number of rows.
+        seed: Random seed for the choice of rows and for UMAP.
 
     Returns:
-        A line per row and conditioning: `given` ("all", "m0 alone", "all but label", at most 8), `label` (the class;
-        -1 where it is not known, or there is none), `x`, `y`, and `method`, "umap" or "pca".
+        Data frame with one row per table row and conditioning: `given` ("all", "m0 alone", "all but label", at most 8),
+        `label` (the class; -1 if unknown or without classes), `x`, `y`, and `method`, "umap" or "pca".
 
     Raises:
         ValueError: The table has other modalities than the model, or no such label.
@@ -78,7 +78,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
 
 
 def principal(z: np.ndarray) -> tuple[np.ndarray, float]:
-    """Vectors `(N, D)` on their two principal axes, `(N, 2)`, and the share of the variance that these hold."""
+    """Returns the first two principal components `(N, 2)` of vectors `(N, D)`, and their share of the variance."""
     from sklearn.decomposition import PCA
 
     if len(z) < 2:
@@ -90,7 +90,7 @@ def principal(z: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
-    """Vectors `(N, D)` in two dimensions, and how; fewer than UMAP's neighbourhoods need are left to the axes."""
+    """Projects vectors `(N, D)` to `(N, 2)` and returns the method; too few for UMAP's neighbours are left to PCA."""
     try:
         from umap import UMAP
     except ImportError:
@@ -103,11 +103,11 @@ def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
             UMAP(n_neighbors=NEIGHBOURS, init="pca", random_state=seed, n_jobs=1).fit_transform(z)
         ), "umap"
     finally:
-        torch.set_num_threads(threads)  # numba takes all of OpenMP's, which are PyTorch's too
+        torch.set_num_threads(threads)  # numba makes OpenMP, which PyTorch uses too, use all threads
 
 
 def _classes(table: Table, label: str | None) -> torch.Tensor:
-    """The class of each row, -1 where there is none."""
+    """Returns the class of each row, -1 where there is none."""
     if label is None and table.labels is None and not classed(table.schema):
         return torch.full((len(table),), -1)
     return classes_of(table, label_of(table, label)).values

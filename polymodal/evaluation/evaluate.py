@@ -1,4 +1,12 @@
-"""The paper's three tasks, reconstruction, many-to-one and one-to-one translation, and further ones."""
+"""Evaluation of a model: the three tasks of the MAC-WAE paper and further tasks.
+
+The prediction of modality m given a set V of modalities is the value of p(x_m | z) at the posterior mean z of
+q(z | x_V). The three tasks are, with M the set of all modalities,
+
+- reconstruction: V = M,
+- many-to-one: V = M without m,
+- one-to-one: V = {e}, for each modality e other than m.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +38,11 @@ __all__ = ["FURTHER", "LEARNED", "TASKS", "check_tasks", "evaluate"]
 
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
 FURTHER = ("translation", "coherence", "sampling", "generation", "likelihood", "probe")
-"""Tasks beyond the paper's three."""
+"""Tasks other than the paper's three."""
 VERIFIED = ("coherence", "generation")
-"""Those that verifiers judge."""
+"""Tasks that use classifiers of the modalities."""
 LEARNED = (*VERIFIED, "probe")
-"""Those that learn something from training rows."""
+"""Tasks that train classifiers on training rows."""
 
 
 def evaluate(
@@ -50,57 +58,63 @@ def evaluate(
     progress: bool = False,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Scores a model's answers on every task.
+    """Scores a model's predictions on each task.
 
-    Reconstruction: each modality from all. Many-to-one: each from all the others. One-to-one: each from each
-    single other one; its score is the mean of these. Rows that lack the target, or all that is given, are left
-    out. Each modality is encoded once per row, for all tasks together, and codes of the same content are decoded
-    once: from one label there are as many answers as classes. Codes are decoded in pieces of a few megabytes.
+    The paper's tasks, in `TASKS`:
+
+    - reconstruction: predicts each modality given all modalities.
+    - many-to-one: predicts each modality given all others.
+    - one-to-one: predicts each modality given one other, with one score per given modality.
+
+    Rows that lack the target or all given modalities are left out. Each modality is encoded once per row for all
+    tasks, and equal inputs are decoded once. Decoding runs in chunks of bounded size.
 
     Further tasks, in `FURTHER`:
 
-    - translation: each modality given "1 other", "2 others", ...: the mean over the subsets of that size, all of
-      them or 10 at random.
-    - coherence: how often such an answer is of the row's class, in per cent. A classifier of each modality, trained on
-      true values, says of which class it is; how often that is right given "the truth" is "verifier-acc". Given
-      "nothing": in how many unconditional samples all modalities are of one class. As task "calibration" stands how
-      far the answers' classes are from the true ones in frequency, in total variation, "tv": agreement alone is high
-      where all samples are alike. Of a model that samples by a flow, "nothing, normal prior" are the same scores of
-      codes from the standard normal distribution.
-    - sampling: how good posterior samples are, of models that have any: whether the modalities of one sample agree,
-      energy score, coverage, diversity; see `polymodal.evaluation.sampling`. Classes are judged where rows have them,
-      and `train` or `verifiers` are given.
-    - generation: the Fréchet distance between the classifiers' features of true values and of as many unconditional
-      samples, and with `features` that of theirs, "fid"; given "nothing", or "nothing, normal prior" as above.
-    - likelihood: an importance-sampled bound on log p(x) of all that a row has, in nats, "bound"; of models without a
-      density there is none.
-    - probe: how often a linear classifier on the codes says the class, given the others and given one.
+    - translation: predicts each modality given "1 other", "2 others", .... The score is the mean over all subsets of
+      that size, or over 10 random ones.
+    - coherence: the percentage of these predictions that are of the row's class. A classifier per modality, trained on
+      true values, predicts the class; its own accuracy is "verifier-acc", given "the truth". Given "nothing", the score
+      is the percentage of unconditional samples whose modalities are all of the same class. The task "calibration" has
+      the total variation "tv" between the class frequencies of the predictions and of the true values, because
+      coherence is also high if all samples are alike. For a model that samples with a flow, the same scores are
+      reported given "nothing, normal prior", with codes from the standard normal distribution.
+    - sampling: the quality of posterior samples, if the model has any: agreement of the modalities of a sample, energy
+      score, coverage and diversity; see `polymodal.evaluation.sampling`. Scores of classes need rows with classes, and
+      `train` or `verifiers`.
+    - generation: the Fréchet distance between the classifiers' features of true values and of unconditional samples,
+      as many as there are rows, up to 50,000. With `features`, "fid" is the Fréchet distance of these features. The
+      samples are given "nothing" or "nothing, normal prior", as above.
+    - likelihood: an importance-sampled bound "bound" on log p(x) of all observed modalities, in nats. Models without a
+      density have no such score.
+    - probe: the accuracy of a linear classifier of the codes, given all modalities except the label, and given one.
 
-    Several processes score whole batches in turn, and all return the scores of all rows: call it in each of them.
-    Unconditional samples, the bound and the probe are worked out in full by each.
+    With several processes, call this function in each. They share the batches, and each returns the scores of all rows.
+    Posterior and unconditional samples, the bound and the probe are computed completely by each process.
 
     Arguments:
-        model: To score.
-        table: The rows.
-        tasks: Of TASKS and FURTHER.
-        train: Training rows, which coherence, generation and probe learn from.
-        verifiers: Classifiers for coherence and generation, see `train_verifiers`; by default they are trained anew.
-        label: The modality that says a row's class; by default that of the verifiers, else the first that is one
-            class, else `Table.labels`.
-        features: From pictures `(N, 3, H, W)` in [0, 1] to features `(N, F)`.
-        batch_size: Rows per pass.
-        progress: Whether to show a bar on a terminal, and lines elsewhere.
-        seed: Of the choice of subsets, of what is drawn, and of what is learned.
+        model: Model to score.
+        table: Rows to score the model on.
+        tasks: Names of tasks in TASKS and FURTHER.
+        train: Training rows for coherence, generation, probe and the classes of sampling.
+        verifiers: Classifiers for coherence, generation and sampling, see `train_verifiers`; by default they are
+            trained on `train`.
+        label: Name of the modality with the class of each row; by default that of `verifiers`, else the first label
+            modality, else `Table.labels`.
+        features: Function from images `(N, 3, H, W)` in [0, 1] to features `(N, F)`.
+        batch_size: Number of rows per pass.
+        progress: Whether to report progress, with a bar on a terminal and with lines elsewhere.
+        seed: Random seed for the choice of subsets, for sampling and for training.
 
     Returns:
-        A row per score: `task`, `modality`, `given` ("all", "others", the name of the single one, "2 others",
-        "nothing", "nothing, normal prior" or "the truth"), `metric`, `better` ("higher" or "lower"), `value`, `rows`
-        (how many it is over) and `note`. The modalities of a group are one modality of the group's name, with the mean
-        of their scores, over at most `rows` rows.
+        Data frame with one row per score: `task`, `modality`, `given` ("all", "others", the name of a modality,
+        "2 others", "nothing", "nothing, normal prior" or "the truth"), `metric`, `better` ("higher" or "lower"),
+        `value`, `rows` (the number of rows scored) and `note`. The modalities of a group count as one modality with the
+        group's name; its value is the mean of their scores, and `rows` their maximum.
 
     Raises:
-        ValueError: A task is unknown or lacks what it needs, likelihood is all that is asked of a model without a
-            density, or the table has other modalities than the model.
+        ValueError: A task is unknown or lacks an argument, the only task is likelihood and the model has no density,
+            the only task is sampling and the model is deterministic, or the table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load
@@ -114,7 +128,7 @@ def evaluate(
         >>> further[further["modality"] == "label"]["given"].tolist()
         ['1 other', '2 others', '3 others', '4 others', '5 others', 'others', '1 other']
 
-    Source: MAC-WAE, section "Experimental Design"; coherence as in Shi et al. (2019), by classifiers.
+    Source: MAC-WAE, section "Experimental Design"; coherence with classifiers as in Shi et al. (2019).
     """
     tasks = check_tasks(tasks)
     check_model(model)
@@ -151,10 +165,10 @@ def evaluate(
 
 
 def check_tasks(tasks: Iterable[str]) -> list[str]:
-    """The tasks, all of which are known.
+    """Checks that all tasks are known, and returns them as a list.
 
     Raises:
-        ValueError: One is not.
+        ValueError: A task is unknown.
 
     Example:
         >>> check_tasks("probe")
@@ -170,7 +184,7 @@ def check_tasks(tasks: Iterable[str]) -> list[str]:
 
 
 def _priors(model: Model) -> dict[str, Distribution]:
-    """What unconditional samples come from, by what they are given."""
+    """Returns the priors of unconditional samples, by the name in the column `given`."""
     by_flow = {} if model.flow is None else {"nothing, normal prior": model.normal_prior}
     return {"nothing": model.prior, **by_flow}
 
@@ -205,10 +219,10 @@ def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verif
 def _verifiers(
     model: Model, train: Table | None, verifiers: Verifiers | None, classes: Classes, seed: int, *, progress: bool
 ) -> Verifiers:
-    """The verifiers on the model's device, trained where there are none."""
+    """Returns the classifiers on the model's device, and trains them if there are none."""
     device = model.weight.device
     if verifiers is None:
-        assert train is not None  # or it was refused
+        assert train is not None  # checked by `_check`
         verifiers = train_verifiers(train, label=classes.label, seed=seed, device=device, progress=progress)
     if verifiers.label != classes.label:
         names = [name or "the tables' labels" for name in (classes.label, verifiers.label)]
@@ -227,7 +241,7 @@ def _answered(
     *,
     progress: bool,
 ) -> list[dict[str, Any]]:
-    """Scores of answers from what rows have, of all questions in one pass."""
+    """Scores all predictions from observed modalities, in one pass over the table."""
     given, questions = asked(model.schema, tasks, seed)
     if not questions:
         return []

@@ -1,4 +1,4 @@
-"""The data frame of scores."""
+"""Data frame of scores: its columns and the order of its rows."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ORDER = [
     "likelihood",
     "probe",
 ]
-"""Tasks as they follow each other."""
+"""Order of the tasks in the data frame."""
 
 
 def line(
@@ -38,16 +38,16 @@ def line(
     rows: int | Tensor,
     note: str = "",
 ) -> dict[str, Any]:
-    """A score as a line of the frame."""
+    """Returns one score as a row of the data frame, a value by column."""
     numbers = (task, modality, given, metric, better, value, int(rows), note)
     return dict(zip(COLUMNS, numbers, strict=True))
 
 
 def framed(lines: list[dict[str, Any]], schema: Schema) -> pd.DataFrame:
-    """The lines, task by task: those of one target and the same words for what is given are one, with their mean.
+    """Builds the data frame of scores, sorted by task.
 
-    The modalities of a group are one modality of the group's name, but where a probe says one of them. A line's `rows`
-    are the most of any of its scores.
+    Scores with the same task, modality, given and metric are averaged into one row; its `rows` is their maximum.
+    The modalities of a group count as one modality with the group's name, except in the scores of probes.
     """
     import pandas as pd
 

@@ -1,4 +1,8 @@
-"""The Fréchet distance between Gaussians, and the moments that it is worked out from."""
+"""Fréchet distance between two sets of features, each summarised as a Gaussian by its mean and covariance.
+
+`d^2 = |m1 - m2|^2 + tr(C1 + C2) - 2 tr (C1 C2)^(1/2)`, with m1, m2 the means and C1, C2 the covariances. It is also
+known as the squared 2-Wasserstein distance, and for features of Inception-v3 as the Fréchet inception distance (FID).
+"""
 
 from __future__ import annotations
 
@@ -11,11 +15,11 @@ from torch import Tensor
 __all__ = ["Features", "Moments", "frechet_distance"]
 
 Features = Callable[[Tensor], Tensor]
-"""From pictures `(N, 3, H, W)` in [0, 1] to features `(N, F)`."""
+"""Function from images `(N, 3, H, W)` in [0, 1] to features `(N, F)`."""
 
 
 class Moments:
-    """Mean and covariance of vectors that come in batches, float64.
+    """Mean and covariance of vectors, accumulated over batches in float64.
 
     Example:
         >>> moments = Moments()
@@ -30,10 +34,10 @@ class Moments:
         self.sums, self.products = torch.zeros(()), torch.zeros(())
 
     def add(self, vectors: Tensor) -> None:
-        """Takes N vectors, `(N, F)`."""
+        """Adds N vectors, `(N, F)`."""
         vectors = vectors.detach().to("cpu", torch.float64)
         if not self.rows and len(vectors):
-            self.start = vectors.mean(0)  # near the mean, so that squares stay exact
+            self.start = vectors.mean(0)  # an offset near the mean keeps the sums of squares accurate
         apart = vectors - self.start
         self.sums = self.sums + apart.sum(0)
         self.products = self.products + apart.T @ apart
@@ -41,31 +45,31 @@ class Moments:
 
     @property
     def mean(self) -> np.ndarray:
-        """`(F,)`; of one vector at least."""
+        """The mean `(F,)`; needs at least one vector."""
         return (self.start + self.sums / self.rows).numpy()
 
     @property
     def covariance(self) -> np.ndarray:
-        """`(F, F)`, over N - 1; of two vectors at least."""
+        """The covariance `(F, F)`, normalised by N - 1; needs at least two vectors."""
         between = torch.outer(self.sums, self.sums) / self.rows
         return ((self.products - between) / (self.rows - 1)).numpy()
 
 
 def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov2: np.ndarray) -> float:
-    """The squared Fréchet distance (2-Wasserstein) between two Gaussians, in the squared units of the vectors.
+    """Computes the squared Fréchet distance (2-Wasserstein) between two Gaussians.
 
-    `|m1 - m2|^2 + tr(C1 + C2) - 2 tr (C1 C2)^(1/2)`. The last trace is the sum of the singular values of
-    `C1^(1/2) C2^(1/2)`, which are as exact as the roots where covariances are singular: the distance of a Gaussian
-    from itself is 0 to rounding.
+    `|m1 - m2|^2 + tr(C1 + C2) - 2 tr (C1 C2)^(1/2)`. The last trace is computed as the sum of the singular values of
+    `C1^(1/2) C2^(1/2)`. These are as accurate as the square roots even for singular covariances, so the distance of a
+    Gaussian from itself is 0 up to rounding.
 
     Arguments:
-        mean1: `(F,)`.
-        cov1: `(F, F)`, symmetric and positive semidefinite.
-        mean2: `(F,)`.
-        cov2: `(F, F)`.
+        mean1: Mean m1 of the first Gaussian, `(F,)`.
+        cov1: Covariance C1 of the first Gaussian, `(F, F)`, symmetric and positive semidefinite.
+        mean2: Mean m2 of the second Gaussian, `(F,)`.
+        cov2: Covariance C2 of the second Gaussian, `(F, F)`.
 
     Returns:
-        At least 0.
+        The squared distance, a non-negative number in the squared units of the vectors.
 
     Example:
         >>> frechet_distance(np.zeros(2), np.eye(2), np.array([3.0, 0.0]), 4 * np.eye(2))
@@ -75,12 +79,12 @@ def frechet_distance(mean1: np.ndarray, cov1: np.ndarray, mean2: np.ndarray, cov
     """
     first, second = (_root(np.asarray(cov, np.float64)) for cov in (cov1, cov2))
     apart = np.asarray(mean1, np.float64) - np.asarray(mean2, np.float64)
-    # Of the roots and not of the covariances: what is rounded off as negative then counts nowhere.
+    # Traces of the squared roots, so that eigenvalues clipped at 0 are left out of every term.
     spread = np.square(first).sum() + np.square(second).sum()
     return max(0.0, float(apart @ apart + spread - 2 * np.linalg.svd(first @ second, compute_uv=False).sum()))
 
 
 def _root(cov: np.ndarray) -> np.ndarray:
-    """The symmetric root of a covariance."""
+    """Returns the symmetric square root of a covariance, whose negative eigenvalues are set to 0."""
     values, vectors = np.linalg.eigh(cov)
     return vectors * np.sqrt(values.clip(min=0)) @ vectors.T

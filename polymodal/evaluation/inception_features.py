@@ -1,4 +1,4 @@
-"""Features of pictures by Inception-v3, from a file of its weights."""
+"""Inception-v3 features of images, with weights from a file."""
 
 from __future__ import annotations
 
@@ -19,28 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["inception"]
 
 AT_ONCE = 32
-"""Pictures in one pass: what its first layers make of each is 6 MB."""
+"""Images per pass; the activations of the first layers take 6 MB per image."""
 COUNTER = "num_batches_tracked"
-"""What files of before 2018 lack, and nothing depends on."""
+"""Suffix of buffers that files from before 2018 lack, and that do not affect the features."""
 SUFFIX = ".safetensors"
 
 
 def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
-    """The 2,048 features that the Fréchet inception distance (FID) is measured on, for `evaluate(..., features=...)`.
+    """Loads Inception-v3 for the Fréchet inception distance (FID), for use in `evaluate(..., features=...)`.
 
     Arguments:
-        path: A safetensors file with the tensors of pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, which is
-            not part of this library. That file is a pickle, and never read; what is raised for it says how to
-            convert it, once.
-        device: Where the network is.
+        path: Safetensors file with the tensors of pytorch-fid's `pt_inception-2015-12-05-6726825d.pth`, which is
+            not part of this library. The original file is a pickle and is never read; the error that is raised for it
+            explains how to convert it.
+        device: Device of the network.
 
     Returns:
-        From pictures `(N, 3, H, W)`, floats in [0, 1], of any size, to features `(N, 2048)` on the pictures' device.
-        A picture's features do not depend on those beside it.
+        Function from images `(N, 3, H, W)`, floats in [0, 1], of any size, to features `(N, 2048)` on the images'
+        device. An image's features do not depend on the other images.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, holds the tensors of another network, or numbers that are not finite.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a safetensors file, has the tensors of another network, or has numbers that are not
+            finite.
 
     Example:
         >>> import tempfile
@@ -51,8 +52,8 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
         >>> features(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 2048])
 
-    Source: Heusel et al. (2017); pytorch-fid. Pictures that a model has made are looked at as they are, where programs
-    that compare files look at them rounded to bytes.
+    Source: Heusel et al. (2017); pytorch-fid. Predicted images are used in floating point, while programs that compare
+    image files use them rounded to 8 bits.
     """
     path = Path(path)
     _refuse_pickle(path)
@@ -86,7 +87,7 @@ def _refuse_pickle(path: Path) -> None:
 
 
 def _tensors(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What the file holds, in 32 bits."""
+    """Reads the tensors of the file, in 32 bits."""
     held = checkpoint.read_header(path)
     counters = {name: torch.tensor(0) for name in like if name.endswith(COUNTER) and name not in held}
     like = {name: tensor for name, tensor in like.items() if name not in counters}

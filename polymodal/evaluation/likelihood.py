@@ -1,4 +1,8 @@
-"""An importance-sampled bound on the likelihood of rows."""
+"""Importance-sampled lower bound on the log-likelihood of rows, also known as the IWAE bound.
+
+`log p(x) >= E log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x)`, with K samples z_k from the posterior q(z | x) given the
+observed modalities x of a row, the likelihood p(x | z) and the prior p(z).
+"""
 
 from __future__ import annotations
 
@@ -16,36 +20,35 @@ if TYPE_CHECKING:
 __all__ = ["bound", "has_density"]
 
 DRAWS = 64
-"""Codes that the bound of a row is taken over."""
+"""Default number K of posterior samples per row."""
 CACHED = 4 * 2**20
-"""Bytes of a decoder's outputs that stand at once on a CPU, in its cache."""
+"""Bytes of a decoder's outputs in memory at once on a CPU, so that they fit in its cache."""
 MOST = 128 * 2**20
-"""Likewise elsewhere."""
+"""Bytes of a decoder's outputs in memory at once on other devices."""
 
 
 def has_density(model: Model) -> bool:
-    """Whether a model has a likelihood and a posterior with a density, so that rows have a bound.
+    """Returns whether a model has a likelihood and a posterior with a density, which the bound needs.
 
-    Codes that are sampled by a flow have no density here.
+    Codes sampled by a flow have no density here.
     """
     return model.likelihood and not model.deterministic and model.flow is None
 
 
 def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 256, seed: int = 0) -> tuple[float, int]:
-    """The mean over rows of a lower bound on log p(x), of all that a row has.
+    """Computes the mean over rows of the lower bound on log p(x), x all observed modalities of a row.
 
-    `log p(x) >= E log (1/K) sum_k p(x | z_k) p(z_k) / q(z_k | x)`, K draws of z from the posterior given all that the
-    row has. It rises with K, to log p(x). No weight of a modality enters.
+    The bound increases with K towards log p(x). Loss weights are not used.
 
     Arguments:
-        model: With a density, see `has_density`.
-        table: N rows.
-        draws: K.
-        batch_size: Rows per pass.
-        seed: Of the draws. PyTorch's global random state is left as it was.
+        model: Model with a density, see `has_density`.
+        table: Table of N rows.
+        draws: Number of posterior samples per row, K.
+        batch_size: Number of rows per pass.
+        seed: Random seed for sampling. PyTorch's global random state is not changed.
 
     Returns:
-        The mean in nats, and the number of rows.
+        The mean bound in nats, NaN without rows, and the number of rows.
 
     Example:
         >>> from polymodal.datasets import load
@@ -76,7 +79,7 @@ def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 2
 
 
 def _at_once(model: Model, rows: int) -> int:
-    """How many codes of each row are decoded at once."""
+    """Returns how many codes of each row to decode at once."""
     numbers = max(modality.blank.numel() * (modality.levels or 1) for modality in model.schema.values())
     most = CACHED if model.weight.device.type == "cpu" else MOST
     return max(1, most // (numbers * model.weight.element_size() * max(1, rows)))

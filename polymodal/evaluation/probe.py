@@ -1,4 +1,4 @@
-"""What a linear classifier can read from codes."""
+"""Linear probes: accuracy of linear classifiers of codes."""
 
 from __future__ import annotations
 
@@ -20,28 +20,29 @@ if TYPE_CHECKING:
 __all__ = ["probed"]
 
 MOST = 2_000
-"""Rows that a probe is fitted to, at most."""
+"""Maximum number of training rows of a probe."""
 
 
 def probed(
     model: Model, train: Table, table: Table, known: Classes, classes: Classes, batch_size: int, seed: int
 ) -> list[dict[str, Any]]:
-    """How often a logistic regression on codes says the class, as lines of scores.
+    """Computes the accuracy of logistic regressions that predict the class from codes.
 
-    Each conditioning has a probe of its own, fitted to the standardised codes of up to 2,000 training rows under it.
-    The label itself is never given.
+    One probe per conditioning is fitted to the standardised codes of up to 2,000 training rows. The label itself is
+    never given.
 
     Arguments:
-        model: That makes the codes.
-        train: The training rows.
-        table: The rows to score.
-        known: The classes of the training rows.
-        classes: Those of the table's.
-        batch_size: Rows per pass.
-        seed: Of the choice of training rows.
+        model: Model that encodes the rows.
+        train: Training rows of the probes.
+        table: Rows to score.
+        known: Classes of the training rows.
+        classes: Classes of the rows to score.
+        batch_size: Number of rows per pass.
+        seed: Random seed for the choice of training rows.
 
     Returns:
-        Two lines: given all modalities but the label, and the mean over those that are given alone.
+        Two rows of the data frame of scores: the accuracy given all modalities except the label, and the mean accuracy
+        given one modality. No rows if the label is the only modality.
     """
     masks = _masks(model.schema, classes.label)
     if not len(masks):
@@ -76,13 +77,13 @@ def probed(
 
 
 def _masks(schema: Schema, label: str | None) -> Tensor:
-    """All modalities but the label, then each of them alone, `(S, M)` bool."""
+    """Returns conditioning masks `(S, M)` bool: all modalities except the label, then each of them alone."""
     names = [name for name in schema if name != label]
     return torch.stack([schema.mask(names), *(schema.mask([name]) for name in names)]) if names else torch.empty(0)
 
 
 def _fitted(codes: np.ndarray, labels: np.ndarray) -> Any:
-    """A classifier of codes `(R, D)` without those that are NaN; None where there is one class or none."""
+    """Fits a classifier to the codes `(R, D)` that are finite; returns None if they have fewer than two classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler

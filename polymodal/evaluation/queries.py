@@ -1,4 +1,4 @@
-"""Questions about rows: each modality from several choices of the others, all in one pass over a table."""
+"""Predictions of each modality under several conditionings, scored in one pass over a table."""
 
 from __future__ import annotations
 
@@ -25,35 +25,35 @@ if TYPE_CHECKING:
 __all__ = ["Question", "Target", "asked", "compared", "scores", "targets_of"]
 
 Asked = tuple[str, str, str, int]
-"""Task, target, what is given in words, and the number of the conditioning."""
+"""Task, target, name of the given modalities, and index of the conditioning."""
 
 
 class Question(NamedTuple):
-    """One target, and what it is made from."""
+    """A task's prediction to score: one target modality under one conditioning."""
 
     task: str
     target: str
     given: str
-    position: int  # of the conditioning in the stack
+    position: int  # index of the conditioning
 
 
 class Target(NamedTuple):
-    """Where all questions about one modality are scored, a stream per conditioning."""
+    """Scores of the predictions of one modality, with one stream per conditioning."""
 
     scored: dict[int, int]
-    """Streams of the metrics by the position of their conditioning, in order."""
+    """Stream index of the metrics by index of the conditioning."""
     metrics: dict[str, Metric]
     judged: dict[int, int]
-    """Likewise of what a verifier judges."""
+    """Stream index of the predicted classes by index of the conditioning."""
     verdicts: Verdicts | None
 
     @property
     def positions(self) -> list[int]:
-        """Of all conditionings that it is made from, the scored ones first."""
+        """Indices of all conditionings of this target, those with metrics first."""
         return [*self.scored, *(position for position in self.judged if position not in self.scored)]
 
     def merge(self) -> None:
-        """Takes in what the other processes have seen; to be called in all of them."""
+        """Adds the sums of the other processes; must be called in all of them."""
         for metric in self.metrics.values():
             metric.merge()
         if self.verdicts is not None:
@@ -61,9 +61,9 @@ class Target(NamedTuple):
 
 
 def asked(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Question]]:
-    """The conditionings that the tasks need, `(S, M)` bool, and what is asked of each, task by task."""
+    """Returns the conditioning masks that the tasks need, `(S, M)` bool, and the predictions to score, task by task."""
     singles = torch.eye(len(schema), dtype=torch.bool)
-    given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, others, single
+    given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, all but one, one
     found: dict[str, list[Asked]] = {}
     for m, target in enumerate(schema):
         found.setdefault("reconstruction", []).append(("reconstruction", target, "all", 0))
@@ -84,7 +84,17 @@ def asked(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, li
 
 
 def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], list[tuple[str, str, int]]]:
-    """Conditionings beyond the known ones, `(1, M)` bool each, and targets by what is given and its number."""
+    """Returns the conditionings of the translation task.
+
+    Arguments:
+        schema: Schema of the modalities.
+        seed: Random seed for the choice of subsets.
+        known: Number of conditionings that exist already: all, all but one, and one modality.
+
+    Returns:
+        The masks of further conditionings, `(1, M)` bool each, and for each prediction its target, the name of the
+        given modalities and the index of its conditioning.
+    """
     names, count = list(schema), len(schema)
     subsets, questions = [], []
     for size in sizes(count):
@@ -105,7 +115,7 @@ def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], 
 def targets_of(
     schema: Schema, questions: list[Question], verifiers: Verifiers | None = None, classes: int = 0
 ) -> dict[str, Target]:
-    """What the questions are about, with nothing scored yet."""
+    """Returns the targets of the predictions by name, without any scores yet."""
     scored: dict[str, dict[int, int]] = {name: {} for name in schema}
     judged: dict[str, dict[int, int]] = {name: {} for name in schema}
     for task, name, _, position in questions:
@@ -139,15 +149,15 @@ def compared(
     verifiers: Verifiers | None = None,
     classes: Tensor | None = None,
 ) -> None:
-    """Compares a batch's answers with the truth.
+    """Predicts the targets of a batch and updates their scores.
 
     Arguments:
-        model: To ask.
-        batch: B rows.
-        given: The conditionings, `(S, M)` bool.
-        targets: Where the scores are kept.
-        verifiers: For those targets that are judged.
-        classes: Of the rows, for these, `(B,)` int64.
+        model: Model that predicts.
+        batch: Batch of B rows.
+        given: Conditioning masks, `(S, M)` bool.
+        targets: Targets by name, whose scores are updated.
+        verifiers: Classifiers for the targets whose classes are predicted.
+        classes: True classes of the rows for these, `(B,)` int64.
     """
     z, which = distinct(model, batch, given)
     truth = model.schema.hide(batch, model.weight.dtype)
@@ -165,7 +175,7 @@ def compared(
 
 
 def scores(questions: list[Question], targets: dict[str, Target]) -> list[dict[str, Any]]:
-    """A row per question and number that it is judged by."""
+    """Returns the scores of the predictions, as rows of the data frame."""
     rows = []
     for task, name, given, position in questions:
         if (target := targets.get(name)) is None:

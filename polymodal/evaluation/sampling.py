@@ -1,20 +1,22 @@
-"""How good posterior samples are: whether the modalities of one sample agree, and whether their spread is right.
+"""Quality of posterior samples: agreement of the modalities of a sample, and calibration of the samples' spread.
 
-For k = 1, 2, ... each row is given k of its observed modalities, chosen at random, and its other modalities are
-predicted in S posterior samples x_1 .. x_S; y is the true value. The scores are, given k modalities:
+For k = 1, 2, ..., k random observed modalities of each row are given. The other observed modalities are predicted by S
+posterior samples x_1 .. x_S, and y is the true value. The scores given k modalities are:
 
-- agreement: how often all predicted modalities of one sample are of the same class, as classifiers judge, in per cent.
-- sample-acc, point-acc: how often a predicted modality is of the row's true class, of samples and of the point
-  prediction, in per cent.
-- tv: the total variation between the classes of the samples and those of the true values in frequency, in [0, 1].
-  Agreement alone is high where all samples are alike. The same classifiers judge samples and true values, so their own
-  mistakes do not count: values that are the true ones have 0.
+- agreement: the percentage of samples whose predicted modalities are all of the same class according to classifiers,
+  among rows with at least two such modalities.
+- sample-acc, point-acc: the percentage of predicted modalities that are of the row's true class, for samples and for
+  the point prediction.
+- tv: the total variation between the class frequencies of the samples and of the true values, in [0, 1]. It is
+  reported because agreement is also high if all samples are alike. Classes of both are predicted by the same
+  classifiers, so samples that equal the true values have a total variation of 0 whatever the classifiers' errors.
 - energy: the energy score `mean_s |x_s - y| - mean_{s<t} |x_s - x_t| / 2`, with Euclidean norms over all elements of
   a value. Its expectation is lowest for samples from the true conditional distribution.
-- coverage-error: of vectors, the distance between the share of true elements that lie within the range of the S
+- coverage-error: for vectors, the absolute difference between the share of true elements within the range of the S
   samples and its expectation (S - 1) / (S + 1), in percentage points.
-- diversity: the mean distance between samples of a row, relative to the mean distance between the true values of
-  different rows. It is 0 where all samples are alike, and 1 where they do not depend on what is given.
+- diversity: the mean distance between samples of a row, divided by the mean distance between the true values of
+  different rows. It is 0 if all samples of a row are equal. It is 1 in expectation for samples from the data
+  distribution that do not depend on the given modalities.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ if TYPE_CHECKING:
 __all__ = ["score_samples"]
 
 SAMPLES = 9
-"""Samples of each row, S."""
+"""Number of samples per row, S."""
 ROWS = 256
-"""Rows that are scored, at most."""
+"""Maximum number of rows scored."""
 
 
 def score_samples(
@@ -57,15 +59,18 @@ def score_samples(
     seed: int = 0,
     temperature: float | None = None,
 ) -> list[dict[str, Any]]:
-    """Scores of a model's posterior samples, as lines of the frame of scores.
+    """Scores a model's posterior samples.
 
     Arguments:
-        model: With a distribution over codes.
-        table: The rows; 256 of them, evenly spaced, are scored if there are more.
-        verifiers: Classifiers of the modalities; without them there is no agreement and no accuracy.
-        classes: Of the rows, for these.
-        seed: Of the subsets and the samples.
-        temperature: Of the samples, as in `Model.translate`.
+        model: Model with a distribution over codes.
+        table: Rows to score; if there are more than 256, 256 evenly spaced ones are used.
+        verifiers: Classifiers of the modalities; without them, the scores of classes are left out.
+        classes: True classes of the rows, which scores of classes also need.
+        seed: Random seed for the choice of given modalities and for sampling.
+        temperature: Scale of the noise, as in `Model.translate`.
+
+    Returns:
+        Scores, as rows of the data frame of scores.
 
     Source: energy score: Gneiting and Raftery (2007), Eq. 22; the others from their definitions above.
     """
@@ -87,7 +92,7 @@ def _score_size(
     seed: int,
     temperature: float | None,
 ) -> list[dict[str, Any]]:
-    """The scores given so many modalities, of the rows that observe more."""
+    """Returns the scores given `size` modalities, for rows with more observed modalities than that."""
     enough = batch.observed.sum(1) > size
     rows = enough.nonzero()[:, 0].cpu().tolist()
     if not rows:
@@ -120,7 +125,7 @@ def _score_size(
 
 
 def _choose(observed: Tensor, size: int, seed: int) -> Tensor:
-    """So many of the observed modalities of each row, `(B, M)` bool, at random."""
+    """Returns masks `(B, M)` bool of `size` random observed modalities of each row."""
     keys = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed + size)).to(observed.device)
     rank = torch.where(observed, keys, torch.inf).argsort(-1).argsort(-1)
     return observed & (rank < size)
@@ -133,7 +138,7 @@ def _values(model: Model, name: str, z: Tensor) -> Iterator[Tensor]:
 
 
 def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bool) -> list[dict[str, Any]]:
-    """Of samples `(S, N, *shape)` and true values `(N, *shape)`."""
+    """Returns energy, diversity and coverage of samples x `(S, N, *shape)` with true values y `(N, *shape)`."""
     samples, rows = x.shape[:2]
     x, y = x.flatten(2).double(), y.flatten(1).double()
     error = (x - y).norm(dim=-1).mean()
@@ -153,9 +158,14 @@ def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bo
 
 
 def _score_classes(said: Tensor, seen: Tensor, true: Tensor, given: str) -> list[dict[str, Any]]:
-    """Of classes `(J, S + 1, N)` of J modalities and `(J, N)` of their true values, -1 where one is given.
+    """Returns the scores of predicted classes.
 
-    The rows' own classes are `(N,)`.
+    Arguments:
+        said: Predicted classes of J modalities, of the samples and then of the point prediction, `(J, S + 1, N)`; -1
+            where the modality is not a target.
+        seen: Predicted classes of their true values, `(J, N)`; -1 likewise.
+        true: True classes of the rows, `(N,)`; -1 where unknown.
+        given: Name of the given modalities.
     """
     has = (said >= 0) & (true >= 0)
     right = (said == true) & has
@@ -167,7 +177,7 @@ def _score_classes(said: Tensor, seen: Tensor, true: Tensor, given: str) -> list
     several = (said[:, 0] >= 0).sum(0) > 1
     if several.any():
         some = said[:, :-1, several]
-        first = some.amax(0)  # a class that is there; all that are there must be this one
+        first = some.amax(0)  # the largest predicted class; all others must equal it
         agree = ((some == first) | (some < 0)).all(0)
         lines.append(line("sampling", "all", given, "agreement", "higher", 100 * float(agree.double().mean()), rows))
     classes = int(max(said.max(), seen.max())) + 1

@@ -1,4 +1,4 @@
-"""The file of a run's scores: what is scored later is added, and no other task's lines are lost."""
+"""File of a run's scores, in CSV. New scores replace those of the same tasks; other tasks are kept."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["SCORED", "read_scores", "write_scores"]
 
 SCORED = ("task", "modality", "given", "metric", "better", "value")
-"""Columns that every file of scores has."""
+"""Required columns of a file of scores."""
 WITH = {"coherence": ("calibration",)}
-"""Tasks whose lines come with those of another."""
+"""Further tasks whose scores are computed along with those of a task."""
 APART = ("fid",)
-"""Metrics that need further weights, so that scoring a task again without these does not replace them."""
+"""Metrics that need additional network weights. Scoring a task again without these keeps their earlier scores."""
 
 
 def read_scores(path: str | Path) -> pd.DataFrame:
-    """The lines of a file of scores, all cells as the texts that they are.
+    """Reads a file of scores into a data frame of strings.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no CSV file, or lacks a column.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a CSV file, or lacks a column.
     """
     import pandas as pd
 
@@ -49,21 +49,21 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
 
 def write_scores(path: str | Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
-    """Adds scores to a file, in place of those of the same tasks; the lines of other tasks stay as they are.
+    """Writes scores to a file, replacing those of the same tasks; the scores of other tasks are kept.
 
-    The file is replaced in one step. Lines are in the order of the tasks in `polymodal.evaluate`, unknown ones last.
+    The file is replaced atomically. Its rows are in the order of the tasks in `polymodal.evaluate`, unknown tasks last.
 
     Arguments:
-        path: The file, which may not exist yet.
-        scores: What `polymodal.evaluate` returned.
-        tasks: What was scored, of which there may be no line; earlier lines of it are dropped.
+        path: Path of the file, which may not exist yet.
+        scores: Data frame returned by `polymodal.evaluate`.
+        tasks: Names of the tasks that were scored. Their earlier scores are dropped, even if `scores` has none of them.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        OSError: It cannot be written; the earlier file is untouched.
-        ValueError: The earlier file is no file of scores.
+        OSError: The file cannot be written; the earlier file is unchanged.
+        ValueError: The earlier file is not a file of scores.
 
     Example:
         >>> import tempfile, pandas as pd

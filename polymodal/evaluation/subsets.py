@@ -1,4 +1,4 @@
-"""Which modalities are given."""
+"""Choice of the subsets of modalities that are given, for predictions and for displays of codes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 __all__ = ["others", "shown", "sizes", "telling"]
 
 EACH = 10
-"""Most subsets of one size that a target is made from."""
+"""Maximum number of subsets of one size per target."""
 ALL_SIZES = 8
-"""Up to so many others, subsets of every size are taken; of more, of sizes that double."""
+"""Number of other modalities up to which subsets of every size are used; beyond it, the sizes double."""
 SHOWN = 8
-"""Most modalities that there is room to show."""
+"""Maximum number of modalities to display."""
 
 
 def sizes(modalities: int) -> list[int]:
-    """How many others a target is made from.
+    """Returns the sizes of the subsets of other modalities that a target is predicted from.
 
     Example:
         >>> sizes(6), sizes(41)
@@ -39,18 +39,18 @@ def sizes(modalities: int) -> list[int]:
 
 
 def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, ...], list[int]]]:
-    """Subsets of one size, and the targets that are made from each.
+    """Chooses subsets of one size and the targets that are predicted from each.
 
-    Every target has all subsets of the others, or 10 of them at random where there are more. Targets share what can
-    be shared, so that with many modalities there are few subsets in all.
+    Every target has all subsets of the other modalities, or 10 random ones if there are more. Targets share subsets
+    where possible, so that the total number of subsets stays small.
 
     Arguments:
-        modalities: Their number M.
-        size: Of a subset, 1..M-1.
-        seed: Of the choice.
+        modalities: Number of modalities M.
+        size: Size of the subsets, 1..M-1.
+        seed: Random seed for the choice.
 
     Yields:
-        Columns of a subset, in order, and those of targets that are not in it.
+        The modality indices of a subset, in ascending order, and those of its targets, which are not in the subset.
 
     Example:
         >>> [*others(3, 2, seed=0)]
@@ -71,7 +71,7 @@ def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, .
 
 
 def _drawn(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """Different subsets of one size, at random, without end as long as there are more."""
+    """Yields distinct random subsets of one size; does not terminate if more are requested than exist."""
     stream, seen = random.Random(f"{seed}/{size}"), set()
     while True:
         subset = tuple(sorted(stream.sample(range(modalities), size)))
@@ -81,21 +81,21 @@ def _drawn(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
 
 
 def shown(schema: Schema) -> list[str]:
-    """The modalities that there is room to show, in the schema's order: those in no group come first."""
+    """Returns up to 8 modalities to display, in the schema's order; modalities in no group take precedence."""
     grouped = {name for names in schema.groups.values() for name in names}
     chosen = sorted(schema, key=lambda name: name in grouped)[:SHOWN]
     return [name for name in schema if name in chosen]
 
 
 def telling(schema: Schema, most: int) -> dict[str, Tensor]:
-    """What codes are compared under: all, each modality alone, and all but a class label.
+    """Returns conditionings for comparing codes: all modalities, each modality alone, and all but a class label.
 
     Arguments:
-        schema: The modalities.
-        most: How many conditionings there is room for.
+        schema: Schema of the modalities.
+        most: Maximum number of conditionings.
 
     Returns:
-        `(M,)` bool by name.
+        Conditioning masks `(M,)` bool by name.
 
     Example:
         >>> from polymodal import Label, Schema, Vector

@@ -1,1 +1,1 @@
-"""Prediction over whole tables: batches are streamed, and equal inputs are computed once."""
+"""Prediction for entire tables: rows are processed in batches, and equal inputs are computed once."""

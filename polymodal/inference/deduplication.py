@@ -1,4 +1,4 @@
-"""Which rows see the same, so that what is made of it is made once."""
+"""Deduplication of encoder inputs, so that equal inputs are computed once."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ __all__ = ["contents"]
 
 
 def contents(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
-    """A number for what each row sees under each conditioning, `(S, B)` int64 from 0: the same for the same content.
+    """Numbers the distinct inputs of the encoder, over all rows and conditionings.
 
-    Classes are compared; rows that see anything else are taken to differ, unless they are the same row.
+    Only class labels are compared by value. Where a row's input has any other modality, it equals another input only
+    if both are of the same row and have the same mask.
 
     Arguments:
-        schema: The modalities.
-        batch: B rows.
-        seen: Which of them each row sees under S conditionings, `(S, B, M)` bool.
+        schema: Schema of the modalities.
+        batch: Batch of B rows.
+        seen: Masks of each row under S conditionings, `(S, B, M)` bool.
+
+    Returns:
+        Number of the input of each row under each conditioning, `(S, B)` int64 from 0; equal for equal inputs.
 
     Example:
         >>> from polymodal.modalities import Label, Vector
@@ -44,7 +48,7 @@ def contents(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
 
 
 def _joined(key: Tensor, size: int, part: Tensor, levels: int) -> tuple[Tensor, int]:
-    """A number below `size` and one below `levels` as one, and what it is below: int64 must hold it."""
+    """Combines keys below `size` and parts below `levels` into int64 keys; returns these and their bound."""
     if size * levels >= 2**63:
         key, size = key.unique(return_inverse=True)[1], key.numel()
     return key * levels + part, size * levels

@@ -1,4 +1,4 @@
-"""Asking a model about rows, some of which may not have what is asked from, in as little work as the rows allow."""
+"""Batched prediction and encoding of incomplete rows: equal inputs are encoded once and equal codes decoded once."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["answered", "codes", "distinct", "embed", "translate", "translate_samples"]
 
 MOST = 128 * 2**20
-"""Bytes of what a posterior is made of, and of a decoder's outputs, that stand at once: a row's, if it has more."""
+"""Most bytes of posterior parameters, or of a decoder's outputs, in memory at once; but at least one row or code."""
 CACHED = 4 * 2**20
-"""Bytes of a decoder's outputs that are made at once on a CPU: in its cache a decoder is faster by a fifth."""
+"""Bytes of a decoder's outputs per pass on a CPU; a decoder is a fifth faster if they fit in the cache."""
 FEWEST = 64
-"""Codes in one pass of a decoder, even so: each pass reads all its weights."""
+"""Fewest codes per pass of a decoder on a CPU, because each pass reads all weights; takes precedence over CACHED."""
 
 
 def codes(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Codes of rows under several conditionings, in one pass; a row may lack all that one of them gives.
+    """Encodes rows under several conditionings in one pass.
 
     Arguments:
-        model: To encode with.
-        batch: B rows.
-        given: `(S, M)` bool, one conditioning each.
+        model: Model that encodes the rows.
+        batch: Batch of B rows, which may be incomplete.
+        given: Conditioning masks `(S, M)` bool.
 
     Returns:
-        The posterior's means `(S, B, code_dim)`, and `(S, B)` bool: whether a row has anything of what is given.
-        Where it has not, its code is that of all it has, and stands for nothing.
+        Posterior means `(S, B, code_dim)`, and a mask `(S, B)` bool: whether the row has any of the given modalities.
+        If it has none, its code is computed from all its observed modalities and is not meaningful.
 
     Example:
         >>> from polymodal.datasets import load
@@ -55,18 +55,18 @@ def codes(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """As `codes`, each of those that differ once: rows that see the same have the same code.
+    """Encodes rows like `codes`, and returns each distinct code once, because equal inputs have equal codes.
 
-    From a label alone there are as many codes as classes, however many the rows.
+    Given only a label, there are at most as many codes as classes, for any number of rows.
 
     Arguments:
-        model: To encode with.
-        batch: B rows.
-        given: `(S, M)` bool, one conditioning each.
+        model: Model that encodes the rows.
+        batch: Batch of B rows, which may be incomplete.
+        given: Conditioning masks `(S, M)` bool.
 
     Returns:
-        Codes `(U, code_dim)`, and which of them a row has under a conditioning, `(S, B)` int64; -1 where it has
-        nothing of what is given.
+        Distinct codes `(U, code_dim)`, and the index of the code of each row under each conditioning, `(S, B)` int64;
+        -1 where a row has none of the given modalities.
 
     Example:
         >>> from polymodal.datasets import load
@@ -84,7 +84,7 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
     places = torch.arange(which.numel(), device=which.device)
     first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
     needed = torch.zeros_like(enough).flatten().index_fill_(0, first, True).view_as(enough)
-    few = needed.sum(1) < len(batch) / 4  # under some conditionings only classes are seen
+    few = needed.sum(1) < len(batch) / 4  # some conditionings give only class labels
     z = torch.empty(*which.shape, model.code_dim, dtype=model.weight.dtype, device=which.device)
     for some in (few, ~few):
         rows = needed[some].any(0).nonzero()[:, 0]
@@ -94,17 +94,17 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
 
 
 def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
-    """What a modality's decoder makes of those codes that are asked for, in pieces of a bounded size.
+    """Decodes the requested codes to one modality, in chunks of bounded size.
 
     Arguments:
-        model: To decode with.
-        name: Of the modality.
+        model: Model that decodes the codes.
+        name: Name of the modality.
         z: Codes `(U, code_dim)`.
-        which: Numbers of those that are asked for, int64 of any shape; -1 asks for none.
+        which: Indices of the requested codes, int64 of any shape; -1 requests none.
 
     Yields:
-        p(x | z) of some of the codes, and for each place of `which` the number among them, -1 where it is not one
-        of them.
+        The distributions p(x | z) of a chunk of the codes, and for each element of `which` its index in the chunk, -1
+        where its code is not in the chunk.
     """
     asked = torch.zeros(len(z), dtype=torch.bool, device=which.device).index_fill_(0, which[which >= 0], True)
     used, numbers = asked.nonzero()[:, 0], asked.cumsum(0) - 1
@@ -125,20 +125,20 @@ def embed(
     rows: Sequence[int] | Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Codes of a table's rows, batch by batch, so that they need not fit in memory.
+    """Encodes a table's rows batch by batch, so that they need not fit in memory.
 
     Arguments:
-        model: To encode with.
-        table: N rows of the model's modalities.
-        given: Names of what to start from, by default all that a row has; or several conditionings, `(S, M)` bool.
-        batch_size: Rows per pass.
-        rows: Numbers of the rows to answer for, in this order; by default all.
-        device: Where the codes are to be.
+        model: Model that encodes the rows.
+        table: Table of N rows with the model's modalities.
+        given: Names of the given modalities, by default all that a row has; or S conditioning masks, `(S, M)` bool.
+        batch_size: Number of rows per pass.
+        rows: Indices of the rows to encode, in this order; by default all rows.
+        device: Device of the returned codes.
 
     Yields:
-        For R of the rows: their numbers `(R,)`, on the CPU, and the posterior's means `(R, code_dim)`, of several
-        conditionings `(S, R, code_dim)`. A row that has nothing of what is given is left out; NaN are its codes
-        under those of several conditionings that give it nothing.
+        For each batch, the indices `(R,)` of R rows, on the CPU, and their posterior means, `(R, code_dim)` or, for S
+        masks, `(S, R, code_dim)`. A row without any given modality is left out. With several masks, its codes are NaN
+        under those masks that leave it without any.
 
     Raises:
         ValueError: A name is unknown, or the table has other modalities than the model.
@@ -169,24 +169,25 @@ def translate(
     rows: Sequence[int] | Tensor | None = None,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """`Model.translate` of a table's rows, batch by batch, so that neither they nor the answers need fit in memory.
+    """Predicts modalities of a table's rows batch by batch, so that neither rows nor predictions need fit in memory.
 
-    A row's modalities are encoded once for all conditionings, codes of the same content are decoded once, and no
-    decoder runs but those of what is asked for.
+    The predictions are those of `Model.translate`. A row's modalities are encoded once for all conditionings, equal
+    inputs are decoded once, and only the decoders of the requested modalities run.
 
     Arguments:
-        model: To ask.
-        table: N rows of the model's modalities.
-        given: As in `embed`.
-        to: Names of what to make; by default every modality.
-        batch_size: Rows per pass.
-        rows: As in `embed`.
-        device: Where the values are to be.
+        model: Model that predicts.
+        table: Table of N rows with the model's modalities.
+        given: Given modalities, as in `embed`.
+        to: Names of the modalities to predict; by default all.
+        batch_size: Number of rows per pass.
+        rows: Indices of the rows, as in `embed`.
+        device: Device of the returned values.
 
     Yields:
-        For R of the rows: their numbers `(R,)`, on the CPU, and values by name, `(R, *shape)`, of several conditionings
-        `(S, R, *shape)`: pictures in [0, 1], classes and tokens as indices. A row that has nothing of what is given is
-        left out; its values are NaN, classes and tokens -1, under those of several conditionings that give it nothing.
+        For each batch, the indices `(R,)` of R rows, on the CPU, and predictions by name, `(R, *shape)` or, for S
+        masks, `(S, R, *shape)`: images in [0, 1], classes and tokens as indices. A row without any given modality is
+        left out. With several masks, its values are NaN, and its classes and tokens -1, under those masks that leave
+        it without any.
 
     Raises:
         ValueError: A name is unknown, or the table has other modalities than the model.
@@ -230,29 +231,30 @@ def translate_samples(
     rows: Sequence[int] | Tensor | None = None,
     first: int = 0,
 ) -> Iterator[tuple[Tensor, dict[str, Tensor]]]:
-    """Posterior samples of a table's rows, batch by batch, so that neither they nor the samples need fit in memory.
+    """Samples modalities of a table's rows batch by batch, so that neither rows nor samples need fit in memory.
 
     Arguments:
-        model: With a distribution over codes.
-        table: N rows of the model's modalities.
-        given: Names of what to start from; by default all that a row observes.
-        to: Names of what to predict; by default every modality.
-        batch_size: Rows per pass.
-        samples: Number of posterior samples of each row, S.
-        combine: As in `Model.translate`.
-        seed: Random seed. Samples depend on it and on a row's number alone.
-        steps: As in `Model.translate`.
-        guidance: As in `Model.translate`.
-        temperature: As in `Model.translate`.
-        rows: Numbers of the rows to predict, in this order; by default all.
-        first: What the table's first row is numbered where samples depend on a row's number.
+        model: Model with a distribution over codes.
+        table: Table of N rows with the model's modalities.
+        given: Names of the given modalities; by default all that a row has.
+        to: Names of the modalities to predict; by default all.
+        batch_size: Number of rows per pass.
+        samples: Number of posterior samples per row, S.
+        combine: How to combine the samples of a row, as in `Model.translate`.
+        seed: Random seed. A row's samples depend only on it and on the row's number.
+        steps: Number of solver steps, as in `Model.translate`.
+        guidance: Weight of the condition, as in `Model.translate`.
+        temperature: Scale of the noise, as in `Model.translate`.
+        rows: Indices of the rows to predict, in this order; by default all rows.
+        first: Number of the table's first row, for sampling.
 
     Yields:
-        For R of the rows: their numbers `(R,)`, on the CPU, and values by name, `(S, R, *shape)`, or `(R, *shape)` if
-        they are combined. A row that observes nothing of what is given is left out.
+        For each batch, the indices `(R,)` of R rows, on the CPU, and samples by name, `(S, R, *shape)`, or
+        `(R, *shape)` if they are combined. A row without any given modality is left out.
 
     Raises:
-        ValueError: A name is unknown, the table has other modalities than the model, or as in `Model.translate`.
+        ValueError: A name is unknown, the table has other modalities than the model, or an argument is invalid as in
+            `Model.translate`.
 
     Example:
         >>> from polymodal.datasets import load
@@ -277,7 +279,7 @@ def translate_samples(
 
 
 def _conditionings(model: Model, table: Table, given: list[str] | Tensor | None) -> Tensor:
-    """What is given, `(S, M)` bool."""
+    """Returns the conditioning masks `(S, M)` bool of the argument `given`."""
     model.schema.require(table.schema, "the table")
     if isinstance(given, Tensor):
         if given.dtype != torch.bool or given.dim() != 2 or given.shape[1] != len(model.schema):
@@ -292,7 +294,7 @@ def _conditionings(model: Model, table: Table, given: list[str] | Tensor | None)
 def _batches(
     model: Model, table: Table, rows: Sequence[int] | Tensor | None, batch_size: int
 ) -> Iterator[tuple[Tensor, Batch]]:
-    """Numbers of rows and the rows, on the model's device."""
+    """Yields the indices of the rows and the rows, on the model's device, batch by batch."""
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1; got {batch_size}")
     numbers = None if rows is None else torch.as_tensor(rows, dtype=torch.int64)
@@ -308,15 +310,18 @@ def _batches(
 
 
 def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """What rows see under conditionings, `(S, B, M)` bool, all they have where that is nothing; and where it is not."""
+    """Returns the rows' masks under each conditioning, `(S, B, M)` bool, and whether they are not empty, `(S, B)` bool.
+
+    An empty mask is replaced by that of all modalities observed in the row.
+    """
     seen = given.to(batch.observed.device)[:, None] & batch.observed
     enough = seen.any(-1)
     return torch.where(enough[..., None], seen, batch.observed), enough
 
 
 def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
-    """The posterior's means, `(S, B, code_dim)`, of what rows see, `(S, B, M)` bool; some rows at a time."""
-    # Of a product of experts each conditioning holds every modality's.
+    """Returns the posterior means `(S, B, code_dim)` given masks `(S, B, M)` bool, encoding some rows at a time."""
+    # A product of experts has the parameters of every modality in each conditioning.
     size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
     step = max(1, MOST // size)
     parts = range(0, max(1, len(batch)), step)
@@ -326,7 +331,7 @@ def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
 
 
 def _emitted(model: Model, name: str, z: Tensor) -> Tensor:
-    """A decoder's parameters of codes `(U, code_dim)`; on a CPU in pieces that stay in its cache."""
+    """Returns a decoder's outputs for codes `(U, code_dim)`; on a CPU in chunks that fit in the cache."""
     if z.device.type != "cpu":
         return model.emit(z, [name])[name]
     step = max(_codes_at_once(model, name, CACHED), FEWEST)
@@ -334,13 +339,13 @@ def _emitted(model: Model, name: str, z: Tensor) -> Tensor:
 
 
 def _codes_at_once(model: Model, name: str, most: int) -> int:
-    """How many codes a modality's decoder makes so many bytes of."""
+    """Returns how many codes, at least 1, a modality's decoder can decode into at most `most` bytes."""
     modality = model.schema[name]
     return max(1, most // (modality.blank.numel() * (modality.levels or 1) * model.weight.element_size()))
 
 
 def _values(model: Model, name: str, z: Tensor, which: Tensor, device: torch.device | str) -> Tensor:
-    """One modality's values `(S, R, *shape)` of those codes `(U, code_dim)` that `(S, R)` numbers."""
+    """Returns one modality's values `(S, R, *shape)`, decoded from the codes `(U, code_dim)` at indices `(S, R)`."""
     modality, made = model.schema[name], None
     for distribution, here in answered(model, name, z, which):
         value = modality.value(distribution).to(device)

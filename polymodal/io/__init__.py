@@ -1,1 +1,1 @@
-"""Files: written atomically, and read without trusting their contents."""
+"""Files that are written atomically, and read without trusting their contents."""

@@ -1,4 +1,4 @@
-"""Types of Arrow that columns of several files have in common, and categories that they share."""
+"""Common Arrow types of columns in several files, and shared categories."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ __all__ = ["cast_exactly", "common_type", "encode", "unify_categories", "widen"]
 
 
 def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Returns the type that holds the values of both as they are, or None where there is none.
+    """Returns the type that represents the values of both types exactly, or None if there is none.
 
-    Numbers become wider numbers, times finer ones, lists and structs those of such types; categories without an order
-    and texts become texts. Numbers and texts have none in common, nor have times of different zones.
+    Numbers become wider numbers, and times become finer times. Lists and structs become lists and structs of common
+    types. Unordered categories and texts become texts. Numbers and texts have no common type, nor do times in different
+    time zones.
 
     Example:
         >>> import pyarrow as pa
@@ -40,7 +41,7 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
         return None if ordered else common_type(*plain)
     one, other = (_without_view(kind) for kind in (one, other))
     if _is_text(one) != _is_text(other):
-        return None  # which Arrow would make bytes
+        return None  # Arrow would convert them to bytes
     try:
         schemas = [pa.schema([("x", kind)]) for kind in (one, other)]
         made = pa.unify_schemas(schemas, promote_options="permissive").field(0).type
@@ -54,10 +55,10 @@ def common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
 
 
 def cast_exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Casts a column to a type that holds all its values as they are.
+    """Casts a column to a type that represents all its values exactly.
 
     Raises:
-        pa.ArrowInvalid: A value has no place in it.
+        pa.ArrowInvalid: The type cannot represent a value.
 
     Example:
         >>> import pyarrow as pa
@@ -74,13 +75,16 @@ def cast_exactly(column: pa.Array, kind: pa.DataType) -> pa.Array:
 
 
 def unify_categories(one: pa.Array, other: pa.Array, *, strict: bool = False) -> pa.Array | None:
-    """Returns the categories of both, each in its order: those of the first, and then what the other has besides.
+    """Returns the union of two arrays of categories.
+
+    If one array contains the other in the same order, it is returned; otherwise, the categories of the first are
+    followed by the new ones of the second.
 
     Arguments:
         one: Categories.
-        other: Further ones.
-        strict: Whether one of them must hold all of the other in the same order, as where their order means something;
-            otherwise there is none, and None is returned.
+        other: Further categories.
+        strict: Whether one array must contain the other in the same order, as for ordered categories; otherwise None is
+            returned.
 
     Example:
         >>> import pyarrow as pa
@@ -104,12 +108,12 @@ def unify_categories(one: pa.Array, other: pa.Array, *, strict: bool = False) ->
 
 
 def encode(column: pa.Array, categories: pa.Array, kind: pa.DictionaryType) -> pa.Array:
-    """Encodes a column with these categories; a value that is none of them becomes missing.
+    """Encodes a column with the given categories; values outside of them become missing.
 
     Arguments:
         column: N values, encoded or plain.
-        categories: All there are.
-        kind: The type of the result.
+        categories: All categories.
+        kind: Type of the result.
 
     Example:
         >>> import pyarrow as pa
@@ -133,7 +137,7 @@ def encode(column: pa.Array, categories: pa.Array, kind: pa.DictionaryType) -> p
 
 
 def widen(kind: pa.DictionaryType, categories: int) -> pa.DataType:
-    """Returns a type of categories whose indices reach so many.
+    """Returns a dictionary type whose indices can represent the given number of categories.
 
     Example:
         >>> import pyarrow as pa
@@ -150,7 +154,7 @@ def widen(kind: pa.DictionaryType, categories: int) -> pa.DataType:
 
 
 def _holds_in_order(all_of_it: list[object], some: list[object]) -> bool:
-    """Whether these stand among all of it in the same order."""
+    """Returns whether a list contains all elements of another one in the same order."""
     rest = iter(all_of_it)
     return all(one in rest for one in some)
 

@@ -1,11 +1,12 @@
-"""Files and folders that take their name whole, in one step, whatever happens to the process that writes them.
+"""Writes files and folders atomically: they get their names in one step when complete, even if a process is killed.
 
-What is written stands in a hidden folder `.<name>-<8 hexadecimal digits>.partial` beside its place. Its process has
-that folder locked, so that what a killed process has left can be told from what another one is writing. The next
-process that writes the same name removes it.
+New content is written to a hidden folder `.<name>-<8 hexadecimal digits>.partial` next to its target. The process
+locks that folder, which distinguishes the remains of killed processes from the work of running ones. The next
+process that writes the same name removes the remains.
 
-A folder changes places with the one that it replaces in one system call. Where there is none, the old one is renamed to
-`.<name>-<8 hexadecimal digits>.previous` first; it is put back, and read, where its process was killed in between.
+A folder is exchanged with the one that it replaces in one system call. If the system has no such call, the old folder
+is first renamed to `.<name>-<8 hexadecimal digits>.previous`. If the process is killed in between, the old folder is
+used, and restored.
 """
 
 from __future__ import annotations
@@ -24,20 +25,20 @@ from polymodal.io.locks import LOCK, lock_abandoned, remove_abandoned, try_lock
 __all__ = ["flush", "partial", "replacing", "standing", "sweep", "writing"]
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{8}\.(?P<kind>partial|previous)", re.DOTALL)
-"""Hidden names beside a file's or folder's own."""
+"""Hidden names next to a file or folder."""
 
 TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 UNABLE = (errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EXDEV)
-"""How systems and file systems say that they cannot exchange two names."""
+"""Error numbers of systems and file systems that cannot exchange two names."""
 FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
-"""How systems say that there is no room to write."""
+"""Error numbers for insufficient space."""
 EXCHANGE, HERE = 2, -100
 """RENAME_EXCHANGE and AT_FDCWD of Linux."""
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
-    """A path to write a file to, which takes its name at the end, and is gone where there was an error."""
+    """Yields a path to write a file to, which is renamed to `path` at the end, or removed after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with partial(path) as folder:
         yield folder / path.name
@@ -47,7 +48,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder, which takes the name of this one at the end, and is gone where there was an error."""
+    """Yields a new folder, which is renamed to `folder` at the end, or removed after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with partial(folder) as hidden:
         fresh = hidden / folder.name
@@ -57,14 +58,14 @@ def replacing(folder: Path) -> Iterator[Path]:
 
 
 def standing(folder: Path) -> Path:
-    """The folder itself; where it is missing, its older version, if a process was killed while it replaced that."""
-    return folder if os.path.exists(folder) else _orphan(folder) or folder  # noqa: PTH110 (of a name too long too)
+    """Returns the folder, or its previous version if a process was killed while it replaced the folder."""
+    return folder if os.path.exists(folder) else _orphan(folder) or folder  # noqa: PTH110 (also handles names that are too long)
 
 
 def sweep(folder: Path) -> None:
-    """Removes what killed processes have left in a folder, and puts older versions back whose names are free.
+    """Removes the remains of killed processes from a folder, and restores previous versions whose names are free.
 
-    What a living process is writing stays, and so do all other names.
+    Files that a running process is writing, and all other files, are kept.
     """
     with suppress(FileNotFoundError, NotADirectoryError):
         paths = [*folder.iterdir()]
@@ -77,41 +78,41 @@ def sweep(folder: Path) -> None:
 
 
 def _clear(target: Path) -> None:
-    """Removes a target's hidden names that no process is at work with; its older version is put back first."""
+    """Removes the hidden names of a target that no process uses; a previous version is restored first."""
     with suppress(OSError):
         if not target.exists() and (orphan := _orphan(target)):
             orphan.rename(target)
     found = _beside(target)
-    complete = target.exists()  # asked after they were listed: each older version among them has a follower now
+    complete = target.exists()  # checked after listing: each listed previous version has been replaced
     for path in found:
         if path.suffix == ".previous":
             if complete:
                 _discard(path, target)
             continue
-        with lock_abandoned(path) as abandoned, suppress(OSError):  # locked, so that its maker takes another name
+        with lock_abandoned(path) as abandoned, suppress(OSError):  # locked, so its creator uses another name
             if abandoned:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _orphan(target: Path) -> Path | None:
-    """The older version of a folder that has no name now, for its process was killed between two renames."""
+    """Returns the previous version of a folder if its process was killed between two renames, else None."""
     hidden = [path for path in _beside(target) if path.is_dir() and not path.is_symlink()]
     if previous := [path for path in hidden if path.suffix == ".previous"]:
         return previous[0]
-    # Both versions of a folder stood so where an earlier version of polymodal was killed.
+    # Killed processes of earlier versions of polymodal left both versions of a folder like this.
     plain = [path for path in hidden if _is_version(path, target.name)]
     return min(plain, key=lambda path: path.stat().st_mtime) if len(plain) > 1 else None
 
 
 def _is_version(path: Path, name: str) -> bool:
-    """Whether a hidden folder that no process is at work with holds a version's own files."""
+    """Returns whether a hidden folder that no process uses contains the files of a version."""
     with suppress(FileNotFoundError), lock_abandoned(path) as abandoned:
         return abandoned and not (path / name).exists() and any(path.iterdir())
     return False
 
 
 def _discard(old: Path, target: Path) -> None:
-    """Removes an older version under a name that nobody takes for one, even if this process is killed meanwhile."""
+    """Removes a previous version; it is first moved, so it is not mistaken for one if this process is killed."""
     with suppress(OSError):
         folder, lock = _make(target)
         try:
@@ -121,7 +122,7 @@ def _discard(old: Path, target: Path) -> None:
 
 
 def _beside(target: Path) -> list[Path]:
-    """The hidden names of a target."""
+    """Returns the hidden names of a target."""
     start, found = f".{target.name}-", []
     with suppress(OSError), os.scandir(target.parent) as entries:
         for entry in entries:
@@ -132,9 +133,10 @@ def _beside(target: Path) -> list[Path]:
 
 @contextmanager
 def partial(target: Path) -> Iterator[Path]:
-    """A hidden folder beside a target, locked, and gone afterwards; earlier ones of killed processes are removed.
+    """Yields a locked hidden folder next to a target, and removes it at the end.
 
-    An error that there is no room names the target, if it names no file.
+    Those of killed processes are removed first. If there is insufficient space and the error names no file, the target
+    is added to the error.
     """
     _clear(target)
     folder, lock = _make(target)
@@ -149,33 +151,36 @@ def partial(target: Path) -> Iterator[Path]:
 
 
 def _make(target: Path) -> tuple[Path, int | None]:
-    """A new hidden folder, and what locks it; another process may have removed it before it was locked."""
+    """Creates a new hidden folder, and returns it and the descriptor of its lock.
+
+    Repeats if another process removes the folder before it is locked.
+    """
     while True:
         folder = _new(target, "partial")
         folder.mkdir()
-        if os.name == "nt":  # folders cannot be opened there
+        if os.name == "nt":  # Windows cannot open folders
             return folder, None
         try:
             lock = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue
-        except OSError:  # too many files are open
+        except OSError:  # for example too many open files
             _remove(folder)
             raise
         if try_lock(lock) is not False and folder.exists():
             return folder, lock
-        _release(folder, lock)  # another process takes it for one that was left
+        _release(folder, lock)  # another process treats it as abandoned
 
 
 def _release(folder: Path, lock: int | None) -> None:
-    """Removes a hidden folder of this process."""
+    """Unlocks and removes a hidden folder of this process."""
     if lock is not None:
         os.close(lock)
     _remove(folder)
 
 
 def _remove(folder: Path) -> None:
-    """Removes a folder, even where few more files can be opened."""
+    """Removes a folder, even if few more files can be opened."""
     with suppress(OSError):
         shutil.rmtree(folder)
     for path, folders, files in os.walk(folder, topdown=False):
@@ -189,26 +194,26 @@ def _remove(folder: Path) -> None:
 
 
 def _new(target: Path, kind: str) -> Path:
-    """A hidden name that nothing has, in the same folder."""
+    """Returns an unused hidden name in the same folder."""
     return target.with_name(f".{target.name}-{uuid4().hex[:8]}.{kind}")
 
 
 def flush(path: Path) -> None:
-    """Waits until what is written to a file is on the disk."""
+    """Flushes the content of a file to the disk."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
 
 def _take_place(fresh: Path, folder: Path) -> None:
-    """Gives a new folder its name. What had it before is then where the new one was, or nowhere."""
+    """Renames a new folder to its target. A previous folder ends up at the old path of the new one, or is removed."""
     while True:
         done = _exchange(fresh, folder)
         if done or (_rename_in_turn if done is None else _rename_if_free)(fresh, folder):
-            return  # else another process has just put its own there, or taken it away
+            return  # otherwise another process has just created or removed the target
 
 
 def _exchange(one: Path, other: Path) -> bool | None:
-    """Lets two names change places in one step: False where one is missing, None where the system cannot."""
+    """Exchanges two names in one step; returns False if one is missing, and None if the system cannot do so."""
     import ctypes
 
     call = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if os.name == "posix" else None
@@ -223,7 +228,7 @@ def _exchange(one: Path, other: Path) -> bool | None:
 
 
 def _rename_if_free(fresh: Path, folder: Path) -> bool:
-    """Renames a folder where nothing, or an empty folder, has the name; whether that was so."""
+    """Renames a folder if the new name is free or an empty folder; returns whether it did."""
     try:
         fresh.rename(folder)
     except OSError as error:
@@ -234,7 +239,7 @@ def _rename_if_free(fresh: Path, folder: Path) -> bool:
 
 
 def _rename_in_turn(fresh: Path, folder: Path) -> bool:
-    """Renames what has the name, if something has, and then the new folder; whether no other process came between."""
+    """Renames an existing target first, and then the new folder; returns False if another process interfered."""
     if _rename_if_free(fresh, folder):
         return True
     old = _new(folder, "previous")

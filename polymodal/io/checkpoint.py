@@ -1,4 +1,4 @@
-"""Folders of tensors and JSON, written atomically and never with pickle."""
+"""Writes tensors and JSON to files and folders, atomically and without pickle."""
 
 from __future__ import annotations
 
@@ -52,18 +52,18 @@ __all__ = [
 def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     """Writes files into a folder of their own: all of them or none.
 
-    The files are written into a new folder, which then takes its name, see `polymodal.io.atomic`. The folder may be
-    missing, be empty, or hold nothing but files of these names.
+    The files are written into a new folder, which then replaces `folder` (see `polymodal.io.atomic`). The folder may be
+    missing, be empty, or contain only files of these names.
 
     Arguments:
-        folder: Where to.
+        folder: Target folder.
         files: Contents by file name: tensors by name for `*.safetensors`, else a JSON document.
 
     Returns:
-        The folder.
+        The resolved path of the folder.
 
     Raises:
-        ValueError: The folder holds something else.
+        ValueError: The folder contains other files, or contains the current working directory.
 
     Example:
         >>> import tempfile, torch
@@ -87,17 +87,17 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
 
 
 def refuse_foreign(folder: Path, names: list[str]) -> None:
-    """Refuses a folder that holds anything but files of these names.
+    """Checks that a folder contains only files of these names.
 
     Raises:
-        ValueError: It does, or it is a file.
+        ValueError: The folder contains other files, or is a file.
     """
     try:
         found = {path.name for path in folder.iterdir()}
-    except FileNotFoundError:  # asked of the listing, for another process may replace the folder meanwhile
+    except FileNotFoundError:  # no check beforehand, because another process may replace the folder meanwhile
         return
     except NotADirectoryError:
-        if not folder.exists():  # what it is to stand in is a file; whoever makes it says so
+        if not folder.exists():  # a parent is a file; creating the folder raises the error
             return
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another name") from None
     if foreign := sorted(found - set(names)):
@@ -108,12 +108,12 @@ def refuse_foreign(folder: Path, names: list[str]) -> None:
 
 
 def write_text(path: str | Path, text: str) -> Path:
-    """Writes a text file under a temporary name, then renames it."""
+    """Writes a text file under a temporary name, and then renames it."""
     return write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | Path, content: bytes) -> Path:
-    """Writes a file under a temporary name, then renames it."""
+    """Writes a file under a temporary name, and then renames it."""
     path = Path(path)
     with writing(path) as fresh:
         fresh.write_bytes(content)
@@ -121,12 +121,12 @@ def write_bytes(path: str | Path, content: bytes) -> Path:
 
 
 def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> Path:
-    """Writes tensors and a JSON document as one safetensors file, whose header holds the document.
+    """Writes tensors and a JSON document to one safetensors file, with the document in the header.
 
-    One file takes its name in one step, so whatever happens there is either the old state or the new one.
+    The file is replaced in one step, so either the old or the new state exists at any time.
 
     Raises:
-        OSError: It could not be written; what was there before is untouched.
+        OSError: The file cannot be written; a previous file is unchanged.
 
     Example:
         >>> import tempfile, torch
@@ -144,20 +144,20 @@ def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mappi
 def filling(
     path: str | Path, kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], document: Mapping[str, Any]
 ) -> Iterator[dict[str, Tensor]]:
-    """As `write_state`, for tensors that need not fit in memory: they are filled in place, in the file.
+    """Writes a file like `write_state`, but its tensors are filled in place and may be larger than memory.
 
-    The file takes its name at the end, and is gone where there was an error.
+    The file gets its name at the end, and is removed after an error.
 
     Arguments:
-        path: The file.
-        kinds: Type and shape of each tensor.
-        document: The JSON document.
+        path: Path of the file.
+        kinds: Type and shape of each tensor, by name.
+        document: JSON document.
 
     Yields:
         Tensors of zeros to write into, by name.
 
     Raises:
-        OSError: There is no room; what was there before is untouched.
+        OSError: There is insufficient space; a previous file is unchanged.
 
     Example:
         >>> import tempfile, torch
@@ -182,10 +182,10 @@ def filling(
 
 
 def check_writable(folder: Path) -> None:
-    """Makes a folder if it is missing, and tries to write into it.
+    """Creates a folder if it is missing, and checks that it is writable.
 
     Raises:
-        OSError: It cannot be made, or not be written into.
+        OSError: The folder cannot be created, or is not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with partial(folder / "probe") as probe:
@@ -193,11 +193,11 @@ def check_writable(folder: Path) -> None:
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """A JSON document as a file's text; numpy's and torch's numbers become plain ones.
+    """Formats a JSON document as text; NumPy and PyTorch scalars become plain numbers.
 
     Raises:
-        ValueError: A number is not finite: JSON has none such.
-        TypeError: Something is of no type that JSON has.
+        ValueError: A number is not finite, which JSON does not support.
+        TypeError: A value has a type that JSON does not support.
     """
     return json.dumps(document, indent=2, default=_plain, allow_nan=False) + "\n"
 
@@ -212,10 +212,10 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
 def _laid_out(
     kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: dict[str, str]
 ) -> tuple[bytes, dict[str, tuple[int, int]]]:
-    """The first bytes of a safetensors file, and where each tensor then begins and ends."""
+    """Returns the header bytes of a safetensors file, and the start and end of each tensor after the header."""
     names = {dtype: name for name, dtype in DTYPES.items()}
     places, entries, stop = {}, {}, 0
-    for name in sorted(kinds, key=lambda name: -kinds[name][0].itemsize):  # so that each is aligned
+    for name in sorted(kinds, key=lambda name: -kinds[name][0].itemsize):  # by item size, so each tensor is aligned
         dtype, shape = kinds[name]
         start, stop = stop, stop + dtype.itemsize * prod(shape)
         places[name] = (start, stop)
@@ -226,7 +226,7 @@ def _laid_out(
 
 
 def _reserve(file: int, size: int) -> None:
-    """Makes a file so long; a full disk shows here, where it is an error, and not when a page is written."""
+    """Extends a file to its full size, so a full disk raises an error here instead of when a page is written."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(file, 0, size)
     else:

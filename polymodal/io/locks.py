@@ -1,4 +1,4 @@
-"""Locks on folders and files, which the system releases when their process ends, however it ends."""
+"""Locks on folders and files, which the system releases when the process ends for any reason."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from polymodal.runtime.formatting import brief
 __all__ = ["LOCK", "claim_folder", "claim_outputs", "claimed", "lock_abandoned", "remove_abandoned", "try_lock"]
 
 LOCK = ".polymodal.lock"
-"""The file that is locked in a folder that is in use; with a dot and a name before it, that of an output beside it."""
+"""Name of the lock file in a folder; for an output file, the lock file is `.<name>` followed by this name."""
 
 _MINE: ContextVar[tuple[Path, ...]] = ContextVar("mine", default=())
-"""What this thread has claimed; what it calls may claim it again."""
+"""Locks that this context holds; functions that it calls may acquire them again."""
 
 
 @contextmanager
 def claim_folder(folder: Path, does: str) -> Iterator[None]:
-    """As `claimed`, of a folder, such as that of a run. It is made if it is missing, and is gone if it stays empty.
+    """Locks a folder, such as that of a run, with `claimed`.
+
+    A missing folder is created, and is removed at the end if it is empty.
 
     Arguments:
-        folder: The folder.
-        does: What this process does there, such as "trains".
+        folder: Folder to lock.
+        does: Activity of this process, such as "trains".
 
     Raises:
-        ValueError: Another process uses it.
+        ValueError: Another process uses the folder.
     """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    with suppress(OSError):  # what comes next says so
+    with suppress(OSError):  # the following steps raise a clear error
         folder.mkdir(parents=True, exist_ok=True)
     try:
         with claimed(folder / LOCK, str(folder), does):
@@ -46,11 +48,11 @@ def claim_folder(folder: Path, does: str) -> Iterator[None]:
 
 @contextmanager
 def claim_outputs(*paths: Path, does: str) -> Iterator[None]:
-    """As `claimed`, of files or folders that are going to be written.
+    """Locks files or folders that will be written, with `claimed`.
 
     Arguments:
-        *paths: To be written.
-        does: What this process does, such as "imputes".
+        *paths: Files or folders.
+        does: Activity of this process, such as "imputes".
 
     Raises:
         ValueError: Another process writes one of them.
@@ -63,15 +65,16 @@ def claim_outputs(*paths: Path, does: str) -> Iterator[None]:
 
 @contextmanager
 def claimed(lock: Path, what: str, does: str) -> Iterator[None]:
-    """Within, this process alone uses something. Nothing is locked where the system has no locks.
+    """Holds an exclusive lock within the context; has no effect if the system or the file system has no locks.
 
     Arguments:
-        lock: The file to lock, in a folder that is there. It says who has locked it, and is gone afterwards.
-        what: Is used, for the message.
-        does: What the process does with it, for the message.
+        lock: Lock file in an existing folder. It records the owner of the lock, and is removed at the end.
+        what: Name of the locked file or folder, for the message.
+        does: Activity of this process, for the message.
 
     Raises:
-        ValueError: Another process uses it, or another thread of this one; says which, and since when.
+        ValueError: Another process, or another thread of this one, holds the lock; names the process and its start
+            time.
     """
     lock = lock.absolute()
     if lock in _MINE.get() or (file := _open(lock, what)) is None:
@@ -79,22 +82,22 @@ def claimed(lock: Path, what: str, does: str) -> Iterator[None]:
         return
     token = _MINE.set((*_MINE.get(), lock))
     try:
-        with suppress(OSError):  # the disk may be full, and the lock is one even so
+        with suppress(OSError):  # the lock is valid even if the disk is full
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} {int(time.time())} {does}\n".encode(), 0)
         yield
     finally:
         _MINE.reset(token)
-        lock.unlink(missing_ok=True)  # before it is released: nobody else can have locked this file
+        lock.unlink(missing_ok=True)  # before the release, while no other process can have locked this file
         os.close(file)
 
 
 def _open(lock: Path, what: str) -> int | None:
-    """The lock's file, locked; None where nothing can be locked."""
+    """Returns the descriptor of the locked file, or None if it cannot be locked."""
     while True:
         try:
             file = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
-        except OSError:  # a folder that cannot be written; what comes next says so
+        except OSError:  # the folder is not writable; the following steps raise a clear error
             return None
         found = os.fstat(file)
         locked = try_lock(file) if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 else None
@@ -108,11 +111,11 @@ def _open(lock: Path, what: str) -> int | None:
         with suppress(OSError):
             if os.path.samestat(os.fstat(file), os.stat(lock)):  # noqa: PTH116 (it is compared with a descriptor)
                 return file
-        os.close(file)  # its owner has just removed it
+        os.close(file)  # the previous owner has just removed the file
 
 
 def try_lock(file: int) -> bool | None:
-    """Locks an open file or folder: whether that worked, for nobody else has; None where there are no locks."""
+    """Tries to lock an open file or folder; returns whether it succeeded, or None if there are no locks."""
     try:
         import fcntl
     except ImportError:  # Windows
@@ -127,7 +130,7 @@ def try_lock(file: int) -> bool | None:
 
 
 def remove_abandoned(lock: Path) -> None:
-    """Removes the file of a lock that a killed process has left."""
+    """Removes the lock file of a killed process."""
     with lock_abandoned(lock) as abandoned, suppress(OSError):
         if abandoned and lock.is_file():
             lock.unlink()
@@ -135,7 +138,7 @@ def remove_abandoned(lock: Path) -> None:
 
 @contextmanager
 def lock_abandoned(path: Path) -> Iterator[bool]:
-    """Locks a file or folder that no process has locked; whether that worked. False where there are no locks."""
+    """Locks a file or folder if no process has locked it; yields whether it did, and False if there are no locks."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -148,7 +151,7 @@ def lock_abandoned(path: Path) -> Iterator[bool]:
 
 
 def _holder(said: str) -> str:
-    """Who holds a lock, from what its file says."""
+    """Describes the owner of a lock from the content of the lock file."""
     pid, _, rest = said.partition(" ")
     since, _, does = rest.partition(" ")
     if not (pid.isdecimal() and since.isdecimal() and len(since) < 12):

@@ -1,7 +1,7 @@
-"""Parquet files that are read as one table: their columns, the types that these have in common, and their rows.
+"""Reads several Parquet files as one table with common column types.
 
-A folder is one table. Its columns are those of all its files, and those that the names of its folders say, such as
-`year=2020/part.parquet`. What a file lacks is missing in its rows.
+The columns of a folder are those of all its files, and those in the names of its subfolders, such as
+`year=2020/part.parquet`. Columns that a file lacks are missing in its rows.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ if TYPE_CHECKING:
 __all__ = ["ParquetTable", "to_frame"]
 
 ROWS = 65_536
-"""Rows of a column that are looked at at once."""
+"""Number of rows of a column that are inspected at once."""
 
 
 class ParquetTable:
     """One or several Parquet files as one table.
 
-    A column that has different types in different files has the type that they have in common. A column of missing
-    values takes the type of the others. Categories are those of all files, in their order.
+    A column whose types differ between files has their common type. A column with only missing values takes the type of
+    the column in the other files. Categories are those of all files, in their order.
 
     Arguments:
-        path: The file, or the folder of files.
+        path: Parquet file, or folder of Parquet files.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A file is damaged, or no Parquet, or its columns are of other types than those of another file.
+        FileNotFoundError: The file does not exist.
+        ValueError: A file is damaged or no Parquet file, or the types of a column in two files have no common type.
 
     Example:
         >>> import tempfile
@@ -59,17 +59,17 @@ class ParquetTable:
 
     @property
     def lengths(self) -> list[int]:
-        """The number of rows of each file."""
+        """Number of rows of each file."""
         return [part.rows for part in self.parts]
 
     @property
     def folder_names(self) -> list[str]:
-        """What the files' folders say, a text per file; empty where they say nothing."""
+        """Columns and values in the folder names as JSON, one text per file that has any."""
         return [json.dumps(part.named) for part in self.parts if part.named]
 
     @cached_property
     def schema(self) -> pa.Schema:
-        """Names, types and metadata of the columns. Of one file it is the file's own."""
+        """Names, types and metadata of the columns. For a single file, the schema of that file."""
         import pyarrow as pa
 
         return pa.schema(
@@ -83,15 +83,15 @@ class ParquetTable:
         )
 
     def batches(self, rows: int) -> Iterator[pa.RecordBatch]:
-        """Returns the rows in batches of at most so many, each of the table's schema.
+        """Returns the rows in batches of at most `rows` rows, with the schema of the table.
 
         Raises:
-            ValueError: A file is damaged, or a value has no place in the columns' common type.
+            ValueError: A file is damaged, or the common type of a column cannot represent a value.
         """
         return (batch for _, batch in self._batches(rows))
 
     def frames(self, rows: int) -> Iterator[pd.DataFrame]:
-        """Returns the rows as data frames, see `batches`."""
+        """Returns the rows as data frames; see `batches`."""
         return (to_frame(batch, file) for file, batch in self._batches(rows))
 
     def _batches(self, rows: int) -> Iterator[tuple[Path, pa.RecordBatch]]:
@@ -100,7 +100,7 @@ class ParquetTable:
                 yield part.file, self._fit(part, batch)
 
     def _fit(self, part: _Part, batch: pa.RecordBatch) -> pa.RecordBatch:
-        """Gives a file's rows the schema of the table."""
+        """Converts the rows of a file to the schema of the table."""
         import pyarrow as pa
 
         if batch.schema.names == self.schema.names:
@@ -142,7 +142,7 @@ class ParquetTable:
 
     @cached_property
     def _categories(self) -> dict[str, pa.Array]:
-        """The categories of each column that has them, of all files.
+        """The categories of each categorical column, over all files.
 
         Raises:
             ValueError: Two files have ordered categories in different orders.
@@ -179,28 +179,28 @@ class _Part(NamedTuple):
     file: Path
     rows: int
     schema: pa.Schema
-    """Of the file itself."""
+    """Schema of the file itself."""
     named: dict[str, str | None]
-    """Columns that its folders say."""
+    """Columns in the folder names."""
     empty: set[str]
-    """Columns that hold nothing here, and are of another type than elsewhere."""
+    """Columns that have only missing values in this file, and another type in other files."""
 
     def read(self, rows: int, names: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Returns the rows in batches of at most so many, of all columns or of some."""
+        """Returns the rows in batches of at most `rows` rows, with all columns or those in `names`."""
         import pyarrow.parquet as pq
 
         with _naming(self.file), pq.ParquetFile(self.file, memory_map=True) as opened:
             yield from opened.iter_batches(rows, columns=names)
 
     def has_categories(self, name: str) -> bool:
-        """Whether a column is one of categories, and holds some of them."""
+        """Returns whether a column is categorical, and not in `empty`."""
         import pyarrow as pa
 
         own = self.schema.get_field_index(name)
         return own >= 0 and name not in self.empty and pa.types.is_dictionary(self.schema.field(own).type)
 
     def is_empty(self, name: str) -> bool:
-        """Whether a column holds nothing but missing values."""
+        """Returns whether a column has only missing values."""
         return all(
             batch.column(batch.schema.get_field_index(name)).is_null(nan_is_null=True).true_count == len(batch)
             for batch in self.read(ROWS, [name])
@@ -211,7 +211,7 @@ def to_frame(batch: pa.RecordBatch, path: str | Path) -> pd.DataFrame:
     """Converts rows of a Parquet file to a data frame.
 
     Raises:
-        ValueError: The file's metadata for pandas is damaged, or a cell is beyond what pandas holds.
+        ValueError: The file's pandas metadata is damaged, or pandas cannot represent a value.
     """
     with _naming(path):
         return batch.to_pandas()
@@ -219,7 +219,7 @@ def to_frame(batch: pa.RecordBatch, path: str | Path) -> pd.DataFrame:
 
 @contextmanager
 def _naming(file: str | Path) -> Iterator[None]:
-    """Names the file in what damaged files raise; what the system says of a file names it already."""
+    """Adds the file name to errors of damaged files; errors of the operating system contain it already."""
     import pyarrow as pa
 
     odd = (pa.ArrowException, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
@@ -234,7 +234,7 @@ def _naming(file: str | Path) -> Iterator[None]:
 
 
 def _open_part(file: Path, path: Path) -> _Part:
-    """Reads what a file says of itself, and tries what it says to pandas."""
+    """Reads the metadata of a file, and checks that pandas accepts it."""
     import pyarrow.parquet as pq
 
     with _naming(file):
@@ -247,7 +247,7 @@ def _open_part(file: Path, path: Path) -> _Part:
 
 
 def _unify(parts: Sequence[_Part], named: dict[str, pa.DataType]) -> pa.Schema:
-    """Returns the columns of all files, and then those that folders say."""
+    """Returns the schema of the columns of all files, followed by those in the folder names."""
     import pyarrow as pa
 
     first = parts[0].schema
@@ -265,10 +265,10 @@ def _unify(parts: Sequence[_Part], named: dict[str, pa.DataType]) -> pa.Schema:
 
 
 def _unify_column(name: str, parts: Sequence[_Part], named: pa.DataType | None) -> pa.Field:
-    """Returns the field of a column: of the type that its files have in common, and of the first one's metadata.
+    """Returns the field of a column, with the common type of its files and the metadata of the first one.
 
     Raises:
-        ValueError: Two files have types that have none in common.
+        ValueError: Two files have types without a common type.
     """
     import pyarrow as pa
 
@@ -276,7 +276,7 @@ def _unify_column(name: str, parts: Sequence[_Part], named: pa.DataType | None) 
     if not holders:
         return pa.field(name, named or pa.null())
     kind, conflict = _common(name, holders)
-    if conflict:  # a column of nothing, such as NaN in place of texts, takes the type of the others
+    if conflict:  # a column without values, such as NaN instead of texts, takes the type of the others
         for part in holders:
             if part.is_empty(name):
                 part.empty.add(name)
@@ -295,7 +295,7 @@ def _unify_column(name: str, parts: Sequence[_Part], named: pa.DataType | None) 
 
 
 def _common(name: str, holders: Sequence[_Part]) -> tuple[pa.DataType, tuple[_Part, _Part] | None]:
-    """Returns the type that files have in common, or two of them that have none."""
+    """Returns the common type of a column in several files, and two files that have none, if there are such."""
     import pyarrow as pa
 
     first = {part.schema.field(name).type: part for part in reversed(holders)}
@@ -310,7 +310,7 @@ def _common(name: str, holders: Sequence[_Part]) -> tuple[pa.DataType, tuple[_Pa
 
 
 def _metadata(parts: Sequence[_Part], fields: Sequence[pa.Field]) -> dict[bytes, bytes] | None:
-    """Returns the metadata of the first file, in which pandas is told of the columns of all."""
+    """Returns the metadata of the first file, with pandas metadata for the columns of all files."""
     texts = [(part.schema.metadata or {}).get(b"pandas") for part in parts]
     documents: list[Any] = [None if text is None else json.loads(text) for text in texts]
     own = parts[0].schema.metadata

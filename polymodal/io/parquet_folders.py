@@ -1,4 +1,4 @@
-"""Folders of Parquet files: which files are part of a table, and which columns the names of folders say."""
+"""Finds the Parquet files of a table in a folder, and the columns in the folder names."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ __all__ = ["is_parquet", "list_files", "named_columns", "types_of"]
 
 SUFFIX = ".parquet"
 IGNORED = (".", "_")
-"""How names begin that other programs leave beside a table: `._part.parquet`, `_temporary`, `_delta_log`."""
+"""Prefixes of names that other programs write next to a table: `._part.parquet`, `_temporary`, `_delta_log`."""
 HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
-"""The name of a folder of rows that lack its column."""
+"""Value in the folder name of rows in which the column is missing."""
 
 
 def list_files(path: str | Path) -> list[Path]:
-    """Returns the Parquet files of a folder, in order, or the one that is named.
+    """Returns the sorted Parquet files of a folder, or the given file.
 
-    Files and folders whose names begin with "." or "_" are no part of a table, but for a folder such as `_year=2020`.
+    Files and folders whose names begin with "." or "_" are ignored, except folders such as `_year=2020`.
 
     Raises:
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
     """
     path = Path(path)
     files = sorted(file for file in path.rglob("*") if _belongs(file, path)) if path.is_dir() else [path]
@@ -35,12 +35,12 @@ def list_files(path: str | Path) -> list[Path]:
 
 
 def is_parquet(path: Path) -> bool:
-    """Whether a path is a Parquet file by its name, or a folder that holds one."""
+    """Returns whether a path has the suffix of a Parquet file, or is a folder that contains such a file."""
     return path.suffix.lower() == SUFFIX or (path.is_dir() and any(_belongs(file, path) for file in path.rglob("*")))
 
 
 def named_columns(file: Path, folder: Path) -> dict[str, str | None]:
-    """Returns the columns that the folders between a table's folder and a file say, as Hive writes them.
+    """Returns the columns in the names of the folders between a table's folder and a file, in the format of Hive.
 
     Example:
         >>> named_columns(Path("birds/year=2020/city=S%C3%A3o/part.parquet"), Path("birds"))
@@ -52,7 +52,7 @@ def named_columns(file: Path, folder: Path) -> dict[str, str | None]:
 
 
 def types_of(named: Iterable[Mapping[str, str | None]]) -> dict[str, pa.DataType]:
-    """Returns the types of the columns that folders say: whole numbers where all are written as such, else texts.
+    """Returns the types of the columns in folder names: 64-bit integers if all values are written as such, else texts.
 
     Example:
         >>> types_of([{"year": "2020", "zip": "00501"}, {"year": None, "zip": "10001"}])
@@ -68,7 +68,7 @@ def types_of(named: Iterable[Mapping[str, str | None]]) -> dict[str, pa.DataType
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is a whole number of at most 64 bits, without leading zeros, which would be lost."""
+    """Returns whether a text is a 64-bit integer without leading zeros, which a conversion would lose."""
     try:
         return str(int(text)) == text and -(2**63) <= int(text) < 2**63
     except ValueError:

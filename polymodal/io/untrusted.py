@@ -1,4 +1,4 @@
-"""Reads JSON and tensors from files that anybody may have written: either what they say, or one clear error."""
+"""Reads JSON and tensors from untrusted files, and raises one clear error for invalid content."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 DOCUMENT = "document"
-"""Under which the header of a state holds its document."""
+"""Key of the JSON document in the header of a state file."""
 
 MOST_JSON = 16 * 2**20
-"""Bytes of the largest JSON document that is read."""
+"""Largest accepted size of a JSON file, in bytes."""
 
 UNREADABLE = (
     ArithmeticError,
@@ -51,10 +51,10 @@ UNREADABLE = (
     struct.error,
     zlib.error,
 )
-"""What libraries raise of files that are damaged, or something else."""
+"""Exceptions that libraries raise for files that are damaged, or of another format."""
 
 DEEPEST, DIGITS = 100, 40
-"""Lists and objects in each other, and digits of a whole number, in a JSON document."""
+"""Largest accepted nesting depth, and number of digits of an integer, in a JSON document."""
 
 FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 DTYPES = FLOATS | {
@@ -65,16 +65,16 @@ DTYPES = FLOATS | {
     "I32": torch.int32,
     "I64": torch.int64,
 }
-"""Types of tensors that are read, by the name that safetensors has for them."""
+"""Accepted types of tensors, by their names in safetensors."""
 
 
 def read_json(path: str | Path) -> dict[str, Any]:
-    """A JSON object from a file.
+    """Reads a JSON object from a file.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else, a number that is not finite or has more than 40 digits, lists or objects in
-            each other more than 100 deep, or more than 16 MiB.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file has other content, is larger than 16 MiB, is nested more than 100 deep, or contains a
+            number that is not finite or an integer with more than 40 digits.
     """
     path = Path(path)
     if (size := check_file(path)) > MOST_JSON:
@@ -87,54 +87,54 @@ def read_json(path: str | Path) -> dict[str, Any]:
 
 
 def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Tensors by name from a safetensors file, on the CPU.
+    """Reads tensors by name from a safetensors file to the CPU.
 
     Arguments:
-        path: The file.
-        like: What it must hold, see `check_tensors`; by default anything. It is looked at before a tensor is read.
+        path: Path of the file.
+        like: Expected tensors (see `check_tensors`), which are checked before a tensor is read; by default any.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, damaged, or holds other tensors than `like`.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, no safetensors file, or has other tensors than `like`.
     """
     with _opened(path) as file:
         held = _header(path, file)
         if like is not None:
             check_tensors(path, held, like)
-        return {name: file.get_tensor(name).clone() for name in held}  # else they would change with the file
+        return {name: file.get_tensor(name).clone() for name in held}  # otherwise they would change with the file
 
 
 def read_header(path: str | Path) -> dict[str, Tensor]:
-    """What a safetensors file says that it holds: tensors on the "meta" device, which have no numbers.
+    """Reads the header of a safetensors file, as tensors without data on the "meta" device.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no safetensors file, or holds tensors of a type that models are not made of.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is no safetensors file, or has tensors of an unsupported type.
     """
     with _opened(path) as file:
         return _header(path, file)
 
 
 def read_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors and the JSON document in a safetensors file whose header holds one.
+    """Reads the tensors of a safetensors file, and the JSON document in its header.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, or has other content.
     """
     tensors, document = map_state(path)
     return {name: tensor.clone() for name, tensor in tensors.items()}, document
 
 
 def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """As `read_state`, but the tensors stay in the file: what is looked at is read, and nothing is held in memory.
+    """Reads a file like `read_state`, but maps the tensors into memory, so values are only read when accessed.
 
-    They may be changed, and the file is not. As long as they are in use it must not be written to; it may be
-    removed or replaced.
+    The tensors may be changed, which does not change the file. While they are in use, the file must not be written to,
+    but may be removed or replaced.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is damaged, or something else.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is damaged, or has other content.
     """
     with _opened(path) as file:
         document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
@@ -142,25 +142,25 @@ def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def refuse_endless(path: Path) -> None:
-    """Refuses a pipe or a device in the place of a file, which might be read for ever.
+    """Checks that a path is no pipe or device, which might be read forever.
 
     Raises:
-        ValueError: It is one.
+        ValueError: The path is a pipe or a device.
     """
     if path.exists() and not path.is_dir():
         check_file(path)
 
 
 def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
-    """Refuses tensors of other names, shapes or types than expected.
+    """Checks that tensors have the expected names, shapes and types.
 
     Arguments:
-        path: The file that holds them, for the message.
-        held: Tensors by name, such as its `read_header`.
-        like: What is expected, on any device. Floats may be of another precision.
+        path: File that contains the tensors, for the message.
+        held: Tensors by name, such as the result of `read_header`.
+        like: Expected tensors by name, on any device. Floats may have another precision.
 
     Raises:
-        ValueError: Names what is missing, too much, or of another shape or type.
+        ValueError: Tensors are missing, unexpected, or of another shape or type; names them.
 
     Example:
         >>> check_tensors("a", {"w": torch.zeros(2)}, {"w": torch.zeros(3), "b": torch.zeros(1)})
@@ -195,7 +195,7 @@ def _parsed(text: str, where: str) -> dict[str, Any]:
 
 def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
     held = {}
-    for name in file.keys():  # noqa: SIM118 (it is no mapping)
+    for name in file.keys():  # noqa: SIM118 (the file is no mapping)
         part = file.get_slice(name)
         if (kind := part.get_dtype()) not in DTYPES:
             raise ValueError(f"{path} must hold tensors of {', '.join(DTYPES)}; {brief(name)} is of {kind}")
@@ -239,7 +239,7 @@ def _whole(number: str) -> int:
 
 
 def _check_depth(document: Any) -> None:
-    """Refuses a document so deep that whatever walks through it by recursion fails."""
+    """Checks that a document is not nested so deep that recursive functions fail."""
     parts = [document]
     for _ in range(DEEPEST):
         nested = [part.values() if isinstance(part, dict) else part for part in parts if isinstance(part, dict | list)]

@@ -1,4 +1,4 @@
-"""Settings as text: YAML files, and assignments on a command line."""
+"""Reads and writes settings as YAML, and reads assignments from the command line."""
 
 from __future__ import annotations
 
@@ -24,16 +24,19 @@ FLOAT = re.compile(
     re.ASCII | re.VERBOSE,
 )
 LARGEST, MOST, DEEPEST, DIGITS = 2**20, 50_000, 32, 40
-"""Characters of a document, values in it, lists and sections in each other, and digits of a whole number."""
+"""Largest numbers of characters, of values, of nesting levels, and of digits of an integer in a document."""
 OWN = ("int", "float", "timestamp")
-"""What YAML 1.1 reads in its own ways: 010 as 8, 1:30 as 90, 1e-4 as text, and dates."""
+"""Types that YAML 1.1 parses in unexpected ways: 010 as 8, 1:30 as 90, 1e-4 as text, and dates."""
 
 
 def assignments(texts: Iterable[str]) -> dict[str, Any]:
-    """Settings by name from "name=value"; values are YAML, and commas make a list.
+    """Parses settings of the form "name=value"; values are YAML, and commas make a list.
+
+    Returns:
+        Settings by name.
 
     Raises:
-        ValueError: There is no name or no "=", a value is not YAML, or a name comes twice.
+        ValueError: There is no name or no "=", a value is not YAML, or a name is given twice.
 
     Example:
         >>> assignments(["beta=1e-4", "widths=16,32", "build.seed=1", "clip="])
@@ -51,11 +54,11 @@ def assignments(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def read(path: str | Path) -> dict[str, Any]:
-    """Settings from a YAML file.
+    """Reads settings from a YAML file.
 
     Raises:
-        OSError: There is no such file, or it cannot be read.
-        ValueError: It holds something else than YAML's names and values, or a name twice.
+        OSError: The file does not exist, or cannot be read.
+        ValueError: The file is no YAML mapping of settings, or a name is given twice.
     """
     check_file(path)
     try:
@@ -74,7 +77,7 @@ def read(path: str | Path) -> dict[str, Any]:
 
 
 def dump(settings: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
-    """Settings as YAML; comments at its head.
+    """Formats settings as YAML, with comments at the top.
 
     Example:
         >>> print(dump({"fit": {"learning_rate": 1e-4}, "schema": {"widths": [16, 32]}}, ["A run."]), end="")
@@ -86,16 +89,16 @@ def dump(settings: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
     """
     head = "".join(f"# {printable(comment)}\n" for comment in comments)
     text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
-    if not text.replace("\n", "").isprintable():  # YAML would write what turns a line around, or has no width
+    if not text.replace("\n", "").isprintable():  # escape characters that change the text direction or have no width
         text = yaml.dump(settings, Dumper=_Dumper, sort_keys=False)
     return head + text
 
 
 class _Loader(yaml.SafeLoader):
-    """Names come once, and numbers look like decimal numbers; what looks like another is text.
+    """Loads YAML with unique names and decimal numbers only; other notations of numbers are texts.
 
-    Nothing stands for something else, and numbers, values and their depth are bounded: a document takes no more time
-    and memory than its length.
+    Aliases are not allowed, and the digits, the number and the nesting depth of values are limited, so the time and
+    memory needed for a document are bounded by its length.
     """
 
     yaml_implicit_resolvers = {  # noqa: RUF012 (as in its base)
@@ -108,13 +111,13 @@ class _Loader(yaml.SafeLoader):
         self.values = self.depth = 0
 
     def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803 (as in its base)
-        """Refuses a bracket too deep, before those behind it are looked at."""
+        """Rejects brackets that are nested too deep, before what follows them is read."""
         if self.flow_level >= DEEPEST:
             raise RecursionError
         super().fetch_flow_collection_start(TokenClass)
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Refuses an alias, and a value that is one too many or too deep."""
+        """Rejects aliases, too many values, and values that are nested too deep."""
         self.values += 1
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
@@ -129,7 +132,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """Refuses a name that stands there already."""
+        """Rejects a name that is given twice in a mapping."""
         node = super().compose_mapping_node(anchor)
         names = set()
         for key, _ in node.value:
@@ -139,14 +142,14 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def construct_int(self, node: Any) -> int:
-        """A decimal number of at most so many digits."""
+        """Returns a decimal integer with a limited number of digits."""
         text = self.construct_scalar(node)
         if not INT.match(text) or len(text) > DIGITS:
             raise _error(f"{brief(text, 60)}; whole numbers have at most {DIGITS} decimal digits", node)
         return int(text)
 
     def construct_float(self, node: Any) -> float:
-        """A decimal number that floats can hold; infinity is written .inf."""
+        """Returns a decimal number that a float can represent; infinity is written .inf."""
         text = self.construct_scalar(node)
         if not FLOAT.match(text) and not INT.match(text):
             raise _error(f"{brief(text, 60)}; write a decimal number, such as 0.5 or 1e-4", node)
@@ -161,14 +164,14 @@ def _error(problem: str, at: Any) -> yaml.MarkedYAMLError:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Lists on one line, and nothing by reference."""
+    """Writes lists on one line, and uses no aliases."""
 
     def ignore_aliases(self, data: Any) -> bool:
-        """True of everything."""
+        """Returns True, so no aliases are written."""
         return True
 
 
-for _kind in (_Loader, _Dumper):  # which quotes what the loader would take for a number
+for _kind in (_Loader, _Dumper):  # the dumper quotes texts that the loader would read as numbers
     for _tag, _pattern in {"int": INT, "float": FLOAT}.items():
         _kind.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, [*"-+.0123456789"])
 _Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_int)
@@ -194,5 +197,5 @@ def _load(text: str, what: str) -> Any:
         raise ValueError(f"{what} must be YAML; got {getattr(error, 'problem', None) or 'no text'}{where}") from None
     except RecursionError:
         raise ValueError(f"{what} must not hold lists or sections in each other so deep; write it flatter") from None
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # as its parts raise them
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:  # from constructors
         raise ValueError(f"{what} must be plain YAML; got what is not: {brief(error)}") from None

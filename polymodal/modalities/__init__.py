@@ -1,4 +1,8 @@
-"""What values are. To add one: a file here, and a line in MODALITIES. Your own: a line in your program."""
+"""Modalities: types of values such as images, texts and labels.
+
+To add a modality to the package, add a file to this folder and an entry to `MODALITIES`. To use a custom one, add it
+to `MODALITIES` in your program.
+"""
 
 from polymodal.modalities.audio import Audio
 from polymodal.modalities.base import Modality
@@ -17,7 +21,7 @@ MODALITIES: dict[str, type[Modality]] = {
     "text": Text,
     "vector": Vector,
 }
-"""Modalities by the name under which a model's file names them."""
+"""Modality classes by their type name in model files."""
 
 NETWORKS: dict[str, type[Network]] = {}
-"""Networks in place of modalities' own, by the name under which a model's file names them; there are only users'."""
+"""Custom network classes by their type name in model files. It is empty until users register their own."""

@@ -1,4 +1,4 @@
-"""What a modality and a network have in common: arguments that are all their state."""
+"""The base class of modalities and networks: a dataclass whose arguments are its complete state."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 __all__ = ["Arguments", "frozen", "is_note", "note"]
 
 TAKEN = ("name", "type")
-"""What a file says about a thing beside its arguments."""
+"""Keys that files use for other purposes, and that arguments must not have."""
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """A frozen dataclass whose arguments are its whole state, so it goes to JSON and back.
+    """A frozen dataclass whose arguments are its complete state, so that JSON can store it.
 
-    Lists among them become tuples.
+    Arguments that are lists become tuples.
 
     Raises:
-        ValueError: An argument has a name that files need for something else.
+        ValueError: An argument has a name that is reserved in files.
     """
 
     def __post_init__(self) -> None:
@@ -33,20 +33,20 @@ class Arguments:
 
 
 def note() -> Any:
-    """A field for what changes no value and no network, such as how people write cells.
+    """Returns a dataclass field for information that affects no value and no network, such as number formats.
 
-    By default nothing is known. Equality, fingerprints and `repr` leave it out, and files where it is None.
+    Its default is None. Equality, fingerprints and `repr` ignore the field, and files omit it where it is None.
     """
     return field(default=None, kw_only=True, repr=False, compare=False, metadata={"note": True})
 
 
 def is_note(argument: Field[Any]) -> bool:
-    """Whether `note` made a field."""
+    """Checks whether a field was created by `note`."""
     return "note" in argument.metadata
 
 
 def frozen(value: Any) -> Any:
-    """The value with tuples for lists, to any depth.
+    """Converts lists to tuples, also nested ones.
 
     Example:
         >>> frozen([3, [1, 2]])

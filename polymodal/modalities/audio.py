@@ -1,4 +1,4 @@
-"""Sounds."""
+"""Audio."""
 
 from __future__ import annotations
 
@@ -30,29 +30,32 @@ if TYPE_CHECKING:
 __all__ = ["Audio"]
 
 HOP = 256
-"""Samples from one frame of a sound file's spectrogram to the next."""
+"""Number of samples between successive frames of a spectrogram of an audio file."""
 FASTEST = 1_000_000
-"""Samples per second that are read."""
+"""Maximum sampling rate of audio files that are read, in samples per second."""
 FILTER = 24
-"""Samples, at the lower of two rates, that a change between them looks ahead, at least: scipy's filter has 10."""
+"""Number of samples, at the lower of the two rates, that are read beyond the end for resampling. scipy needs 10."""
 CANCELLED = 0.01
-"""The share of the loudest channel below which the mean of channels is what their rounding leaves."""
+"""Fraction of the loudest channel's peak below which the mean of channels is only rounding noise."""
 BROKEN = (OSError, ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, AssertionError)
-"""What soundfile raises of files that are damaged, or something else."""
+"""Exceptions that soundfile raises for damaged files and for files that are not audio."""
 
 
 @dataclass(frozen=True)
 class Audio(Costed):
-    """A spectrogram in [0, 1]: float, `(1, frames, mels)`.
+    """A mel spectrogram in [0, 1], float, `(1, frames, mels)`.
 
-    Sound files are read as those of the beginning of the sound, a frame for every 256 samples: 32 frames are a second.
+    Audio files are converted to spectrograms of their beginning, with one frame per 256 samples. At the default rate,
+    32 frames are about one second.
 
     Arguments:
-        frames: Steps in time.
-        mels: Bands of frequency.
-        widths: Channels of the convolutions: the first over all mels, each further one halves time.
-        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli"; or "l2" (the paper's).
-        rate: Samples per second that sound files are brought to.
+        frames: Number of time frames.
+        mels: Number of mel frequency bands.
+        widths: Numbers of channels of the convolutional layers. The first layer spans all mel bands; each further one
+            halves the number of frames.
+        cost: Reconstruction cost: "gaussian" or "laplace", with scale 1 or another one as in "laplace(0.75)",
+            "bernoulli", or "l2" (used in the paper).
+        rate: Sampling rate to which audio files are resampled, in samples per second.
 
     Example:
         >>> sound = Audio(32, 128)
@@ -77,35 +80,39 @@ class Audio(Costed):
 
     @property
     def core(self) -> Audio:
-        """Without what files are read with."""
+        """The modality with the default sampling rate, which affects only how files are read."""
         return replace(self, rate=8000)
 
     @property
     def representation(self) -> dict[str, Any]:
-        """Samples per second of the sounds that spectrograms are of."""
+        """The sampling rate of the audio from which spectrograms are computed."""
         return {"rate": self.rate}
 
     @property
     def metric(self) -> str:
-        """The root of the mean squared error."""
+        """The root mean squared error, "rmse"."""
         return "rmse"
 
     def check(self, x: Tensor) -> None:
-        """Refuse values outside of [0, 1].
+        """Checks that values are in [0, 1].
 
         Raises:
-            ValueError: Names the first such value.
+            ValueError: A value is not. The message names the first one.
         """
         super().check(x)
         check_unit(x)
 
     def read(self, raw: np.ndarray | Tensor | str | Path | bytes) -> Tensor:
-        """A spectrogram `(frames, mels)` or `(1, frames, mels)` in [0, 1], or a sound file, its name or its bytes.
+        """Reads a spectrogram or an audio file.
+
+        Arguments:
+            raw: Spectrogram `(frames, mels)` or `(1, frames, mels)` in [0, 1], or name or bytes of an audio file.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ImportError: Sound files are read by soundfile, which is not installed.
-            ValueError: It has another shape, is no sound file, or holds no sound or numbers that are not finite.
+            FileNotFoundError: The file does not exist.
+            ImportError: soundfile, which is needed to read audio files, is not installed.
+            ValueError: The shape is wrong, the file is not a readable audio file or is empty, or a number is not
+                finite.
         """
         if isinstance(raw, str | Path | bytes):
             return self._heard(raw)
@@ -117,7 +124,7 @@ class Audio(Costed):
         return value.reshape(self.shape)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """Spectrograms, or sound files. A file that is not there is not observed, nor one that is damaged."""
+        """Reads spectrograms or audio files. Files that do not exist or are damaged become missing values."""
 
         def read(cell: Any) -> Tensor:
             if isinstance(cell, Mapping):
@@ -131,27 +138,27 @@ class Audio(Costed):
         return read_files(cells[0], self.blank, read, (OSError, ValueError, TypeError))
 
     def write(self, value: Tensor) -> np.ndarray:
-        """A spectrogram `(frames, mels)`, float32."""
+        """Converts a value to a spectrogram `(frames, mels)`, float32."""
         return value[0].detach().cpu().float().numpy()
 
     def show(self, value: Tensor) -> PIL.Image.Image:
-        """A picture: time to the right, low frequencies below, bright is loud."""
+        """Converts a value to an image: time from left to right, low frequencies at the bottom, bright is loud."""
         import PIL.Image
         from matplotlib import colormaps
 
         return PIL.Image.fromarray(colormaps["magma"](self.write(value).T[::-1].clip(0, 1), bytes=True)).convert("RGB")
 
     def encoder(self, features: int) -> nn.Module:
-        """Convolutions, `(N, *shape) -> (N, features)`."""
+        """Creates a convolutional encoder, `(N, *shape) -> (N, features)`."""
         return spectrogram_encoder(self.shape, self.widths, features)
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
+        """Creates a transposed convolutional decoder. It ends in a sigmoid, or in logits for "bernoulli"."""
         network = spectrogram_decoder(latent_dim, self.shape, self.widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
     def _heard(self, file: str | Path | bytes) -> Tensor:
-        """The spectrogram of a sound's beginning, silence behind a short one."""
+        """Computes the spectrogram of the beginning of an audio file; short audio is padded with silence."""
         from scipy.signal import resample_poly
 
         sound, rate = _opened(file, self.frames * HOP, self.rate)
@@ -161,12 +168,17 @@ class Audio(Costed):
 
 
 def _opened(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray, int]:
-    """A sound's samples `(T,)`, and how many there are per second: so many that `size` are left at another rate.
+    """Reads an audio file's samples, `(T,)`, and its sampling rate.
+
+    Arguments:
+        file: Name or bytes of the file.
+        size: Number of samples needed after resampling. The rest of the file is not read.
+        rate: Sampling rate after resampling.
 
     Raises:
-        FileNotFoundError: There is no such file.
+        FileNotFoundError: The file does not exist.
         ImportError: soundfile is not installed.
-        ValueError: It is no sound file, it holds no sound, or a sample that is not finite.
+        ValueError: It is not a readable audio file, it is empty, or a sample is not finite.
     """
     try:
         import soundfile
@@ -179,7 +191,7 @@ def _opened(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray,
             own = opened.samplerate
             if not 1 <= own <= FASTEST:
                 raise ValueError(f"the samples per second must be in 1..{FASTEST}; got {own}")
-            reach = FILTER * max(1, ceil(own / rate))  # of the filter that changes the rate, behind the last sample
+            reach = FILTER * max(1, ceil(own / rate))  # further samples for the resampling filter
             samples = opened.read(ceil(size * own / rate) + reach, always_2d=True)
     except (soundfile.SoundFileError, *BROKEN) as error:
         why = brief(getattr(error, "error_string", error), 100)
@@ -193,20 +205,20 @@ def _opened(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray,
 
 
 def _mono(samples: np.ndarray) -> np.ndarray:
-    """The mean of channels `(T, C)`; of channels that cancel each other in it, the loudest."""
+    """Returns the mean of channels `(T, C)`; if they cancel each other, the loudest channel."""
     mean = samples.mean(1)
     loudest = np.abs(samples).max(0)
     return samples[:, loudest.argmax()] if np.abs(mean).max() < CANCELLED * loudest.max() else mean
 
 
 def _leveled(sound: np.ndarray) -> np.ndarray:
-    """A sound times a power of two, so that it is about 1 at its loudest: floats may have any scale.
+    """Scales audio by a power of two to a peak in [0.5, 1), because floats may have any scale.
 
-    A spectrogram is relative to its loudest place, and so stays the same to the bit.
+    Spectrograms are relative to their maximum, so the scaling leaves them bit-identical.
     """
     return np.ldexp(sound, -int(np.frexp(np.abs(sound).max())[1]))
 
 
 def _nested(cell: Any) -> bool:
-    """Whether it is a list of rows, as Parquet gives them back."""
+    """Checks whether a cell is a list of rows, as read from Parquet files."""
     return isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.dtype == object)

@@ -1,4 +1,4 @@
-"""What every modality provides."""
+"""The base class of modalities, and checks that they share."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = ["BOUNDS", "Bounds", "Modality", "check_bounds", "check_counts", "chec
 
 Bounds = Literal["observed", "non-negative", "none"]
 BOUNDS: tuple[Bounds, ...] = get_args(Bounds)
-"""What predicted numbers may be held to."""
+"""Available bounds for predicted numbers; see `Modality.bound`."""
 
 
 @dataclass(frozen=True)
 class Modality(Arguments, ABC):
-    """What a value is: its shape, its networks, its likelihood, and how people hold it.
+    """A type of value: its shape, networks and likelihood, and its conversion from and to users' types.
 
-    A modality is a frozen dataclass whose arguments are its whole state, so it goes to JSON and back; lists
-    among them become tuples. To add one, subclass it and register it in `polymodal.MODALITIES`.
+    A modality is a frozen dataclass whose arguments are its complete state, so that JSON can store it. Arguments that
+    are lists become tuples. To add a modality, subclass this class and register it in `polymodal.MODALITIES`.
 
     Arguments:
-        network: What makes the encoder, the decoder or both in place of the modality's own.
+        network: Custom encoder, decoder or both, instead of the modality's default networks.
     """
 
     network: Network | None = field(default=None, kw_only=True)
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        cls.__repr__ = cls.__repr__  # a dataclass then writes none, which would begin with network=None
+        cls.__repr__ = cls.__repr__  # prevents the dataclass's __repr__, which would begin with network=None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,34 +63,38 @@ class Modality(Arguments, ABC):
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
-        """Shape of one value in a table."""
+        """Shape of a single value in a table."""
 
     @property
     @abstractmethod
     def metric(self) -> str:
-        """The name in METRICS of what it is judged by."""
+        """Name of the default evaluation metric in `METRICS`."""
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of values in a table."""
+        """Type of the values in a table."""
         return torch.float32
 
     @property
     def levels(self) -> int | None:
-        """How many classes an element of a value can be; None for numbers."""
+        """Number of classes of each element of a value; None for numeric values."""
         return None
 
     @property
     def core(self) -> Modality:
-        """What networks and costs depend on: modalities of equal cores can be computed together."""
+        """The modality without arguments that networks and costs do not depend on.
+
+        Modalities with equal cores can be computed together.
+        """
         return self
 
     @property
     def representation(self) -> Mapping[str, Any]:
-        """What the numbers in a table stand for beyond their shape, by name: units, classes, words.
+        """The meaning of the numbers in a table, by name of the property: units, classes, words.
 
-        Modalities of equal type, shape and representation hold the same values as the same tensors. By default it is
-        what `core` leaves out; override it where reading and writing depend on further arguments.
+        Modalities with equal type, shape and representation represent the same values by the same tensors. By default
+        it contains the arguments that `core` leaves out. Override it if reading and writing depend on further
+        arguments.
 
         Example:
             >>> from polymodal.modalities import Label
@@ -102,26 +106,29 @@ class Modality(Arguments, ABC):
 
     @property
     def blank(self) -> Tensor:
-        """What stands in for a hidden value, `(*shape)`."""
+        """Placeholder for a missing or masked value, `(*shape)`."""
         return torch.zeros(self.shape, dtype=self.dtype)
 
     def blank_on(self, device: torch.device, dtype: torch.dtype) -> Tensor:
-        """`blank` prepared on a device, `(*shape)`: copied there once, for a GPU is waited for at every such copy."""
+        """Returns the prepared `blank` on a device, `(*shape)`.
+
+        It is cached, because every copy to a GPU would synchronise.
+        """
         kept = vars(self).setdefault("_blanks", {})
         if (device, dtype) not in kept:
-            with torch.inference_mode(False):  # a tensor of that mode could not be trained with later
+            with torch.inference_mode(False):  # inference tensors could not be used in training later
                 kept[device, dtype] = self.prepare(self.blank.to(device), dtype)
         return kept[device, dtype].clone()
 
     def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """A table's values as networks and costs take them: floats in `dtype`, indices as they are."""
+        """Converts a table's values for networks and costs: floats to `dtype`, indices to the modality's type."""
         return x.to(dtype if self.dtype.is_floating_point else self.dtype)
 
     def check(self, x: Tensor) -> None:
-        """Refuse observed values `(N, *shape)` that cannot be of this modality.
+        """Checks that observed values `(N, *shape)` are valid for this modality.
 
         Raises:
-            ValueError: What is wrong with them.
+            ValueError: A value is not finite, or is not a class of this modality.
         """
         if self.levels is not None:
             _check_levels(x, self.levels)
@@ -132,40 +139,43 @@ class Modality(Arguments, ABC):
 
     @abstractmethod
     def read(self, raw: Any) -> Tensor:
-        """A user's value as a tensor of a table, `(*shape)`."""
+        """Converts a value of a user's type to a table's tensor, `(*shape)`."""
 
     @abstractmethod
     def write(self, value: Tensor) -> Any:
-        """A translated value `(*shape)` as users hold it."""
+        """Converts a predicted value `(*shape)` to the user's type."""
 
     def columns(self, name: str) -> tuple[str, ...]:
-        """The columns of a data frame that hold it: the one of its name, unless the modality names others."""
+        """Returns the data frame columns that contain its values; by default the column called `name`."""
         return (name,)
 
     def fitted(self, *cells: pd.Series) -> Modality:
-        """With what it leaves open taken from the training rows' cells: units, classes, words."""
+        """Returns the modality with unset properties learned from cells of training rows: units, classes, words."""
         return self
 
     def learn_cells(self, *cells: pd.Series) -> Modality:
-        """With what the training rows' cells say that changes no value: how they are written, and their bounds."""
+        """Returns the modality with formats learned from cells of training rows. They do not change any value."""
         return self
 
     def bound(self, values: Tensor, bounds: Bounds = "observed") -> Tensor:
-        """Predicted values `(*, *shape)` within what training has seen; of all but numbers they are as they were.
+        """Clips predicted numbers to the range of the training rows. Values of other types are not changed.
 
         Arguments:
-            values: As a table holds them.
-            bounds: "observed": numbers of which no training row has a negative one stay between the smallest and
-                the largest one of training. "non-negative": they only stay non-negative. "none": no bounds.
+            values: Predicted values in the units of a table, `(*, *shape)`.
+            bounds: Type of the bounds. "observed" clips numbers that are never negative in training rows to their
+                smallest and largest training value. "non-negative" only clips them at 0. "none" does not clip.
+
+        Returns:
+            The clipped values, `(*, *shape)`.
         """
         return values
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """The cells of its columns as values of a table.
+        """Reads cells of a data frame as values of a table.
 
         Arguments:
-            *cells: Its columns, of N rows.
-            root: The folder that files are named from.
+            *cells: The modality's columns, of N rows each.
+            root: Folder to which file names are relative.
 
         Raises:
             CellError: A cell cannot be read.
@@ -174,70 +184,75 @@ class Modality(Arguments, ABC):
         return Column(one_by_one(cells[0], nothing, self.blank, self.read), observed(nothing))
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """Translated values `(N, *shape)` as cells, N for each of its columns."""
+        """Converts predicted values `(N, *shape)` to cells: N cells for each of its columns."""
         return [[self.write(value) for value in values]]
 
     def show(self, value: Tensor) -> Any:
-        """What a person looks at in a report: a PIL picture, or something to print."""
+        """Converts a value for display in reports: a PIL image, or a value to print."""
         return self.write(value)
 
     def draw(self, value: Tensor) -> Any:
-        """As `show`, but a picture where that says more than what would be printed."""
+        """Does the same as `show`, but prefers an image where it is more informative than text."""
         return self.show(value)
 
     @abstractmethod
     def encoder(self, features: int) -> nn.Module:
-        """A network, `(N, *shape) -> (N, features)`."""
+        """Creates the default encoder, `(N, *shape) -> (N, features)`."""
 
     @abstractmethod
     def decoder(self, latent_dim: int) -> nn.Module:
-        """A network, `(N, latent_dim)` to the parameters of p(x | z), `(N, ...)`."""
+        """Creates the default decoder from `(N, latent_dim)` to the parameters of p(x | z), `(N, ...)`."""
 
     def build_encoder(self, features: int) -> nn.Module:
-        """The encoder that models use: the network's if there is one, tried on two blanks.
+        """Creates the encoder that models use, and tests it on two blanks. A custom network replaces the default.
 
         Raises:
-            ValueError: It does not give `(N, features)`.
+            ValueError: Its output is not `(N, features)`.
         """
         encoder = self.encoder(features) if self.network is None else self.network.encoder(self, features)
         return tried_encoder(self, encoder, features)
 
     def build_decoder(self, latent_dim: int) -> nn.Module:
-        """The decoder that models use: the network's if there is one, tried on two codes.
+        """Creates the decoder that models use, and tests it on two codes. A custom network replaces the default.
 
         Raises:
-            ValueError: Its parameters make no distribution of this modality's values, or no finite costs.
+            ValueError: Its outputs do not define a distribution of this modality's values with finite costs.
         """
         decoder = self.decoder(latent_dim) if self.network is None else self.network.decoder(self, latent_dim)
         return tried_decoder(self, decoder, latent_dim)
 
     @abstractmethod
     def distribution(self, parameters: Tensor) -> Distribution:
-        """p(x | z): batch shape `(*, N)`, event shape `shape`."""
+        """Returns p(x | z), with batch shape `(*, N)` and event shape `shape`."""
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """-log p(x | z) in nats, `(*, N)`, of prepared values `(N, *shape)`; finite on blanks."""
+        """Returns -log p(x | z) in nats, `(*, N)`, for prepared values `(N, *shape)`; it is finite for blanks."""
         return -self.distribution(parameters).log_prob(x)
 
     def cost(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """How far parameters `(*, N, ...)` are from prepared values `(N, *shape)`, `(*, N)`; finite on blanks."""
+        """Returns the reconstruction cost, `(*, N)`; it is finite for blanks.
+
+        Arguments:
+            parameters: Outputs of the decoder, `(*, N, ...)`.
+            x: Prepared values, `(N, *shape)`.
+        """
         return self.nll(parameters, x)
 
     @abstractmethod
     def value(self, distribution: Distribution) -> Tensor:
-        """The one value to answer with, `(*, N, *shape)`."""
+        """Returns the point prediction, `(*, N, *shape)`, such as the mean or the mode of the distribution."""
 
     def combine(self, samples: Tensor) -> Tensor:
-        """One estimate from several sampled values of a row: the mean of numbers, the most frequent class.
+        """Combines several samples of a value into one estimate: the mean of numbers, or the most frequent class.
 
-        Of values made of several classes, such as the tokens of a text, it is the sample that shares most elements
-        with the others, so that it stays one that was sampled.
+        For values of several classes, such as the tokens of a text, it is the sample that agrees with the others in
+        the most elements. It is thus always one of the samples.
 
         Arguments:
-            samples: `(S, *, *shape)`.
+            samples: S samples, `(S, *, *shape)`.
 
         Returns:
-            `(*, *shape)`.
+            The estimate, `(*, *shape)`.
 
         Example:
             >>> from polymodal.modalities import Label, Vector
@@ -254,7 +269,7 @@ class Modality(Arguments, ABC):
         return flat.gather(0, chosen)[0].reshape(samples.shape[1:])
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Sums of prepared values `(N, *shape)` and of their squares over N; of classes, of their one-hot codes."""
+        """Sums prepared values `(N, *shape)` and their squares over N; for classes, their one-hot vectors."""
         if self.levels is None:
             return x.sum(0), x.square().sum(0)
         offsets = self.levels * torch.arange(max(1, prod(self.shape)), device=x.device)
@@ -263,33 +278,33 @@ class Modality(Arguments, ABC):
         return counts, counts
 
     def constant_cost(self, mean: Tensor, square: Tensor, *, likelihood: bool = False) -> Tensor:
-        """The mean cost of the best constant prediction, additive constants of a likelihood left out.
+        """Computes the mean cost of the best constant prediction, without additive constants of the likelihood.
 
-        The default, the total variance, is that of the squared error.
+        The default is the total variance, `sum (square - mean^2)`, which is correct for the squared error.
 
         Arguments:
-            mean: `moments` over N, of the values.
-            square: `moments` over N, of their squares.
-            likelihood: That of `nll` in place of `cost`.
+            mean: Mean of the values: the first result of `moments`, divided by N.
+            square: Mean of their squares: the second result of `moments`, divided by N.
+            likelihood: Whether to use `nll` instead of `cost`.
         """
         return (square - mean.square()).sum()
 
 
 def check_bounds(bounds: str) -> None:
-    """Refuses what predicted numbers cannot be held to.
+    """Checks that a value is one of `BOUNDS`.
 
     Raises:
-        ValueError: It is none of `BOUNDS`.
+        ValueError: It is not.
     """
     if bounds not in BOUNDS:
         raise ValueError(f"bounds must be one of {', '.join(BOUNDS)}; got {bounds!r}")
 
 
 def check_counts(most: int | None = None, **counts: int) -> None:
-    """Refuse counts below 1, or above a most.
+    """Checks that counts are at least 1, and at most `most` if it is given.
 
     Raises:
-        ValueError: Names the first such count.
+        ValueError: A count is out of range. The message names the first one.
     """
     for name, count in counts.items():
         check_whole(name, count)
@@ -299,10 +314,10 @@ def check_counts(most: int | None = None, **counts: int) -> None:
 
 
 def check_unit(x: Tensor) -> None:
-    """Refuse numbers outside of [0, 1].
+    """Checks that all values are in [0, 1].
 
     Raises:
-        ValueError: Names the first such number.
+        ValueError: A value is not. The message names the first one.
     """
     wrong = (x < 0) | (x > 1)
     if wrong.any():

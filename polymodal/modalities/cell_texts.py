@@ -1,7 +1,8 @@
-"""Cells as the texts of a column: how its texts are written, and which of them are codes rather than numbers.
+"""Formats of columns: how texts in a column write numbers and booleans, and which texts are codes, not numbers.
 
-The format of a column is a number's pattern as `formats` has it, or "FALSE|TRUE" of booleans. It begins with "text:"
-where the cells of a data frame are texts, and not numbers that a file writes so.
+The format of a column is the pattern of a number format (see `polymodal.modalities.formats`), or a pair of words such
+as "FALSE|TRUE" for booleans. It begins with "text:" if the cells of the data frame are texts, rather than numbers that
+a file writes in this format.
 """
 
 from __future__ import annotations
@@ -30,27 +31,27 @@ __all__ = [
 ]
 
 FORMATS = "formats"
-"""The attribute of a data frame in which the formats of a file's columns are, by name."""
+"""Name of the attribute of a data frame that contains the formats of a file's columns, by column name."""
 OF_TEXTS = "text:"
 DATES = "dates"
-"""The format of a column that holds no texts, but dates."""
+"""Format of a column of dates, as opposed to texts."""
 BETWEEN = "|"
 LOOKED_AT = 10_000
-"""Different texts that say how a column is written."""
+"""Maximum number of different texts from which the format of a column is learned."""
 EXACT = 2.0**53
-"""Whole numbers from it on are not all floats."""
+"""Above this value, floats cannot represent all integers."""
 NUMERIC = ("integer", "floating", "mixed-integer-float", "integer-na")
-"""What pandas calls columns of numbers, also those of objects, as whole numbers beyond 64 bits are."""
+"""Types that pandas infers for columns of numbers, including object columns, such as integers beyond 64 bits."""
 CODES = {
     r"[+-]?0\d": "have leading zeros",
     r"\+\d{7}": "begin with a plus",
     r"[+-]?0*[1-9]\d{14,}0*[1-9]": "have more than 15 digits",
 }
-"""What says that whole numbers are codes, and the same in words."""
+"""Patterns of integers that are codes rather than numbers, with the reason in words."""
 
 
 def holds_texts(column: pd.Series, form: str = "") -> bool:
-    """Whether a column's cells are texts; where it is empty, whether they were at training, as its format says."""
+    """Checks whether a column's cells are texts; for an empty column, whether its training format says so."""
     import pandas as pd
 
     if not pd.api.types.is_object_dtype(column.dtype):
@@ -60,7 +61,9 @@ def holds_texts(column: pd.Series, form: str = "") -> bool:
 
 
 def format_of(column: pd.Series) -> str:
-    """The format of a column of texts, or that of a column's texts in the file that it was read from.
+    """Returns the format of a column: of its texts, or of those in the file from which it was read.
+
+    It is "" if the format is unknown.
 
     Example:
         >>> import pandas as pd
@@ -76,10 +79,10 @@ def format_of(column: pd.Series) -> str:
 
 
 def check_format(form: str) -> None:
-    """Refuses what is no format of a column.
+    """Checks that a text is a valid format of a column.
 
     Raises:
-        ValueError: It is none.
+        ValueError: It is not.
     """
     boolean = form.count(BETWEEN) == 1 and all(part.isalpha() for part in form.split(BETWEEN))
     if form not in ("", DATES) and not boolean:
@@ -87,14 +90,14 @@ def check_format(form: str) -> None:
 
 
 def choose_format(known: str, own: str, cells: Sequence[Any] = ()) -> str:
-    """The format of a column whose cells have one of their own, where another is known of training.
+    """Chooses between the format of a column's cells and the format learned in training.
 
-    The known one is of more cells, and is taken unless the column's own cells are not written so.
+    The format learned in training is based on more cells. It is used unless the column's cells contradict it.
 
     Arguments:
-        known: The format at training.
-        own: That of the column's cells.
-        cells: Those of the cells that hold something.
+        known: Format learned in training.
+        own: Format of the column's cells.
+        cells: Cells of the column that are not missing.
 
     Example:
         >>> choose_format("0.00", ""), choose_format("0.0##", "0.00"), choose_format("0.0", "0.00")
@@ -111,9 +114,9 @@ def choose_format(known: str, own: str, cells: Sequence[Any] = ()) -> str:
 
 
 def write_texts(form: str, cells: Sequence[Any]) -> list[str]:
-    """Cells as a column of this format writes them: numbers, and names of classes that are numbers or booleans.
+    """Writes cells in the format of a column: numbers, and names of classes that are numbers or booleans.
 
-    Names of classes whose cells were texts at training are these texts, and stay as they are.
+    Names of classes remain unchanged if the cells were texts in training.
 
     Example:
         >>> write_texts("0.00", [7.301, 12.0]), write_texts("0.0", ["7", "12"]), write_texts("text:0.0", ["7", "12"])
@@ -132,17 +135,17 @@ def write_texts(form: str, cells: Sequence[Any]) -> list[str]:
 def keep_texts(
     frame: pd.DataFrame, texts: pd.DataFrame, decimal: str = ".", thousands: str | None = None
 ) -> pd.DataFrame:
-    """A file's rows with what their texts say beyond the values: formats, and codes that are no numbers.
+    """Adds information from the texts of a file to its rows: formats of columns, and codes that are not numbers.
 
     Arguments:
-        frame: N rows as pandas reads them.
-        texts: The same cells as the file writes them.
-        decimal: The mark before decimals.
-        thousands: The mark between groups of three digits, which no format has.
+        frame: N rows with the values that pandas reads.
+        texts: The same cells as texts of the file.
+        decimal: Decimal mark.
+        thousands: Thousands separator, which formats do not keep.
 
     Returns:
-        The frame, with texts in place of whole numbers that begin with zeros, that begin with a plus and have at least
-        7 digits, or that have more than 15 digits, and with the formats of the other columns.
+        The frame. A column of integers is replaced by its texts if some have leading zeros, a plus followed by at least
+        7 digits, or more than 15 digits. The formats of the other columns are in its attributes.
 
     Example:
         >>> import pandas as pd
@@ -173,7 +176,7 @@ def keep_texts(
 
 
 def code_reason(texts: pd.Series) -> str:
-    """What says that texts, all of them whole numbers, are codes rather than numbers, in words; empty if nothing does.
+    """Returns the reason why texts that are all integers are codes rather than numbers; empty if they are not codes.
 
     Example:
         >>> import pandas as pd
@@ -189,13 +192,13 @@ def code_reason(texts: pd.Series) -> str:
 
 
 def _write_alike(one: NumberFormat, other: NumberFormat, cells: Sequence[Any]) -> bool:
-    """Whether two formats write all numbers among cells with the same characters, and there are any."""
+    """Checks whether cells contain numbers, and two formats write all of them with the same characters."""
     numbers = {number for cell in cells if (number := to_float(cell)) is not None}
     return bool(numbers) and all(one.write(number) == other.write(number) for number in numbers)
 
 
 def to_float(cell: Any) -> float | None:
-    """A cell's finite number, or None where it has none.
+    """Converts a cell to a finite float, or to None if it is none.
 
     Example:
         >>> to_float("1.50"), to_float(2), to_float("oak"), to_float("inf")
@@ -215,7 +218,7 @@ def _learn_number(texts: pd.Series) -> str:
 
 
 def _learn_boolean(values: pd.Series, texts: pd.Series) -> str:
-    """How false and true are most often written."""
+    """Returns the most frequent texts for false and true as a format; empty unless all are booleans and both occur."""
     if not values.isin([True, False]).all():
         return ""
     written = [texts[(values == value).to_numpy(bool)].mode() for value in (False, True)]

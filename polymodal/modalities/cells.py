@@ -1,4 +1,4 @@
-"""A column of a data frame as a modality's values, and what it does not say."""
+"""Reads cells of data frame columns as a modality's values, and detects missing cells."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["CellError", "Column", "class_name", "counted", "dense", "missing", "numbers", "texts"]
 
 MOST_LISTED = 5
-"""Odd cells that a sentence names."""
+"""Maximum number of unknown classes or words that a message lists."""
 
 
 class CellError(ValueError):
-    """A cell that cannot be read.
+    """The error for a cell that cannot be read.
 
     Arguments:
-        row: Where it stands, from 0.
-        why: What is wrong with it.
+        row: Number of the cell's row, from 0.
+        why: Description of the problem.
     """
 
     def __init__(self, row: int, why: object) -> None:
@@ -36,28 +36,28 @@ class CellError(ValueError):
 
 
 class Column(NamedTuple):
-    """What N cells hold."""
+    """The values of N cells."""
 
     values: Tensor
-    """`(N, *shape)`; anything where there is none."""
+    """Values, `(N, *shape)`; arbitrary where the cell is missing."""
     observed: Tensor
-    """Whether there is one, `(N,)` bool."""
+    """Observed mask, `(N,)` bool."""
     odd: tuple[tuple[str, int], ...] = ()
-    """What is taken as unknown, and in how many rows: classes or words that training never saw."""
+    """Unknown classes or words, which do not occur in training, with their number of occurrences."""
     unreadable: tuple[tuple[int, str], ...] = ()
-    """Files that are there and cannot be read: row, and why."""
+    """Files that exist and cannot be read: row number and reason."""
     cut: int = 0
-    """How many texts are longer than the modality, and are cut."""
+    """Number of texts that are longer than the modality allows and are truncated."""
 
 
 def missing(column: pd.Series) -> np.ndarray:
-    """Which cells hold nothing, `(N,)` bool: None, NaN, NaT, NA, and texts of white space alone."""
+    """Returns a mask of missing cells, `(N,)` bool: None, NaN, NaT, NA, and empty or blank texts."""
     import pandas as pd
 
     column = dense(column)
     nothing = column.isna().to_numpy(bool, copy=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
-        blank = np.append(missing(column.cat.categories.to_series()), False)  # the last is for the code -1
+        blank = np.append(missing(column.cat.categories.to_series()), False)  # the last element is for code -1
         return nothing | blank[column.cat.codes.to_numpy()]
     if pd.api.types.is_object_dtype(column.dtype):
         cells = column.tolist()
@@ -68,7 +68,7 @@ def missing(column: pd.Series) -> np.ndarray:
 
 
 def dense(column: pd.Series) -> pd.Series:
-    """Returns a column that stores all its cells; one of pandas' sparse type stores only some.
+    """Converts a column of pandas' sparse type to a dense one; other columns are returned unchanged.
 
     Example:
         >>> import pandas as pd
@@ -81,10 +81,10 @@ def dense(column: pd.Series) -> pd.Series:
 
 
 def numbers(column: pd.Series) -> np.ndarray:
-    """The cells as float64 `(N,)`, NaN where there is none; of dates the days since 1970.
+    """Converts cells to float64, `(N,)`: missing cells to NaN, dates to days since 1970.
 
     Raises:
-        CellError: A cell is no number, or infinite.
+        CellError: A cell is not a number, or is infinite.
     """
     import pandas as pd
 
@@ -102,7 +102,7 @@ def numbers(column: pd.Series) -> np.ndarray:
 
 
 def class_name(cell: Any) -> str:
-    """What a class is called whose cells hold this.
+    """Returns the name of the class that a cell contains.
 
     Example:
         >>> class_name("cat"), class_name(3), class_name(3.0), class_name(True)
@@ -111,7 +111,7 @@ def class_name(cell: Any) -> str:
         ('2007-11-11', '2007-11-11T08:30:00')
     """
     if isinstance(cell, np.number | np.bool_):
-        cell = cell.item()  # so that a number of any type has one name
+        cell = cell.item()  # a number has the same name for all numeric types
     if isinstance(cell, float) and cell.is_integer():
         return str(int(cell))
     if isinstance(cell, datetime):
@@ -120,12 +120,17 @@ def class_name(cell: Any) -> str:
 
 
 def texts(column: pd.Series) -> np.ndarray:
-    """The cells as texts, `(N,)`, empty where there is none; all that is no text as `class_name` has it."""
+    """Converts cells to texts, `(N,)`: missing cells to empty texts, cells that are not texts by `class_name`."""
     return column.astype(object).mask(missing(column), "").map(class_name).to_numpy(object)
 
 
 def counted(odd: Counter[str], one: str, several: str) -> str:
-    """A sentence on what training never saw.
+    """Formats a message about values that do not occur in training.
+
+    Arguments:
+        odd: Number of occurrences of each value.
+        one: Singular noun for a value.
+        several: Plural noun for values.
 
     Example:
         >>> counted(Counter({"owl": 2, "emu": 1}), "class", "classes")
@@ -139,10 +144,19 @@ def counted(odd: Counter[str], one: str, several: str) -> str:
 
 
 def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: Any) -> Tensor:
-    """What `read` makes of each cell that holds something, `(N, *shape)`.
+    """Applies `read` to each cell that is not missing.
+
+    Arguments:
+        cells: N cells.
+        nothing: Mask of missing cells, `(N,)` bool.
+        blank: Value of missing cells, `(*shape)`.
+        read: Function from a cell to a tensor `(*shape)`.
+
+    Returns:
+        The values, `(N, *shape)`.
 
     Raises:
-        CellError: It cannot read one.
+        CellError: A cell cannot be read.
     """
     values = blank.expand(len(nothing), *blank.shape).clone()
     for row, cell in enumerate(cells):
@@ -155,15 +169,15 @@ def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: A
 
 
 def read_files(column: pd.Series, blank: Tensor, read: Any, damaged: tuple[type[Exception], ...]) -> Column:
-    """What `read` makes of cells that hold files, or their names.
+    """Applies `read` to cells that contain files or their names.
 
-    One that is not there is not observed, nor one that is damaged: of these it is said where they are.
+    Files that do not exist or are damaged become missing values. The result lists the damaged ones.
 
     Arguments:
         column: N cells.
-        blank: What stands where there is nothing, `(*shape)`.
-        read: Of a cell.
-        damaged: What it raises of a file that it cannot read.
+        blank: Value of missing cells, `(*shape)`.
+        read: Function from a cell to a tensor `(*shape)`.
+        damaged: Exceptions that `read` raises for damaged files.
     """
     nothing = missing(column)
     values = blank.expand(len(column), *blank.shape).clone()
@@ -182,7 +196,7 @@ def read_files(column: pd.Series, blank: Tensor, read: Any, damaged: tuple[type[
 
 
 def observed(nothing: np.ndarray) -> Tensor:
-    """The rows that hold something, `(N,)` bool."""
+    """Converts a mask of missing cells to an observed mask, `(N,)` bool."""
     return torch.from_numpy(~nothing)
 
 
@@ -199,7 +213,7 @@ def _number(row: int, cell: Any) -> float:
         return float("nan")
     try:
         if isinstance(cell, complex):
-            raise TypeError  # of which numpy would drop a part
+            raise TypeError  # numpy would drop the imaginary part
         return float(cell)
     except (TypeError, ValueError, OverflowError):
         raise CellError(

@@ -1,6 +1,17 @@
-"""Costs c(x, g(z)) and the likelihoods p(x | z) that belong to them.
+"""Costs c(x, g) and the corresponding likelihoods p(x | z).
 
-A cost is its own name: `image.cost == "l2"`, and `image.cost(parameters, x)` computes it.
+x are values, g = g(z) the parameters that the decoder computes from a code z, and s the scale of the likelihood. Sums
+run over the elements of a value; for classes, g has one score per class, and x is the index of the class:
+
+    l2:                   sum (g - x)^2                  p = Normal(g, 1)
+    gaussian(s):          sum (g - x)^2 / (2 s^2)        p = Normal(g, s^2)
+    laplace(s):           sum |g - x| / s                p = Laplace(g, s)
+    bernoulli:            sum log(1 + e^g) - x g         p = Bernoulli(sigmoid(g))
+    categorical:          -sum log softmax(g)_x          p = softmax(g)
+    categorical-squashed: -sum log softmax(sigmoid(g))_x p = softmax(sigmoid(g))
+    l2 (classes):         sum |g - onehot(x)|^2          p = max(g, 1e-6), normalised
+
+A cost is a string, its name: `image.cost == "l2"` holds, and `image.cost(parameters, x)` computes the cost.
 """
 
 from __future__ import annotations
@@ -21,9 +32,10 @@ __all__ = ["DISCRETE", "NUMERIC", "Choice", "Cost"]
 
 
 class Cost(ABC, str):
-    """A cost between a decoder's parameters `(*, N, ...)` and values `(N, *shape)`, summed over each value.
+    """A cost between a decoder's parameters `(*, N, ...)` and values `(N, *shape)`.
 
-    Values are broadcast over the leading axes of the parameters, never copied.
+    It is summed over the elements of a value. Values are broadcast over the leading axes of the parameters without
+    copying them.
 
     Source: MAC-WAE, section "Loss computation".
     """
@@ -31,54 +43,54 @@ class Cost(ABC, str):
     __slots__ = ()
 
     exact = True
-    """Whether `constant` is that of the best constant, or an estimate from the moments."""
+    """Whether `constant` is the exact cost of the best constant prediction, and not an estimate from the moments."""
 
     @abstractmethod
     def __call__(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """The cost, `(*, N)`; finite, with finite gradients, on blanks too."""
+        """Computes the cost, `(*, N)`. The cost and its gradients are finite, also for blanks."""
 
     @abstractmethod
     def distribution(self, parameters: Tensor) -> Distribution:
-        """p(x | z), element by element."""
+        """Returns p(x | z) of each element."""
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """-log p(x | z) in nats, `(*, N)`."""
+        """Computes -log p(x | z) in nats, `(*, N)`."""
         return self(parameters, x)
 
     def value(self, distribution: Distribution) -> Tensor:
-        """The one value to answer with: the mean."""
+        """Returns the point prediction: the mean of the distribution."""
         return distribution.mean
 
     @abstractmethod
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        """The mean cost of the best constant prediction, additive constants of a likelihood left out.
+        """Computes the mean cost of the best constant prediction, without additive constants of the likelihood.
 
         Arguments:
-            mean: Mean of the values, `(*shape)`; of their one-hot codes, `(*shape, classes)`.
-            square: Mean of the squares, the same shape.
+            mean: Mean of the values, `(*shape)`; for classes, of their one-hot vectors, `(*shape, classes)`.
+            square: Mean of the squares, of the same shape.
 
         Returns:
             A scalar.
         """
 
     def nll_constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        """The same of `nll` in place of the cost."""
+        """Computes the same as `constant`, for `nll` instead of the cost."""
         return self.constant(mean, square)
 
 
 class Scaled(Cost):
-    """A cost whose likelihood has a scale, 1 unless the name says another: "gaussian(0.5)"."""
+    """A cost whose likelihood has a scale. The default is 1; the name can set another, as in "gaussian(0.5)"."""
 
     __slots__ = ()
 
     @property
     def scale(self) -> float:
-        """Of the likelihood, in the units of the values."""
+        """Scale of the likelihood, in the units of the values."""
         return float(self.partition("(")[2].rstrip(")") or 1)
 
 
 class L2(Cost):
-    """`l2`: the squared error, summed. Its likelihood is Normal of variance 1."""
+    """`l2`: the sum of squared errors. Its likelihood is a normal distribution with variance 1."""
 
     __slots__ = ()
 
@@ -99,7 +111,7 @@ class L2(Cost):
 
 
 class Gaussian(Scaled):
-    """`gaussian`, `gaussian(s)`: -log of a Normal of standard deviation s less its constant."""
+    """`gaussian`, `gaussian(s)`: -log p of a normal distribution with standard deviation s, without its constant."""
 
     __slots__ = ()
 
@@ -117,7 +129,7 @@ class Gaussian(Scaled):
 
 
 class LaplaceCost(Scaled):
-    """`laplace`, `laplace(s)`: -log of a Laplace distribution of scale s less its constant."""
+    """`laplace`, `laplace(s)`: -log p of a Laplace distribution with scale s, without its constant."""
 
     __slots__ = ()
 
@@ -133,12 +145,12 @@ class LaplaceCost(Scaled):
         return total((parameters - x).abs() / self.scale + log(2 * self.scale), x)
 
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        # The mean absolute deviation of a Gaussian of this variance: moments do not tell that of the values.
+        # The moments do not determine the mean absolute deviation; this is that of a Gaussian with this variance.
         return (2 / pi * (square - mean.square()).clamp(min=0)).sqrt().sum() / self.scale
 
 
 class Binary(Cost):
-    """`bernoulli`: the cross-entropy of values in [0, 1] under logits."""
+    """`bernoulli`: the cross-entropy between values in [0, 1] and logits."""
 
     __slots__ = ()
 
@@ -153,17 +165,17 @@ class Binary(Cost):
 
 
 class Discrete(Cost):
-    """A cost of classes under scores `(*, N, ..., classes)`."""
+    """A cost between classes and their scores `(*, N, ..., classes)`."""
 
     __slots__ = ()
 
     def value(self, distribution: Distribution) -> Tensor:
-        """The one value to answer with: the most probable class."""
+        """Returns the point prediction: the most probable class."""
         return distribution.mode
 
 
 class CrossEntropy(Discrete):
-    """`categorical`: -log of the class's probability under logits `(*, N, ..., classes)`."""
+    """`categorical`: the cross-entropy between classes and logits `(*, N, ..., classes)`."""
 
     __slots__ = ()
 
@@ -178,9 +190,9 @@ class CrossEntropy(Discrete):
 
 
 class SquashedCrossEntropy(CrossEntropy):
-    """`categorical-squashed`: `categorical` on the sigmoid of the outputs, as the paper's authors have it.
+    """`categorical-squashed`: `categorical` with the sigmoid of the outputs as logits, as in the authors' code.
 
-    No class is ever more probable than e / (e + C - 1).
+    With C classes, no class can have a probability above e / (e + C - 1).
     """
 
     __slots__ = ()
@@ -192,7 +204,7 @@ class SquashedCrossEntropy(CrossEntropy):
         return super().distribution(parameters.sigmoid())
 
     def constant(self, mean: Tensor, square: Tensor) -> Tensor:
-        # The best scores h in [0, 1] are log p + L, clipped, where L = log sum exp h: found by iterating.
+        # The best scores h in [0, 1] satisfy h = clip(log p + L) with L = log sum exp h, which is solved by iteration.
         scores = torch.ones_like(mean)
         for _ in range(200):
             scores = (mean.log() + scores.logsumexp(-1, keepdim=True)).clamp(0, 1)
@@ -200,9 +212,10 @@ class SquashedCrossEntropy(CrossEntropy):
 
 
 class OneHotL2(Discrete):
-    """`l2` of classes: the squared error against the one-hot code, which is never built.
+    """`l2` of classes: the squared error to the one-hot vector, which is never allocated.
 
-    Its likelihood is Categorical over the outputs, clamped to be positive and normalised.
+    Its likelihood is a categorical distribution whose probabilities are the outputs, clamped to be positive and
+    normalised.
     """
 
     __slots__ = ()
@@ -226,20 +239,21 @@ class OneHotL2(Discrete):
 
 
 class SquaredError(torch.autograd.Function):
-    """Of scores `(*, C)` against the one-hot codes of classes `(*)` int64: `(*)`.
+    """Squared error between scores s, `(*, C)`, and the one-hot vectors of classes x, `(*)` int64.
 
-    It is `|s|^2 - 2 s_x + 1`. Nothing of the scores' size is made but their gradient, and that in one pass.
+    The result, `(*)`, is `|s - onehot(x)|^2 = |s|^2 - 2 s_x + 1`. The only large tensor that it allocates is the
+    gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, scores: Tensor, x: Tensor) -> Tensor:
-        """The norm reads the scores once."""
+        """Computes the squared error; the norm reads the scores only once."""
         ctx.save_for_backward(scores, x[..., None])
         return torch.linalg.vector_norm(scores, dim=-1).square() - 2 * scores.gather(-1, x[..., None])[..., 0] + 1
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`2 g (s - onehot(x))`."""
+        """Computes the gradient `2 g (s - onehot(x))`, where g is the gradient of the result."""
         (scores, x), g = ctx.saved_tensors, 2 * grad_outputs[0][..., None]
         return (scores * g).scatter_add_(-1, x, -g), None
 
@@ -250,22 +264,22 @@ NUMERIC: dict[str, Cost] = {
     "bernoulli": Binary("bernoulli"),
     "l2": L2("l2"),
 }
-"""Costs of modalities whose values are numbers."""
+"""Costs of modalities with numeric values, by name."""
 
 DISCRETE: dict[str, Cost] = {
     "categorical": CrossEntropy("categorical"),
     "categorical-squashed": SquashedCrossEntropy("categorical-squashed"),
     "l2": OneHotL2("l2"),
 }
-"""Costs of modalities whose values are classes."""
+"""Costs of modalities with classes as values, by name."""
 
 
 class Choice:
-    """A field of a modality that is set by a cost's name and holds the cost.
+    """A descriptor for a modality's `cost` field: it is set to a cost's name and returns the cost.
 
     Arguments:
-        costs: The costs to choose from, by name.
-        default: The name of the default.
+        costs: Available costs, by name.
+        default: Name of the default cost.
     """
 
     def __init__(self, costs: dict[str, Cost], default: str) -> None:
@@ -276,7 +290,7 @@ class Choice:
     @overload
     def __get__(self, instance: Modality, owner: type) -> Cost: ...
     def __get__(self, instance: Modality | None, owner: type) -> Cost | str:
-        # A dataclass reads a field's default from its class.
+        # A dataclass reads the default of a field from the class.
         return self.default if instance is None else vars(instance)["cost"]
 
     def __set__(self, instance: Modality, value: str) -> None:
@@ -296,12 +310,12 @@ class Choice:
 
 
 def total(cost: Tensor, x: Tensor) -> Tensor:
-    """The sum over each value's elements, `(*, N, *shape) -> (*, N)`; x is `(N, *shape)`."""
+    """Sums costs over the elements of each value, `(*, N, *shape) -> (*, N)`; x is `(N, *shape)`."""
     return cost.sum(tuple(range(1 - x.dim(), 0))) if x.dim() > 1 else cost
 
 
 def pick(scores: Tensor, x: Tensor) -> Tensor:
-    """The score of class x, `(*, N, ..., C) -> (*, N, ...)`; that of class 0 where x is a blank (-1)."""
+    """Selects the score of class x, `(*, N, ..., C) -> (*, N, ...)`; that of class 0 where x is a blank (-1)."""
     index = x.clamp(min=0).expand(scores.shape[:-1])
     return scores.gather(-1, index[..., None]).squeeze(-1)
 

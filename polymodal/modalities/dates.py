@@ -1,7 +1,9 @@
-"""How columns of texts write dates: `strptime`'s directives, with four more.
+"""Date formats of columns of texts: the directives of `strptime`, with four extensions.
 
-`%-d`, and `-` before any other number, is for one without zeros before it, `%^b` for a name in capitals, `%3f` for as
-many digits of a second's fraction, `%:z` for a zone such as +01:00.
+- `%-d`, and `-` with other numeric directives, writes a number without leading zeros.
+- `%^b`, and `^` with other names, writes a name in capitals.
+- `%3f` writes fractions of a second with this number of digits.
+- `%:z` writes a time zone such as +01:00.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ NAMED = (
     "%d %b %Y", "%d-%b-%Y", "%d/%b/%Y", "%d.%b.%Y", "%d-%b-%y", "%d %b %y", "%b %d, %Y", "%b %d %Y", "%d. %b %Y",
     "%a %d %b %Y", "%a, %d %b %Y", "%a, %b %d, %Y", "%b %Y", "%b-%Y", "%b-%y", "%Y-%b-%d", "%Y %b %d",
 )  # fmt: skip
-"""With names of months, of which `%b` also stands for whole ones."""
+"""Formats with abbreviated names of months. `DATES` also contains them with full names."""
 DATES = (
     *(order.format(mark) for order in ORDERS for mark in "-/. "),
     *NAMED,
@@ -28,20 +30,20 @@ DATES = (
 TIMES = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H:%M:%S,%f", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p", "%H:%M h")
 ZONES = ("", "Z", "%z", " %z", " UTC", " GMT")
 LONGEST = 50
-"""Characters of a text that may be a date."""
+"""Maximum number of characters of a date."""
 WORDS = re.compile(
     r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?|[ap]m|utc|gmt|z|t|h",
     re.I,
 )
 SAMPLE = 200
-"""Dates that say which of many formats a column may have."""
+"""Maximum number of dates with which candidate formats are compared."""
 MOST = 0.9
-"""The share of a column's texts that must be dates of one format."""
+"""Minimum fraction of a column's texts that must be dates in the same format."""
 DIRECTIVE = re.compile(r"%([-^:]?)(\d?)([a-zA-Z])|(.)", re.S)
 
 
 def learn_date_format(texts: Iterable[str]) -> str:
-    """The format of dates in which 9 in 10 of a column's texts are; empty where there is none.
+    """Returns the date format of at least 90 % of a column's texts; empty if there is none.
 
     Example:
         >>> learn_date_format(["3/1/2021 8:30 PM", "12/24/2021 9:05 AM"])
@@ -64,7 +66,7 @@ def learn_date_format(texts: Iterable[str]) -> str:
 
 
 def read_date(form: str, text: str) -> datetime | None:
-    """The date of a text in this format, of any case and padding; None where it is none.
+    """Parses a date in this format, with any case and zero padding; returns None if it is not a date.
 
     Example:
         >>> read_date("%d.%m.%Y", "24.12.2021"), read_date("%d.%m.%Y", "12/24/2021"), read_date("%d.%m.%Y", "31.2.2021")
@@ -77,7 +79,7 @@ def read_date(form: str, text: str) -> datetime | None:
 
 
 def write_date(form: str, date: datetime) -> str:
-    """A date in this format.
+    """Writes a date in this format.
 
     Example:
         >>> write_date("%-d %^b %Y, %H:%M:%S.%3f", datetime(2021, 3, 1, 8, 30, 0, 250_000))
@@ -89,7 +91,7 @@ def write_date(form: str, date: datetime) -> str:
 def _written(date: datetime, flag: str, digits: str, letter: str, other: str) -> str:
     if other:
         return other
-    text = f"{date.year:04}" if letter == "Y" else date.strftime(f"%{letter}")  # some systems pad no years
+    text = f"{date.year:04}" if letter == "Y" else date.strftime(f"%{letter}")  # strftime may not pad years
     if flag == "-":
         return text.lstrip("0") or "0"
     if flag == ":":
@@ -98,20 +100,20 @@ def _written(date: datetime, flag: str, digits: str, letter: str, other: str) ->
 
 
 def _keeps(form: str, text: str) -> bool:
-    """Whether a text is a date in this format, to the character."""
+    """Checks whether a text is exactly what the format writes for its date."""
     date = read_date(form, text) if form else None
     return date is not None and write_date(form, date) == text
 
 
 def _may_be_date(text: str) -> bool:
-    """Whether a text has at least two numbers and no words but those of dates."""
+    """Checks whether a text has a digit, at least two numbers or words, and no words except those of dates."""
     if len(text) > LONGEST or len(re.findall(r"\d+", text)) + len(re.findall(r"[A-Za-z]{3,}", text)) < 2:
         return False
     return re.search(r"\d", text) is not None and not re.search(r"[^\W\d_]", WORDS.sub("", text))
 
 
 def _candidates(text: str) -> Iterator[str]:
-    """The formats, without variants, in which a text is a date."""
+    """Yields the formats, without variants, that can parse a text as a date."""
     clocks = [*(f"{time}{zone}" for time, zone in product(TIMES, ZONES))]
     for form in (*DATES, *TIMES):
         if read_date(form, text) is not None:
@@ -125,7 +127,7 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _begins(form: str, text: str) -> bool:
-    """Whether a text begins with as many numbers and marks as a date in this format."""
+    """Checks whether a text begins with the digits, names and marks of a date in this format."""
     shape = re.sub(r"%[YmdyH]|%[bBaA]|(.)", lambda match: _shape(match[0]), form)
     return re.match(shape, text) is not None
 
@@ -137,7 +139,7 @@ def _shape(part: str) -> str:
 
 
 def _variants(form: str, texts: Sequence[str]) -> Iterator[str]:
-    """The format with and without zeros before numbers, with capitals, with fewer digits of fractions."""
+    """Yields variants of a format: without leading zeros, with capitals, with shorter fractions, with `%:z`."""
     yield form
     days = re.sub(r"%([dm])", r"%-\1", form)
     hours = re.sub(r"%([HI])", r"%-\1", form)

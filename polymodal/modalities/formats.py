@@ -1,13 +1,15 @@
-"""How columns of texts write numbers: learned from their cells, and used for numbers that a model predicts.
+"""Number formats of columns of texts: learned from their cells, and used to write predicted numbers.
 
-A format is a short pattern that a file can hold:
+A format is a short pattern that can be stored in a file:
 
-- `0.00` writes two decimals, `0.0##` one to four, without zeros at the end; `000` writes three digits at least, and
-  `+0.0` a plus before positive numbers. `.00` writes no zero before the point.
-- `0.0#@3` writes three significant digits at most, of a number that would otherwise be 0 as many decimals as it needs.
-- `0.0#e-00` is scientific notation with two digits of the exponent at least, `0.0#E+0` with a capital and a plus before
-  positive exponents. `0.0##|0.0#e-00<-5>16` writes numbers so whose power of ten is at most -5 or at least 16.
-- `=0.0` at the end is how 0 is written.
+- `0.00` writes two decimals, and `0.0##` one to three, without trailing zeros. `000` writes at least three digits, and
+  `+0.0` a plus before positive numbers. `.00` writes no zero before the decimal point.
+- `0.0#@3` drops decimals beyond three significant digits, but keeps the minimum number of decimals. A number that would
+  be rounded to 0 gets as many decimals as three significant digits need.
+- `0.0#e-00` is scientific notation with at least two digits in the exponent; `0.0#E+0` has a capital E and a plus
+  before positive exponents. `0.0##|0.0#e-00<-5>16` uses scientific notation for numbers whose power of ten is at most
+  -5 or at least 16.
+- `=0.0` at the end gives the text for 0.
 """
 
 from __future__ import annotations
@@ -21,33 +23,36 @@ __all__ = ["NUMBER", "NumberFormat"]
 
 NUMBER = re.compile(r"([+-]?)(?=\.?\d)(\d*)(\.?)(\d*)(?:([eE])([+-]?)(\d+))?")
 PLAIN = (-4, 16)
-"""Powers of ten from which, and below which, Python writes numbers plainly: where a column leaves it open."""
+"""Range of the powers of ten, without its end, that Python writes without an exponent.
+
+It is the default where the column's cells leave the limits open.
+"""
 EXACT = 17
-"""Significant digits that tell any two floats apart."""
+"""Number of significant digits that distinguish any two floats."""
 MOST = 400
-"""Digits that a format may ask for: a float has no more than 324 decimals before its first digit."""
+"""Maximum length of a pattern. Floats have no more than 324 decimals before their first significant digit."""
 
 
 class Decimals(NamedTuple):
-    """Digits around the point."""
+    """Format of the digits before and after the decimal point."""
 
     plus: bool
-    """Whether positive numbers have a plus."""
+    """Whether positive numbers have a plus sign."""
     width: int
-    """Digits before the point, at least; 0 where a number below 1 has none."""
+    """Minimum number of digits before the point; 0 if numbers below 1 have none."""
     point: bool
-    """Whether a point stands behind whole numbers."""
+    """Whether integers end with a point."""
     least: int
-    """Decimals, at least."""
+    """Minimum number of decimals."""
     most: int
-    """Decimals, at most; zeros at the end are left out down to the least."""
+    """Maximum number of decimals; trailing zeros are removed down to `least`."""
 
     def __str__(self) -> str:
         point = "." if self.most or self.point else ""
         return f"{'+' * self.plus}{'0' * self.width}{point}{'0' * self.least}{'#' * (self.most - self.least)}"
 
     def write(self, digits: str) -> str:
-        """Digits without a sign, such as "12.3400", with zeros at the end and at the beginning as they should be."""
+        """Adjusts the leading and trailing zeros of a number without a sign, such as "12.3400"."""
         whole, _, decimals = digits.partition(".")
         decimals = decimals[: self.least] + decimals[self.least :].rstrip("0")
         whole = whole.zfill(self.width) if self.width else whole.lstrip("0")
@@ -55,18 +60,21 @@ class Decimals(NamedTuple):
 
 
 class Exponent(NamedTuple):
-    """Behind the mantissa of scientific notation."""
+    """Format of the exponent in scientific notation.
+
+    If `NumberFormat.fixed` is None, all numbers use scientific notation and both limits are None.
+    """
 
     letter: str
-    """e or E."""
+    """Letter before the exponent: e or E."""
     plus: bool
-    """Whether positive exponents have a plus."""
+    """Whether positive exponents have a plus sign."""
     width: int
-    """Digits, at least."""
+    """Minimum number of digits."""
     below: int | None = None
-    """Numbers of at most this power of ten are written so; of all powers where both are None."""
+    """Largest power of ten of small numbers in scientific notation; None if small numbers never use it."""
     above: int | None = None
-    """Numbers of at least this power of ten are written so."""
+    """Smallest power of ten of large numbers in scientific notation; None if large numbers never use it."""
 
     def __str__(self) -> str:
         below = "" if self.below is None else f"<{self.below}"
@@ -74,13 +82,13 @@ class Exponent(NamedTuple):
         return f"{self.letter}{'+' if self.plus else '-'}{'0' * self.width}{below}{above}"
 
     def write(self, power: int) -> str:
-        """The exponent of a number."""
+        """Writes the exponent of a number."""
         sign = "-" if power < 0 else "+" if self.plus else ""
         return f"{self.letter}{sign}{abs(power):0{self.width}}"
 
 
 class NumberFormat(NamedTuple):
-    """How a column writes numbers.
+    """The format in which a column writes numbers.
 
     Example:
         >>> NumberFormat.learn(["4.63e-08", "1.76e-06", "1.5e-07"]).write(4.1234e-7)
@@ -92,13 +100,15 @@ class NumberFormat(NamedTuple):
     """
 
     fixed: Decimals | None
-    """None where all numbers are in scientific notation."""
+    """Format of numbers without an exponent; None if all numbers are in scientific notation."""
     mantissa: Decimals | None = None
+    """Format of the mantissa in scientific notation."""
     exponent: Exponent | None = None
+    """Format of the exponent in scientific notation."""
     digits: int | None = None
-    """Significant digits of small numbers, at most."""
+    """Maximum number of significant digits of small numbers without an exponent; None if it is not limited."""
     zero: str = ""
-    """How 0 is written, where not as other numbers are."""
+    """Text for 0, if it is not written like other numbers."""
 
     def __str__(self) -> str:
         scientific = "" if self.exponent is None else f"{self.mantissa}{self.exponent}"
@@ -108,10 +118,10 @@ class NumberFormat(NamedTuple):
 
     @classmethod
     def parse(cls, pattern: str) -> NumberFormat:
-        """The format of a pattern.
+        """Parses the pattern of a format.
 
         Raises:
-            ValueError: It is none.
+            ValueError: The pattern is not valid.
         """
         decimals = r"(\+?)(0*)(\.?)(0*)(#*)"
         scientific = rf"{decimals}([eE])([+-])(0+)(?:<(-?\d{{1,3}}))?(?:>(-?\d{{1,3}}))?"
@@ -133,7 +143,7 @@ class NumberFormat(NamedTuple):
 
     @classmethod
     def learn(cls, texts: Iterable[str]) -> NumberFormat | None:
-        """The format of a column's cells; None where none of them is a number, and other texts are not looked at."""
+        """Learns the format from those of a column's cells that are numbers; returns None if there are none."""
         found = [match.groups("") for text in texts if (match := NUMBER.fullmatch(text.strip()))]
         numbers = [parts for parts in found if (parts[1] + parts[3]).strip("0")]
         zeros = Counter("".join(parts) for parts in found if not (parts[1] + parts[3]).strip("0"))
@@ -143,7 +153,7 @@ class NumberFormat(NamedTuple):
             if not zeros:
                 return None
             plain, zeros = found, Counter()
-        elif plain and not scientific:  # a 0 among them is written as they are
+        elif plain and not scientific:  # zeros are written like the other numbers
             plain, zeros = [parts for parts in found if not parts[4]], Counter()
         digits = max((len((parts[1] + parts[3]).strip("0")) for parts in numbers), default=1)
         fixed = _learn_decimals(plain) if plain else None
@@ -158,7 +168,7 @@ class NumberFormat(NamedTuple):
         return cls(fixed, _learn_decimals(scientific), exponent, kept, zero)
 
     def write(self, number: float) -> str:
-        """A number as the column writes it."""
+        """Writes a number in this format."""
         if number == 0 and self.zero:
             return self.zero
         size = abs(number)
@@ -174,7 +184,7 @@ class NumberFormat(NamedTuple):
         return f"{'-' if negative else '+' if shape is not None and shape.plus else ''}{text}"
 
     def covers(self, other: NumberFormat) -> bool:
-        """Whether a column of the other format could be one of this format, of which fewer cells are known."""
+        """Checks whether the other format may have been learned from a few cells of a column of this format."""
         pairs = [(self.fixed, other.fixed), (self.mantissa, other.mantissa)]
         return other.exponent in (None, self.exponent) and all(
             theirs is None
@@ -193,7 +203,7 @@ class NumberFormat(NamedTuple):
         return (below is not None and power <= below) or (above is not None and power >= above)
 
     def _places(self, size: float, power: int) -> int:
-        """Decimals to which a number is rounded."""
+        """Returns the number of decimals to which a number is rounded."""
         assert self.fixed is not None
         if not size:
             return self.fixed.most
@@ -209,7 +219,7 @@ def _decimals(parts: list[str]) -> Decimals:
 
 
 def _learn_decimals(numbers: list[tuple[str, ...]]) -> Decimals:
-    """The digits of numbers in parts: sign, digits, point, decimals."""
+    """Learns the digit format of numbers that are split into sign, digits, point and decimals."""
     decimals = [parts[3] for parts in numbers]
     least, most = min(map(len, decimals)), max(map(len, decimals))
     if any(len(text) > least and text.endswith("0") for text in decimals):
@@ -222,7 +232,7 @@ def _learn_decimals(numbers: list[tuple[str, ...]]) -> Decimals:
 
 
 def _learn_exponent(numbers: list[tuple[str, ...]], plain: list[int]) -> Exponent:
-    """The exponent of numbers in parts; where other numbers of these powers of ten are plain, also of which it is."""
+    """Learns the exponent format, and its limits if numbers with the powers of ten in `plain` have no exponent."""
     letter = Counter(parts[4] for parts in numbers).most_common(1)[0][0]
     positive = [parts for parts in numbers if parts[5] != "-"]
     plus = any(parts[5] for parts in positive) if positive else True
@@ -238,5 +248,5 @@ def _learn_exponent(numbers: list[tuple[str, ...]], plain: list[int]) -> Exponen
 
 
 def _power(parts: tuple[str, ...]) -> int:
-    """The power of ten of a number in scientific notation."""
+    """Returns the power of ten of a number in scientific notation."""
     return int(f"{float(''.join(parts)):e}".partition("e")[2])

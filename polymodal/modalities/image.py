@@ -1,4 +1,4 @@
-"""Pictures."""
+"""Images."""
 
 from __future__ import annotations
 
@@ -30,15 +30,17 @@ MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 @dataclass(frozen=True)
 class Image(Costed):
-    """A picture: uint8 in tables, `(channels, height, width)` in [0, 1] for networks.
+    """An image, `(channels, height, width)`: uint8 in tables, floats in [0, 1] for networks.
 
     Arguments:
-        channels: 1 (grey), 3 (RGB) or any other number of planes.
-        height: In pixels.
-        width: In pixels.
-        widths: Channels of the convolutions, each of which halves both sides; by default as many as bring the
-            longer side to 4 pixels: 32-64-128 for 28x28, 32-64-128-256 for 64x64, as in the paper.
-        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli"; or "l2" (the paper's).
+        channels: Number of channels: 1 (grey), 3 (RGB), 4 (RGBA) or any other number.
+        height: Height in pixels.
+        width: Width in pixels.
+        widths: Numbers of channels of the convolutional layers, each of which halves height and width. By default,
+            there are enough layers to reduce the longer side to 4 pixels, as in the paper: 32-64-128 for 28x28,
+            32-64-128-256 for 64x64.
+        cost: Reconstruction cost: "gaussian" or "laplace", with scale 1 or another one as in "laplace(0.75)",
+            "bernoulli", or "l2" (used in the paper).
 
     Example:
         >>> picture = Image(3, 17, 40)
@@ -63,7 +65,7 @@ class Image(Costed):
 
     @property
     def metric(self) -> str:
-        """Structural similarity."""
+        """The structural similarity, "ssim"."""
         return "ssim"
 
     @property
@@ -72,14 +74,14 @@ class Image(Costed):
         return torch.uint8
 
     def prepare(self, x: Tensor, dtype: torch.dtype) -> Tensor:
-        """Bytes to [0, 1]; floats are taken to be in [0, 1] already."""
+        """Scales uint8 values to [0, 1]; floats are expected to be in [0, 1] already."""
         return x.to(dtype) / 255 if x.dtype == torch.uint8 else x.to(dtype)
 
     def check(self, x: Tensor) -> None:
-        """Refuse anything but bytes, and floats in [0, 1].
+        """Checks that values are uint8, or floats in [0, 1].
 
         Raises:
-            ValueError: What came instead.
+            ValueError: They are not.
         """
         super().check(x)
         if x.is_floating_point():
@@ -88,14 +90,17 @@ class Image(Costed):
             raise ValueError(f"pictures must be uint8, or floats in [0, 1]; got {x.dtype}; use x.to(torch.uint8)")
 
     def read(self, raw: PIL.Image.Image | np.ndarray | str | Path | bytes) -> Tensor:
-        """A PIL image, a file's name or its bytes, or an array `(height, width[, channels])`; resized where it must be.
+        """Reads an image and resizes it if necessary.
 
-        Images are read upright, as their EXIF data has it, and on white where they are transparent, unless `channels`
-        is 4. Those of more than 8 bits are scaled as `polymodal.modalities.pixels` says: uint16 is divided by 257.
+        The EXIF orientation is applied. Transparent images are placed on a white background unless `channels` is 4.
+        Pixels of more than 8 bits are scaled as described in `polymodal.modalities.pixels`; uint16 is divided by 257.
+
+        Arguments:
+            raw: PIL image, file name, bytes of a file, or array `(height, width[, channels])`.
 
         Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is no image, or PIL knows no colour mode of so many channels.
+            FileNotFoundError: The file does not exist.
+            ValueError: It is not a readable image, or PIL has no colour mode for this number of channels.
 
         Example:
             >>> Image(1, 1, 3).read(np.array([[0, 257, 65535]], np.uint16)).tolist()
@@ -108,16 +113,16 @@ class Image(Costed):
         return self._read(array_image(raw) if isinstance(raw, np.ndarray) else raw, mode)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """Pictures, their files' names or bytes. A file that is not there is not observed, nor one that is damaged."""
+        """Reads images, file names or bytes of files. Files that do not exist or are damaged become missing values."""
         damaged = (OSError, SyntaxError, ValueError, TypeError)
         return read_files(cells[0], self.blank, lambda cell: self.read(image_source(cell, root)), damaged)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """The pictures, as the bytes of PNG files."""
+        """Converts images to the bytes of PNG files."""
         return [[png(self.write(value)) for value in values]]
 
     def write(self, value: Tensor) -> PIL.Image.Image:
-        """Values in [0, 1], or bytes, as a PIL picture."""
+        """Converts values in [0, 1] or uint8 to a PIL image."""
         import PIL.Image
 
         if value.dtype != torch.uint8:
@@ -125,15 +130,15 @@ class Image(Costed):
         return PIL.Image.fromarray(value.permute(1, 2, 0).squeeze(-1).cpu().numpy(), self._mode)
 
     def show(self, value: Tensor) -> PIL.Image.Image:
-        """A picture; of a number of channels that is no colour mode, the mean as grey."""
+        """Converts a value to a PIL image. If PIL has no mode for its channels, it is their mean in grey."""
         return self.write(value) if self.channels in MODES else Image(1, self.height, self.width).write(_grey(value))
 
     def encoder(self, features: int) -> nn.Module:
-        """Convolutions, `(N, *shape) -> (N, features)`."""
+        """Creates a convolutional encoder, `(N, *shape) -> (N, features)`."""
         return picture_encoder(self.shape, self._widths, features)
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        """Transposed convolutions; ends in a sigmoid, in logits under "bernoulli"."""
+        """Creates a transposed convolutional decoder. It ends in a sigmoid, or in logits for "bernoulli"."""
         network = picture_decoder(latent_dim, self.shape, self._widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
@@ -156,11 +161,15 @@ class Image(Costed):
 
 
 def image_source(cell: Any, root: Path) -> Any:
-    """A cell as `Image.read` takes it: names of files from the root on, and the bytes in what holds them.
+    """Converts a cell to an argument of `Image.read`.
+
+    Arguments:
+        cell: Image, array, bytes of a file, file name, or mapping with "bytes" or "path".
+        root: Folder to which file names are relative.
 
     Raises:
-        FileNotFoundError: It is an object that holds nothing.
-        TypeError: It is nothing of this kind.
+        FileNotFoundError: The cell is a mapping that has neither bytes nor a path.
+        TypeError: The cell has another type.
     """
     import PIL.Image
 
@@ -178,7 +187,7 @@ def image_source(cell: Any, root: Path) -> Any:
 
 
 def png(picture: PIL.Image.Image) -> bytes:
-    """A picture as the bytes of a PNG file."""
+    """Encodes an image as the bytes of a PNG file."""
     picture.save(file := io.BytesIO(), "PNG")
     return file.getvalue()
 

@@ -1,4 +1,4 @@
-"""Classes."""
+"""Labels."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ __all__ = ["Label", "ordered"]
 
 @dataclass(frozen=True)
 class Label(Costed):
-    """One of several classes: an int64 index, `()`; -1 is the blank, which the encoder sees as zeros.
+    """A label: the index of one of several classes, int64, `()`.
+
+    The blank is -1, for which the one-hot input of the encoder is all zeros.
 
     Arguments:
-        classes: Their number.
-        names: What people call them, in order; by default the indices.
+        classes: Number of classes.
+        names: Names of the classes, in order of their indices; by default the indices.
         hidden: Sizes of the hidden layers of both networks.
-        cost: "categorical" or "l2" (the paper's, against the one-hot code; the head then ends in a sigmoid).
-        formats: How the column of a file writes classes that are numbers or booleans, as `Vector` has it.
+        cost: Reconstruction cost: "categorical" or "l2" (used in the paper: the squared error to the one-hot vector;
+            the decoder then ends in a sigmoid).
+        formats: Format of the column in files, for classes that are numbers or booleans; see `Vector`.
 
     Example:
         >>> species = Label(2, names=("cat", "dog"))
@@ -71,7 +74,7 @@ class Label(Costed):
 
     @property
     def metric(self) -> str:
-        """Accuracy."""
+        """The accuracy, "acc"."""
         return "acc"
 
     @property
@@ -86,25 +89,25 @@ class Label(Costed):
 
     @property
     def core(self) -> Label:
-        """Without names."""
+        """The modality without names and formats."""
         return replace(self, names=None, formats=None)
 
     @property
     def representation(self) -> dict[str, Any]:
-        """What the classes are called, in order; those without names are called by their numbers."""
+        """The names of the classes, in order; for classes without names, their numbers."""
         numbered = self.names is None or self.names == tuple(map(str, range(self.classes)))
         return {"classes": range(self.classes) if numbered else self.names}
 
     @property
     def blank(self) -> Tensor:
-        """-1, no class."""
+        """The index -1, which is no class."""
         return torch.tensor(-1)
 
     def read(self, raw: str | int) -> Tensor:
-        """A class's name, or its index.
+        """Converts the name or the index of a class to its index.
 
         Raises:
-            ValueError: There is no such class.
+            ValueError: The class does not exist.
         """
         if self.names is not None and str(raw) in self.names:
             return torch.tensor(self.names.index(str(raw)))
@@ -114,17 +117,18 @@ class Label(Costed):
         return torch.tensor(int(raw))
 
     def write(self, value: Tensor) -> str | int:
-        """A class's name, or its index if it has none."""
+        """Converts an index to the name of the class; without names, to an int."""
         return int(value) if self.names is None else self.names[int(value)]
 
     def fitted(self, *cells: pd.Series) -> Label:
-        """With the names of the classes that occur, if it names none and there are as many.
+        """Returns the modality with the names of the classes in the cells, if it has none.
 
-        Numbers are ordered by size, all else by the alphabet.
+        It stays without names if all cells are in 0..classes - 1. Numbers are sorted by value, other names
+        alphabetically.
 
         Raises:
-            ValueError: There are others than 0..classes - 1.
-            CellError: A cell holds no text or number.
+            ValueError: Names are needed, and the number of different classes is not `classes`.
+            CellError: A cell is neither a text nor a number.
         """
         if self.names is not None:
             return self
@@ -137,16 +141,16 @@ class Label(Costed):
         return replace(self, names=tuple(ordered(found)))
 
     def learn_cells(self, *cells: pd.Series) -> Label:
-        """With the format of its column."""
+        """Returns the modality with the format of its column."""
         return replace(self, formats=self.formats or (format_of(cells[0]),))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """The classes; those that it does not know are taken as unknown, and counted.
+        """Reads classes. Unknown classes become missing values and are counted.
 
-        A number that no class is called is the class of the same number, such as 7 of 007.
+        A number that is not the name of a class is read as the class with the same numeric value: 007 as 7.
 
         Raises:
-            CellError: A cell holds no text or number.
+            CellError: A cell is neither a text nor a number.
         """
         codes, names = _classes(cells[0])
         known = _known(self._called, names)
@@ -158,7 +162,7 @@ class Label(Costed):
         return Column(numbers, numbers >= 0, tuple(odd.items()))
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """The names of the classes."""
+        """Converts indices to the names of the classes."""
         called = self._called
         return [[called[number] for number in values.tolist()]]
 
@@ -167,20 +171,20 @@ class Label(Costed):
         return [str(number) for number in range(self.classes)] if self.names is None else self.names
 
     def encoder(self, features: int) -> nn.Module:
-        """Fully connected on the one-hot code, `(N,) -> (N, features)`."""
+        """Creates a fully connected encoder of the one-hot vector, `(N,) -> (N, features)`."""
         return nn.Sequential(OneHot(self.classes), *mlp(self.classes, self.hidden, features))
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        """Fully connected, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids under "l2"."""
+        """Creates a fully connected decoder, `(N, latent_dim) -> (N, classes)`: logits, or sigmoids for "l2"."""
         network = mlp(latent_dim, self.hidden, self.classes)
         return network.append(nn.Sigmoid()) if self.cost == "l2" else network
 
 
 def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
-    """For each cell the number of its class among the names of those that occur, -1 where it holds nothing.
+    """Returns each cell's index into the names of the classes that occur, -1 if it is missing, and these names.
 
     Raises:
-        CellError: A cell holds no text or number.
+        CellError: A cell is neither a text nor a number.
     """
     import pandas as pd
 
@@ -194,7 +198,7 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
 
 
 def _known(called: Sequence[str], names: Iterable[str]) -> dict[str, int]:
-    """The numbers of classes by their names, and by other names that stand for the same number as that of one alone."""
+    """Maps names to class indices, including names with the same numeric value as exactly one class."""
     known = {name: place for place, name in enumerate(called)}
     others = {name: value for name in names if name not in known and (value := _value(name)) is not None}
     if others:
@@ -208,7 +212,7 @@ def _value(name: str) -> Decimal | None:
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Numbers by size, all else by the alphabet."""
+    """Sorts names by numeric value if all are numbers, otherwise alphabetically."""
     names = sorted(names)
     try:
         return sorted(names, key=float)

@@ -1,4 +1,4 @@
-"""Networks in place of a modality's own."""
+"""The base class of custom networks, which replace a modality's default encoder or decoder."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True)
 class Network(Arguments):
-    """An encoder, a decoder or both, in place of a modality's own: `Image(3, 64, 64, network=Residual(depth=4))`.
+    """A custom encoder, decoder or both for a modality, as in `Image(3, 64, 64, network=Residual(depth=4))`.
 
-    A subclass is a frozen dataclass whose arguments are its whole state, and overrides one method or both. So
-    that models with it can be saved and loaded, it is registered in `polymodal.NETWORKS`.
+    A subclass must be a frozen dataclass whose arguments are its complete state. It overrides one method or both. To
+    save and load models that use it, register it in `polymodal.NETWORKS`.
 
     Example:
         >>> from polymodal.modalities import Vector
@@ -36,9 +36,9 @@ class Network(Arguments):
     """
 
     def encoder(self, modality: Modality, features: int) -> nn.Module:
-        """A network from prepared values, `(N, *shape) -> (N, features)`; by default the modality's own."""
+        """Creates an encoder of prepared values, `(N, *shape) -> (N, features)`; by default the modality's."""
         return modality.encoder(features)
 
     def decoder(self, modality: Modality, latent_dim: int) -> nn.Module:
-        """A network, `(N, latent_dim)` to what the modality's own gives, the parameters of p(x | z)."""
+        """Creates a decoder from `(N, latent_dim)` to the parameters of p(x | z); by default the modality's."""
         return modality.decoder(latent_dim)

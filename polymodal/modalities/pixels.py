@@ -1,9 +1,9 @@
-"""Images as people see them, in 8 bits: upright, and scaled by the range of their numbers.
+"""Converts images to 8 bits per channel and upright orientation.
 
-Pixels of 8 bits stay as they are. All others are scaled to 0..255: 16 bits are divided by 257, fewer bits (a TIFF file
-of 12) by their own range. Where the type of the numbers does not say the range, as for 32-bit integers and for floats,
-it is the smallest of 0..1 (floats only), 0..255 and 0..65535 that holds all of an image, and otherwise goes from its
-lowest to its highest number.
+8-bit pixels are not changed. All others are scaled to 0..255. 16-bit pixels are divided by 257, and fewer bits (such as
+those of a 12-bit TIFF file) are scaled by their range. The range of 32-bit integers and floats is the smallest of 0..1
+(floats only), 0..255 and 0..65535 that contains all pixels of the image. If none does, it is the range from the lowest
+to the highest pixel.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ if TYPE_CHECKING:
 __all__ = ["array_image", "opened", "show_pixels", "upright_size"]
 
 BITS_PER_SAMPLE, ORIENTATION = 0x0102, 0x0112
-"""Tags of TIFF and EXIF."""
+"""TIFF and EXIF tags."""
 
 BROKEN = (*UNREADABLE, AssertionError)
-"""What Pillow raises of files that are damaged, or something else."""
+"""Exceptions that Pillow raises for damaged files and for files that are not images."""
 
 
 @contextmanager
 def opened(raw: str | Path | bytes) -> Iterator[PIL.Image.Image]:
-    """An image from its file's name or its bytes: the first one, where there are several.
+    """Opens an image from a file name or the bytes of a file. If it contains several images, it is the first one.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It is no image, or damaged; also of what fails within.
+        FileNotFoundError: The file does not exist.
+        ValueError: It is not an image, or is damaged. Such errors in the body of the `with` statement count too.
     """
     from PIL import Image, UnidentifiedImageError
 
@@ -54,7 +54,7 @@ def opened(raw: str | Path | bytes) -> Iterator[PIL.Image.Image]:
 
 
 def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
-    """Width and height of an image as it is shown."""
+    """Returns the width and height of an image in its upright orientation."""
     from PIL.Image import Transpose
 
     width, height = image.size
@@ -63,14 +63,16 @@ def upright_size(image: PIL.Image.Image) -> tuple[int, int]:
 
 
 def show_pixels(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
-    """An image as it is shown: upright, in 8 bits, on white where it is transparent and the mode is not.
+    """Converts an image to upright orientation and 8 bits per channel.
+
+    Transparent images are placed on a white background, unless the mode is "RGBA".
 
     Arguments:
-        image: Of any mode.
-        mode: "L", "RGB" or "RGBA".
+        image: Image of any mode.
+        mode: Mode of the result: "L", "RGB" or "RGBA".
 
     Raises:
-        ValueError: A number is not finite, or Pillow cannot convert the mode.
+        ValueError: A pixel is not finite, or Pillow cannot convert the mode.
 
     Example:
         >>> import PIL.Image
@@ -91,10 +93,10 @@ def show_pixels(image: PIL.Image.Image, mode: str) -> PIL.Image.Image:
 
 
 def array_image(array: np.ndarray) -> PIL.Image.Image:
-    """An array `(height, width[, channels])` of numbers as an image; a single channel has no axis of its own there.
+    """Converts an array `(height, width[, channels])` of numbers to an image. The axis of a single channel is optional.
 
     Raises:
-        ValueError: It has another shape, holds no numbers, or one that is not finite.
+        ValueError: The array has another shape, does not contain numbers, or contains one that is not finite.
     """
     import PIL.Image
 
@@ -111,14 +113,14 @@ def array_image(array: np.ndarray) -> PIL.Image.Image:
 
 
 def _turn(image: PIL.Image.Image) -> PIL.Image.Transpose | None:
-    """How an image must be turned to be upright, by its EXIF data; None where it need not be.
+    """Returns the transposition that makes an image upright, based on its EXIF data; None if it is not needed.
 
-    Pillow's own `exif_transpose` also writes the other tags anew, which fails where one of them is damaged.
+    Pillow's `exif_transpose` also rewrites the other tags, which fails if one of them is damaged.
     """
     from PIL.Image import Transpose
     from PIL.TiffImagePlugin import TiffImageFile
 
-    if isinstance(image, TiffImageFile):  # which Pillow has turned
+    if isinstance(image, TiffImageFile):  # Pillow has already turned it
         return None
 
     turns = {
@@ -137,7 +139,7 @@ def _turn(image: PIL.Image.Image) -> PIL.Image.Transpose | None:
 
 
 def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
-    """An image in a mode of 8 bits that Pillow converts into all others."""
+    """Converts an image to an 8-bit mode that Pillow can convert to all others."""
     import PIL.Image
 
     if image.mode == "LAB":
@@ -145,7 +147,7 @@ def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
 
         profiles = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, *profiles, outputMode="RGB") or image
-    if image.mode == "La":  # which converts into LA alone
+    if image.mode == "La":  # Pillow converts it only to LA
         return image.convert("LA")
     key = image.info.get("transparency")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
@@ -154,20 +156,20 @@ def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
         if isinstance(key, int):
             made.putalpha(PIL.Image.fromarray(np.where(numbers == key, 0, 255).astype(np.uint8)))
         return made
-    if isinstance(key, tuple) and max(key) > 255:  # of a file of 16 bits, of which Pillow reads the upper 8
+    if isinstance(key, tuple) and max(key) > 255:  # Pillow reads only the upper 8 bits of a 16-bit file
         image = image.copy()
         image.info["transparency"] = tuple(part >> 8 for part in key)
     return image
 
 
 def _bits(image: PIL.Image.Image) -> int:
-    """Of 16, how many bits the numbers of an image have: files of TIFF say it."""
+    """Returns the number of bits used by an image's 16-bit pixels, which TIFF files state; 16 by default."""
     found: Any = getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,))
     return int(found[0]) if 8 <= int(found[0]) <= 16 else 16
 
 
 def _scaled(numbers: np.ndarray, bits: int) -> np.ndarray:
-    """Numbers as uint8; `bits` are those of uint16."""
+    """Scales numbers to uint8; `bits` is the number of bits used if they are uint16."""
     if numbers.dtype.kind == "b":
         return numbers.astype(np.uint8) * np.uint8(255)
     if numbers.dtype.kind == "u" and numbers.dtype.itemsize == 2:
@@ -178,7 +180,7 @@ def _scaled(numbers: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _range(numbers: np.ndarray) -> tuple[float, float]:
-    """What becomes 0 and 255, of numbers whose type does not say it."""
+    """Returns the numbers that are scaled to 0 and 255, if the type does not determine them."""
     low, high = float(numbers.min()), float(numbers.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ValueError(f"the numbers of an image must be finite; got {high if np.isfinite(low) else low}")

@@ -1,4 +1,4 @@
-"""Modalities and their networks as JSON's types, and back."""
+"""Converts modalities and their networks to JSON types and back."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ T = TypeVar("T", bound=Arguments)
 
 
 def to_json(modality: Modality) -> dict[str, Any]:
-    """A modality's type, its arguments, and its network if it has one.
+    """Converts a modality to its type, its arguments, and its custom network if it has one.
 
     Raises:
-        ValueError: A type is not registered, or an argument would not come back from a file as it is.
+        ValueError: A type is not registered, or an argument cannot be stored in JSON without loss.
 
     Example:
         >>> from polymodal.modalities import Label
@@ -38,10 +38,12 @@ def to_json(modality: Modality) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any]) -> Modality:
-    """The modality that `to_json` wrote, whatever the name that a schema has added. Only registered types are made.
+    """Restores a modality from the result of `to_json`. Only registered types can be created.
+
+    The key "name", which schemas add, is ignored.
 
     Raises:
-        ValueError: A type or an argument is unknown, or an argument is of another type than it should be.
+        ValueError: A type or an argument is unknown, or an argument has the wrong type.
     """
     network = document.get("network")
     more = {} if network is None else {"network": _made(network, NETWORKS, "network")}
@@ -50,7 +52,7 @@ def from_json(document: Mapping[str, Any]) -> Modality:
 
 
 def strip_notes(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What `to_json` wrote without what changes no value and no network.
+    """Removes arguments that affect no value and no network (see `note`) from the result of `to_json`.
 
     Example:
         >>> from polymodal.modalities import Vector
@@ -74,7 +76,7 @@ def _written(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[
 
 
 def _arguments(thing: Arguments) -> dict[str, Any]:
-    """All but the network, which is written apart, and notes that say nothing."""
+    """Returns all arguments except the network, which is stored separately, and notes that are None."""
     made = type(thing)
     arguments = {field.name: getattr(thing, field.name) for field in fields(thing) if field.init}
     if arguments.keys() != signature(made).parameters.keys():

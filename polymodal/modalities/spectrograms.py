@@ -1,4 +1,13 @@
-"""Recordings as spectrograms."""
+"""Mel spectrograms of audio recordings.
+
+With the power P(t, m) of a recording in frame t and mel band m, and its maximum P_max, the spectrogram is
+
+    S(t, m) = 1 + max(10 log10(P(t, m) / P_max), -80) / 80
+    P(t, m) = sum_f W(f, m) |X(t, f)|^2
+
+where X(t, f) is the short-time Fourier transform at frequency f with a Hann window, and W(f, m) are the triangular
+filters of `mel_bands`.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +21,22 @@ from torch import Tensor
 __all__ = ["cut", "mel_bands", "spectrograms"]
 
 FLOOR = -80.0
-"""Of a spectrogram, in decibels relative to its loudest place."""
+"""Lower limit of a spectrogram, in decibels relative to its maximum."""
 
 CHUNK = 256
-"""Recordings that are transformed at once, for the memory's sake."""
+"""Number of recordings that are transformed at once, to limit memory use."""
 
 
 def cut(samples: np.ndarray, lengths: np.ndarray, size: int) -> Tensor:
-    """Recordings of different lengths, one behind another, each from its start: cut, or with zeros at its end.
+    """Splits concatenated recordings of different lengths, and truncates or zero-pads each to the same length.
 
     Arguments:
-        samples: Of all recordings, `(T,)` int16.
-        lengths: Samples of each, `(N,)`; their sum is T.
-        size: How many samples each is to have.
+        samples: Samples of all recordings, `(T,)` int16.
+        lengths: Number of samples of each recording, `(N,)`; their sum is T.
+        size: Number of samples of each recording in the result.
 
     Returns:
-        `(N, size)` float32 in [-1, 1].
+        The recordings, `(N, size)` float32 in [-1, 1].
 
     Example:
         >>> (cut(np.array([1, 2, 3, 4], np.int16), np.array([3, 1]), 2) * 2**15).tolist()
@@ -41,20 +50,21 @@ def cut(samples: np.ndarray, lengths: np.ndarray, size: int) -> Tensor:
 
 
 def spectrograms(waves: Tensor, rate: float, *, window: int = 1024, hop: int = 256, bands: int = 128) -> Tensor:
-    """Mel spectrograms, in decibels relative to the loudest place of each, of which -80 to 0 become 0 to 1.
+    """Computes mel spectrograms in decibels relative to the maximum of each, scaled from [-80, 0] to [0, 1].
 
-    There is a frame for every `hop` samples, and its Hann window has them in its middle: each wave is given
-    `(window - hop) / 2` zeros at either end, so that there are exactly `T / hop` frames.
+    There is one frame per `hop` samples, and its Hann window is centred on them. Each wave is padded with
+    `(window - hop) / 2` zeros at both ends, which gives exactly `T / hop` frames.
 
     Arguments:
-        waves: `(N, T)` float; T is a multiple of hop.
-        rate: Samples per second.
-        window: Samples under a window.
-        hop: Samples from one frame to the next.
-        bands: Of frequency, from 0 to half of the rate, as in `mel_bands`.
+        waves: Samples of N recordings, `(N, T)` float; T is a multiple of `hop`.
+        rate: Sampling rate in samples per second.
+        window: Number of samples in a window.
+        hop: Number of samples between successive frames.
+        bands: Number of mel bands from 0 to half of the rate; see `mel_bands`.
 
     Returns:
-        `(N, 1, T / hop, bands)`, low frequencies first; power below the floor, and all of a silent recording, is 0.
+        The spectrograms, `(N, 1, T / hop, bands)`, low frequencies first. Power below -80 decibels is 0, and so are
+        silent recordings.
 
     Example:
         >>> tone = torch.sin(2 * torch.pi * 1000 * torch.arange(8192) / 8000)
@@ -71,28 +81,29 @@ def spectrograms(waves: Tensor, rate: float, *, window: int = 1024, hop: int = 2
         loudest = power.amax((1, 2), keepdim=True)
         relative = power / torch.where(loudest > 0, loudest, 1)
         parts.append(1 - 10 * relative.clamp(10 ** (FLOOR / 10), 1).log10() / FLOOR)
-    return torch.cat(parts)[:, None].clamp(0, 1)  # of rounding alone
+    return torch.cat(parts)[:, None].clamp(0, 1)  # only rounding errors are outside
 
 
 @lru_cache(maxsize=8)
 def mel_bands(bands: int, window: int, rate: float) -> Tensor:
-    """Triangles of height 1 over the frequencies of a Fourier transform, evenly spaced in mels from 0 to rate / 2.
+    """Computes a mel filter bank: triangular filters of height 1, evenly spaced in mel from 0 to rate / 2.
 
-    Mels are HTK's, 2595 log10(1 + f / 700), f in Hz. The feet of a triangle are the tops of its neighbours.
+    The mel scale is that of HTK, `mel(f) = 2595 log10(1 + f / 700)` with f in Hz. Each triangle ends at the peaks of
+    its neighbours.
 
     Arguments:
-        bands: How many.
-        window: Samples of the transform.
-        rate: Samples per second.
+        bands: Number of filters.
+        window: Number of samples of the Fourier transform.
+        rate: Sampling rate in samples per second.
 
     Returns:
-        `(window // 2 + 1, bands)` float64.
+        The filters, `(window // 2 + 1, bands)` float64.
 
     Source:
-        The HTK Book (Young et al., 2006), section 5.4; straight lines in Hz, not in mels as there.
+        The HTK Book (Young et al., 2006), section 5.4. The triangles are linear in Hz here, and in mel there.
     """
     top = 2595 * np.log10(1 + rate / 2 / 700)
-    tops = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # in Hz, with the outermost feet
+    tops = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # in Hz, including the two outer ends
     hertz = np.arange(window // 2 + 1)[:, None] * rate / window
     rising = (hertz - tops[:-2]) / np.diff(tops)[:-1]
     falling = (tops[2:] - hertz) / np.diff(tops)[1:]

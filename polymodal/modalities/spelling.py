@@ -1,8 +1,8 @@
-"""How texts are put together from words: with what spaces, and with what capitals.
+"""Spelling of texts: restores spaces and capitals when words are joined to a text.
 
-A text is read as words in lower case and runs of punctuation. To write it again, a space stands between two words; next
-to punctuation one stands where one most often stood at training, given the punctuation and whether letters or digits
-are beside it. A word has the capitals that it most often had.
+A text is read as lower-case words and runs of punctuation. When it is written, there is a space between two words. The
+space next to punctuation is the most frequent choice in the training texts for this punctuation next to letters,
+digits or other punctuation. A word gets its most frequent capitalisation in the training texts.
 """
 
 from __future__ import annotations
@@ -17,29 +17,33 @@ __all__ = ["Spelling", "spell"]
 Split = Callable[[str], list[tuple[str, tuple[int, int]]]]
 
 ENDS = (".", "!", "?")
-"""Marks behind which a sentence begins."""
+"""Punctuation marks that end a sentence."""
 LETTERS, DIGITS, MARKS = "a", "0", "p"
-"""What may stand beside punctuation, which has no such characters."""
+"""Codes for the types of neighbours of punctuation. Punctuation itself never contains these characters."""
 
 
 class Spelling(NamedTuple):
-    """How words and punctuation are written."""
+    """The spelling of words and punctuation."""
 
     words: tuple[str, ...]
-    """The words of a vocabulary with their capitals."""
+    """Words of a vocabulary with their capitals."""
     glued: tuple[str, ...]
-    """Punctuation, and on the side where no space stands `a` for letters, `0` for digits, `p` for punctuation."""
+    """Punctuation without a space on one side.
+
+    That side has the type of the neighbour: `a` for letters, `0` for digits, `p` for punctuation.
+    """
     capitalized: bool
-    """Whether sentences begin with a capital."""
+    """Whether sentences begin with a capital letter."""
 
     @classmethod
     def learn(cls, texts: Iterable[str], vocabulary: Sequence[str], split: Split | None = None) -> Spelling:
-        """The spelling of training texts.
+        """Learns the spelling of training texts.
 
         Arguments:
-            texts: To learn from.
-            vocabulary: The words, in lower case.
-            split: Gives a text's words and marks, and where each begins and ends; by default as tokenizers' Whitespace.
+            texts: Texts to learn from.
+            vocabulary: Words in lower case.
+            split: Function that splits a text into words and punctuation, with the start and end of each; by default
+                the `Whitespace` pre-tokenizer of tokenizers.
 
         Example:
             >>> spelling = Spelling.learn(["The 3.5L V-8 (NEW)", "A V-6, used"], ("the", "v", "new"))
@@ -72,12 +76,12 @@ class Spelling(NamedTuple):
 
 
 def spell(words: Iterable[tuple[str, str]], spelling: Spelling, letter: re.Pattern[str] | None = None) -> str:
-    """Words in lower case, each with its capitals, as a text in this spelling.
+    """Joins words to a text in this spelling.
 
     Arguments:
-        words: In lower case, and as they are written.
-        spelling: That of training texts.
-        letter: Matches words between which no space stands: the letters of scripts that have none.
+        words: Pairs of a word in lower case and the same word with its capitals.
+        spelling: Spelling learned from the training texts.
+        letter: Pattern of words that are joined without a space: the letters of scripts without spaces.
     """
     text, before = "", ""
     for word, made in words:
@@ -92,7 +96,7 @@ def spell(words: Iterable[tuple[str, str]], spelling: Spelling, letter: re.Patte
 
 
 def _most(word: str, others: dict[str, Counter[str]], firsts: dict[str, Counter[str]], capitalized: bool) -> str:
-    """A word as it is most often written within a sentence; one that only begins sentences as it begins them."""
+    """Returns a word's most frequent spelling within sentences, or at their beginning if it occurs only there."""
     if word in others:
         return others[word].most_common(1)[0][0]
     made = firsts[word].most_common(1)[0][0] if word in firsts else word
@@ -100,7 +104,7 @@ def _most(word: str, others: dict[str, Counter[str]], firsts: dict[str, Counter[
 
 
 def _between(left: str, right: str) -> list[str]:
-    """What the space between two depends on; nothing between words."""
+    """Returns the keys that determine the space between two words or marks; none if both are words."""
     keys = [f"{left}{_side(right, 0)}"] * (_side(left, -1) == MARKS)
     return keys + [f"{_side(left, -1)}{right}"] * (_side(right, 0) == MARKS and left != "")
 
@@ -111,7 +115,7 @@ def _side(word: str, place: int) -> str:
 
 
 def _glued(spaces: dict[str, Counter[bool]]) -> Iterable[str]:
-    """Where no space stands; what was not seen beside a mark is as most of what was."""
+    """Yields the keys without a space. For neighbours that never occur next to a mark, the majority decides."""
     for key in spaces:
         before = key[0] in (LETTERS, DIGITS, MARKS)
         mark = key[1:] if before else key[:-1]

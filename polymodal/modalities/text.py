@@ -1,4 +1,4 @@
-"""Words."""
+"""Texts."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 __all__ = ["END", "PADDING", "UNKNOWN", "Text", "count_tokens", "is_unspaced"]
 
 PADDING, END, UNKNOWN = 0, 1, 2
-"""Tokens that stand for no word; words are counted from 3."""
+"""Special tokens. The tokens of words start at 3."""
 
 MOST_LAYERS = 1000
-"""A file must not describe a tower that takes hours to make."""
+"""Maximum number of transformer layers. Without it, a file could describe a network that takes hours to create."""
 
 LOOKED_AT = 10_000
-"""Texts whose spelling is learned."""
+"""Maximum number of texts from which the spelling is learned."""
 
 SPECIAL = ("[PAD]", "[END]", "[UNK]")
 
@@ -56,35 +56,35 @@ UNSPACED = "".join(
         (0x20000, 0x3134F),
     )
 )
-"""Letters of scripts that put no blanks between words, as ranges of a regular expression."""
+"""Letters of scripts without spaces between words, as ranges of a regular expression."""
 LETTER = re.compile(f"[{UNSPACED}]")
 RUN = re.compile(f"[{UNSPACED}]{{2}}")
 ENOUGH = 0.1
-"""The share of texts with such letters beside each other from which on each letter is a token."""
+"""Minimum fraction of texts with two adjacent letters of these scripts for which each such letter is a token."""
 
 
 @dataclass(frozen=True)
 class Text(Costed):
-    """A text of at most `length` tokens: int64, `(length,)`: words, an end token, padding.
+    """A text of at most `length` tokens, int64, `(length,)`: words, an end token and padding.
 
-    Texts are put in lower case and split at white space and punctuation. Scripts that put no blanks between words
-    (Chinese, Japanese, Thai, Khmer, Lao, Burmese, Tibetan) are split into their letters, if the texts that the words
-    were learned from have them. Longer texts are cut, and an unknown word becomes the unknown token.
+    Texts are converted to lower case and split at white space and punctuation. Scripts without spaces between words
+    (Chinese, Japanese, Thai, Khmer, Lao, Burmese, Tibetan) are split into letters if they occur in the texts from which
+    the vocabulary was learned. Longer texts are truncated. Unknown words become the unknown token.
 
     Arguments:
-        length: Number of tokens L, the end token among them.
-        vocabulary: The words, in the order of their tokens. `Text.learn` takes them from texts.
-        width: Size of an embedding; 512 in the paper, as below.
-        layers: Transformer layers of the encoder, at most 1000.
-        heads: Attention heads per layer.
-        feedforward: Size of the hidden layer within each transformer layer.
-        dropout: Probability within the encoder.
+        length: Number of tokens L, including the end token.
+        vocabulary: Words, in the order of their tokens. `Text.learn` learns them from texts.
+        width: Size of the embeddings; 512 in the paper, as below.
+        layers: Number of transformer layers of the encoder, at most 1000.
+        heads: Number of attention heads per layer.
+        feedforward: Size of the hidden layer in each transformer layer.
+        dropout: Dropout probability in the encoder.
         hidden: Sizes of the hidden layers of the decoder.
-        cost: "categorical" or "l2" (the paper's, against one-hot codes).
-        spellings: The words as training texts write them, with their capitals.
-        glued: Where no space stands beside punctuation, as `polymodal.modalities.spelling` has it.
-        capitalized: Whether sentences begin with a capital.
-        dates: The format of a column of dates, as `polymodal.modalities.dates` has it.
+        cost: Reconstruction cost: "categorical" or "l2" (used in the paper: the squared error to one-hot vectors).
+        spellings: Words of the vocabulary with the capitalisation of the training texts.
+        glued: Punctuation without adjacent spaces; see `polymodal.modalities.spelling`.
+        capitalized: Whether sentences begin with a capital letter.
+        dates: Format of a column of dates; see `polymodal.modalities.dates`.
 
     Example:
         >>> caption = Text.learn(["a red bird", "a blue bird"], length=5)
@@ -123,16 +123,16 @@ class Text(Costed):
 
     @classmethod
     def learn(cls, texts: Iterable[str], length: int | None = None, size: int = 30_000, **arguments: Any) -> Text:
-        """A modality whose vocabulary is that of `texts`: pass those of the training split only.
+        """Creates a modality whose vocabulary is learned from texts.
 
         Arguments:
-            texts: To learn from.
-            length: Number of tokens; by default the longest text's, and one for its end.
-            size: At most so many words, the most frequent ones.
-            **arguments: The modality's other arguments.
+            texts: Texts to learn from. Pass texts of the training split only.
+            length: Number of tokens; by default that of the longest text, plus one for the end token.
+            size: Maximum number of words; the most frequent ones are kept.
+            **arguments: Other arguments of the modality.
 
         Returns:
-            The modality; words are ordered by frequency, then alphabetically.
+            The modality. Its words are sorted by frequency, then alphabetically.
         """
         from tokenizers.trainers import WordLevelTrainer
 
@@ -155,7 +155,7 @@ class Text(Costed):
 
     @property
     def metric(self) -> str:
-        """BLEU on n-grams up to three."""
+        """BLEU with n-grams of length 1 to 3, "bleu-3"."""
         return "bleu-3"
 
     @property
@@ -165,7 +165,7 @@ class Text(Costed):
 
     @property
     def levels(self) -> int:
-        """The number of tokens V: the words and three special ones."""
+        """The number of different tokens V: the words and three special tokens."""
         return len(SPECIAL) + len(self.vocabulary)
 
     @property
@@ -175,20 +175,20 @@ class Text(Costed):
 
     @property
     def blank(self) -> Tensor:
-        """An empty text: the end token, then padding."""
+        """An empty text: an end token, followed by padding."""
         blank = torch.full(self.shape, PADDING)
         blank[0] = END
         return blank
 
     def read(self, raw: str) -> Tensor:
-        """A text as tokens, `(length,)`."""
+        """Converts a text to tokens, `(length,)`."""
         return torch.tensor(_tokenizer(self.vocabulary, self.length).encode(raw).ids)
 
     def write(self, value: Tensor) -> str:
-        """Tokens `(length,)` as words, end and padding dropped wherever they stand.
+        """Converts tokens `(length,)` to a text, without end and padding tokens.
 
-        Spaces stand between words, and not between letters of scripts that have none; once the spelling of training
-        texts is known, words are put together as there.
+        Words are joined by spaces, except letters of scripts without spaces. If the spelling of the training texts is
+        known, capitals, the spaces next to punctuation and the format of dates follow it.
         """
         tokens = [token for token in value.tolist() if token not in (END, PADDING)]
         known = SPECIAL + self.vocabulary
@@ -201,18 +201,18 @@ class Text(Costed):
         return text if date is None or self.dates is None else write_date(self.dates, date)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """The texts, without the unknown token; in a column of dates those that are none are empty."""
+        """Converts tokens to texts without unknown tokens; in a column of dates, invalid dates become empty texts."""
         made = [self.write(value[value != UNKNOWN]) for value in values]
         return [[text if not self.dates or read_date(self.dates, text) else "" for text in made]]
 
     def fitted(self, *cells: pd.Series) -> Text:
-        """With the words of the training rows' texts, if it has none."""
+        """Returns the modality with a vocabulary learned from the cells, if it has none."""
         if self.vocabulary:
             return self
         return replace(self, vocabulary=type(self).learn(texts(cells[0])[~missing(cells[0])], self.length).vocabulary)
 
     def learn_cells(self, *cells: pd.Series) -> Text:
-        """With the spelling of the training rows' texts, and the format of dates."""
+        """Returns the modality with the spelling of the cells and their format of dates."""
         if self.spellings is not None or not self.vocabulary:
             return self
         held = texts(cells[0])[~missing(cells[0])].tolist()
@@ -223,7 +223,7 @@ class Text(Costed):
         return replace(self, spellings=words, glued=glued, capitalized=capitalized, dates=dates)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """The texts' tokens; words that it does not know are counted."""
+        """Reads texts as tokens, and counts unknown words and truncated texts."""
         nothing = missing(cells[0])
         held = texts(cells[0])[~nothing].tolist()
         encoded = _tokenizer(self.vocabulary, self.length).encode_batch(held)
@@ -239,7 +239,7 @@ class Text(Costed):
         return Column(values, observed(nothing), tuple(odd.items()), cut=cut)
 
     def encoder(self, features: int) -> nn.Module:
-        """A transformer, `(N, length) -> (N, features)`."""
+        """Creates a transformer encoder, `(N, length) -> (N, features)`."""
         return TokenEncoder(
             self.levels,
             self.length,
@@ -253,13 +253,13 @@ class Text(Costed):
         )
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        """Fully connected, `(N, latent_dim) -> (N, length, tokens)`; linear under either cost."""
+        """Creates a fully connected decoder with linear outputs, `(N, latent_dim) -> (N, length, V)`."""
         network = mlp(latent_dim, self.hidden, self.length * self.levels)
         return network.append(nn.Unflatten(1, (self.length, self.levels)))
 
 
 def is_unspaced(texts: Sequence[str]) -> bool:
-    """Whether a tenth of the texts have letters beside each other of a script that puts no blanks between words.
+    """Checks whether at least 10 % of the texts have two adjacent letters of a script without spaces between words.
 
     Example:
         >>> is_unspaced(["一只小鸟", "a bird"]), is_unspaced(["นกตัวเล็ก"]), is_unspaced(["a bird", "ein Vogel"])
@@ -269,7 +269,7 @@ def is_unspaced(texts: Sequence[str]) -> bool:
 
 
 def count_tokens(texts: Sequence[str]) -> list[int]:
-    """How many tokens each text has, without the end token, where words are learned from these texts.
+    """Counts the tokens of each text, without the end token, as if the vocabulary was learned from these texts.
 
     Example:
         >>> count_tokens(["a bird!", "birds"]), count_tokens(["小鸟 2"])
@@ -289,9 +289,9 @@ def _joined(words: Sequence[str]) -> str:
 
 
 def _untrained(split: bool) -> Tokenizer:
-    """What splits texts, into the letters of scripts without blanks too if it is to.
+    """Creates a tokenizer without a vocabulary. If `split`, it splits scripts without spaces into letters.
 
-    The words of a vocabulary that was learned before these were split are whole clauses, and stay so.
+    Older vocabularies contain complete clauses of these scripts, for which `split` must be False.
     """
     from tokenizers import Regex, Tokenizer
     from tokenizers.models import WordLevel

@@ -1,4 +1,4 @@
-"""Networks are tried on two rows before a model takes them, so that a wrong shape is found at once."""
+"""Tests networks on two rows before a model uses them, to detect wrong shapes early."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _TRYING = ContextVar("trying", default=True)
 
 @contextmanager
 def untried() -> Iterator[None]:
-    """Within, networks are taken as they are: what a file describes was tried before it was written."""
+    """Disables the tests within a context. Networks of a file were tested before the file was written."""
     token = _TRYING.set(False)
     try:
         yield
@@ -34,10 +34,10 @@ def untried() -> Iterator[None]:
 
 
 def tried_encoder(modality: Modality, encoder: nn.Module, features: int) -> nn.Module:
-    """The encoder, after two blanks `(2, *shape)` gave `(2, features)`.
+    """Returns the encoder after checking that it maps two blanks `(2, *shape)` to `(2, features)`.
 
     Raises:
-        ValueError: They gave something else.
+        ValueError: It does not.
     """
     rule = f"the encoder of {_named(modality)} must be a network from values {_axes(modality.shape)} to (N, {features})"
     with _trial(encoder, rule) as trying:
@@ -47,10 +47,10 @@ def tried_encoder(modality: Modality, encoder: nn.Module, features: int) -> nn.M
 
 
 def tried_decoder(modality: Modality, decoder: nn.Module, latent_dim: int) -> nn.Module:
-    """The decoder, after two codes `(2, latent_dim)` gave parameters of a distribution of two values.
+    """Returns the decoder after checking that it maps two codes `(2, latent_dim)` to a distribution of two values.
 
     Raises:
-        ValueError: They do not make one, or its costs on blanks are not two finite numbers.
+        ValueError: It does not, or its costs for blanks are not two finite numbers.
     """
     rule = (
         f"the decoder of {_named(modality)} must be a network from codes (N, {latent_dim}) to parameters of a "
@@ -78,7 +78,10 @@ def _try_parameters(modality: Modality, parameters: Any) -> None:
 
 @contextmanager
 def _trial(network: Any, rule: str) -> Iterator[bool]:
-    """Evaluation mode without gradients or draws; yields whether there is anything to compute with."""
+    """Tests a network in evaluation mode, without gradients and without changing the global random state.
+
+    It yields whether to run the network: False within `untried`, and on the meta device.
+    """
     if not isinstance(network, nn.Module):
         raise ValueError(f"{rule}; got {type(network).__name__}, no torch.nn.Module")
     trying = _TRYING.get() and torch.get_default_device().type != "meta"
@@ -92,7 +95,7 @@ def _trial(network: Any, rule: str) -> Iterator[bool]:
 
 @contextmanager
 def _told(where: str) -> Iterator[None]:
-    """Whatever goes wrong within is one ValueError that begins so."""
+    """Converts every error within the context to a ValueError that begins with `where`."""
     try:
         yield
     except Exception as error:  # a user's network may raise anything
@@ -107,7 +110,7 @@ def _expect(shape: tuple[int, ...], got: Any, of: str) -> None:
 
 
 def _blanks(modality: Modality) -> Tensor:
-    """Two hidden values as networks and costs see them, `(2, *shape)`."""
+    """Returns two prepared blanks, `(2, *shape)`."""
     blank = modality.prepare(modality.blank, torch.get_default_dtype())
     return blank.expand(2, *modality.shape).clone()
 

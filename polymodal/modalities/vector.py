@@ -1,4 +1,4 @@
-"""Numbers."""
+"""Numbers and vectors of numbers."""
 
 from __future__ import annotations
 
@@ -29,35 +29,36 @@ if TYPE_CHECKING:
 __all__ = ["Vector"]
 
 MOST_PRINTED = 16
-"""Numbers that people can read in a row."""
+"""Maximum size of a vector that is displayed as text rather than as a curve."""
 
 SIDE, EDGE = 96, 4
-"""Pixels of a curve's picture, and around the curve before it is made half as large."""
+"""Side of the image of a curve, and the margin around the curve before the image is scaled by half, in pixels."""
 
 
 @dataclass(frozen=True)
 class Vector(Costed):
-    """A few numbers, or a curve: float, `(size,)`.
+    """A number or a vector of numbers, float, `(size,)`.
 
-    Tables hold `(raw - center) / scale`; `read` and `write` translate. Costs and scores are in these units. Of
-    numbers with `log`, log(1 + raw) stands in the place of raw.
+    Tables contain standardised values, `(raw - center) / scale`, where raw is in users' units; with `log`, they contain
+    `(log(1 + raw) - center) / scale`. Costs and scores are in standardised units. `read` and `write` convert between
+    the units.
 
     Arguments:
-        size: How many numbers.
-        center: What is subtracted, `size` numbers in users' units; by default nothing.
-        scale: What is divided by, `size` positive numbers in users' units; by default nothing.
+        size: Number of elements.
+        center: `size` numbers to subtract; by default zeros.
+        scale: `size` positive numbers to divide by; by default ones.
         hidden: Sizes of the hidden layers of both networks.
-        activation: What ends the decoder: "linear", or "sigmoid" for values in [0, 1] (the paper's
-            trajectories).
-        cost: "gaussian" or "laplace", of scale 1 or as in "laplace(0.75)"; "bernoulli" (values in [0, 1]); or "l2"
-            (the paper's).
-        names: The columns of a data frame that hold the numbers, `size` of them in order; by default the one that is
-            called like the modality holds all of them, as a list if there are several.
-        log: Whether tables hold logarithms, for numbers above -1 of which a few are far larger than the others.
-        limits: The smallest and the largest of each number in the training rows, in users' units. They change no value
-            and no network, and do not count in comparisons: numbers far outside of them are reported, and predictions
-            are held to them where it is asked.
-        formats: How each column writes its numbers, as `polymodal.modalities.formats` has it; empty if unknown.
+        activation: Last layer of the decoder: "linear", or "sigmoid" for values in [0, 1] (used for trajectories in
+            the paper).
+        cost: Reconstruction cost: "gaussian" or "laplace", with scale 1 or another one as in "laplace(0.75)",
+            "bernoulli" (for values in [0, 1]), or "l2" (used in the paper).
+        names: Names of the `size` data frame columns that contain the numbers, in order. By default, the column with
+            the name of the modality contains all of them, as a list if there are several.
+        log: Whether tables contain logarithms. It suits numbers above -1 of which a few are far larger than the others.
+        limits: Smallest and largest training value of each number, in users' units. They affect no value and no
+            network, and comparisons ignore them. They are used to report numbers far outside of the range, and to clip
+            predictions on request.
+        formats: Number format of each column, see `polymodal.modalities.formats`; empty if unknown.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -104,12 +105,12 @@ class Vector(Costed):
 
     @property
     def core(self) -> Vector:
-        """Without units."""
+        """The modality without units, names, limits and formats."""
         return replace(self, center=None, scale=None, names=None, log=False, limits=None, formats=None)
 
     @property
     def representation(self) -> dict[str, Any]:
-        """The units, which are 0 and 1 where none are given."""
+        """The units: the center (default 0), the scale (default 1), and whether values are logarithms."""
         center, scale = self.center or (0.0,) * self.size, self.scale or (1.0,) * self.size
         return {"center": center, "scale": scale, "log": self.log}
 
@@ -120,24 +121,24 @@ class Vector(Costed):
 
     @property
     def metric(self) -> str:
-        """The root of the mean squared error."""
+        """The root mean squared error, "rmse"."""
         return "rmse"
 
     def check(self, x: Tensor) -> None:
-        """Refuse numbers that are not finite; under "bernoulli", outside of [0, 1].
+        """Checks that numbers are finite and, for "bernoulli", in [0, 1].
 
         Raises:
-            ValueError: Names the first such number.
+            ValueError: A number is not. The message names the first one.
         """
         super().check(x)
         if self.cost == "bernoulli":
             check_unit(x)
 
     def read(self, raw: Sequence[float] | Tensor) -> Tensor:
-        """Numbers in users' units, `(size,)`, as a table holds them.
+        """Converts numbers in users' units, `(size,)`, to a table's units.
 
         Raises:
-            ValueError: There are not `size` of them.
+            ValueError: There are not `size` numbers, or `log` is True and a number is not above -1.
         """
         value = torch.as_tensor(raw, dtype=torch.float64).reshape(-1)
         if len(value) != self.size:
@@ -145,7 +146,7 @@ class Vector(Costed):
         return self.scaled(value)
 
     def write(self, value: Tensor) -> Tensor:
-        """Numbers in users' units, `(*, size)` float64; what `bound` has put on a bound is exactly that number."""
+        """Converts numbers to users' units, `(*, size)` float64. Values clipped by `bound` equal the bound exactly."""
         value = value.detach().cpu()
         raw = value.double() * self._scale + self._center
         raw = raw.expm1() if self.log else raw
@@ -154,17 +155,17 @@ class Vector(Costed):
         return raw
 
     def scaled(self, raw: Tensor) -> Tensor:
-        """Numbers `(*, size)` float64 in users' units, as a table holds them.
+        """Converts numbers in users' units, `(*, size)` float64, to a table's units.
 
         Raises:
-            ValueError: One that is to have a logarithm has none.
+            ValueError: `log` is True and a number is not above -1.
         """
         if self.log and (raw <= -1).any():
             raise ValueError(f"numbers with log must be above -1; got {float(raw[raw <= -1][0])}; leave log out")
         return (((raw.log1p() if self.log else raw) - self._center) / self._scale).float()
 
     def bound(self, values: Tensor, bounds: Bounds = "observed") -> Tensor:
-        """As `Modality.bound`; numbers without `limits`, and dates, have no bounds.
+        """Clips predicted numbers; see `Modality.bound`. Numbers without `limits` and dates are not clipped.
 
         Example:
             >>> count = Vector(1, center=(3.0,), scale=(2.0,), limits=((0.0, 9.0),))
@@ -181,18 +182,18 @@ class Vector(Costed):
         return values.clamp(low.to(values), high.to(values))
 
     def learn_cells(self, *cells: pd.Series) -> Vector:
-        """With the formats of its columns."""
+        """Returns the modality with the formats of its columns."""
         several = self.names is not None or self.size == 1
         return replace(self, formats=self.formats or (tuple(map(format_of, cells)) if several else ("",)))
 
     def columns(self, name: str) -> tuple[str, ...]:
-        """Its names, or the column that is called like it."""
+        """Returns its `names`, or the column called `name` if it has none."""
         return self.names or (name,)
 
     def fitted(self, *cells: pd.Series) -> Vector:
-        """In units in which the cells have mean 0 and standard deviation 1, unless it has units; with their range.
+        """Returns the modality with units and limits learned from the cells, unless they are set.
 
-        The unit of a number that never varies is 1.
+        In these units, the cells have mean 0 and standard deviation 1. The scale of a constant number is 1.
         """
         units = self.center is not None or self.scale is not None
         if units and self.limits is not None:
@@ -204,7 +205,7 @@ class Vector(Costed):
         if units:
             return self
         raw = raw.log1p() if self.log else raw
-        largest = raw.nan_to_num().abs().amax(0).clamp(min=1e-300)  # so that no square overflows
+        largest = raw.nan_to_num().abs().amax(0).clamp(min=1e-300)  # prevents overflow of the squares
         raw = raw / largest
         center = raw.nanmean(0).nan_to_num()
         scale = (raw - center).square().nanmean(0).nan_to_num().sqrt()
@@ -213,10 +214,11 @@ class Vector(Costed):
         return replace(self, center=tuple((center * largest).tolist()), scale=tuple(scale.tolist()))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """The numbers of rows that have all of them.
+        """Reads numbers. A row is observed only if none of its numbers is missing.
 
         Raises:
-            CellError: A cell is no finite number, no list of `size` of them, or too large in these units.
+            CellError: A cell is not a finite number or a list of `size` of them, is too large in these units, or has
+                no logarithm.
         """
         raw = self._raw(*cells)
         has = ~raw.isnan().any(1)
@@ -230,30 +232,33 @@ class Vector(Costed):
         return Column(values, has)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
-        """The numbers in users' units, a list for each column."""
+        """Converts numbers to users' units, with one list per column."""
         raw = self.write(values).numpy()
         return list(raw.T) if self.names or self.size == 1 else [list(raw)]
 
     def show(self, value: Tensor) -> str:
-        """The numbers in users' units, the first eight of them, to three digits."""
+        """Formats the first eight numbers, in users' units with three significant digits."""
         numbers = self.write(value).tolist()
         return ", ".join(f"{number:.3g}" for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
 
     def draw(self, value: Tensor) -> PIL.Image.Image | str:
-        """The numbers as a curve where there are more than 16, from 0 to 1 or from -3 to 3, or as far as they go."""
+        """Returns an image of the curve through more than 16 numbers; text as in `show` for fewer.
+
+        The vertical axis is [0, 1] with the activation "sigmoid", otherwise [-3, 3]; it is extended if necessary.
+        """
         return self.show(value) if self.size <= MOST_PRINTED else _curve(value, self.activation == "sigmoid")
 
     def encoder(self, features: int) -> nn.Module:
-        """Fully connected, `(N, size) -> (N, features)`."""
+        """Creates a fully connected encoder, `(N, size) -> (N, features)`."""
         return mlp(self.size, self.hidden, features)
 
     def decoder(self, latent_dim: int) -> nn.Module:
-        """Fully connected, `(N, latent_dim) -> (N, size)`."""
+        """Creates a fully connected decoder, `(N, latent_dim) -> (N, size)`; for "bernoulli" it returns logits."""
         network = mlp(latent_dim, self.hidden, self.size)
         return network.append(nn.Sigmoid()) if self.activation == "sigmoid" and self.cost != "bernoulli" else network
 
     def _raw(self, *cells: pd.Series) -> Tensor:
-        """Numbers in users' units `(N, size)` float64, NaN where a row has none."""
+        """Reads numbers in users' units, `(N, size)` float64, NaN where they are missing."""
         if self.names or self.size == 1:
             return torch.stack([torch.from_numpy(numbers(column)) for column in cells], dim=1)
         nothing, blank = missing(cells[0]), torch.zeros(self.size, dtype=torch.float64)
@@ -273,7 +278,7 @@ class Vector(Costed):
 
     @property
     def _limits(self) -> Tensor:
-        """0, the smallest and the largest of each number in users' units, `(3, size)` float64."""
+        """Zeros, and the smallest and largest value of each number, in users' units, `(3, size)` float64."""
         limits = torch.tensor(self.limits, dtype=torch.float64).T
         return torch.cat([torch.zeros_like(limits[:1]), limits])
 
@@ -287,7 +292,7 @@ class Vector(Costed):
 
 
 def _curve(value: Tensor, unit: bool) -> PIL.Image.Image:
-    """A line through `(size,)` numbers, dark on white."""
+    """Draws a curve through `(size,)` numbers on a white background."""
     import PIL.Image
     from PIL.ImageDraw import Draw
 
@@ -296,6 +301,6 @@ def _curve(value: Tensor, unit: bool) -> PIL.Image.Image:
     low, high = min(low, float(value.min())), max(high, float(value.max()))
     across = torch.linspace(EDGE, 2 * SIDE - EDGE, len(value)).tolist()
     down = (EDGE + (high - value) / (high - low) * (2 * SIDE - 2 * EDGE)).tolist()
-    picture = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # twice as large, for smooth lines
+    picture = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # at twice the size, for anti-aliasing
     Draw(picture).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)
     return picture.resize((SIDE, SIDE))

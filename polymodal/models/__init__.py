@@ -1,4 +1,7 @@
-"""Models. To add one: a file here, and a line in MODELS."""
+"""The registry of models, and functions to build and load them.
+
+To add a model, add a file to this package and an entry to MODELS.
+"""
 
 from __future__ import annotations
 
@@ -47,22 +50,23 @@ MODELS: dict[str, Callable[..., Model]] = {
     "mvtcae": MVTCAE,
     "nexus": Nexus,
 }
-"""Models by the paper's names; what `build` calls with a schema."""
+"""Models by name, as in the paper. `build` calls them with a schema."""
 
 
 def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Model:
-    """A model with fresh weights.
+    """Builds a model with randomly initialised weights.
 
     Arguments:
-        name: One of MODELS.
+        name: Name of the model, a key of MODELS.
         schema: The modalities.
-        seed: Of the initial weights. PyTorch's global random state is left as it was.
-        **arguments: The model's own, such as `latent_dim`, `beta`, `p0`, `draws`.
+        seed: Random seed of the initial weights. PyTorch's global random state is left unchanged.
+        **arguments: Arguments of the model, such as `latent_dim`, `beta`, `p0`, `draws`.
 
     Returns:
         The model, on the CPU.
 
     Raises:
+        TypeError: `schema` is not a `Schema`.
         ValueError: The name or an argument is unknown, or an argument is out of its range.
 
     Example:
@@ -87,14 +91,14 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
 
 
 def load(folder: str | Path) -> Model:
-    """The model that `Model.save` wrote, in evaluation mode, on the CPU.
+    """Loads a model that `Model.save` wrote, in evaluation mode, on the CPU.
 
-    Only registered models, modalities and networks are made, and nothing else that the folder names is run. What
-    `model.json` describes is held against what `weights.safetensors` holds before memory is taken for it.
+    It builds only registered models, modalities and networks, and runs no other code that the folder names. It checks
+    the tensors that `model.json` describes against those in `weights.safetensors` before it allocates memory for them.
 
     Raises:
-        FileNotFoundError: The folder holds no model.
-        ValueError: Its files are damaged, newer than this library, or name what it does not know.
+        FileNotFoundError: The folder does not contain a model.
+        ValueError: The files are damaged, were written by a newer version of this library, or use unknown names.
     """
     check_path("folder", folder)
     folder = checkpoint.standing(Path(folder))
@@ -120,10 +124,10 @@ def load(folder: str | Path) -> Model:
 
 
 def _make(document: dict[str, Any], schema: Schema) -> Model:
-    """The model that a document describes, with the flow that it was trained with."""
+    """Builds the model that `document` describes, including its flow if it has one."""
     model = build(document["model"], schema, seed=document.get("seed", 0), **document["arguments"])
     for name in (untrained := document.get("untrained", [])):
-        schema.index(name)  # refuses one that does not exist
+        schema.index(name)  # raises an error for an unknown name
     model.untrained = tuple(untrained)
     if "flow" in document:
         check_arguments(document["flow"], {"width", "layers", "sigma", "context", "frequencies"}, "a model's flow")
@@ -133,16 +137,16 @@ def _make(document: dict[str, Any], schema: Schema) -> Model:
 
 
 UPGRADED = dict.fromkeys(("m-wae", "mac-vae", "mac-wae"), upgrade_arguments)
-"""What brings the arguments of a model of format 1 to today's, by the model's name."""
+"""Functions that convert the arguments of a model of format 1 to current ones, by model name."""
 
 
 def upgrade_arguments_of(model: Any, arguments: dict[str, Any]) -> dict[str, Any]:
-    """A model's arguments as format 1 held them, as `build` takes them today; others stay as they are."""
+    """Converts a model's arguments of format 1 to those that `build` takes; other models' arguments do not change."""
     return UPGRADED[model](arguments) if isinstance(model, str) and model in UPGRADED else arguments
 
 
 def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
-    """What `model.json` holds, in today's format. One that is of today's format, or damaged, stays as it is.
+    """Converts the contents of `model.json` to the current format. Current or damaged contents do not change.
 
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
@@ -155,18 +159,18 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     if document.get("format") == 1:
         arguments = upgrade_arguments_of(model, arguments)
         document = {**document, "format": FORMAT, "arguments": arguments}
-    if isinstance(model, str) and model in UPGRADED and "prior" not in arguments:  # written before there was a choice
+    if isinstance(model, str) and model in UPGRADED and "prior" not in arguments:  # written before `prior` existed
         document = {**document, "arguments": {**arguments, "prior": "normal"}}
-    if document.get("flow") is True:  # written when all flows had one width
+    if document.get("flow") is True:  # written when all flows had the same width
         document = {**document, "flow": {"width": 512}}
     flow = document.get("flow")
-    if isinstance(flow, dict):  # written when all flows had these, and only the first layer knew what is given
+    if isinstance(flow, dict):  # written when all flows had these sizes and only the first layer read the condition
         document = {**document, "flow": {"layers": 4, "sigma": 0.5, "context": 0, "frequencies": 32, **flow}}
     return document
 
 
 KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": dict, "untrained": list}
-"""What stands in `model.json`."""
+"""Keys of `model.json` and the types of their values."""
 
 
 def _check_document(document: dict[str, Any]) -> None:
@@ -184,9 +188,9 @@ def _check_document(document: dict[str, Any]) -> None:
 
 
 def _planned(make: Callable[[], Model], parts: list[Any]) -> dict[str, Tensor] | None:
-    """The tensors that a model will have, without their numbers; None if that cannot be known before it is made.
+    """Returns empty tensors with the shapes and dtypes of a model's state, or None if unknown before it is built.
 
-    What a user has registered may need real numbers when it is made; our own parts do not.
+    User-defined models and networks may need real values when they are built; those of polymodal do not.
     """
     try:
         with torch.device("meta"), untried(), warnings.catch_warnings(action="ignore"):
@@ -198,14 +202,14 @@ def _planned(make: Callable[[], Model], parts: list[Any]) -> dict[str, Tensor] |
 
 
 def _is_ours(part: Any) -> bool:
-    """Whether a modality and its network, or what makes a model, are polymodal's."""
+    """Whether a modality and its network, or the constructor of a model, belong to polymodal."""
     made = type(part) if isinstance(part, Modality) else getattr(part, "func", part)
     return getattr(made, "__module__", "polymodal.").startswith("polymodal.") and getattr(part, "network", None) is None
 
 
 @contextmanager
 def _at_most(parameters: int) -> Iterator[None]:
-    """Stops when so many parameters are made in this thread: a short file can describe any number of them."""
+    """Limits the number of parameters this thread can create, since a short file can describe any number."""
     made, thread = 0, get_ident()
 
     def count(module: nn.Module, name: str, parameter: Tensor) -> None:
@@ -223,7 +227,7 @@ def _at_most(parameters: int) -> Iterator[None]:
 
 @contextmanager
 def _describing(path: Path) -> Iterator[None]:
-    """Whatever a document makes a constructor raise is one ValueError that names the file."""
+    """Converts all exceptions that a constructor raises into a ValueError that names the file."""
     try:
         yield
     except Exception as error:
@@ -232,14 +236,14 @@ def _describing(path: Path) -> Iterator[None]:
 
 def _check_new(model: Model) -> None:
     for name, tensor in model.state_dict().items():
-        if tensor.is_meta:  # what the plan made
+        if tensor.is_meta:  # a tensor that `_planned` created
             raise ValueError(f"networks must make {name} anew at every call, and not keep it; leave out the cache")
 
 
 def _check_numbers(path: Path, model: Model) -> None:
     parameters = dict(model.named_parameters())
     for name, tensor in model.state_dict().items():
-        wrong = ~tensor.isfinite() if name in parameters else tensor.isnan()  # a mask may well be infinite
+        wrong = ~tensor.isfinite() if name in parameters else tensor.isnan()  # a buffer may be infinite
         if wrong.any():
             raise ValueError(
                 f"{path} must hold finite numbers; {int(wrong.sum())} of {name} are not; "

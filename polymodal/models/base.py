@@ -1,4 +1,4 @@
-"""What every model provides, and all that can be written on it once."""
+"""The base class of all models, with encoding, decoding, translation, sampling and saving."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 __all__ = ["Given", "Loss", "Model", "Plan", "Weights", "answering", "check_model", "evaluating", "tell_untrained"]
 
 Given = list[str] | Tensor | None
-"""What a model is given: all that is observed, names, or bool `(*, B, M)`, `(*, 1, M)`."""
+"""Conditioning modalities: None for all observed ones, their names, or a bool mask `(*, B, M)` or `(*, 1, M)`."""
 
 Plan = tuple[Tensor, ...]
-"""A model's random choices for one step, see `Model.plan`."""
+"""A model's random choices for one training step, see `Model.plan`."""
 
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
-"""What the modalities' reconstruction terms weigh."""
+"""Loss weights of the modalities' reconstruction terms."""
 
 FORMAT = 2
-"""Of `model.json`. In format 1 a weight of a penalty was never relative."""
+"""Format version of `model.json`. In format 1 the weight of a penalty is never relative."""
 
 
 def check_model(model: object) -> None:
-    """Refuses what is no model.
+    """Checks that a value is a model.
 
     Raises:
-        TypeError: Says what to pass.
+        TypeError: The value is not a model. The message says what to pass.
     """
     check_kind("model", model, Model, "a model", "pass what polymodal.build or polymodal.load returns")
 
 
 def tell_untrained(names: Sequence[str]) -> str:
-    """That no training row has these modalities, and what to do.
+    """Returns the warning that no training row has these modalities, and what to do about it.
 
     Example:
         >>> tell_untrained(["photo"]).partition(";")[0]
@@ -64,45 +64,47 @@ def tell_untrained(names: Sequence[str]) -> str:
 
 
 class Loss(NamedTuple):
-    """What one training step minimises."""
+    """The loss of one training step."""
 
     total: Tensor
-    """A scalar."""
+    """The scalar to minimise."""
     terms: dict[str, Tensor]
-    """Scalars for the history: "cost/<modality>", unweighted, "penalty/<name>", and the mean norm "codes/norm"."""
+    """Scalars for the history: the unweighted "cost/<modality>", "penalty/<name>", and for some models "codes/norm",
+    the mean norm of the codes."""
 
 
 class Model(nn.Module, ABC):
     """A joint model of a schema's modalities.
 
-    A subclass sets `encoders` or its like, from `Modality.build_encoder` and `build_decoder`, and implements
-    `encode` and `loss`; its constructor's arguments are attributes of the same names. Everything that people use
-    is written here, on these.
+    A subclass builds its networks with `Modality.build_encoder` and `Modality.build_decoder`, sets `decoders`, and
+    implements `encode` and `loss`. Its constructor arguments are attributes of the same names. This class implements
+    all other public methods based on these.
 
     Arguments:
         schema: The modalities.
-        latent_dim: Size of the shared code.
-        weights: "balanced" makes a modality's cost relative to that of its best constant prediction, so that
-            none drowns another (`fit` measures it before its first step); "sum" is 1 for all; or numbers by name.
+        latent_dim: Size of the shared latent code.
+        weights: Loss weights of the modalities. "balanced" makes each modality's cost relative to the cost of its best
+            constant prediction, so that no modality dominates the loss (`fit` measures it before its first step).
+            "sum" sets all weights to 1. A mapping sets weights by name; the others are 1.
     """
 
     name: str
-    """The key under which the model is registered."""
+    """Key of the model in the registry `MODELS`."""
     deterministic = False
-    """Whether the posterior is one code per row."""
+    """Whether the posterior is a single code per row."""
     likelihood = False
-    """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
+    """Whether the reconstruction term is -log p(x | z) rather than the modalities' costs."""
     rows: Literal["all", "complete"] | None = None
-    """Of a model that can be trained on complete rows only: whether to leave the others out; None of one that can
-    be trained on all."""
+    """How to treat incomplete rows, for models that can be trained on complete rows only: "all" refuses them,
+    "complete" leaves them out. None for models that can be trained on all rows."""
     samples_by_flow = False
-    """Whether `fit` trains a flow over the model's codes, after the model itself."""
+    """Whether `fit` trains a flow over the model's codes after training the model."""
     flow: CodeFlow | None
-    """The trained flow over codes, of a model that samples by one."""
+    """Flow over the codes that posterior and unconditional samples come from, or None."""
     seed = 0
-    """Of the initial weights."""
+    """Random seed of the initial weights."""
     untrained: tuple[str, ...] | None = None
-    """Modalities that no row had in any training of the model; None before the first."""
+    """Modalities that were missing in every row of every training run; None before the first run."""
     weight: Tensor
     weighed: Tensor
     decoders: nn.ModuleList
@@ -126,12 +128,12 @@ class Model(nn.Module, ABC):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the model was made with, but for the schema."""
+        """Constructor arguments of the model, except for the schema."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters if name != "schema"}
 
     @property
     def document(self) -> dict[str, Any]:
-        """What `save` writes as `model.json`.
+        """Contents of `model.json`, as `save` writes them.
 
         Raises:
             ValueError: A modality is not registered.
@@ -152,36 +154,36 @@ class Model(nn.Module, ABC):
 
     @property
     def code_dim(self) -> int:
-        """Size of all of z."""
+        """Total size of a code z."""
         return self.latent_dim
 
     @property
     def prior(self) -> Distribution:
-        """p(z), on the model's device and in its dtype: standard normal, unless a model says otherwise."""
+        """Prior p(z) on the model's device and in its dtype; standard normal unless a subclass overrides it."""
         return self.normal_prior
 
     @property
     def normal_prior(self) -> Distribution:
-        """The standard normal distribution of a code, `(code_dim,)`, to compare another prior with."""
+        """Standard normal distribution of a code, `(code_dim,)`, a baseline for other priors."""
         return self._standard(self.code_dim)
 
     @property
     def constants(self) -> dict[str, float]:
-        """Numbers that stand in each row of a training run's history, by name."""
+        """Constants by name that every row of a training run's history records."""
         return {}
 
     def set_reference_cost(self, reference_cost: float) -> None:
-        """Takes what `fit` has measured before its first step; most models need only the loss weights.
+        """Sets the reference cost, which `fit` measures before its first step; most models ignore it.
 
         Arguments:
-            reference_cost: The weighted cost of the best constant prediction, per training row.
+            reference_cost: Weighted cost of the best constant prediction, per training row.
         """
 
     def enable_flow(self) -> None:
         """Makes `fit` train a flow over the model's codes.
 
         Raises:
-            ValueError: The model cannot have one.
+            ValueError: The model does not support a flow.
         """
         raise ValueError(
             f"only mac-wae, m-wae and mac-vae can sample their codes by a flow; got {self.name}; train one of these "
@@ -194,83 +196,96 @@ class Model(nn.Module, ABC):
         Arguments:
             **sizes: Keyword arguments of `polymodal.networks.CodeFlow`, such as `width`.
 
+        Returns:
+            The flow, which is also the attribute `flow`.
+
         Raises:
-            ValueError: The model cannot have one.
+            ValueError: The model does not support a flow.
         """
         self.enable_flow()
         self.flow = CodeFlow(self.code_dim, len(self.schema), **sizes).to(self.weight).requires_grad_(False)
         return self.flow
 
     def drop_flow(self) -> None:
-        """Removes the flow, which belongs to the codes that it was trained on."""
+        """Removes the flow, which fits only the codes that it was trained on."""
         self.flow = None
 
     @abstractmethod
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
-        """q(z | x_V, b): batch shape `(*, B)`, event shape `(code_dim,)`.
+        """Returns the posterior q(z | x_V, b) given the modalities V.
 
         Arguments:
             batch: B rows.
-            given: All that is observed, or names, or bool `(*, B, M)` or `(*, 1, M)`, whose leading axes are
-                independent conditionings. A row sees what is both given and observed.
+            given: Conditioning modalities V: None for all observed ones, their names, or a bool mask `(*, B, M)` or
+                `(*, 1, M)`, whose leading axes are independent conditionings. A row is conditioned on the modalities
+                that are both given and observed.
+
+        Returns:
+            Batch shape `(*, B)`, event shape `(code_dim,)`.
 
         Raises:
-            ValueError: A row is left with nothing.
+            ValueError: None of the given modalities is observed in some row.
         """
 
     def costs(self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
-        """What each modality's reconstruction costs, 0 where a row has none: `(M, *, B)`.
+        """Computes the reconstruction cost of each modality, 0 where the modality is missing.
 
         Arguments:
             x: Prepared values, `(B, *shape)` by name.
             z: Codes, `(*, B, code_dim)`.
-            observed: `(B, M)` bool.
+            observed: Observed mask, `(B, M)` bool.
+
+        Returns:
+            `(M, *, B)`.
         """
         return self._costs(x, {name: self._read(name, z) for name in self.schema}, observed)
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
-        """The log of p(z) / q(z | x_V) in nats, `(*, B)`, of codes from the posterior, `(*, B, code_dim)`.
+        """Computes log p(z) - log q(z | x_V) in nats for posterior samples.
 
         Arguments:
-            z: Codes that were drawn from it.
-            posterior: What `encode` gave, of a model that is not deterministic.
+            z: Codes sampled from the posterior, `(*, B, code_dim)`.
+            posterior: Result of `encode`, of a model that is not deterministic.
+
+        Returns:
+            `(*, B)`.
         """
         return self.prior.log_prob(z) - posterior.log_prob(z)
 
     @abstractmethod
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """What a training step minimises on a batch.
+        """Computes the training loss of a batch.
 
         Arguments:
             batch: B rows.
-            progress: How far the penalty's warm-up has come, in [0, 1].
+            progress: Progress of the penalty's warm-up, in [0, 1].
         """
 
     def plan(self, observed: Tensor) -> Plan:
-        """The random choices on which the shape of a step's work depends; most models have none.
+        """Makes the random choices that determine tensor shapes in a training step; most models have none.
 
-        `loss` makes them, unless it is told them: whoever runs the step can make them on the CPU for a GPU, or once
+        `loss` makes them itself unless it gets them as `plan`. The caller can make them on the CPU for a GPU, or once
         for several processes.
 
         Arguments:
-            observed: What the step's rows have, `(B, M)` bool.
+            observed: Observed mask of the step's rows, `(B, M)` bool.
         """
         return ()
 
     def part(self, plan: Plan, rows: slice) -> Plan:
-        """What of a plan concerns some of its rows, for a process that has no others."""
+        """Returns the part of a plan that concerns some of its rows, for a process that has only these rows."""
         return plan
 
     def forward(self, batch: Batch, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
-        """`loss`, under the name that wrappers for several devices call."""
+        """Calls `loss`. Wrappers for several devices, such as DistributedDataParallel, call `forward`."""
         return self.loss(batch, progress=progress, **({"plan": plan} if plan else {}))
 
     def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
-        """The decoders' parameters of p(x_m | z), `(*, B, ...)` by name.
+        """Returns the parameters of p(x_m | z), which the decoders output, `(*, B, ...)` by name.
 
         Arguments:
             z: Codes, `(*, B, code_dim)`.
-            only: Names; by default all.
+            only: Names of the modalities; by default all.
         """
         codes = {name: self._read(name, z) for name in self._names(only)}
         outputs: dict[str, Tensor] = {}
@@ -279,11 +294,11 @@ class Model(nn.Module, ABC):
         return {name: outputs[name] for name in codes}
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
-        """p(x_m | z) by name, batch shape `(*, B)`, of codes `(*, B, code_dim)`."""
+        """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""
         return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
 
     def predict(self, batch: Rows, given: Given = None, to: list[str] | None = None) -> dict[str, Distribution]:
-        """p(x_m | z) by name, at the posterior's mean given V; batch shape `(*, B)`."""
+        """Returns the distributions p(x_m | z) by name, with z the posterior mean; batch shape `(*, B)`."""
         with answering(self):
             return self.decode(self.encode(self._here(batch), given).mean, to)
 
@@ -301,32 +316,32 @@ class Model(nn.Module, ABC):
         temperature: float | None = None,
         rows: Sequence[int] | None = None,
     ) -> dict[str, Tensor]:
-        """Values of any modalities from any others.
+        """Predicts any modalities from any others.
 
         Arguments:
             batch: B rows.
-            given: What to start from, as in `encode`.
-            to: Names of what to predict; by default every modality.
-            samples: Number of posterior samples; by default one prediction, from the posterior mean. The modalities of
-                one sample come from one code, so they fit each other.
+            given: Modalities to predict from, as in `encode`.
+            to: Names of the modalities to predict; by default all.
+            samples: Number of posterior samples; by default one prediction, from the posterior mean. All modalities
+                of a sample are decoded from the same code, so they are consistent with each other.
             combine: "mean" combines the samples of a row into one estimate: the mean of numbers and images, the most
-                frequent class, the text that shares most tokens with the others.
+                frequent class, and the text that shares most tokens with the others.
             seed: Random seed of the samples; by default PyTorch's global random state is used.
             steps: Steps of the solver that samples by a flow; by default 25.
-            guidance: Weight of the condition in samples by a flow; by default 1. More makes samples more typical of
-                what is given, and less varied.
+            guidance: Weight of the condition in samples by a flow; by default 1. Larger values make samples more
+                typical of the condition and less varied.
             temperature: Scale of the noise of samples by a flow; by default 1, which samples from the distribution that
-                it has learned. Less, such as 0.8, makes samples more typical and less varied.
-            rows: Numbers of the rows. With a seed, samples depend on it and on a row's number alone, not on the rows
-                next to it; by default the rows are numbered from 0.
+                it has learned. Smaller values, such as 0.8, make samples more typical and less varied.
+            rows: Numbers of the rows; by default they are numbered from 0. With a seed, the samples of a row depend
+                only on the seed and on its number, not on the other rows of the batch.
 
         Returns:
             By name, `(*, B, *shape)`, or `(samples, *, B, *shape)`: images in [0, 1], classes and tokens as
-            integers. `Schema.write` gives them as users hold them.
+            integers. `Schema.write` converts them to the users' units and types.
 
         Raises:
-            ValueError: A row is left with nothing, a name is unknown, a model without a distribution over codes is
-                asked for samples, or an argument is out of its range.
+            ValueError: None of the given modalities is observed in some row, a name is unknown, `samples` is set for a
+                model without a distribution over codes, or an argument is out of its range.
         """
         self.check_samples(samples, combine, seed, steps, guidance, temperature)
         batch = self._here(batch)
@@ -349,10 +364,13 @@ class Model(nn.Module, ABC):
             return {name: self.schema[name].combine(value) for name, value in values.items()} if combine else values
 
     def note_training(self, observed: Tensor) -> list[str]:
-        """Notes which modalities no row of a training has, and returns their names.
+        """Records which modalities are missing in all rows of this and all earlier training runs.
 
         Arguments:
-            observed: What the training rows have, `(N, M)` bool.
+            observed: Observed mask of the training rows, `(N, M)` bool.
+
+        Returns:
+            Names of these modalities.
         """
         none = [name for name, some in zip(self.schema, observed.any(0).tolist(), strict=True) if not some]
         before = none if self.untrained is None else self.untrained
@@ -360,7 +378,7 @@ class Model(nn.Module, ABC):
         return list(self.untrained)
 
     def _warn_of_untrained(self, batch: Rows, given: Given, to: list[str] | None) -> None:
-        """Warns of modalities that no training row had, where they are what is started from or asked for."""
+        """Warns if modalities that no training row had are used as inputs or targets."""
         if not self.untrained:
             return
         seen = self.schema.mask([*given]) if isinstance(given, list | tuple) else batch.observed.any(0).cpu()
@@ -369,11 +387,11 @@ class Model(nn.Module, ABC):
             warnings.warn(tell_untrained(named), RuntimeWarning, stacklevel=3)
 
     def reconstruct(self, batch: Rows, to: list[str] | None = None) -> dict[str, Tensor]:
-        """`translate` from all that each row has."""
+        """Predicts modalities from all observed ones, as `translate` does."""
         return self.translate(batch, None, to)
 
     def embed(self, batch: Rows, given: Given = None) -> Tensor:
-        """The posterior's mean, `(*, B, code_dim)`."""
+        """Returns the posterior mean, `(*, B, code_dim)`."""
         batch = self._here(batch)
         if not len(batch):
             return self.embed(*self._stand_in(given)).narrow(-2, 0, 0)
@@ -388,11 +406,11 @@ class Model(nn.Module, ABC):
         seed: int | None = None,
         steps: int | None = None,
     ) -> dict[str, Tensor]:
-        """Unconditional samples: rows decoded from codes sampled from the prior.
+        """Returns unconditional samples: rows decoded from codes sampled from the prior.
 
         Arguments:
             n: Number of rows.
-            to: Names of the modalities; by default every one.
+            to: Names of the modalities; by default all.
             seed: Random seed; by default PyTorch's global random state is used.
             steps: Steps of the solver that samples by a flow; by default 25.
 
@@ -407,19 +425,19 @@ class Model(nn.Module, ABC):
             return self._values(sample_codes(self.prior, [n], seed=seed, steps=steps), to)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes `weights.safetensors` and `model.json` into an empty folder or over a model.
+        """Writes `weights.safetensors` and `model.json` into an empty folder, or overwrites a saved model.
 
         Raises:
-            ValueError: The folder holds something else, or a modality is not registered.
+            ValueError: The folder contains something else, or a modality is not registered.
         """
         check_path("folder", folder)
         return checkpoint.write(folder, {"model.json": self.document, "weights.safetensors": self.state_dict()})
 
     def require_trainable(self, observed: Tensor) -> None:
-        """Refuses rows `(N, M)` bool that the model cannot be trained on.
+        """Checks that the model can be trained on rows with the observed mask `(N, M)` bool.
 
         Raises:
-            ValueError: It needs complete rows, and one is not.
+            ValueError: The model needs complete rows, and a row is incomplete.
         """
         if self.rows is None or (whole := observed.all(-1)).all():
             return
@@ -432,11 +450,15 @@ class Model(nn.Module, ABC):
         )
 
     def condition(self, observed: Tensor, given: Given) -> Tensor:
-        """What each row sees, `(*, B, M)` bool: what is both given and observed.
+        """Returns the conditioning mask b, `(*, B, M)` bool: the modalities that are both given and observed.
+
+        Arguments:
+            observed: Observed mask, `(B, M)` bool.
+            given: Conditioning modalities, as in `encode`.
 
         Raises:
             TypeError: `given` is a tensor of another type than bool, or a single name.
-            ValueError: A row is left with nothing, or `given` has too few axes.
+            ValueError: None of the given modalities is observed in some row, or `given` has a wrong shape.
         """
         if given is None:
             given = torch.ones_like(observed)
@@ -471,10 +493,10 @@ class Model(nn.Module, ABC):
         guidance: float | None = None,
         temperature: float | None = None,
     ) -> None:
-        """Refuses arguments of `translate` about posterior samples that do not fit the model or each other.
+        """Checks the arguments of `translate` that concern posterior samples.
 
         Raises:
-            ValueError: They do not.
+            ValueError: The arguments do not fit the model or each other.
         """
         if samples is not None:
             check_whole("samples", samples)
@@ -498,11 +520,11 @@ class Model(nn.Module, ABC):
         return DiagNormal(zeros, zeros + 1)
 
     def _read(self, name: str, z: Tensor) -> Tensor:
-        """What of a code `(*, code_dim)` a modality's decoder reads: all of it, unless a model says otherwise."""
+        """Returns the part of a code `(*, code_dim)` that a modality's decoder reads; by default the complete code."""
         return z
 
     def _alike(self, networks: nn.ModuleList, names: Iterable[str]) -> list[list[str]]:
-        """The names, those together whose networks are computed together."""
+        """Groups the names of modalities whose networks can be computed together."""
         groups: dict[Any, list[str]] = {}
         for name in names:
             column = self.schema.index(name)
@@ -511,7 +533,7 @@ class Model(nn.Module, ABC):
         return list(groups.values())
 
     def _encoded(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Features `(B, F)` by name of prepared values `(B, *shape)` by name."""
+        """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""
         features: dict[str, Tensor] = {}
         for names in self._alike(encoders, x):
             networks = [encoders[self.schema.index(name)] for name in names]
@@ -521,7 +543,7 @@ class Model(nn.Module, ABC):
         return {name: features[name] for name in x}
 
     def _decoded(self, names: list[str], codes: Mapping[str, Tensor]) -> Tensor:
-        """The parameters `(G, *, B, ...)` of alike decoders, of what each reads, `(*, B, D)` by name."""
+        """Returns the outputs `(G, *, B, ...)` of G decoders of one group, for codes `(*, B, D)` by name."""
         networks = [self.decoders[self.schema.index(name)] for name in names]
         flat = [codes[name].flatten(0, -2) for name in names]
         if len(names) == 1:
@@ -532,32 +554,39 @@ class Model(nn.Module, ABC):
         return outputs.unflatten(1, codes[names[0]].shape[:-1])
 
     def _costs(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor], observed: Tensor) -> Tensor:
-        """What reconstructing modalities costs from what their decoders read, `(*, B, D)` by name: `(M, *, B)`."""
+        """Computes reconstruction costs `(M, *, B)` from the decoders' inputs, `(*, B, D)` by name."""
         costs: dict[str, Tensor] = {}
         for names in self._alike(self.decoders, codes):
             rows = codes[names[0]].dim() - 2  # the axis of B without that of G
             parameters = self._decoded(names, codes).movedim(0, rows + 1).flatten(rows, rows + 1)  # (*, B G, ...)
             cost = self._cost(names, parameters, x).unflatten(-1, (len(observed), len(names)))  # (*, B, G)
-            # One by one: a GPU would be waited for until it has a list of columns.
+            # Columns are taken one by one, because indexing with a list synchronises with the GPU.
             has = torch.stack([observed[:, self.schema.index(name)] for name in names], dim=1)
             costs |= zip(names, (cost * has).unbind(-1), strict=True)
         return torch.stack([costs[name] for name in codes])
 
     def _cost(self, names: list[str], parameters: Tensor, x: Mapping[str, Tensor]) -> Tensor:
-        """Of G alike modalities, `(*, B G)`, under parameters `(*, B G, ...)`. Mixed precision ends here."""
+        """Computes the costs `(*, B G)` of G modalities of one group from decoder outputs `(*, B G, ...)`.
+
+        The outputs of mixed precision are converted to the model's dtype here.
+        """
         modality = self.schema[names[0]]
         cost = modality.nll if self.likelihood else modality.cost
         values = x[names[0]] if len(names) == 1 else torch.stack([x[name] for name in names], dim=1).flatten(0, 1)
         return cost(parameters.to(self.weight.dtype), values)
 
     def _choice(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
-        """For each row one of the modalities that it is given, `(*, B)` int64: uniform over rows that differ.
+        """Chooses one of the given modalities for each row.
 
-        It is drawn from the row's own values, so that it does not depend on what stands beside it.
+        The choice is a hash of the values of the row's given modalities, so it does not depend on the other rows of the
+        batch. It is about uniform over different rows.
 
         Arguments:
             x: Prepared values, `(B, *shape)` by name.
-            b: What a row is given, `(*, B, M)` bool, something in every row.
+            b: Conditioning mask, `(*, B, M)` bool, with at least one modality in every row.
+
+        Returns:
+            Indices of the modalities, `(*, B)` int64.
         """
         total = torch.zeros(b.shape[-2:], dtype=torch.int64, device=b.device)  # (B, M)
         for m, name in enumerate(self.schema):
@@ -589,7 +618,7 @@ class Model(nn.Module, ABC):
         return {name: self.schema[name].value(p) for name, p in self.decode(z, to).items()}
 
     def _stand_in(self, given: Given) -> tuple[Batch, Given]:
-        """A row in place of none, which networks may not take, and what it is given."""
+        """Returns one blank row, in place of an empty batch that networks may not accept, and its `given`."""
         blanks = {name: modality.blank[None] for name, modality in self.schema.items()}
         if isinstance(given, Tensor):
             given = given.new_ones(*given.shape[:-2], 1, len(self.schema))
@@ -605,9 +634,9 @@ class Model(nn.Module, ABC):
 
 @contextmanager
 def answering(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every part is then left as it was.
+    """Context manager for evaluation mode without gradients; it restores the mode of every module afterwards.
 
-    Not inference mode, whose tensors could not be saved for a backward pass: people train probes on embeddings.
+    It does not use inference mode, whose tensors cannot be saved for a backward pass: users train probes on embeddings.
     """
     with evaluating(model), torch.no_grad():
         yield

@@ -1,4 +1,4 @@
-"""Codes sampled by a flow, and samples of codes from whatever distribution a model has."""
+"""A distribution of codes that a flow samples, and functions that sample codes from any distribution."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Size = torch.Size | list[int] | tuple[int, ...]
 
 
 class FlowCodes(Distribution):
-    """Codes that a flow makes of noise, next to a point prediction; it has samples and no density.
+    """A distribution of codes with a point prediction, sampled by a flow. It has no density.
 
     Arguments:
-        mean: The point prediction, `(*, B, D)`; without rows `(D,)`, as of a prior.
-        transport: From standard normal noise `(*, B, D)`, and the keyword arguments of `draw`, to codes. Where
-            `returns` is not 0, `again` is one of them, so many tensors of noise `(*, B, D)`.
-        returns: How often a sample takes a fresh path, see `polymodal.networks.CodeFlow`.
+        mean: Point prediction, `(*, B, D)`; `(D,)` for a distribution without rows, such as a prior.
+        transport: Function that maps standard normal noise `(*, B, D)` to codes. It takes the `options` of `draw` as
+            keyword arguments, and if `returns` is not 0, also `again`, a list of `returns` noise tensors `(*, B, D)`.
+        returns: Number of restarts per sample, see `polymodal.networks.CodeFlow`.
 
     Example:
         >>> q = FlowCodes(torch.zeros(4, 2), lambda noise: 3 + noise)
@@ -40,23 +40,23 @@ class FlowCodes(Distribution):
 
     @property
     def mean(self) -> Tensor:
-        """The point prediction, `(*, B, D)`; the mean of the samples may differ."""
+        """Point prediction, `(*, B, D)`; the mean of the samples may differ."""
         return self.point
 
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """`(*sample_shape, *, B, D)`, with a seed from PyTorch's global generator."""
+        """Returns samples `(*sample_shape, *, B, D)`, with a seed from PyTorch's global generator."""
         return self.draw(sample_shape)
 
     def draw(
         self, sample_shape: Size = (), *, seed: int | None = None, rows: Sequence[int] | None = None, **options: Any
     ) -> Tensor:
-        """Samples that depend on the seed and on a row's number alone, not on the rows next to it.
+        """Returns samples that depend only on the seed and on a row's number, not on the other rows.
 
         Arguments:
-            sample_shape: Of the samples of each row.
+            sample_shape: Shape of the samples of each row.
             seed: Random seed; by default one from PyTorch's global generator.
-            rows: Numbers of the rows, B of them; by default 0 to B - 1. Without rows each sample is a row.
-            **options: Of the flow, such as `steps`, `guidance` and `temperature`.
+            rows: Numbers of the B rows; by default 0 to B - 1. For a distribution without rows, numbers of the samples.
+            **options: Options of the flow, such as `steps`, `guidance` and `temperature`.
 
         Returns:
             `(*sample_shape, *, B, D)`. Leading axes of the batch are conditionings, which share a row's noise.
@@ -75,7 +75,7 @@ class FlowCodes(Distribution):
             return self.transport(first, **(options | ({"again": again} if again else {})))
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> FlowCodes:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The same codes with their batch shape broadcast to `batch_shape`."""
+        """Returns the same distribution with its batch shape broadcast to `batch_shape`."""
         return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport, self.returns)
 
 
@@ -89,24 +89,27 @@ def sample_codes(
     guidance: float | None = None,
     temperature: float | None = None,
 ) -> Tensor:
-    """Samples from a prior or a posterior, `(*sample_shape, *, B, D)`.
+    """Samples codes from a prior or a posterior.
 
-    Those of a flow depend on the seed and on a row's number alone, others also on the rows next to it: see
-    `sample_rows`.
+    Samples of a flow depend only on the seed and on a row's number. Samples of other distributions also depend on the
+    other rows; see `sample_rows`.
 
     Arguments:
         q: The distribution.
-        sample_shape: Of the samples of each row.
-        seed: Random seed; PyTorch's global random state is then left as it was. By default the samples come from
-            that state.
+        sample_shape: Shape of the samples of each row.
+        seed: Random seed; it leaves PyTorch's global random state unchanged. By default the samples come from that
+            state.
         rows: Numbers of the rows, on which the samples of a flow depend; by default 0 to B - 1.
-        steps: Steps of a flow's solver; by default 25.
+        steps: Number of steps of a flow's solver; by default 25.
         guidance: Weight of a flow's condition; by default 1, which samples from the distribution that it has learned.
-        temperature: Scale of a flow's noise where something is given; by default 1, which samples from the distribution
-            that it has learned.
+        temperature: Scale of a flow's noise for rows with a condition; by default 1, which samples from the
+            distribution that it has learned.
+
+    Returns:
+        `(*sample_shape, *, B, D)`.
 
     Raises:
-        ValueError: `seed`, `steps`, `guidance` or `temperature` is out of its range, or one of the last three is given
+        ValueError: `seed`, `steps`, `guidance` or `temperature` is out of its range, or one of the last three is set
             for a distribution without a flow.
     """
     given = {"steps": steps, "guidance": guidance, "temperature": temperature}
@@ -137,10 +140,10 @@ def sample_rows(
     rows: Sequence[int] | None = None,
     **options: Any,
 ) -> Tensor:
-    """As `sample_codes` of a posterior, but a row's samples depend on the seed and on its number alone.
+    """Samples codes like `sample_codes`, but a row's samples depend only on the seed and on the row's number.
 
-    They do not depend on the rows next to it, nor on how many rows are in a batch. Samples from a distribution that has
-    no `from_noise`, such as one of your own, are those of `sample_codes`.
+    They do not depend on the other rows or on the number of rows in a batch. For a distribution without `from_noise`,
+    such as a user-defined one, the result is that of `sample_codes`.
 
     Example:
         >>> from polymodal.distributions import DiagNormal
@@ -162,5 +165,5 @@ def sample_rows(
 
 
 def _arranged(noise: Tensor, shape: torch.Size, batch: torch.Size) -> Tensor:
-    """Rows' noise `(B, S, n)` as `(*shape, 1, .., B, n)`, which broadcasts to a batch shape `(*, B)`."""
+    """Reshapes noise `(B, S, n)` to `(*shape, 1, .., B, n)`, which broadcasts to a batch shape `(*, B)`."""
     return noise.movedim(0, 1).reshape(*shape, *[1] * (len(batch) - 1), *batch[-1:], noise.shape[-1])

@@ -1,4 +1,12 @@
-"""JMVAE: a joint encoder, and one per modality that learns to stand in for it."""
+"""JMVAE: a joint encoder, and an encoder per modality that approximates it when modalities are missing.
+
+The loss of a row is
+
+    L = rec + beta progress [ KL(q || p) + alpha sum_m KL(q || q_m) ],    rec = -sum_m w_m log p(x_m | z),    z ~ q
+
+q(z | x) is the joint posterior given all modalities, q_m(z | x_m) the unimodal posterior of modality m, p the prior,
+w_m a loss weight, alpha and beta weights of divergences, and progress in [0, 1] the warm-up.
+"""
 
 from __future__ import annotations
 
@@ -21,23 +29,23 @@ __all__ = ["JMVAE"]
 
 
 class JMVAE(VAE):
-    """A joint encoder q(z | x) of all modalities, towards which each q_m is drawn.
+    """A joint posterior q(z | x) given all modalities, and unimodal posteriors q_m that are trained to match it.
 
-    The loss is `rec + beta [ KL(q || p) + alpha sum_m KL(q || q_m) ]`. Given all modalities the joint encoder
-    answers, else the product of those given, without a prior expert. The joint encoder needs complete rows:
-    incomplete ones cannot be trained on.
+    The loss is `rec + beta [ KL(q || p) + alpha sum_m KL(q || q_m) ]`. Given all modalities, the posterior is that of
+    the joint encoder; otherwise it is the product of the given q_m, without a prior expert. The joint encoder needs all
+    modalities, so the model cannot be trained on incomplete rows.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
-        alpha: Weight of the divergences from the single encoders.
-        beta: Weight of all divergences; 1 in the original.
+        alpha: Weight of the divergences from the unimodal posteriors.
+        beta: Weight of all divergences; 1 in the paper.
         hidden: Sizes of the hidden layers of the joint encoder.
-        rows: What `fit` trains on: "all" refuses incomplete rows, "complete" leaves them out.
+        rows: Rows that `fit` trains on: "all" raises an error for incomplete rows, "complete" leaves them out.
         weights: See `Model`.
 
-    Source: Suzuki, Nakayama and Matsuo (2017), Eq. 5 (JMVAE-kl). Given several but not all modalities the original
-    trains a further encoder; the product in its place is that of Vedantam et al. (2018).
+    Source: Suzuki, Nakayama and Matsuo (2017), Eq. 5 (JMVAE-kl). For several but not all modalities, the paper trains
+    a further encoder; this class uses the product of Vedantam et al. (2018) instead.
     """
 
     name = "jmvae"
@@ -61,10 +69,10 @@ class JMVAE(VAE):
         self.joint = mlp(len(schema) * latent_dim, hidden, 2 * latent_dim)
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """Eq. 5 on a batch of complete rows, see `Model.loss`.
+        """Computes Eq. 5 for a batch of complete rows, see `Model.loss`.
 
         Raises:
-            ValueError: A row lacks a modality.
+            ValueError: A row is incomplete.
         """
         self.require_trainable(batch.known)
         x = self.schema.hide(batch, self.weight.dtype)
@@ -84,6 +92,6 @@ class JMVAE(VAE):
         return DiagNormal(torch.where(whole, joint.mean, apart.mean), torch.where(whole, joint.stddev, apart.stddev))
 
     def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
-        """q(z | x) of complete rows, `(B, *shape)` by name."""
+        """Returns the joint posterior q(z | x) of complete rows, `(B, *shape)` by name."""
         features = [*self._encoded(self.joint_encoders, x).values()]
         return DiagNormal.of(*self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1))

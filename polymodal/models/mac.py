@@ -1,16 +1,21 @@
 """MAC-WAE and its two ablations: one class, three registered variants.
 
-The objective of one batch of B rows, with K conditioning masks b_k and codes `z_ik ~ q(z | x_i, b_k)`:
+The loss of a batch of B rows, with K conditioning masks b_k and codes `z_ik ~ q(z | x_i, b_k)`:
 
     L = (1/K) sum_k [ (1/B) sum_i sum_m w_m c_m(x_im, g_m(z_ik)) + beta R progress D(z_k) ]
 
-c_m is the cost of modality m, g_m its decoder, w_m its loss weight, D the penalty that matches the codes of one mask to
-the prior, progress the warm-up of the penalty. R is the weighted cost of the best constant prediction,
-`R = sum_m w_m c*_m`, so beta is the share of the trivial model's cost that one unit of the penalty is worth; with
+x_im is the value of modality m in row i, c_m the cost of this modality (0 where it is missing), g_m its decoder, and
+w_m its loss weight. D is the penalty that matches the codes z_k = (z_1k, .., z_Bk) of one mask to the prior, beta its
+weight, and progress in [0, 1] its warm-up. R = sum_m w_m c*_m is the weighted cost of the best constant prediction,
+where c*_m is the mean cost of this prediction for modality m. So beta is relative to the cost of a trivial model. With
 `relative=False`, as in the paper, R = 1.
 
-With `prior="flow"`, `fit` then trains a flow over the codes of the finished autoencoder (`polymodal.networks.flow`),
-and posterior and unconditional samples come from it. Encoder, decoders and point predictions are those without it.
+With `indices="exhaustive"`, the mean over k is a sum over all masks b, weighted by p(b); see
+`polymodal.objectives.conditioning` for p(b).
+
+With `prior="flow"`, `fit` then trains a flow over the codes of the trained autoencoder (`polymodal.networks.flow`).
+Posterior and unconditional samples come from the flow. It does not change the encoder, the decoders or the point
+predictions.
 """
 
 from __future__ import annotations
@@ -50,49 +55,50 @@ MOST_SUBSETS = 4095
 class MAC(Model):
     """Multimodal arbitrary conditioning: one encoder conditioned on the mask of observed modalities.
 
-    Each step samples K conditioning masks b, encodes the batch under each, and decodes every modality from every code,
-    also those that the mask leaves out. The K passes share work: a modality's encoder runs once on the batch and once
-    on a blank, and equal masks are decoded once where codes are deterministic.
+    Each step samples K conditioning masks b, encodes the batch under each mask, and decodes every modality from
+    every code, including the modalities that the mask leaves out. The K passes share computations: a modality's
+    encoder runs once on the batch and once on a blank (the input that stands for a missing value), and equal masks are
+    decoded once if codes are deterministic. The module docstring states the loss.
 
     Arguments:
         schema: The modalities.
-        latent_dim: Size of the code.
-        features: Size of each modality's features, the input of the joint encoder; by default that of the code.
-            docs/defaults.md has measurements of more.
+        latent_dim: Size of the latent code.
+        features: Size of each modality's features, the input of the joint encoder; by default the size of the code.
+            docs/defaults.md reports measurements of larger sizes.
         beta: Weight of the penalty, at least 0; see `relative`.
         p0: Probability that a modality is missing in training, in [0, 1). None samples masks of every size: the number
             of observed modalities is uniform.
-        draws: Conditioning masks per step, K.
+        draws: Number of conditioning masks per step, K.
         indices: "per-batch" samples one mask per pass, "per-sample" one per row and pass (a weaker penalty),
             "exhaustive" takes every mask once and weights it by p(b).
-        stochastic: Gaussian posterior instead of a deterministic code.
+        stochastic: Whether the posterior is Gaussian instead of a deterministic code.
         conditioned: Whether the encoder is conditioned on b.
-        regularizer: The penalty: a name in REGULARIZERS, with arguments where it has any, such as "sliced",
-            "sliced(64)", "imq", "mmd(2)" or "kl"; or the object, such as `MMD(2.0)`.
+        regularizer: The penalty: a name in REGULARIZERS, optionally with arguments, such as "sliced", "sliced(64)",
+            "imq", "mmd(2)" or "kl"; or an object, such as `MMD(2.0)`.
         relative: Whether beta is relative to the weighted cost R of the best constant prediction, which `fit` measures
             before its first step and which is saved with the model. By default True for penalties on samples, and
             False for the KL divergence, which is in nats like the likelihoods.
-        bandwidth: Deprecated spelling of `regularizer="mmd(bandwidth)"`.
+        bandwidth: Deprecated; use `regularizer="mmd(bandwidth)"`.
         hidden: Sizes of the hidden layers of the joint encoder.
-        skip: Whether a linear map of the features and of c(b) is added to the joint encoder's output, without which it
-            learns more slowly.
-        at_once: Codes that go through a decoder at once. All K B of them do by default, unless what their backward
-            pass needs would take more than half of the free memory. With fewer, gradients are taken chunk by chunk:
-            they are the same, and the memory does not grow with K. Decoders must treat rows independently.
-            On a CPU each decoder's gradients are taken before the next one runs in any case.
-        reconstruction: What is minimised: "cost", each modality's cost, or "likelihood", -log p(x | z). The
-            two differ for `l2` only.
+        skip: Whether a linear map of the features and of c(b) is added to the joint encoder's output. Without it, the
+            model learns more slowly.
+        at_once: Number of codes that a decoder processes at once. By default all K B codes, unless their backward pass
+            would need more than half of the free memory. With fewer codes, gradients are computed chunk by chunk: they
+            are the same, and the memory does not grow with K. Decoders must treat rows independently. On a CPU, each
+            decoder's gradients are always computed before the next decoder runs.
+        reconstruction: Reconstruction term: "cost", each modality's cost, or "likelihood", -log p(x | z). The two
+            differ for `l2` only.
         weights: See `Model`.
-        prior: What samples come from: "flow", which `fit` trains on the codes of the best epoch's autoencoder, or
-            "normal", the standard normal prior (and, of a stochastic encoder, its Gaussian posterior).
+        prior: Distribution that samples come from: "flow", a flow that `fit` trains on the codes of the best epoch's
+            autoencoder, or "normal", the standard normal prior (and the Gaussian posterior of a stochastic encoder).
 
     Raises:
-        ValueError: An argument is out of its range, or the KL divergence is asked of a deterministic encoder.
+        ValueError: An argument is out of its range, or the penalty is the KL divergence and the encoder deterministic.
 
-    Source: MAC-WAE (Tokar and Sanner, AAAI 2026), Eq. 7-9 and Algorithm 1. Departures: the loss of
-    `exhaustive` is weighted by p(b), as Eq. 9 says and the authors' code does not. Defaults use the natural
-    likelihoods and balanced weights where the paper has `l2` and weights of 1, and a relative sliced Wasserstein
-    penalty and masks of every size where it has `relative=False`, `regularizer="mmd"`, `beta=1` and `p0=0.4`.
+    Source: MAC-WAE (Tokar and Sanner, AAAI 2026), Eq. 7-9 and Algorithm 1. Departures: p(b) weights the loss of
+    `exhaustive`, as in Eq. 9 but not in the authors' code. The defaults are natural likelihoods and balanced weights,
+    where the paper uses `l2` and weights of 1, and a relative sliced Wasserstein penalty and masks of every size, where
+    the paper uses `relative=False`, `regularizer="mmd"`, `beta=1` and `p0=0.4`.
     """
 
     name = "mac-wae"
@@ -152,11 +158,11 @@ class MAC(Model):
     def arguments(self) -> dict[str, Any]:
         """See `Model.arguments`."""
         made = super().arguments
-        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may not take it
+        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may lack this argument
 
     @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the posterior is one code per row: that of a deterministic encoder without a trained flow."""
+        """Whether the posterior is a single code per row: the encoder is deterministic and there is no flow."""
         return not self.stochastic and self.flow is None
 
     @property
@@ -187,25 +193,26 @@ class MAC(Model):
 
     @property
     def constants(self) -> dict[str, float]:
-        """The mean norm of samples from the prior, and R where the penalty is relative. See `Model.constants`."""
+        """Mean norm of standard normal codes, and R if the penalty is relative. See `Model.constants`."""
         norm = sqrt(2) * exp(lgamma((self.latent_dim + 1) / 2) - lgamma(self.latent_dim / 2))
         reference = {"reference_cost": float(self.reference_cost)} if self.relative else {}
         return {"prior_norm": norm, **reference}
 
     def set_reference_cost(self, reference_cost: float) -> None:
-        """Takes the weighted cost R of the best constant prediction. See `Model.set_reference_cost`."""
+        """Sets the weighted cost R of the best constant prediction. See `Model.set_reference_cost`."""
         if self.relative:
             self.reference_cost.fill_(reference_cost)
 
     @property
     def likelihood(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether reconstruction is -log p(x | z) rather than the modalities' costs."""
+        """Whether the reconstruction term is -log p(x | z) rather than the modalities' costs."""
         return self.reconstruction == "likelihood"
 
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
-        """q(z | x_V, b), see `Model.encode`. Encoders of modalities that no row is given do not run.
+        """Returns q(z | x_V, b), see `Model.encode`.
 
-        With a trained flow its samples come from the flow, and its mean is that of the encoder.
+        Encoders of modalities that are missing in all rows, or not given, do not run. With a trained flow, samples come
+        from the flow, and the mean is the mean of the encoder's posterior.
         """
         b = self.condition(batch.observed, given)
         x, seen = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
@@ -217,16 +224,16 @@ class MAC(Model):
         return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.returns)
 
     def encode_modalities(self, batch: Rows) -> Tensor:
-        """What each modality's encoder makes of a batch, `(B, M, F)`, of a missing one what it makes of its blank."""
+        """Encodes each modality to features, `(B, M, F)`; missing modalities enter as their blanks."""
         x = self.schema.hide(batch, self.weight.dtype)
         return torch.stack([*self._encoded(self.encoders, x).values()], dim=1)
 
     def fuse(self, features: Tensor, blanks: Tensor, b: Tensor) -> Distribution:
-        """The encoder's q(z | x_V, b) from features, without a flow.
+        """Returns the encoder's q(z | x_V, b) from features, without the flow.
 
         Arguments:
-            features: What `encode_modalities` returns, `(B, M, F)`.
-            blanks: What `encode_blanks` returns, `(M, F)`.
+            features: Result of `encode_modalities`, `(B, M, F)`.
+            blanks: Result of `encode_blanks`, `(M, F)`.
             b: Conditioning masks, `(*, B, M)` or `(*, 1, M)` bool.
         """
         mask = None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype))
@@ -234,11 +241,11 @@ class MAC(Model):
         return DiagNormal.of(*z.chunk(2, dim=-1)) if self.stochastic else Dirac(z)
 
     def plan(self, observed: Tensor) -> Plan:
-        """The conditioning masks, see `Model.plan`.
+        """Samples the conditioning masks, see `Model.plan`.
 
         Returns:
-            Those that differ, `(U, B, M)` bool (all K where codes are drawn); which of them each pass has, `(K,)`
-            int64; and what share of the loss each pass has, `(K,)`.
+            The distinct masks, `(U, B, M)` bool (all K masks if the encoder is stochastic); the index of each pass's
+            mask among them, `(K,)` int64; and the weight of each pass in the loss, `(K,)`.
         """
         b, share = self._draw(observed)
         once, again = (b, torch.arange(len(b), device=b.device)) if self.stochastic else _distinct(b)
@@ -250,7 +257,7 @@ class MAC(Model):
         return once[:, rows], again, share
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
-        """Eq. 9 on a batch, see `Model.loss`."""
+        """Computes the loss L of a batch (Eq. 9), see the module docstring and `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         once, again, share = plan or self.plan(batch.observed)
         shares = share.new_zeros(len(once)).index_add(0, again, share)
@@ -271,7 +278,7 @@ class MAC(Model):
         return text.partition("(")[0]
 
     def _draw(self, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Conditioning masks `(K, B, M)` of a batch and their shares of the loss `(K,)`."""
+        """Samples conditioning masks `(K, B, M)` for a batch; also returns their weights in the loss, `(K,)`."""
         if self.indices == "exhaustive":
             every = conditioning.subsets(len(self.schema), observed.device)
             b = every[:, None] & observed
@@ -283,7 +290,7 @@ class MAC(Model):
     def _reconstruction(
         self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What it costs to reconstruct from codes `(U, B, D)`, weighted, and what each modality costs, `(M,)`."""
+        """Computes the weighted reconstruction term from codes `(U, B, D)`, and the cost of each modality, `(M,)`."""
         most, (passes, rows, _) = self._most(z), z.shape
         if most >= passes * rows and z.device.type != "cpu":
             costs = self.costs(x, z, observed).mean(-1) @ shares
@@ -306,7 +313,10 @@ class MAC(Model):
         z: Tensor,
         piece: Piece,
     ) -> Tensor:
-        """What alike modalities cost from a piece of the codes, weighted; unweighted it is added to `costs`, `(M,)`."""
+        """Computes the weighted cost of a group of modalities for one chunk of codes.
+
+        It adds the unweighted costs to `costs`, `(M,)`.
+        """
         passes, rows = piece
         columns = [self.schema.index(name) for name in names]
         here = {name: x[name][rows] for name in names}
@@ -315,7 +325,7 @@ class MAC(Model):
         return self.weight[columns] @ some
 
     def _most(self, z: Tensor) -> int:
-        """How many codes go through the decoders at once: all of them, unless they would not fit in memory."""
+        """Returns the number of codes to decode at once: all of them, unless they do not fit in memory."""
         codes = z.shape[0] * z.shape[1]
         if self.at_once is not None or codes <= self._fitting:
             return self.at_once or codes
@@ -326,13 +336,13 @@ class MAC(Model):
         return max(1, most)
 
     def _bytes(self, probe: Tensor) -> float:
-        """What the decoders' backward pass needs for one more code, seen on four."""
+        """Estimates the bytes that the decoders' backward pass needs per code, from two and four codes."""
         with torch.enable_grad(), evaluating(self.decoders):
             few, more = (kept(partial(self.emit, probe[:n])) for n in (2, 4))
         return max(1, (more - few) / 2)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
-        """q(z | x, b) of prepared values under `(*, B, M)` or `(*, 1, M)`; `seen` tells which encoders must run."""
+        """Returns q(z | x, b) for prepared values and masks `(*, B, M)` or `(*, 1, M)`; only encoders in `seen` run."""
         blank = self.encode_blanks()
         features = self._encoded(self.encoders, {name: x[name] for m, name in enumerate(self.schema) if seen[m]})
         hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
@@ -340,7 +350,7 @@ class MAC(Model):
         return self.fuse(known, blank, b)
 
     def encode_blanks(self) -> Tensor:
-        """Features of missing modalities, `(M, F)`; without dropout, which would be one sample for all rows."""
+        """Returns the features of missing modalities, `(M, F)`, without dropout, whose sample all rows would share."""
         device, dtype = self.weight.device, self.weight.dtype
         blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
         with evaluating(self.encoders):
@@ -380,20 +390,20 @@ class MAC(Model):
 
 
 mac_wae = MAC
-"""The paper's model."""
+"""MAC-WAE, the paper's model."""
 
 mac_vae = partial(MAC, beta=1.0, stochastic=True, regularizer="kl", reconstruction="likelihood")
-"""The ablation with a Gaussian posterior, the KL divergence and likelihoods."""
+"""MAC-VAE, the ablation with a Gaussian posterior, the KL divergence and likelihoods."""
 
 m_wae = partial(MAC, conditioned=False)
-"""The ablation whose encoder is not conditioned on the mask."""
+"""M-WAE, the ablation whose encoder is not conditioned on the mask."""
 
 
 def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a model that was saved before beta could be relative, in today's spelling.
+    """Converts the arguments of a model that was saved before `relative` existed to current ones.
 
     Arguments:
-        arguments: As a file of format 1 holds them, or settings of that time, which always name `bandwidth`.
+        arguments: Arguments from a file of format 1, or settings of that time, which always contain `bandwidth`.
     """
     bandwidth = arguments.get("bandwidth")
     named = arguments.get("regularizer", "mmd")
@@ -402,7 +412,7 @@ def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:
-    """The regulariser that the deprecated argument `bandwidth` means."""
+    """Returns the regulariser, with the deprecated argument `bandwidth` applied."""
     if bandwidth is None:
         return regularizer
     if regularizer != "mmd":
@@ -415,6 +425,6 @@ def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> 
 
 
 def _distinct(b: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct ones of the indices `(K, B, M)`, and which of them each was, `(K,)`."""
+    """Returns the distinct masks of `(K, B, M)`, and the index of each mask among them, `(K,)`."""
     flat, again = b.flatten(1).unique(dim=0, return_inverse=True)
     return flat.unflatten(1, b.shape[1:]), again

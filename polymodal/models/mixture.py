@@ -1,4 +1,14 @@
-"""What models with a mixture of experts have in common: families of posteriors, and importance-weighted bounds."""
+"""The base class of models with a mixture of experts: families of posteriors, and importance-weighted bounds.
+
+The posterior is the uniform mixture of the unimodal posteriors (experts) q_m, `q(z | x) = (1/M) sum_m q_m(z | x_m)`.
+With K samples z_mk from each expert and their log-weights lw_mk, the loss of a row is
+
+    L = -(1/M) sum_m log (1/K) sum_k exp lw_mk,
+    lw_mk = sum_n w_n log p(x_n | z_mk) - scale sum_p penalty_p,mk
+
+w_n is the loss weight of modality n. A penalty is log q - log p of a code, and scale is its weight; subclasses define
+both. For an incomplete row, m runs over its observed modalities, M is their number, and n skips missing ones.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +33,16 @@ SMALLEST = 1e-6
 
 
 class MixtureVAE(VAE):
-    """A model whose posterior is the uniform mixture of what each modality says, with K draws from each.
+    """A model whose posterior is the uniform mixture of the experts q_m, with K samples from each expert.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the shared code.
-        draws: Per expert, K.
-        family: Of the posteriors.
-        estimator: Of the gradient of the bounds.
+        draws: Number of samples per expert, K.
+        family: Family of the posteriors, "laplace" or "normal".
+        estimator: Gradient estimator of the bounds, "dreg" or "iwae".
         weights: See `Model`.
-        code: Size of what a decoder reads; by default that of the shared code.
+        code: Size of a decoder's input; by default that of the shared code.
     """
 
     def __init__(
@@ -53,15 +63,22 @@ class MixtureVAE(VAE):
             raise ValueError(f"draws must be at least 1, got {draws}")
 
     def _sampled(self, mean: Tensor, raw: Tensor) -> Tensor:
-        """K draws from every expert, `(K, M, B, D)`, of means and raw scales `(B, M, D)`."""
+        """Samples K codes from every expert, `(K, M, B, D)`, given means and raw scales `(B, M, D)`."""
         return located(mean, raw, self.family).rsample(torch.Size([self.draws])).movedim(2, 1)
 
     def _weighing(self, *parameters: Tensor) -> tuple[Tensor, ...]:
-        """The posteriors' parameters as they are to enter their densities: without gradients under DReG."""
+        """Returns the posteriors' parameters for computing densities; DReG detaches them."""
         return tuple(p.detach() for p in parameters) if self.estimator == "dreg" else parameters
 
     def _mixture(self, mean: Tensor, raw: Tensor, b: Tensor, chosen: Tensor | None = None) -> Mixture:
-        """Of the experts, `(B, M, D)` each, that `(*, B, M)` bool names."""
+        """Returns the uniform mixture of the experts in the mask b.
+
+        Arguments:
+            mean: Means of the experts, `(B, M, D)`.
+            raw: Raw scales of the experts, `(B, M, D)`, see `located`.
+            b: Mask of the experts to mix, `(*, B, M)` bool.
+            chosen: Index of the expert whose mean is the point prediction, `(*, B)`; by default the first in b.
+        """
         experts = located(mean, raw, self.family).expand(b.shape)
         return Mixture(experts, b, b.int().argmax(-1) if chosen is None else chosen)
 
@@ -73,14 +90,14 @@ class MixtureVAE(VAE):
         codes: list[Tensor],
         observed: Tensor,
     ) -> Loss:
-        """The negative mean, over the experts that a row has and over the rows, of their bounds.
+        """Computes the loss L: the negative mean of the bounds over a row's observed modalities and over rows.
 
         Arguments:
             costs: -log p(x_n | z_mk), `(N, K, M, B)`.
             penalties: log q - log p of the codes, `(K, M, B)` by name.
-            scale: Of the penalties.
-            codes: That the bounds are computed from, `(K, M, B, *)` each.
-            observed: `(B, M)` bool.
+            scale: Weight of the penalties.
+            codes: Codes that the costs and penalties were computed from, `(K, M, B, *)` each.
+            observed: Observed mask, `(B, M)` bool.
         """
         weights = -torch.einsum("n,nkmb->kmb", self.weight, costs) - scale * torch.stack([*penalties.values()]).sum(0)
         bounds = doubly_reparameterized(weights, codes) if self.estimator == "dreg" else iwae(weights)  # (M, B)
@@ -92,13 +109,15 @@ class MixtureVAE(VAE):
 
 
 def located(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | DiagNormal:
-    """A posterior or prior with these means.
+    """Returns a posterior or prior with given means.
+
+    The scale is `exp(raw / 2)` for a normal distribution and `D softmax(raw) + 1e-6` for a Laplace distribution.
 
     Arguments:
-        mean: `(*, D)`.
-        raw: What its scales are made of: log-variances of a Gaussian; logits of a Laplace distribution's scales,
-            whose mean is 1. None makes all scales 1. `(*, D)`.
-        family: Of the distribution.
+        mean: Means, `(*, D)`.
+        raw: Raw scales, `(*, D)`: log-variances of a normal distribution, or logits of the scales of a Laplace
+            distribution, whose mean is 1. None sets all scales to 1.
+        family: Family of the distribution, "laplace" or "normal".
 
     Example:
         >>> located(torch.zeros(2), torch.zeros(2), "laplace").base_dist.scale

@@ -1,4 +1,15 @@
-"""MMVAE: a mixture of experts under importance-weighted bounds."""
+"""MMVAE: a mixture of experts, trained on importance-weighted bounds.
+
+The posterior is `q(z | x) = (1/M) sum_m q_m(z | x_m)`. With K samples z_mk from each unimodal posterior (expert) q_m,
+the loss of a row is
+
+    L = -(1/M) sum_m log (1/K) sum_k exp lw_mk,
+    lw_mk = sum_n w_n log p(x_n | z_mk) + progress [ log p(z_mk) - log q(z_mk | x) ]
+
+p(z) is the prior, w_n the loss weight of modality n, and progress in [0, 1] the warm-up. For K = 1 this is the
+stratified ELBO. The estimator "dreg" has the same value and a gradient of lower variance, see
+`polymodal.objectives.importance`.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +28,19 @@ __all__ = ["MMVAE"]
 
 
 class MMVAE(MixtureVAE):
-    """The mixture q(z | x) = (1/M) sum_m q_m, trained on one importance-weighted bound per expert.
+    """The mixture of experts q(z | x) = (1/M) sum_m q_m, trained on one importance-weighted bound per expert.
 
-    With K draws z_mk from each q_m, from all of which every modality is decoded, and
+    Every modality is decoded from all K samples z_mk of each q_m. With
     `lw_mk = sum_n w_n log p(x_n | z_mk) + log p(z_mk) - log (1/M) sum_n q_n(z_mk)`, the loss is
-    `-(1/M) sum_m log (1/K) sum_k exp lw_mk`. A row that lacks modalities has the mixture of those that it has. The
-    penalty's warm-up scales log p(z) - log q(z).
+    `-(1/M) sum_m log (1/K) sum_k exp lw_mk`. For an incomplete row, the mixture is over its observed modalities. The
+    warm-up scales log p(z) - log q(z).
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
-        draws: Per expert, K.
-        family: Of posteriors and prior: "laplace", whose prior's scales are learned, or "normal".
-        estimator: Of the bound's gradient: "dreg" or "iwae".
+        draws: Number of samples per expert, K.
+        family: Family of the posteriors and the prior: "laplace", with learned scales of the prior, or "normal".
+        estimator: Gradient estimator of the bounds: "dreg" or "iwae".
         weights: See `Model`.
 
     Source: Shi et al. (2019), Eq. 3-4 and the authors' code.
@@ -52,11 +63,11 @@ class MMVAE(MixtureVAE):
 
     @property
     def prior(self) -> Distribution:
-        """p(z), on the model's device and in its dtype."""
+        """Prior p(z) on the model's device and in its dtype."""
         return located(self.weight.new_zeros(self.latent_dim), self.prior_logits, self.family)
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """The bounds on a batch, see `Model.loss`."""
+        """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw = self._experts(x)
         z = self._sampled(mean, raw)

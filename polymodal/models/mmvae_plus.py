@@ -1,4 +1,15 @@
-"""MMVAE+: a mixture of experts with a private code per modality beside the shared one."""
+"""MMVAE+: a mixture of experts with a shared code z and a private code u_m per modality.
+
+Encoder m outputs q(z | x_m) and q(u_m | x_m). Decoder m reads [z, u_m]. With K samples (z, u)_mk from the encoder of
+each modality m, and samples v_n of auxiliary priors r_n(u), the loss of a row is
+
+    L = -(1/M) sum_m log (1/K) sum_k exp lw_mk,
+    lw_mk = w_m log p(x_m | z, u) + sum_{n != m} w_n log p(x_n | z, v_n)
+            + beta progress [ log p(z) + log p(u) - log (1/M) sum_n q(z | x_n) - log q(u | x_m) ]
+
+p(z) and p(u) are fixed standard priors, w_m is a loss weight, beta the weight of the densities of the codes, and
+progress in [0, 1] the warm-up. r_n has the mean 0 and learned scales, and is used in training only.
+"""
 
 from __future__ import annotations
 
@@ -18,23 +29,23 @@ __all__ = ["MMVAEPlus"]
 
 
 class MMVAEPlus(MixtureVAE):
-    """A mixture of experts in which each modality m has a private code u_m beside the shared z.
+    """A mixture of experts in which each modality m has a private code u_m in addition to the shared code z.
 
-    Its decoder reads [z, u_m]. What m says of the others is decoded from z and from draws v_n of auxiliary priors
-    r_n, which are used in training alone:
+    Decoder m reads [z, u_m]. In training, modality n != m is decoded from z of modality m and a sample v_n of the
+    auxiliary prior r_n:
     `lw_mk = w_m log p(x_m | z, u) + sum_{n != m} w_n log p(x_n | z, v_n)
     + beta [ log p(z) + log p(u) - log (1/M) sum_n q(z | x_n) - log q(u | x_m) ]`.
 
-    The code is [z, u_1, .., u_M]; of what is not given u_n comes from the prior.
+    The code is [z, u_1, .., u_M]. For modalities that are not given, u_n comes from the prior.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the shared code D.
         private_dim: Size of each private code.
         beta: Weight of the densities of the codes.
-        draws: Per expert, K.
-        family: Of posteriors, priors and auxiliary priors, "laplace" or "normal".
-        estimator: Of the bound's gradient: "dreg" or "iwae".
+        draws: Number of samples per expert, K.
+        family: Family of posteriors, priors and auxiliary priors, "laplace" or "normal".
+        estimator: Gradient estimator of the bounds: "dreg" or "iwae".
         weights: See `Model`.
 
     Source: Palumbo, Daunhawer and Vogt (2023), Eq. 4 and 6.
@@ -60,20 +71,20 @@ class MMVAEPlus(MixtureVAE):
         self.private_dim, self.beta = private_dim, beta
         self._check_factors(beta=beta)
         self.auxiliary = nn.Parameter(torch.zeros(len(schema), private_dim))
-        """What the scales of r_n are made of, `(M, private_dim)`."""
+        """Raw scales of the auxiliary priors r_n, `(M, private_dim)`, see `located`."""
 
     @property
     def code_dim(self) -> int:
-        """Of the shared code and all private ones."""
+        """Total size of the shared code and all private codes."""
         return self.latent_dim + len(self.schema) * self.private_dim
 
     @property
     def prior(self) -> Distribution:
-        """p(z) p(u_1) .. p(u_M)."""
+        """Prior p(z) p(u_1) .. p(u_M)."""
         return Concatenated([self._standard(self.latent_dim)] + [self._standard(self.private_dim)] * len(self.schema))
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """The bounds on a batch, see `Model.loss`."""
+        """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw, own, own_raw = self._parts(x)
         z, u = self._sampled(mean, raw), self._sampled(own, own_raw)  # (K, M, B, D), (K, M, B, private)
@@ -88,7 +99,7 @@ class MMVAEPlus(MixtureVAE):
         return self._bounds(costs, penalties, self.beta * progress, [z, u], batch.observed)
 
     def _crossed(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
-        """Costs `(N, K, M, B)` of modality n from the codes of expert m: its own u for n = m, a draw of r_n else."""
+        """Computes costs `(N, K, M, B)` of modality n from codes of expert m, with u if n = m, else a sample of r_n."""
         auxiliary = located(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
         v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
         mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
@@ -105,13 +116,13 @@ class MMVAEPlus(MixtureVAE):
         return Concatenated([self._mixture(mean, raw, b, self._choice(x, b)), *private])
 
     def _parts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Means and raw scales of the shared codes, then of the private ones, `(B, M, *)` each."""
+        """Returns the means and raw scales of the shared codes, then of the private codes, `(B, M, *)` each."""
         sizes = [self.latent_dim, self.private_dim]
         (mean, own), (raw, own_raw) = (part.split(sizes, dim=-1) for part in self._experts(x))
         return mean, raw, own, own_raw
 
     def _read(self, name: str, z: Tensor) -> Tensor:
-        """The shared code and the modality's own."""
+        """Returns the shared code and the modality's private code."""
         start = self.latent_dim + self.schema.index(name) * self.private_dim
         return torch.cat([z[..., : self.latent_dim], z[..., start : start + self.private_dim]], dim=-1)
 
@@ -120,7 +131,7 @@ class MMVAEPlus(MixtureVAE):
 
 
 def _either(chosen: Tensor, one: DiagLaplace | DiagNormal, other: DiagLaplace | DiagNormal) -> Distribution:
-    """The one where `(*, B)` bool says so, else the other, of the same family."""
+    """Returns the distribution `one` where `chosen`, `(*, B)` bool, is True, else `other`, of the same family."""
     a, b = one.base_dist, other.base_dist
     mean, scale = (torch.where(chosen[..., None], getattr(a, n), getattr(b, n)) for n in ("loc", "scale"))
     return type(one)(mean, scale)

@@ -1,4 +1,13 @@
-"""MoPoE: a mixture over subsets of modalities of the product of each subset's experts."""
+"""MoPoE: a mixture over subsets of modalities of the product of each subset's experts.
+
+With S subsets A of the modalities, the posterior is `q(z | x) = (1/S) sum_A q_A`, and the loss of a row is
+
+    L = rec + beta progress (1/S) sum_A KL(q_A || p),    rec = -sum_m w_m log p(x_m | z)
+
+q_A is the normalised product of the unimodal posteriors (experts) q_m(z | x_m), m in A, and for the full subset also of
+the prior p. z is a sample from one q_A per row, w_m a loss weight, and progress in [0, 1] the warm-up. For an
+incomplete row, the mixture is over the subsets of its observed modalities.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +33,21 @@ MOST_SUBSETS = 1023
 class MoPoE(VAE):
     """A uniform mixture of the products of experts of all subsets.
 
-    The loss is `rec + beta mean_A KL(q_A || p)`, the reconstruction from one subset per row. The prior is an expert
-    of the full subset only. A row's mixture is over those subsets that it has whole; a row that has none of
-    `subsets` whole takes part with all that it has.
+    The loss is `rec + beta mean_A KL(q_A || p)`, with the reconstruction from one subset per row. The prior is an
+    expert of the full subset only. A row's mixture is over the subsets whose modalities are all observed. If there are
+    none among `subsets`, the row uses the product of all its observed modalities.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
         beta: Weight of the divergences.
-        subsets: Lists of names; by default all 2^M - 1.
-        draw: What is reconstructed from: "stratified", as many rows from each subset as can be and the rest at
-            random, or "full", all that a row has (the paper's setting).
+        subsets: Subsets to mix over, as lists of names; by default all 2^M - 1.
+        draw: Subset to reconstruct a row from: "stratified" assigns the same number of rows to each subset and the
+            remaining rows at random; "full" uses all observed modalities (the paper's setting).
         weights: See `Model`.
 
     Raises:
-        ValueError: There are too many subsets, or one is empty or names what is not there.
+        ValueError: There are too many subsets, a subset is empty, or a name is unknown.
 
     Source: Sutter, Daunhawer and Vogt (2021), Eq. 4-6 and the authors' code.
     """
@@ -68,10 +77,10 @@ class MoPoE(VAE):
         self.register_buffer("members", chosen, persistent=False)
 
     members: Tensor
-    """The subsets, `(S, M)` bool."""
+    """Mask of the modalities in each subset, `(S, M)` bool."""
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """Eq. 6 on a batch, see `Model.loss`."""
+        """Computes Eq. 6 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, log_variance = self._experts(x)
         members, allowed = self._subsets(batch.observed)  # (S, B, M), (S, B)
@@ -86,19 +95,19 @@ class MoPoE(VAE):
         return product(*self._experts(x), b, b.all(-1))
 
     def _subsets(self, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """The subsets `(S + 1, B, M)` of every row, and which of them it is mixed over, `(S + 1, B)`.
+        """Returns the subsets `(S + 1, B, M)` of every row, and the mask of those to mix over, `(S + 1, B)`.
 
-        The last one is all that a row has; it counts where no other does.
+        The last subset has all observed modalities of a row. It counts only for rows without another complete subset.
         """
         allowed = ~(self.members[:, None] & ~observed).any(-1)
         members = torch.cat([self.members[:, None].expand(-1, len(observed), -1), observed[None]])
         return members, torch.cat([allowed, ~allowed.any(0, keepdim=True)])
 
     def _drawn(self, z: Tensor, members: Tensor, observed: Tensor, allowed: Tensor) -> Tensor:
-        """A code per row, `(B, D)`, of those of all subsets."""
+        """Selects one code per row, `(B, D)`, among the codes of all subsets `(S + 1, B, D)`."""
         if self.draw == "full":
             return z[-1]
-        # All subsets have one for every row; of those that were chosen that must be read back from the device.
+        # With all 2^M - 1 subsets every row has one; for chosen subsets this must be read back from the device.
         some = self.subsets is None or allowed[:-1].any(0).all()
         index = stratify(allowed[:-1] if some else allowed)
         return z[index, torch.arange(len(observed), device=z.device)]

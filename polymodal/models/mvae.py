@@ -1,4 +1,14 @@
-"""MVAE: a product of experts and the prior, trained on sums of bounds."""
+"""MVAE: a product of experts and the prior, trained on a sum of bounds.
+
+For a set s of modalities, the posterior is `q_s ~ p prod_{m in s} q_m`, the normalised product of the prior p and the
+unimodal posteriors (experts) q_m(z | x_m). The loss of a row is
+
+    L = - [ ELBO_all + sum_m ELBO_{m} + sum_{t=1..k} ELBO_{s_t} ],
+    ELBO_s = E_{z ~ q_s} sum_{m in s} w_m log p(x_m | z) - beta progress KL(q_s || p)
+
+s_t are k random sets, w_m is a loss weight, beta the weight of the divergences, and progress in [0, 1] the warm-up. For
+an incomplete row, s is restricted to its observed modalities, and an empty set contributes 0.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +28,21 @@ __all__ = ["MVAE"]
 
 
 class MVAE(VAE):
-    """The product of the experts with the prior, trained on a sum of bounds.
+    """The product of the experts and the prior, trained on a sum of bounds.
 
-    They are those of the full set, of every single modality, and of k random sets:
-    `- [ELBO_all + sum_m ELBO_m + sum_t ELBO_t]`. A set's bound reconstructs its own modalities only, from a draw of
-    its own. A row takes part in a set with what it has of it.
+    The loss is `- [ELBO_all + sum_m ELBO_m + sum_t ELBO_t]`: the bounds of the full set, of every single modality, and
+    of k random sets. A bound reconstructs only the modalities in its set, from a separate sample of its posterior. For
+    an incomplete row, sets are restricted to the observed modalities.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
         beta: Weight of the divergences.
-        draws: Random sets of 2 to M - 1 modalities per batch, k, all different; in training only.
+        draws: Number of random sets of 2 to M - 1 modalities per batch, k; all are different. In training only.
         weights: See `Model`.
 
     Raises:
-        ValueError: There are not as many sets.
+        ValueError: `draws` is negative or greater than the number of such sets.
 
     Source: Wu and Goodman (2018), Eq. 3 and 5.
     """
@@ -58,12 +68,16 @@ class MVAE(VAE):
             )
 
     def plan(self, observed: Tensor) -> Plan:
-        """The sets of modalities whose bounds are summed, `(T, M)` bool, and those that each modality is in, int64."""
+        """Chooses the sets of modalities whose bounds are summed, see `Model.plan`.
+
+        Returns:
+            The T sets, `(T, M)` bool; and for each modality the indices of the sets that contain it, int64.
+        """
         sets = self._sets(observed.device)
         return sets, *(taking.nonzero()[:, 0] for taking in sets.unbind(1))
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
-        """The sum of the bounds on a batch, see `Model.loss`."""
+        """Computes the sum of the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         sets, *taken = plan or self.plan(batch.observed)
         members = sets[:, None] & batch.observed  # (T, B, M)
@@ -80,7 +94,7 @@ class MVAE(VAE):
         return product(*self._experts(x), b, prior=True)
 
     def _sets(self, device: torch.device) -> Tensor:
-        """The full set, the single modalities, and random ones in training, `(T, M)` bool."""
+        """Returns the full set, the single modalities, and in training random sets, `(T, M)` bool."""
         m = len(self.schema)
         sets = [torch.ones(1, m, dtype=torch.bool, device=device), torch.eye(m, dtype=torch.bool, device=device)]
         if self.training and self.draws:
@@ -89,7 +103,7 @@ class MVAE(VAE):
 
 
 def random_sets(modalities: int, number: int, device: torch.device) -> Tensor:
-    """Different sets of 2 to M - 1 modalities, uniform among all such, `(number, M)` bool.
+    """Samples different sets of 2 to M - 1 modalities, uniformly among all such sets, `(number, M)` bool.
 
     Example:
         >>> random_sets(3, 3, torch.device("cpu")).sum(1)

@@ -1,4 +1,13 @@
-"""MVTCAE: a product of experts, kept close to each of them."""
+"""MVTCAE: a product of experts, regularised towards each expert.
+
+The loss of a row with M modalities is
+
+    L = (M - alpha)/M rec + beta progress [ alpha/M sum_m KL(q || q_m) + (1 - alpha) KL(q || p) ]
+
+with `rec = -sum_m w_m log p(x_m | z)` and `z ~ q`. q_m(z | x_m) is the unimodal posterior (expert) of modality m, q the
+product of the experts without a prior expert, p the prior, w_m a loss weight, alpha in [0, 1] the weight of the
+experts, beta the weight of all divergences, and progress in [0, 1] the warm-up.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +24,7 @@ __all__ = ["MVTCAE"]
 
 
 class MVTCAE(VAE):
-    """Total correlation as the objective: a product of experts that is kept close to each of them.
+    """A product of experts whose objective is derived from total correlation.
 
     With q the product of the experts q_m, without a prior expert, the loss is
     `(M - alpha)/M rec + beta [ alpha/M sum_m KL(q || q_m) + (1 - alpha) KL(q || p) ]`.
@@ -23,11 +32,11 @@ class MVTCAE(VAE):
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code.
-        alpha: Share of the divergences from the single experts, in [0, 1]; 0 is a beta-VAE.
+        alpha: Weight of the divergences from the experts, in [0, 1]; 0 gives a beta-VAE.
         beta: Weight of all divergences.
         weights: See `Model`.
 
-    Source: Hwang et al. (2021), Eq. 8. Terms of what a row lacks are 0, and M stays M.
+    Source: Hwang et al. (2021), Eq. 8. Terms of missing modalities are 0, and M does not change.
     """
 
     name = "mvtcae"
@@ -47,7 +56,7 @@ class MVTCAE(VAE):
         self._check_factors(beta=beta)
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """Eq. 8 on a batch, see `Model.loss`."""
+        """Computes Eq. 8 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, log_variance = self._experts(x)
         q = product(mean, log_variance, batch.observed)

@@ -1,4 +1,14 @@
-"""Nexus: a hierarchy, whose top knows of the modalities by messages from below."""
+"""Nexus: a hierarchical model with a VAE per modality (bottom) and a VAE over messages from them (top).
+
+The bottom code of modality m is `z_m ~ q_m(z_m | x_m)`. The top code is `z ~ q(z | mean_m f_m(sg z_m))`, with message
+networks f_m and sg the stop-gradient. The loss of a row is
+
+    L = sum_m [ -w_m log p(x_m | z_m) + bottom_beta progress KL(q_m || p) ]
+        + sum_m -log N(sg z_m; h_m(z), 1) + beta progress KL(q || p)
+
+p is the standard normal prior, w_m a loss weight, N the normal density, h_m(z) the top decoder's prediction of z_m,
+bottom_beta and beta weights of divergences, and progress in [0, 1] the warm-up. Missing modalities contribute nothing.
+"""
 
 from __future__ import annotations
 
@@ -19,26 +29,26 @@ __all__ = ["Nexus"]
 
 
 class Nexus(VAE):
-    """A hierarchy: a VAE per modality, and one on top of them.
+    """A hierarchical model: a VAE per modality, and a top VAE over their codes.
 
-    The code below of modality m is z_m. Messages f_m(z_m) are averaged over the modalities; the code z on top is
-    encoded from their mean and made to give the z_m back. The top gives the encoders below no gradient:
+    The bottom code of modality m is z_m. Messages f_m(z_m) are averaged over the modalities. The top code z is encoded
+    from their mean and trained to reconstruct the z_m. The top level passes no gradient to the bottom encoders:
     `sum_m [ -w_m log p(x_m | z_m) + bottom_beta KL(q_m || p) ] + sum_m -log N(sg z_m; h_m(z), 1) + beta KL(q || p)`.
 
-    The code is [z, z_1, .., z_M]; of what is not given, z_m is h_m(z).
+    The code is [z, z_1, .., z_M]. For modalities that are not given, z_m is h_m(z).
 
     Arguments:
         schema: The modalities.
-        latent_dim: Size of the code on top.
-        bottom_dim: Size of each code below.
+        latent_dim: Size of the top code.
+        bottom_dim: Size of each bottom code.
         message_dim: Size of a message; 10 in the paper's setting.
-        beta: Weight of the divergence on top.
-        bottom_beta: Weight of those below.
-        dropout: Probability, per row, that only a uniform number 1..M-1 of messages is kept in training; 0 in the
+        beta: Weight of the top divergence.
+        bottom_beta: Weight of the bottom divergences.
+        dropout: Probability per row that only a uniform number 1..M-1 of messages is kept in training; 0 in the
             paper's setting.
-        squashed: Whether h_m ends in a sigmoid, the paper's setting.
-        own: Whether what is given is decoded from its own z_m; the paper's setting decodes all through h_m(z).
-        hidden: Sizes of the hidden layers of f_m and of the encoder on top; h_m has the first of them.
+        squashed: Whether h_m ends in a sigmoid, as in the paper's setting.
+        own: Whether given modalities are decoded from their own z_m; the paper's setting decodes all from h_m(z).
+        hidden: Sizes of the hidden layers of f_m and of the top encoder; h_m has only the first of them.
         weights: See `Model`.
 
     Source: Vasco et al. (2022), Eq. 3-6 and forced perceptual dropout.
@@ -73,20 +83,21 @@ class Nexus(VAE):
 
     @property
     def code_dim(self) -> int:
-        """Of the code on top and all below."""
+        """Total size of the top code and all bottom codes."""
         return self.latent_dim + len(self.schema) * self.bottom_dim
 
     @property
     def prior(self) -> Distribution:
-        """p(z) on top, and what follows from it below."""
+        """Prior p(z) of the top code, with the bottom codes h_m(z)."""
         own = self._standard(self.bottom_dim).expand([len(self.schema)])
         none = torch.zeros(len(self.schema), dtype=torch.bool, device=self.weight.device)
         return Hierarchical(self._standard(self.latent_dim), own, none, self._below)
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
-        """Of a code on top and a row's own ones below, whose prior is N(h_m(z), 1), see `Model.log_ratio`.
+        """Computes log p - log q of the top code and the given bottom codes, see `Model.log_ratio`.
 
-        Codes below that follow from the top have no density in either, and none is needed.
+        The prior of a bottom code is N(h_m(z), 1). Bottom codes that equal h_m(z) have no density under either
+        distribution, and need none.
         """
         assert isinstance(posterior, Hierarchical)
         top, below = z[..., : self.latent_dim], z[..., self.latent_dim :].unflatten(-1, (len(self.schema), -1))
@@ -96,7 +107,7 @@ class Nexus(VAE):
         return self._standard(self.latent_dim).log_prob(top) - posterior.top.log_prob(top) + own
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
-        """Both levels on a batch, see `Model.loss`."""
+        """Computes the loss of both levels for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         has = batch.observed
         below = self._bottom(x)
@@ -120,23 +131,23 @@ class Nexus(VAE):
         return DiagNormal.of(*self._experts(x))
 
     def _top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
-        """q(z | mean message) of codes `(B, M, E)`, over those that `(*, B, M)` bool lets be heard."""
+        """Returns q(z | mean message) for codes `(B, M, E)`; messages outside of the mask `(*, B, M)` are left out."""
         messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
         share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
         return DiagNormal.of(*self.top(mean).to(self.weight.dtype).chunk(2, dim=-1))
 
     def _read(self, name: str, z: Tensor) -> Tensor:
-        """The modality's code below."""
+        """Returns the modality's bottom code."""
         start = self.latent_dim + self.schema.index(name) * self.bottom_dim
         return z[..., start : start + self.bottom_dim]
 
     def _below(self, z: Tensor) -> Tensor:
-        """What the top makes of the codes below, `(*, B, D) -> (*, B, M, E)`."""
+        """Predicts the bottom codes h_m(z) from the top code, `(*, B, D) -> (*, B, M, E)`."""
         return torch.stack([h(z) for h in self.below], dim=-2).to(z.dtype)
 
     def _heard(self, has: Tensor) -> Tensor:
-        """Whose messages are heard in training, `(B, M)` bool, something in every row."""
+        """Returns the mask of the messages to keep, `(B, M)` bool, with at least one in every row."""
         if not self.training or not self.dropout:
             return has
         rank = torch.where(has, torch.rand(has.shape, device=has.device), 2.0).argsort(-1).argsort(-1)

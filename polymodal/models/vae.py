@@ -1,4 +1,4 @@
-"""What variational autoencoders with an encoder per modality have in common."""
+"""The base class of variational autoencoders with one encoder per modality."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["VAE", "divergence", "head"]
 
 
 class VAE(Model):
-    """A model whose encoders each say what one modality knows of the code: q_m(z | x_m), a Gaussian.
+    """A model with a Gaussian unimodal posterior q_m(z | x_m), also called an expert, for each modality m.
 
-    A subclass says how these are put together, and what is minimised. What a row lacks takes no part in either.
+    A subclass defines how the experts are combined, and the loss. Missing modalities contribute to neither.
 
     Arguments:
         schema: The modalities.
         latent_dim: Size of the code D.
         weights: See `Model`.
-        code: Size of what a decoder reads; by default D.
+        code: Size of a decoder's input, and of the mean of an expert; by default D.
     """
 
     likelihood = True
@@ -38,36 +38,36 @@ class VAE(Model):
         self.decoders = nn.ModuleList(modality.build_decoder(code or latent_dim) for modality in schema.values())
 
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
-        """q(z | x_V), see `Model.encode`."""
+        """Returns q(z | x_V), see `Model.encode`."""
         b = self.condition(batch.observed, given)
         return self._posterior(self.schema.hide(batch, self.weight.dtype), b)
 
     def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        """q(z | x_V) of prepared values `(B, *shape)`, where `(*, B, M)` bool says what is in V."""
+        """Returns q(z | x_V) for prepared values `(B, *shape)` and the conditioning mask b, `(*, B, M)` bool."""
         return product(*self._experts(x), b)
 
     def _experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """Means and log-variances of every q_m, `(B, M, D)` each; of what a row lacks they stand for nothing."""
+        """Returns the means and log-variances of all q_m, `(B, M, D)` each; arbitrary for missing modalities."""
         outputs = [*self._encoded(self.encoders, x).values()]
         mean, log_variance = torch.stack(outputs, dim=1).to(self.weight.dtype).chunk(2, dim=-1)
         return mean, log_variance
 
     def _apart(self, q: Distribution, mean: Tensor, log_variance: Tensor) -> Tensor:
-        """KL(q || q_m) of a Gaussian `(B, D)` from every expert, `(B, M)`."""
+        """Computes KL(q || q_m) between a Gaussian `(B, D)` and every expert, `(B, M)`."""
         every = DiagNormal(q.mean[:, None].expand_as(mean), q.stddev[:, None].expand_as(mean))
         return kl_divergence(every, DiagNormal.of(mean, log_variance))
 
     def _loss(self, costs: Tensor, penalties: Mapping[str, Tensor], total: Tensor) -> Loss:
-        """With mean costs `(M,)` and penalties by name for the log."""
+        """Returns a `Loss` with mean costs `(M,)` and penalties by name as its terms."""
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         return Loss(total, terms | {f"penalty/{name}": value for name, value in penalties.items()})
 
 
 def divergence(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q || p) in nats, `(*, B)`; p is broadcast to the rows of q."""
+    """Computes KL(q || p) in nats, `(*, B)`; p is broadcast to the batch shape of q."""
     return kl_divergence(q, p.expand(q.batch_shape))
 
 
 def head(features: int, hidden: list[int], latent_dim: int) -> nn.Sequential:
-    """A network to a mean and a log-variance, `(*, features) -> (*, 2 latent_dim)`."""
+    """Builds a network that outputs a mean and a log-variance, `(*, features) -> (*, 2 latent_dim)`."""
     return mlp(features, hidden, 2 * latent_dim)

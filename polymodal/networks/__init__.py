@@ -1,4 +1,4 @@
-"""Networks from tensors to tensors. They know no modality."""
+"""Networks from tensors to tensors, independent of modalities."""
 
 from polymodal.networks.conditioner import Conditioner
 from polymodal.networks.conv import (

@@ -1,4 +1,4 @@
-"""What tells the joint encoder which modalities it sees."""
+"""The network that encodes the conditioning mask for the joint encoder."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Conditioner"]
 
 
 class Conditioner(nn.Module):
-    """The network c(b) of the conditioning index: `(*, M)` to `(*, features)`.
+    """The network c(b) that encodes a conditioning mask b: `(*, M)` to `(*, features)`.
 
     Arguments:
-        modalities: Their number M.
+        modalities: Number of modalities M.
         features: Size of the output.
         width: Size of the hidden layer.
 
@@ -25,5 +25,5 @@ class Conditioner(nn.Module):
         self.network = mlp(modalities, [width], features)
 
     def forward(self, b: Tensor) -> Tensor:
-        """`(*, M)`, ones and zeros, to `(*, features)`."""
+        """Encodes masks `(*, M)` of ones and zeros to `(*, features)`."""
         return self.network(b)

@@ -1,8 +1,8 @@
-"""Convolutional networks for pictures and spectrograms of any size.
+"""Convolutional networks for images and spectrograms of any size.
 
-Both families halve a side with each strided layer, and the decoder mirrors the encoder's sizes one by one,
-so no input has to be padded or cropped. For 28x28 and 64x64 pictures and for 32x128 spectrograms the layers
-are those of the paper's appendix.
+Each strided layer of an encoder halves the height and width of an image, or the number of frames of a spectrogram. The
+decoder mirrors the encoder's sizes layer by layer, so inputs need no padding or cropping. For 28x28 and 64x64 images
+and for 32x128 spectrograms the layers are those of the paper's appendix.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
 
 
 def picture_widths(height: int, width: int) -> tuple[int, ...]:
-    """Channels per layer that bring the longer side to 4 pixels or fewer: 32, 64, 128, and 256 from there on.
+    """Returns the channels per layer (32, 64, 128, then 256) that reduce the longer side to at most 4 pixels.
 
     Example:
         >>> picture_widths(28, 28), picture_widths(64, 64), picture_widths(17, 40)
@@ -40,7 +40,7 @@ def picture_widths(height: int, width: int) -> tuple[int, ...]:
 
 
 def picture_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
-    """Convolutions (kernel 3, stride 2, padding 1), then two linear layers: `(N, *shape) -> (N, features)`.
+    """Builds convolutions (kernel 3, stride 2, padding 1), then two linear layers: `(N, *shape) -> (N, features)`.
 
     Source: MAC-WAE, appendix, table of networks.
     """
@@ -53,7 +53,9 @@ def picture_encoder(shape: tuple[int, int, int], widths: Sequence[int], features
 
 
 def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
-    """The mirror of `picture_encoder`, transposed: `(N, latent_dim) -> (N, *shape)`, the last layer linear.
+    """Builds transposed convolutions that mirror `picture_encoder`: `(N, latent_dim) -> (N, *shape)`.
+
+    The last layer is linear.
 
     Source: MAC-WAE, appendix, table of networks.
     """
@@ -61,14 +63,14 @@ def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequen
     sizes = _halvings(size, len(widths))
     layers = _unflat(latent_dim, (widths[-1], *sizes[-1]))
     for (a, b), target in zip(pairwise([*reversed(widths), channels]), reversed(sizes[:-1]), strict=True):
-        # A transposed convolution (kernel 3, stride 2, padding 1) makes 2n - 1 of n, and 2n with padding.
+        # A transposed convolution (kernel 3, stride 2, padding 1) maps size n to 2n - 1, or to 2n with output padding.
         padding = (1 - target[0] % 2, 1 - target[1] % 2)
         layers += [Deconvolution(a, b, 3, stride=2, padding=1, output_padding=padding), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 def spectrogram_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
-    """One convolution over all mels, then strided ones over time: `(N, 1, frames, mels) -> (N, features)`.
+    """Builds a convolution over all mels, then strided ones over time: `(N, 1, frames, mels) -> (N, features)`.
 
     Source: MAC-WAE, appendix, table of networks.
     """
@@ -82,7 +84,9 @@ def spectrogram_encoder(shape: tuple[int, int, int], widths: Sequence[int], feat
 
 
 def spectrogram_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
-    """The mirror of `spectrogram_encoder`: `(N, latent_dim) -> (N, 1, frames, mels)`, the last layer linear.
+    """Builds transposed convolutions that mirror `spectrogram_encoder`: `(N, latent_dim) -> (N, 1, frames, mels)`.
+
+    The last layer is linear.
 
     Source: MAC-WAE, appendix, table of networks.
     """
@@ -91,7 +95,7 @@ def spectrogram_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Se
     used = widths[: len(lengths)]
     layers = _unflat(latent_dim, (used[-1], lengths[-1], 1))
     for (a, b), target in zip(pairwise(reversed(used)), reversed(lengths[:-1]), strict=True):
-        # A transposed convolution (kernel 4, stride 2, padding 1) makes 2n of n, and 2n + 1 with padding.
+        # A transposed convolution (kernel 4, stride 2, padding 1) maps size n to 2n, or to 2n + 1 with output padding.
         layers += [
             Deconvolution(a, b, (4, 1), stride=(2, 1), padding=(1, 0), output_padding=(target % 2, 0)),
             nn.ReLU(),

@@ -1,4 +1,4 @@
-"""Networks in evaluation mode for a while."""
+"""A context manager that sets networks to evaluation mode."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["evaluating"]
 
 _LOCK = Lock()
 _USES: dict[int, int] = {}
-"""Parts by their `id` that are in evaluation mode for a while, else in training mode: how many callers they serve."""
+"""Number of active `evaluating` contexts by `id` of the module, for modules to return to training mode."""
 
 
 @contextmanager
 def evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode; every part is then left as it was, once no other thread is within."""
+    """Sets a module to evaluation mode; restores the mode of all its submodules when the last thread leaves."""
     with _LOCK:
         parts = [part for part in module.modules() if part.training or id(part) in _USES]
         for part in parts:

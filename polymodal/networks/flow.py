@@ -1,16 +1,17 @@
 """A conditional rectified flow over latent codes: a distribution p(w | c, b) to sample from.
 
-w is a row's code given all of its observed modalities, c its code given the modalities that the conditioning mask b
-observes; both are standardised, elementwise, by the mean and the standard deviation of w over the training rows. With
-Gaussian noise eps and a time t in [0, 1], a straight path leads from e to w:
+w is a row's code given all of its observed modalities. c is its code given the modalities in the conditioning mask b.
+Both are standardised elementwise by the mean and the standard deviation of w over the training rows. With standard
+normal noise eps, its scale sigma, and a time t in [0, 1], a straight path leads from e to w:
 
     e = c + sigma eps,    w_t = (1 - t) e + t w
 
-and a network learns its velocity, `v(w_t, t, c, b) ~ E[w - e | w_t, c, b]`. Sampling starts at e and integrates
-`dw/dt = v(w, t, c, b)` from t = 0 to 1. The condition "nothing" (c = 0 and b = 0) gives the unconditional distribution.
+A network learns its velocity, `v(w_t, t, c, b) ~ E[w - e | w_t, c, b]`, with the squared error as its loss. Sampling
+starts at e and integrates `dw/dt = v(w, t, c, b)` from t = 0 to 1. The empty condition (c = 0 and b = 0) gives the
+unconditional distribution.
 
-What was reached may then be put onto a fresh path: with new noise, w_t at t = 1/2 is followed to t = 1 again. A sample
-of p(w | c, b) stays one, and errors of the velocity that led to a code which is not like any become smaller.
+A restart moves a sampled code w back to t = 1/2 on a path with new noise eps, and integrates to t = 1 again. It leaves
+the distribution p(w | c, b) unchanged and reduces errors of the velocity that lead to untypical codes.
 
 Also known as flow matching. Not to be confused with normalising flows, which are trained by maximum likelihood.
 """
@@ -30,24 +31,24 @@ if TYPE_CHECKING:
 __all__ = ["CodeFlow"]
 
 FREQUENCIES = 8
-"""Frequencies of the embedding of time, unless another number is asked for."""
+"""Default number of frequencies in the embedding of time."""
 FASTEST = 50.0
-"""The highest of them, in radians; the lowest is 1."""
+"""Highest frequency in the embedding of time, in radians; the lowest is 1."""
 WIDEST = 512
-"""Of the residual layers, unless another width is asked for."""
+"""Maximum of the default width of the residual layers."""
 DEEPEST = 100
-"""The most residual layers."""
+"""Maximum number of residual layers."""
 MOST_FREQUENCIES = 1000
-"""Of the embedding of time."""
+"""Maximum number of frequencies in the embedding of time."""
 CONTEXT = 64
-"""Numbers that tell every residual layer what is given, unless another size is asked for."""
+"""Default size of the embedding of the condition that all residual layers use."""
 RETURN = 0.5
-"""The time t at which a sampled code is put onto a fresh path."""
+"""Time t at which a restart begins."""
 SHORTER = 1.5
-"""How the solver's steps get shorter towards the end of a path: the time that is left falls as this power of the share
-of the steps that is left."""
+"""Exponent that makes the solver's steps shorter towards the end of a path: the remaining time is proportional to this
+power of the share of remaining steps."""
 AT_ONCE = 2048
-"""Codes that are integrated at once on a CPU: the layers' outputs then fit its cache."""
+"""Number of codes to integrate at once on a CPU, so that the outputs of the layers fit in its cache."""
 
 
 class CodeFlow(nn.Module):
@@ -56,13 +57,14 @@ class CodeFlow(nn.Module):
     Arguments:
         code_dim: Size of a code, D.
         modalities: Number of modalities, M.
-        width: Size of the residual layers; by default eight times that of a code, between 128 and 512. Wider ones
-            take longer and make more of long codes.
-        layers: Number of residual layers; time and what is given scale and shift the input of each.
-        sigma: Standard deviation of the noise around the code that a path starts from, in standardised units. With 1
-            unconditional paths start from the standard normal distribution.
-        context: Size of what tells the residual layers what is given; with 0 only the first layer knows it.
-        frequencies: Sines of the embedding of time; it has as many cosines.
+        width: Size of the residual layers; by default eight times that of a code, between 128 and 512. Wider layers
+            are slower and model long codes better.
+        layers: Number of residual layers; the time and the condition scale and shift the input of each layer.
+        sigma: Standard deviation of the noise around the code c that a path starts from, in standardised units. With
+            1, unconditional paths start from the standard normal distribution.
+        context: Size of the embedding of the condition for the residual layers; with 0 only the first layer reads the
+            condition.
+        frequencies: Number of sines, and of cosines, in the embedding of time.
 
     Raises:
         ValueError: `layers`, `sigma` or `frequencies` is out of its range.
@@ -77,9 +79,9 @@ class CodeFlow(nn.Module):
         >>> flow.transport(torch.randn(5, 3), c, b).shape
         torch.Size([5, 3])
 
-    Source: Liu, Gong and Liu (2023), "Flow Straight and Fast", Eq. 1; that a path starts at the predicted code is
-    posterior-mean rectified flow (Ohayon, Michaeli and Elad 2024); fresh paths are a choice of this library, after the
-    restarts of Xu et al. (2023).
+    Source: Liu, Gong and Liu (2023), "Flow Straight and Fast", Eq. 1. Paths that start at the predicted code are
+    posterior-mean rectified flow (Ohayon, Michaeli and Elad 2024). Restarts are an addition of this library, based on
+    those of Xu et al. (2023).
     """
 
     mean: Tensor
@@ -87,11 +89,11 @@ class CodeFlow(nn.Module):
     frequencies: Tensor
 
     returns = 2
-    """How often `FlowCodes` lets a sample take a fresh path."""
+    """Number of restarts of each sample in `FlowCodes`."""
 
     @property
     def sizes(self) -> dict[str, Any]:
-        """The keyword arguments that make such a flow; a model's file holds them."""
+        """Keyword arguments to build an equal flow, as saved in `model.json`."""
         return {
             "width": self.width,
             "layers": len(self.layers),
@@ -140,16 +142,16 @@ class CodeFlow(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def standardise(self, codes: Tensor) -> Tensor:
-        """Codes `(*, D)` in the units of the training codes' mean and standard deviation."""
+        """Standardises codes `(*, D)` with the mean and standard deviation of the training codes."""
         return (codes - self.mean) / self.scale
 
     def velocity(self, w: Tensor, t: Tensor, condition: Sequence[Tensor]) -> Tensor:
-        """v(w, t, c, b).
+        """Computes the velocity v(w, t, c, b).
 
         Arguments:
             w: Standardised codes, `(N, D)`.
             t: Times in [0, 1], `(N, 1)` or `(1, 1)`.
-            condition: What `embed_condition` returns, for N rows or for one.
+            condition: Result of `embed_condition` for N rows or for one row.
 
         Returns:
             `(N, D)`.
@@ -165,10 +167,10 @@ class CodeFlow(nn.Module):
         return self.out(F.silu(self.norms[-1](h)))
 
     def embed_condition(self, c: Tensor, b: Tensor) -> list[Tensor]:
-        """What the layers make of standardised codes `(N, D)` and their masks `(N, M)` alone, at any time.
+        """Embeds standardised codes c `(N, D)` and masks b `(N, M)`, independently of the time.
 
         Returns:
-            The share of the first layer, `(N, width)`; with a context also the scale and the shift of each residual
+            Term of the first layer, `(N, width)`. With a context, also the term of the scale and shift of each residual
             layer, `(N, 2 width)`.
         """
         known = torch.cat([c, b.to(c.dtype)], dim=-1)
@@ -176,14 +178,17 @@ class CodeFlow(nn.Module):
         return [first, *self.context(known).split(2 * self.width, dim=-1)] if self.context_dim else [first]
 
     def loss(self, w: Tensor, c: Tensor, b: Tensor, noise: Tensor, t: Tensor) -> Tensor:
-        """The squared error of the velocity of each row, `(N,)`, a mean over the elements of a code.
+        """Computes the squared error of the velocity, `|v(w_t, t, c, b) - (w - e)|^2 / D`.
 
         Arguments:
             w: Codes given all observed modalities, `(N, D)`.
             c: Codes given the conditioning masks, `(N, D)`.
-            b: The masks, `(N, M)` bool; a row without True is conditioned on nothing, whatever its code.
+            b: Conditioning masks, `(N, M)` bool; a row without True is unconditional, whatever its code c.
             noise: Standard normal noise, `(N, D)`.
             t: Times in [0, 1], `(N, 1)`.
+
+        Returns:
+            `(N,)`.
         """
         w, c = self.standardise(w), self._standardise_condition(c, b)
         start = c + self.sigma * noise
@@ -201,26 +206,27 @@ class CodeFlow(nn.Module):
         guidance: float = 1.0,
         temperature: float = 1.0,
     ) -> Tensor:
-        """Sampled codes, by the two-step Adams-Bashforth method, whose first step on a path is one of Heun's method.
+        """Samples codes with the two-step Adams-Bashforth method.
 
-        Like Heun's method it is of second order: the error falls with the square of the steps. It takes one evaluation
-        of the network per step instead of two.
+        The first step on each path is a step of Heun's method. Both methods are of second order: the error falls with
+        the square of the number of steps. Adams-Bashforth evaluates the network once per step, Heun's method twice.
 
         Arguments:
             noise: Standard normal noise, `(*, D)`.
-            c: Codes given the conditioning masks, broadcastable to `(*, D)`; None conditions on nothing.
-            b: The masks, `(*, M)` bool, broadcastable likewise; a row without True is conditioned on nothing.
-            again: The noise of each fresh path that the codes are put onto, `(*, D)`, one after the other.
-            steps: Steps of the solver on all paths together, at least 1. Half of them are for the last path; where
-                they are too few for all, there is the first path alone.
-            guidance: Weight g of the condition in `v_nothing + g (v_condition - v_nothing)`: 1 samples from p(w | c,
-                b), more makes samples more typical of the condition and less varied.
-            temperature: Scale of the noise around c. 1 samples from p(w | c, b); less makes samples more typical and
-                less varied, and 0 gives one code per condition. Codes that are conditioned on nothing do not depend on
-                it, for all of their variety is in the noise.
+            c: Codes given the conditioning masks, broadcastable to `(*, D)`; None samples unconditionally.
+            b: Conditioning masks, bool, broadcastable to `(*, M)`; a row without True is unconditional. None samples
+                unconditionally.
+            again: Noise of each restart, in order, `(*, D)` each.
+            steps: Total number of solver steps on all paths, at least 1. At least half of them are for the last path.
+                If there are too few for all paths, there are no restarts.
+            guidance: Weight g of the condition in `v_nothing + g (v_condition - v_nothing)`. 1 samples from p(w | c,
+                b). Larger values make samples more typical of the condition and less varied.
+            temperature: Scale of the noise around c. 1 samples from p(w | c, b). Smaller values make samples more
+                typical and less varied, and 0 gives one code per condition. Unconditional samples ignore the
+                temperature, since all of their variation comes from the noise.
 
         Returns:
-            `(*, D)`, in the units of codes.
+            Codes, `(*, D)`, not standardised.
 
         Source: Hairer, Norsett and Wanner (1993), "Solving Ordinary Differential Equations I", section III.1;
         classifier-free guidance: Ho and Salimans (2022), Eq. 6.
@@ -240,7 +246,7 @@ class CodeFlow(nn.Module):
     def _follow_paths(
         self, c: Tensor, b: Tensor, paths: list[Tensor], *, steps: int, guidance: float, temperature: float
     ) -> Tensor:
-        """Codes at the end of the last path; each has its noise."""
+        """Returns the codes at the end of the last path; `paths` has the noise of each path."""
         c = self._standardise_condition(c, b)
         condition = self.embed_condition(c, b)
         nothing = self.embed_condition(torch.zeros_like(c[:1]), torch.zeros_like(b[:1])) if guidance != 1 else None
@@ -261,12 +267,12 @@ class CodeFlow(nn.Module):
         return w * self.scale + self.mean
 
     def _standardise_condition(self, c: Tensor, b: Tensor) -> Tensor:
-        """Standardised codes, 0 where nothing is given."""
+        """Standardises codes c, and sets them to 0 where b is empty."""
         return torch.where(b.any(-1, keepdim=True), self.standardise(c), 0.0)
 
 
 def _integrate(velocity: Callable[[Tensor, Tensor], Tensor], w: Tensor, start: float, steps: int) -> Tensor:
-    """Follows a velocity of w and t from a time to 1."""
+    """Integrates `dw/dt = velocity(w, t)` from t = `start` to 1."""
     left = torch.linspace(1, 0, steps + 1, dtype=w.dtype, device=w.device)[:, None, None] ** SHORTER
     times = 1 - (1 - start) * left
     lengths = times.diff(dim=0)

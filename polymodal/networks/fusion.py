@@ -1,4 +1,13 @@
-"""The joint encoder over concatenated features, computed once for many conditionings."""
+"""The joint encoder over concatenated features, computed efficiently for many conditioning masks.
+
+The first layer is linear in the concatenation of M feature vectors. Vector m is the row's features f_m if the mask b_m
+is 1, and the features of a blank, blank_m, if b_m is 0:
+
+    W [..., b_m f_m + (1 - b_m) blank_m, ...] + bias = (bias + sum_m W_m blank_m) + sum_m b_m W_m (f_m - blank_m)
+
+W_m is the part of the weight matrix W for modality m. The terms W_m (f_m - blank_m) do not depend on b and are computed
+once for all masks. An additional vector, such as the conditioner's c(b), adds another linear term.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +28,15 @@ if TYPE_CHECKING:
 __all__ = ["Fusion"]
 
 PIECE = 4 * 2**20
-"""Bytes of a hidden layer that are made at once on a CPU where no gradient is wanted: its cache holds them."""
+"""Bytes of a hidden layer to compute at once on a CPU without gradients, so that they fit in its cache."""
 
 
 class Skip(nn.Module):
-    """Adds the last columns of its input to what a network makes of the first ones, `(*, width + out)` to `(*, out)`.
+    """Applies a network to the first columns of its input and adds the others: `(*, width + out)` to `(*, out)`.
 
     Arguments:
-        network: `(*, width)` to `(*, out)`.
-        width: Number of the first columns.
+        network: Network from `(*, width)` to `(*, out)`.
+        width: Number of columns that the network reads.
     """
 
     def __init__(self, network: nn.Module, width: int) -> None:
@@ -35,21 +44,21 @@ class Skip(nn.Module):
         self.network, self.width = network, width
 
     def forward(self, x: Tensor) -> Tensor:
-        """See the class."""
+        """Maps `(*, width + out)` to `(*, out)`."""
         return chained(self.network, x[..., : self.width].contiguous()) + x[..., self.width :]
 
 
 class Fusion(nn.Module):
-    """An MLP on the concatenation of M feature vectors, each of which is either a row's own or a blank.
+    """An MLP on the concatenation of M feature vectors, each of which is either a row's features or a blank's.
 
-    The first layer is linear in the concatenation, so its share of each feature vector is computed once and
-    every conditioning is a choice between two of these shares. The result is that of the plain MLP on the
-    concatenation, at a cost for K conditionings that hardly grows with K.
+    The first layer is linear in the concatenation, so its term for each feature vector is computed once, and each mask
+    selects terms. The result equals that of a plain MLP on the concatenation. The cost of the first layer for K masks
+    hardly grows with K.
 
     Arguments:
         parts: Number of feature vectors M.
-        features: Size F of each.
-        extra: Size of a further vector that is never hidden (the conditioner's); 0 for none.
+        features: Size F of each feature vector.
+        extra: Size of an additional vector that is never masked (from the conditioner); 0 for none.
         hidden: Sizes of the hidden layers.
         out: Size of the output.
         skip: Whether a linear map of the concatenation is added to the output.
@@ -65,7 +74,7 @@ class Fusion(nn.Module):
     ) -> None:
         super().__init__()
         width, *after = [*hidden, out]
-        skip = skip and bool(after)  # without a hidden layer the map is linear as it is
+        skip = skip and bool(after)  # without a hidden layer the network is already linear
         self.first = Linear(parts * features + extra, width + out * skip)
         self.rest: nn.Module = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
         if skip:
@@ -73,13 +82,13 @@ class Fusion(nn.Module):
         self.parts, self.features = parts, features
 
     def forward(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None = None) -> Tensor:
-        """Every conditioning of every row.
+        """Computes the output for every mask and row.
 
         Arguments:
             known: Features of the rows, `(B, M, F)`.
-            blank: Features of a hidden modality, `(M, F)`.
-            b: True chooses `known`, `(*, B, M)` or `(*, 1, M)` bool.
-            extra: `(*, B, extra)` or `(*, 1, extra)`.
+            blank: Features of a missing modality, `(M, F)`.
+            b: Mask, `(*, B, M)` or `(*, 1, M)` bool; True selects `known`, False `blank`.
+            extra: Additional vector, `(*, B, extra)` or `(*, 1, extra)`.
 
         Returns:
             `(*, B, out)`.

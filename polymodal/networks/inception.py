@@ -1,4 +1,4 @@
-"""The Inception-v3 whose features the Fréchet inception distance of the literature is measured on."""
+"""The Inception-v3 network whose features define the Fréchet inception distance (FID) in the literature."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 __all__ = ["Inception"]
 
 SIDE = 299
-"""Pixels of the pictures that it was trained on."""
+"""Height and width of the images that it was trained on, in pixels."""
 CLASSES = 1008
-"""Those of ImageNet in the TensorFlow network, and eight that mean nothing."""
+"""Number of classes: those of ImageNet in the TensorFlow network, and eight unused ones."""
 
 AVERAGE = partial(F.avg_pool2d, kernel_size=3, stride=1, padding=1, count_include_pad=False)
 LARGEST = partial(F.max_pool2d, kernel_size=3, stride=1, padding=1)
 HALVING = partial(F.max_pool2d, kernel_size=3, stride=2)
 
 POOLED = "branch_pool"
-"""The branch that sees what is pooled; a block without one passes that on."""
+"""Name of the branch that reads the pooled input; a block without this branch outputs the pooled input."""
 
 Branches = dict[str, str]
-"""By name, convolution after convolution, as output channels and height x width of the kernel; a bar stands between
-two that see the same."""
+"""Convolutions of each branch by name, in order, as output channels and kernel height x width. A bar separates two
+convolutions with the same input."""
 DOUBLE = {"branch3x3dbl": "64:1x1 96:3x3 96:3x3"}
 
 
@@ -65,23 +65,24 @@ BLOCKS: dict[str, tuple[Branches, Callable[[Tensor], Tensor]]] = {
     "Mixed_7b": (COARSE, AVERAGE),
     "Mixed_7c": (COARSE, LARGEST),
 }
-"""Branches and pooling of each block, in their order."""
+"""Branches and pooling of each block, in order."""
 
 
 class Inception(nn.Module):
-    """Pictures to the 2,048 features after the last average pooling: `(N, 3, H, W)` in [0, 1] to `(N, 2048)`.
+    """Maps images to the 2,048 features after the last average pooling: `(N, 3, H, W)` in [0, 1] to `(N, 2048)`.
 
-    Its tensors have the names and shapes of the published file `pt_inception-2015-12-05-6726825d`, the last layer's
-    among them, which no feature depends on.
+    Its tensors have the names and shapes of the published file `pt_inception-2015-12-05-6726825d`. These include the
+    last layer, which the features do not depend on.
 
     Example:
         >>> Inception().eval()(torch.rand(1, 3, 32, 32)).shape
         torch.Size([1, 2048])
 
-    Source: Szegedy et al. (2016), "Rethinking the Inception Architecture for Computer Vision", as in TensorFlow's
-    network of 2015-12-05, which Heusel et al. (2017) measure with, and as pytorch-fid carries that over to PyTorch.
-    It departs from torchvision's Inception v3: averages do not count the padding, the last block pools by the largest
-    value, there are 1,008 classes and no auxiliary ones, and pictures are not normalised by ImageNet's colours.
+    Source: Szegedy et al. (2016), "Rethinking the Inception Architecture for Computer Vision", in the version of
+    TensorFlow's network of 2015-12-05, which Heusel et al. (2017) use, and of its port to PyTorch by pytorch-fid.
+    Differences from torchvision's Inception v3: average pooling does not count the padding, the last block uses max
+    pooling, there are 1,008 classes and no auxiliary classifier, and images are not normalised with ImageNet's mean
+    and standard deviation.
     """
 
     def __init__(self) -> None:
@@ -101,7 +102,7 @@ class Inception(nn.Module):
         self.fc = nn.Linear(channels, CLASSES)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """`(N, 3, H, W)` in [0, 1], of any size, to `(N, 2048)`."""
+        """Maps images `(N, 3, H, W)` in [0, 1], of any size, to features `(N, 2048)`."""
         x = 2 * F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False) - 1
         for part in [*self.children()][:-1]:
             x = part(x)
@@ -109,15 +110,16 @@ class Inception(nn.Module):
 
 
 class Block(nn.Module):
-    """Branches side by side, whose channels follow each other in the output, what is pooled last.
+    """Parallel branches whose outputs are concatenated along the channels, the pooled one last.
 
     Arguments:
-        channels: Of the input.
-        branches: The table of them.
-        pool: What the last branch sees; where it halves the sides, so does the last convolution of each branch.
+        channels: Number of input channels.
+        branches: Convolutions of each branch, see `Branches`.
+        pool: Pooling of the input for the last branch. If it halves height and width, so does the last convolution of
+            each branch.
 
     Attributes:
-        channels: Of the output.
+        channels: Number of output channels.
     """
 
     def __init__(self, channels: int, branches: Mapping[str, str], pool: Callable[[Tensor], Tensor]) -> None:
@@ -135,7 +137,7 @@ class Block(nn.Module):
             self.channels += width
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(N, C, H, W)` to `(N, channels, H, W)`, or about half the height and width."""
+        """Maps `(N, C, H, W)` to `(N, channels, H, W)`, or to about half the height and width."""
         pooled, parts = self.pool(x), []
         for branch, steps in self.steps.items():
             y = pooled if branch == POOLED else x
@@ -146,7 +148,7 @@ class Block(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution without offsets, normalisation and ReLU: `(N, channels, H, W)` to `(N, out, H', W')`."""
+    """A convolution without bias, batch normalisation and ReLU: `(N, channels, H, W)` to `(N, out, H', W')`."""
 
     def __init__(
         self, channels: int, out: int, kernel: Sequence[int], *, stride: int = 1, padded: bool = False
@@ -158,12 +160,12 @@ class Convolution(nn.Module):
         self.bn = nn.BatchNorm2d(out, eps=0.001)
 
     def forward(self, x: Tensor) -> Tensor:
-        """One after the other."""
+        """Applies the convolution, the normalisation and the ReLU."""
         return F.relu(self.bn(self.conv(x)), inplace=True)
 
 
 def _steps(branch: str, text: str) -> list[dict[str, list[int]]]:
-    """What a branch's convolutions are called, step after step, each with its channels and its kernel's sides."""
+    """Parses a branch: for each step, the names of its convolutions with output channels and kernel size."""
     steps = [step.split("|") for step in text.split()]
     made = []
     for number, step in enumerate(steps, 1):

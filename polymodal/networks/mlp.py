@@ -16,11 +16,11 @@ __all__ = ["mlp"]
 
 
 def mlp(features: int, hidden: Sequence[int], out: int) -> nn.Sequential:
-    """Linear layers with a ReLU between them; the last one is linear.
+    """Builds linear layers with ReLUs between them; the last layer is linear.
 
     Arguments:
         features: Size of the input, `(N, features)`.
-        hidden: Sizes of the hidden layers; empty for one linear map.
+        hidden: Sizes of the hidden layers; empty for a single linear layer.
         out: Size of the output, `(N, out)`.
 
     Example:

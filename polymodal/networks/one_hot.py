@@ -1,4 +1,4 @@
-"""Classes as one-hot codes."""
+"""One-hot encoding of classes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["OneHot"]
 
 
 class OneHot(nn.Module):
-    """Indices `(*)` to one-hot codes `(*, classes)`, -1 to zeros, in the dtype of the network behind it.
+    """Encodes class indices `(*)` as one-hot vectors `(*, classes)`, and -1 as zeros, in the module's dtype.
 
     Arguments:
-        classes: Their number.
+        classes: Number of classes.
 
     Example:
         >>> OneHot(3)(torch.tensor([2, -1]))
@@ -29,9 +29,9 @@ class OneHot(nn.Module):
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(*)` int64 to `(*, classes)`."""
+        """Encodes indices `(*)` int64 to `(*, classes)`."""
         return F.one_hot(x + 1, self.classes + 1)[..., 1:].to(self.like.dtype)
 
     def extra_repr(self) -> str:
-        """What tells it from others."""
+        """Returns the number of classes, for the representation of the module."""
         return str(self.classes)

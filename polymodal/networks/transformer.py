@@ -1,4 +1,4 @@
-"""A transformer over tokens."""
+"""A transformer encoder for sequences of tokens."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ __all__ = ["TokenEncoder"]
 
 
 class TokenEncoder(nn.Module):
-    """Embedding and positions, transformer layers, then one linear layer over all positions.
+    """Token and position embeddings, transformer layers, and one linear layer over all positions.
 
-    Padded positions are attended by none and are set to zero before they are flattened, in training and in
-    evaluation alike: PyTorch's fast path does so in evaluation only, which would make the two differ.
+    Padded positions, except the first, are masked in attention, and set to zero before the linear layer, both in
+    training and in evaluation. PyTorch's fast path sets them to zero in evaluation only, which would make the two modes
+    differ.
 
     Arguments:
         vocabulary: Number of tokens.
         length: Number of positions L; the input is `(N, L)` int64.
         features: Size of the output, `(N, features)`.
-        padding: The token that fills a text up to L.
+        padding: Token that pads a text to length L.
         width: Size of an embedding.
         layers: Number of transformer layers.
         heads: Attention heads per layer.
         feedforward: Size of the hidden layer in each transformer layer.
-        dropout: Probability, after the positions and within the layers.
+        dropout: Dropout probability, after the embeddings and in the transformer layers.
 
     Example:
         >>> TokenEncoder(7, 5, 3, padding=0, width=8, layers=1, heads=2, feedforward=8)(torch.ones(2, 5).long()).shape
@@ -59,21 +60,21 @@ class TokenEncoder(nn.Module):
         self.register_buffer("positions", sinusoids(length, width), persistent=False)
         self.dropout = nn.Dropout(dropout)
         layer = nn.TransformerEncoderLayer(width, heads, feedforward, dropout, batch_first=True)
-        layer.linear1.__class__ = layer.linear2.__class__ = Linear  # with the weights that they have
+        layer.linear1.__class__ = layer.linear2.__class__ = Linear  # keeps their weights
         self.transformer = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
         self.head = Linear(length * width, features)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """`(N, L)` int64 to `(N, features)`."""
+        """Encodes tokens `(N, L)` int64 to `(N, features)`."""
         absent = tokens == self.padding
-        absent[:, 0] = False  # a row that attends to nothing would be NaN
+        absent[:, 0] = False  # a row with all positions masked would be NaN
         h = self.dropout(self.embedding(tokens) * self.scale + self.positions)
         h = self.transformer(h, src_key_padding_mask=absent)
         return self.head(h.masked_fill(absent[..., None], 0).flatten(1))
 
 
 def sinusoids(length: int, width: int) -> Tensor:
-    """Sines in the even and cosines in the odd columns, `(length, width)`.
+    """Returns sinusoidal position embeddings, sines in even and cosines in odd columns, `(length, width)`.
 
     Example:
         >>> sinusoids(2, 3)

@@ -1,1 +1,1 @@
-"""The mathematics of the objectives. It knows no modality."""
+"""Terms of the training objectives, independent of the types of the modalities."""

@@ -1,4 +1,13 @@
-"""From what single modalities say of a code to what several of them say together."""
+"""Aggregation of the posteriors of single modalities into a joint posterior: products and mixtures of experts.
+
+A product of Gaussian experts `q_m = N(mu_m, sigma_m^2)`, m in a set A, is Gaussian in each latent dimension. Its
+precision and mean are
+
+    1 / sigma^2 = sum_{m in A} 1 / sigma_m^2,    mu = sigma^2 sum_{m in A} mu_m / sigma_m^2.
+
+The prior N(0, 1) can be one more expert, with mean 0 and precision 1. Sampling from a mixture of experts is
+stratified: the rows of a batch are divided evenly among its components.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +22,19 @@ __all__ = ["product", "stratify"]
 
 
 def product(mean: Tensor, log_variance: Tensor, members: Tensor, prior: Tensor | bool = False) -> DiagNormal:
-    """The product of Gaussian experts, for any number of choices of experts at once.
+    """Computes products of Gaussian experts (PoE), for any number of subsets of the experts at once.
 
-    Precisions add up, in logarithms: an absent expert drops out, and gradients stay finite however sure or unsure
-    an expert is. Without any expert the product is the standard normal prior.
+    Precisions are summed in log space, so gradients stay finite for very small and very large variances. A missing
+    expert is left out of the sum. The product of no experts is the standard normal prior.
 
     Arguments:
-        mean: Of the M experts, `(B, M, D)`.
-        log_variance: `(B, M, D)`.
-        members: Which experts take part, `(*, B, M)` bool.
-        prior: Where the standard normal is one more expert, bool or `(*, B)` bool.
+        mean: Means of the M experts, `(B, M, D)`.
+        log_variance: Log-variances of the experts, `(B, M, D)`.
+        members: Mask of the experts in each product, `(*, B, M)` bool.
+        prior: Whether the standard normal prior is one more expert, bool or `(*, B)` bool.
 
     Returns:
-        Batch shape `(*, B)`, event shape `(D,)`.
+        Product distributions, batch shape `(*, B)`, event shape `(D,)`.
 
     Example:
         >>> mean, log_variance = torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 2, 1)
@@ -42,24 +51,27 @@ def product(mean: Tensor, log_variance: Tensor, members: Tensor, prior: Tensor |
     log_precision = torch.where(present, log_precision, -torch.inf)
     total = log_precision.logsumexp(-2)  # (*, B, D)
     weights = (log_precision - total[..., None, :]).exp()
-    most = 0.9 * log(torch.finfo(total.dtype).max)  # beyond it a variance is 0 or infinite
+    most = 0.9 * log(torch.finfo(total.dtype).max)  # beyond this, the variance underflows to 0 or overflows
     return DiagNormal((weights * means).sum(-2), (-total.clamp(-most, most) / 2).exp())
 
 
 def stratify(allowed: Tensor) -> Tensor:
-    """Deals the rows of a batch out to S choices: as many to each as can be, the rest and the refused at random.
+    """Assigns each row of a batch to one of S mixture components, in equal numbers where possible.
+
+    Each component gets B // S rows, in random order, and the remaining rows get components at random. A row whose
+    component is not allowed gets one of its allowed components at random.
 
     Arguments:
-        allowed: What a row may be dealt, `(S, B)` bool, something for every row.
+        allowed: Components allowed for each row, `(S, B)` bool, at least one per row.
 
     Returns:
-        `(B,)` int64, in a random order.
+        Component of each row, `(B,)` int64.
 
     Example:
         >>> stratify(torch.ones(3, 9, dtype=torch.bool)).bincount()
         tensor([3, 3, 3])
 
-    Source: Sutter et al. (2021), the authors' mixture component selection, in a random order of the rows.
+    Source: Sutter et al. (2021), mixture component selection in the authors' code; here in random order of the rows.
     """
     choices, rows = allowed.shape
     device = allowed.device

@@ -1,4 +1,14 @@
-"""Importance-weighted bounds and their gradients."""
+"""Importance-weighted bounds on the log-likelihood and their gradients.
+
+With K samples z_k from the posterior q(z | x) and log-weights `lw_k = log p(x, z_k) - log q(z_k | x)`, the bound
+(IWAE) is
+
+    log p(x) >= E log (1/K) sum_k exp(lw_k).
+
+The doubly reparameterised gradient estimator (DReG) uses the normalised weights `v_k = softmax_k(lw_k)`, without
+gradient. The gradient is `sum_k v_k d lw_k` for the parameters of the decoders and the prior, and
+`sum_k v_k^2 (d lw_k / d z_k) (d z_k / d phi)` for the parameters phi of the encoders.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +20,13 @@ __all__ = ["doubly_reparameterized", "iwae"]
 
 
 def iwae(weights: Tensor) -> Tensor:
-    """The importance-weighted bound on log p(x), of K log-weights.
+    """Computes the importance-weighted bound on log p(x) from K log-weights.
 
     Arguments:
-        weights: log p(x, z_k) - log q(z_k | x) in nats, `(K, *)`.
+        weights: Log-weights lw_k = log p(x, z_k) - log q(z_k | x) in nats, `(K, *)`.
 
     Returns:
-        log (1/K) sum_k exp, `(*)`.
+        The bound log (1/K) sum_k exp(lw_k) in nats, `(*)`.
 
     Example:
         >>> import torch
@@ -29,17 +39,18 @@ def iwae(weights: Tensor) -> Tensor:
 
 
 def doubly_reparameterized(weights: Tensor, codes: list[Tensor]) -> Tensor:
-    """The value of `iwae`, with the gradient DReG.
+    """Computes the bound of `iwae` with the doubly reparameterised gradient (DReG).
 
-    What the weights depend on, but for the codes, gets sum_k v_k d weights_k; the codes get v_k^2, where v is the
-    softmax of the weights over K. All parameters of q within the weights must be detached by the caller.
+    The gradient with respect to z_k is v_k^2 d lw_k / d z_k. Everything else that the log-weights depend on gets the
+    gradient sum_k v_k d lw_k. The caller must detach all parameters of q inside the log-weights.
 
     Arguments:
-        weights: As in `iwae`, `(K, *)`, each a function of its own codes.
-        codes: Reparameterised draws that the weights were computed from, `(K, *, D)` each; they get a hook.
+        weights: Log-weights as in `iwae`, `(K, *)`; the k-th depends on the k-th codes only.
+        codes: Reparameterised samples from which the log-weights are computed, `(K, *, D)` each; a gradient hook is
+            registered on each.
 
     Returns:
-        `(*)`.
+        The bound, `(*)`.
 
     Source: Tucker et al. (2019), Eq. 8.
     """

@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a trained model."""
+"""Report about a trained model as one self-contained HTML page."""
 
 from polymodal.report.page import write
 

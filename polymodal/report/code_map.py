@@ -1,4 +1,4 @@
-"""Codes of rows under several conditionings, and their map in two dimensions."""
+"""Map of codes under several conditionings, projected to their two principal axes."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Legend", "Map", "Panel", "classed", "code_map", "shown"]
 
 PANELS = 9
-"""Most conditionings that the map has a panel of."""
+"""Maximum number of conditionings, each of which has a panel."""
 ROWS = 500
-"""Most rows on the map."""
+"""Maximum number of rows on the map."""
 OVERLAY = 400
-"""Side of the panel that has all codes, in pixels."""
+"""Side of the panel with all codes, in pixels."""
 
 
 class Legend(NamedTuple):
-    """What a mark on the map stands for."""
+    """Legend entry of a marker on the map."""
 
     name: str
     style: int
@@ -40,7 +40,7 @@ class Legend(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """The codes of the rows under one conditioning."""
+    """Codes of the rows under one conditioning."""
 
     given: str
     rows: int
@@ -48,7 +48,7 @@ class Panel(NamedTuple):
 
 
 class Map(NamedTuple):
-    """Codes under several conditionings, on the same two axes."""
+    """Codes under several conditionings on the same two axes; `share` is the explained share of the variance."""
 
     panels: list[Panel]
     overlay: str
@@ -60,7 +60,7 @@ class Map(NamedTuple):
 
 
 def code_map(model: Model, table: Table, seed: int) -> Map | None:
-    """The codes of up to 500 rows on their two principal axes; None where all codes are the same."""
+    """Returns a map of the codes of up to 500 rows on their two principal axes; None if all codes are equal."""
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
     batch = table[rows]
     subsets = {name: given for name, given in telling(model.schema, PANELS).items() if (batch.observed & given).any()}
@@ -83,7 +83,7 @@ def code_map(model: Model, table: Table, seed: int) -> Map | None:
 
 
 def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:
-    """How each row is drawn, `(B,)`, by its class; the most frequent classes get a style of their own."""
+    """Returns the style of each row by its class, `(B,)`, and the legend; rare classes share a style."""
     if label is None:
         return np.zeros(len(batch), int), []
     known = batch.observed[:, schema.index(label)].numpy()

@@ -1,4 +1,9 @@
-"""How well each column of a table is predicted from the others, beside the best constant."""
+"""Scores of each column of a table, predicted from the other columns, compared with the best constant prediction.
+
+For an accuracy a in %, the skill is (a - c) / (100 - c), where c is the accuracy of the most frequent class. For a root
+mean squared error e, the skill is 1 - e / c, where c is the error of the mean. A skill of 1 is perfect, 0 is as good as
+the constant, and negative values are worse.
+"""
 
 from __future__ import annotations
 
@@ -22,16 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["Column", "Columns", "Line", "Skill", "present"]
 
 AXES = {"acc": 0, "rmse": 1}
-"""Axes of a column's values by its metric."""
+"""Number of axes of the values of a column, by metric."""
 PRINTED = 12
-"""Most columns of which the map prints its numbers."""
+"""Maximum number of columns for which the map prints its numbers."""
 PIECE = 2**16
-"""Rows that are looked at in one go."""
+"""Number of rows per chunk."""
 DASH = "\N{EN DASH}"
 
 
 class Skill(NamedTuple):
-    """A skill, how far it is from 0, in 0..100, and whether it is below."""
+    """Formatted skill, its absolute value in 0..100 for shading, and whether it is negative."""
 
     text: str = DASH
     heat: int = 0
@@ -39,7 +44,7 @@ class Skill(NamedTuple):
 
 
 class Column(NamedTuple):
-    """A column of the data: its score from all the others, that of the best constant, and from which one most comes."""
+    """Scores of a column: given all others, of the best constant, and given the best single other column."""
 
     name: str
     what: str
@@ -51,14 +56,14 @@ class Column(NamedTuple):
 
 
 class Line(NamedTuple):
-    """The skills that one column alone gives; None for the column itself."""
+    """Skills of all columns given one column; None for the column itself."""
 
     name: str
     skills: list[Skill | None]
 
 
 class Columns(NamedTuple):
-    """All that the page says of columns: a row each, and a map of skills, a line per source and a column per target."""
+    """Scores of all columns, and a map of skills with a line per source and a column per target."""
 
     rows: list[Column]
     names: list[str]
@@ -68,7 +73,7 @@ class Columns(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A score, and that of the best constant on the same rows."""
+    """Score, and the score of the best constant prediction on the same rows."""
 
     metric: str
     value: float = nan
@@ -80,15 +85,15 @@ class Answer(NamedTuple):
 
 
 def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None:
-    """What the page makes of the scores of columns: of labels and vectors that are in no group.
+    """Prepares the scores of columns for the report: those of labels and vectors that are in no group.
 
     Arguments:
-        frame: As `polymodal.evaluate` returns it, or as read back from its file.
-        schema: Whose order the columns are in.
-        table: The rows that the scores are over.
+        frame: Result of `polymodal.evaluate`, or the same read from a file.
+        schema: Schema that gives the order of the columns.
+        table: Rows that the scores are computed on.
 
     Returns:
-        The columns, the best predicted one first; None where there are fewer than two.
+        The columns in descending order of skill; None if there are fewer than two.
 
     Example:
         >>> from polymodal import Label, Schema, Table, Vector, build, evaluate
@@ -119,7 +124,7 @@ def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None
 
 
 def _names(schema: Schema) -> list[str]:
-    """The modalities that are columns; those of a group have no scores of their own."""
+    """Returns the modalities that are columns; modalities in a group have no separate scores."""
     grouped = {name for names in schema.groups.values() for name in names}
     return [
         name
@@ -129,8 +134,8 @@ def _names(schema: Schema) -> list[str]:
 
 
 def _answers(frame: pd.DataFrame, table: Table, names: list[str], task: str) -> dict[tuple[str, str], Answer]:
-    """The task's scores of columns, by target and what was given."""
-    frame = frame.astype({"modality": str, "given": str})  # a file has columns called 1, 2, 3 as numbers
+    """Returns the scores of columns in a task, by target and given columns."""
+    frame = frame.astype({"modality": str, "given": str})  # column names such as 1, 2, 3 are read from files as numbers
     frame = frame[(frame["task"] == task) & frame["modality"].isin(names) & frame["metric"].isin(AXES)]
     known = {name: (int(table.observed[:, table.schema.index(name)].sum()), _constant(table, name)) for name in names}
     answers = {}
@@ -149,7 +154,7 @@ def _others(schema: Schema, name: str) -> list[str]:
 
 
 def _constant(table: Table, name: str, given: list[str] | None = None) -> float:
-    """The score of the best constant on the rows that have the column, and some of what was given."""
+    """Returns the score of the best constant on rows where the column, and any of `given`, is observed."""
     has = table.observed[:, table.schema.index(name)]
     if given is not None:
         has = has & table.observed[:, [table.schema.index(other) for other in given]].any(1)
@@ -160,7 +165,7 @@ def _constant(table: Table, name: str, given: list[str] | None = None) -> float:
 
 
 def _mode(values: Tensor) -> float:
-    """The share of the most frequent class, x 100.
+    """Returns the share of the most frequent class in %.
 
     Example:
         >>> _mode(torch.tensor([2, 0, 2, 1]))
@@ -170,13 +175,13 @@ def _mode(values: Tensor) -> float:
 
 
 def _deviation(modality: Modality, values: Tensor, has: Tensor) -> float:
-    """The root mean squared error of the mean, over all elements of the rows that have some.
+    """Returns the root mean squared error of predicting the mean, over all elements of the rows where `has` is true.
 
     Example:
         >>> _deviation(Vector(1), torch.tensor([[1.0], [3.0], [float("nan")]]), torch.tensor([True, True, False]))
         1.0
     """
-    start = modality.prepare(values[has.nonzero()[0]], torch.float64)  # near the mean, so that squares stay exact
+    start = modality.prepare(values[has.nonzero()[0]], torch.float64)  # near the mean, to keep squares accurate
     total, square = torch.zeros_like(start), torch.zeros_like(start)
     for part, here in zip(values.split(PIECE), has.split(PIECE), strict=True):
         apart = modality.prepare(part[here], torch.float64) - start
@@ -186,7 +191,7 @@ def _deviation(modality: Modality, values: Tensor, has: Tensor) -> float:
 
 
 def _skill(metric: str, value: float, constant: float) -> float:
-    """How much of what the constant lacks is made up for; NaN where it lacks nothing.
+    """Returns the skill, see the module; NaN if the constant is perfect.
 
     Example:
         >>> _skill("acc", 90.0, 60.0), _skill("rmse", 3.0, 2.0), _skill("acc", 100.0, 100.0)
@@ -222,7 +227,7 @@ def _line(given: str, names: list[str], single: Mapping[tuple[str, str], Answer]
 
 
 def _what(modality: Modality) -> str:
-    """A column's kind, in words.
+    """Returns a description of the type of a column.
 
     Example:
         >>> from polymodal.modalities import Label
@@ -235,14 +240,14 @@ def _what(modality: Modality) -> str:
 
 
 def _unit(modality: Modality) -> float | None:
-    """By what errors of a single number are multiplied for users' units; logarithms have no such number."""
+    """Returns the factor from errors of a single number to original units; None if there is none, as for logarithms."""
     if not isinstance(modality, Vector) or modality.size > 1 or modality.log or modality.scale is None:
         return None
     return modality.scale[0]
 
 
 def _written(modality: Modality, value: float) -> str:
-    """A score, and an error in users' units behind it.
+    """Returns a formatted score; errors are followed by the error in original units, if there is one.
 
     Example:
         >>> _written(Vector(1, scale=(800.0,)), 0.25), _written(Vector(2), 0.25)
@@ -261,7 +266,7 @@ def _number(value: float) -> str:
 
 
 def _shaded(skill: float) -> Skill:
-    """A skill as the page has it.
+    """Returns a formatted skill with its shading.
 
     Example:
         >>> _shaded(0.754), _shaded(-3.0)

@@ -1,4 +1,4 @@
-"""Pictures for the page: values and maps of codes as PNG, loss curves as SVG."""
+"""Figures of the report: images and maps of codes as PNG, loss curves as SVG."""
 
 from __future__ import annotations
 
@@ -31,23 +31,26 @@ COLORS = (
     "#805a3c",
     "#d1928c",
 )
-"""Ten colours at least 20 apart in CIELAB, with any kind of colour vision, that show on light and on dark."""
+"""Ten colours that are visible on light and dark backgrounds.
+
+Their CIELAB distances are at least 20 for every type of colour vision.
+"""
 MARKERS = "os^DvPX<>*"
 LARGER = {"P": 1.3, "X": 1.3, "*": 2.0, ".": 0.8}
-"""What some marks must be enlarged by to look as heavy as the others."""
+"""Factors on the size of some markers, so that all markers have the same visual weight."""
 STYLES = len(COLORS)
 OTHER = -1
-"""The style of what has none of its own."""
+"""Style of points whose class has no style."""
 
 INKS = {"#010101": "var(--accent)", "#020202": "var(--muted)", "#030303": "var(--rule)"}
-"""Colours to draw with, and what the page makes of them in its light and its dark theme."""
+"""Placeholder colours of SVG drawings, and the CSS variables of the light or dark theme that replace them."""
 ACCENT, MUTED, RULE = INKS
 
-SIDE, LONGEST = 80, 160  # of a picture on the page, in pixels: about, and at most
+SIDE, LONGEST = 80, 160  # of an image on the page, in pixels: typical side, maximum side
 
 
 class Picture(NamedTuple):
-    """A picture to put into the page."""
+    """Image on the page."""
 
     uri: str
     width: int
@@ -56,14 +59,14 @@ class Picture(NamedTuple):
 
 
 def picture(image: PIL.Image.Image) -> Picture:
-    """A picture about 80 pixels wide and high: small ones enlarged by a whole factor, large ones made smaller."""
+    """Scales an image to a side of about 80 pixels; small images are enlarged by an integer factor."""
     from PIL.Image import Resampling
 
     width, height = image.size
     scale = min(SIDE / sqrt(width * height), LONGEST / max(width, height))
     scale = max(1, round(scale)) if scale > 0.75 else scale
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    if scale < 0.5:  # twice the size on the page is as much as a fine screen shows
+    if scale < 0.5:  # twice the size on the page is enough for high-resolution screens
         image = image.resize((2 * size[0], 2 * size[1]), Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
@@ -71,23 +74,23 @@ def picture(image: PIL.Image.Image) -> Picture:
 
 
 def limits(points: np.ndarray) -> tuple[float, float, float, float]:
-    """Left, right, bottom and top of a square that holds all points `(N, 2)`, with a margin."""
+    """Returns left, right, bottom and top of a square that contains all points `(N, 2)`, with a margin."""
     low, high = points.min(0), points.max(0)
     (x, y), half = (low + high) / 2, max(0.54 * float((high - low).max()), 1e-6)
     return x - half, x + half, y - half, y + half
 
 
 def scatter(points: np.ndarray, styles: np.ndarray, within: tuple[float, float, float, float], side: int = 240) -> str:
-    """Points as a transparent PNG, at twice the size it has on the page.
+    """Plots points as a transparent PNG, at twice its size on the page.
 
     Arguments:
-        points: `(N, 2)`.
-        styles: Numbers of their styles, `(N,)`.
-        within: Left, right, bottom and top.
-        side: Of the picture on the page, in pixels.
+        points: Points `(N, 2)`.
+        styles: Style numbers of the points, `(N,)`.
+        within: Axis limits: left, right, bottom and top.
+        side: Side of the image on the page, in pixels.
 
     Returns:
-        A data URI.
+        Data URI of the PNG.
     """
     with _figure(side, side) as figure:
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=within[:2], ylim=within[2:])
@@ -103,7 +106,7 @@ def scatter(points: np.ndarray, styles: np.ndarray, within: tuple[float, float, 
 
 
 def swatch(style: int) -> tuple[str, str]:
-    """A style's colour, and the outline of its mark: the points of a polygon within -1..1."""
+    """Returns the colour of a style and the outline of its marker as SVG polygon points in -1..1."""
     from matplotlib.markers import MarkerStyle
 
     color, marker = look(style)
@@ -120,14 +123,14 @@ def curve(
     name: str,
     level: float | None = None,
 ) -> str:
-    """Losses per epoch as SVG, in colours and type that the page decides on.
+    """Plots losses per epoch as SVG, with the colours and font of the page.
 
     Arguments:
-        lines: By "train" or "validation".
-        epochs: Of the losses.
-        best: The epoch to mark.
-        name: Goes before every id, so that several drawings fit on one page.
-        level: A value to compare the lines with, drawn as a horizontal line.
+        lines: Losses by "train" or "validation".
+        epochs: Epochs of the losses.
+        best: Epoch to mark; None marks none.
+        name: Prefix of all ids, which keeps the ids of several drawings on a page distinct.
+        level: Reference value, drawn as a horizontal line; None draws none.
 
     Returns:
         An `svg` element.
@@ -165,7 +168,7 @@ def _frame(axes: Axes) -> None:
 
 
 def _adapt(svg: str, name: str) -> str:
-    """A drawing that stands inside HTML: no prologue, size, font or colour of its own, and ids like no other's."""
+    """Adapts an SVG drawing to HTML: removes prologue, size, font and colours, and makes its ids unique."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", svg, flags=re.DOTALL)
     svg = re.sub(r' (width|height)="[\d.]+pt"', "", svg, count=2)
@@ -178,7 +181,7 @@ def _adapt(svg: str, name: str) -> str:
 
 @contextmanager
 def _figure(width: int, height: int) -> Iterator[Figure]:
-    """An empty drawing of so many pixels, whose files depend on nothing but what is drawn."""
+    """Yields an empty figure of a size in pixels, whose files depend on the drawing only."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -187,7 +190,7 @@ def _figure(width: int, height: int) -> Iterator[Figure]:
 
 
 def look(style: int) -> tuple[str, str]:
-    """A style's colour and its mark."""
+    """Returns the colour and the marker of a style."""
     return ("#8a8a8a", ".") if style == OTHER else (COLORS[style % STYLES], MARKERS[style % STYLES])
 
 

@@ -1,4 +1,4 @@
-"""Grids of values: what rows hold, what a model makes of a part of it, and what it makes of nothing."""
+"""Grids of values: inputs, translations, posterior samples and unconditional samples."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "Grid", "Line", "choose", "inputs", "posterior_samples", "samples", "translations"]
 
 POOL = 4096
-"""Most rows that examples are chosen from."""
+"""Maximum number of rows that examples are chosen from."""
 LETTERS = 160
-"""Most of a value that is printed."""
+"""Maximum number of characters of a printed value."""
 ROWS, SAMPLES = 3, 6
-"""Rows whose posterior samples are shown, and samples of each."""
+"""Number of rows with posterior samples, and number of samples per row."""
 
 
 class Cell(NamedTuple):
-    """A value as the page shows it: a picture, a text, or neither where there is none."""
+    """Value on the page: an image, a text, or neither if it is missing."""
 
     text: str | None = None
     picture: Picture | None = None
@@ -40,7 +40,7 @@ class Cell(NamedTuple):
 
 
 class Line(NamedTuple):
-    """Cells under one heading."""
+    """Cells with one heading."""
 
     head: str
     cells: list[Cell]
@@ -48,7 +48,7 @@ class Line(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Lines of cells, a column per example."""
+    """Lines of cells with a column per example."""
 
     name: str
     about: str
@@ -57,7 +57,7 @@ class Grid(NamedTuple):
 
 
 def choose(table: Table, examples: int, seed: int) -> list[int]:
-    """Rows to show: those that have most, spread over the classes of the first label."""
+    """Chooses rows to show: those with the fewest missing values, balanced over the classes of the first label."""
     pool = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:POOL]
     missing = (~table.observed[pool]).sum(1).tolist()
     label = next((name for name in classed(table.schema) if name in table.values), None)
@@ -71,18 +71,18 @@ def choose(table: Table, examples: int, seed: int) -> list[int]:
 
 
 def _classes(table: Table, label: str) -> Tensor:
-    """The rows' classes, `(N,)`; -1 where a row has none."""
+    """Returns the classes of the rows, `(N,)`; -1 for missing labels."""
     return torch.where(table.observed[:, table.schema.index(label)], table.values[label], -1)
 
 
 def inputs(schema: Schema, batch: Batch, columns: list[str]) -> Grid:
-    """What the rows hold."""
+    """Returns a grid of the input values of the rows."""
     lines = [Line(name, _truth(schema, name, batch)) for name in shown(schema)]
     return Grid("What the rows hold", "", columns, lines)
 
 
 def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
-    """A grid per modality: the truth, then what the model makes of it from the others, each other, and all."""
+    """Returns a grid per modality: the truth, then predictions given all others, each single other, and all."""
     schema, names = model.schema, shown(model.schema)
     singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
     z, enough = codes(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
@@ -98,7 +98,7 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
 
 
 def samples(model: Model, number: int, seed: int) -> Grid:
-    """Rows from the prior. PyTorch's global random state is left as it was."""
+    """Returns a grid of unconditional samples; PyTorch's global random state is not changed."""
     with own_streams(seed):
         values = model.sample(number, shown(model.schema))
     lines = [
@@ -109,7 +109,10 @@ def samples(model: Model, number: int, seed: int) -> Grid:
 
 
 def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int) -> list[Grid]:
-    """A grid per row, of a model with a distribution over codes: the first modality given, the others sampled."""
+    """Returns a grid of posterior samples for each of the first rows, given the first observed modality.
+
+    The list is empty for models without a distribution over codes, and for a single modality.
+    """
     if model.deterministic or len(model.schema) < 2:
         return []
     grids, names = [], shown(model.schema)
@@ -133,13 +136,13 @@ def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int)
 
 
 def described(modality: Modality) -> str:
-    """A modality's type and shape."""
+    """Returns the type and shape of a modality as text."""
     shape = " \N{MULTIPLICATION SIGN} ".join(map(str, modality.shape))
     return f"{type(modality).__name__.lower()} {shape}".strip()
 
 
 def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, enough: Tensor) -> list[Line]:
-    """The truth, and answers from codes `(Q, B, code_dim)` where `enough` (Q, B) was given."""
+    """Returns the truth and the predictions from codes `(Q, B, code_dim)`; `enough` (Q, B) is false for empty cells."""
     modality = model.schema[name]
     with answering(model):
         values = modality.value(model.decode(z, [name])[name])

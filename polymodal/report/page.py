@@ -1,4 +1,4 @@
-"""The page."""
+"""HTML page that reports on a trained model."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["write"]
 
 
 class Curve(NamedTuple):
-    """A drawing of losses per epoch."""
+    """Curve of a loss term per epoch, as SVG."""
 
     name: str
     svg: str
 
 
 class Training(NamedTuple):
-    """How the training went."""
+    """Summary of the training."""
 
     epochs: int
     time: str
@@ -57,28 +57,28 @@ def write(
     examples: int = 8,
     seed: int = 0,
 ) -> Path:
-    """Writes one HTML page about a model: what it was given, what it made of that, what was there, and its scores.
+    """Writes one HTML page about a model: inputs, translations, samples, a map of codes, training and scores.
 
-    The page holds all that it needs: it has no script and asks no host for anything. The same arguments give
-    the same bytes. PyTorch's global random state is left as it was.
+    The page is self-contained: it has no script and loads nothing from the internet. The same arguments give the same
+    bytes. PyTorch's global random state is not changed.
 
     Arguments:
-        path: The file to write.
-        model: To show.
-        table: The rows to show it on, of the model's modalities; some may be missing.
-        history: `Fit.history`, for the curves of losses; None leaves them out.
-        prior_history: `Fit.prior_history`, for the curve of the flow's loss; None leaves it out.
-        scores: What `evaluate` returned, for the tables of scores on the paper's tasks; None leaves them out.
-        settings: The run's arguments, nested, as in `experiment.json`; None leaves them out.
-        title: Of the page; by default the model's name and the rows'.
-        examples: How many rows to show, and how many samples.
-        seed: Of the choice of rows and of the samples.
+        path: File to write.
+        model: Model to report on.
+        table: Rows to show, with the modalities of the model; values may be missing.
+        history: `Fit.history`, for the loss curves; None leaves them out.
+        prior_history: `Fit.prior_history`, for the loss curve of the flow; None leaves it out.
+        scores: Result of `evaluate`, for the tables of scores on the paper's tasks; None leaves them out.
+        settings: Nested arguments of the run, as in `experiment.json`; None leaves them out.
+        title: Title of the page; by default, the names of the model and of the data.
+        examples: Number of rows and number of samples to show.
+        seed: Random seed for the choice of rows and for sampling.
 
     Returns:
-        The file.
+        Path of the file.
 
     Raises:
-        ValueError: The table is empty or has other modalities than the model, or `examples` is below 1.
+        ValueError: The table is empty, its modalities are not those of the model, or `examples` is below 1.
 
     Example:
         >>> import tempfile
@@ -134,12 +134,12 @@ def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str,
 
 def _title(model: Model, table: Table) -> str:
     dataset, arguments = table.source.get("dataset"), table.source.get("arguments", {})
-    called = Path(arguments["path"]).name if "path" in arguments else dataset  # of a table of one's own, its file
+    called = Path(arguments["path"]).name if "path" in arguments else dataset  # file of a custom table
     return f"{model.name} on {called}" if called else model.name
 
 
 def _about(model: Model, table: Table) -> str:
-    """One line of what this is."""
+    """Returns a one-line description of the model and the rows."""
     names = list(model.schema)
     listed = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
     split = table.source.get("split")
@@ -177,7 +177,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
 
 
 def _with_flow(training: Training, history: pd.DataFrame) -> Training:
-    """How the training went, with that of the flow over the codes."""
+    """Adds the training of the flow over codes to a summary of the training."""
     lines = {split: history[f"prior/{split}"].astype(float).tolist() for split in ("train", "validation")}
     epochs = history["epoch"].astype(float).tolist()
     best = epochs[min(range(len(epochs)), key=lines["validation"].__getitem__)]
@@ -191,7 +191,7 @@ def _with_flow(training: Training, history: pd.DataFrame) -> Training:
 
 
 def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:
-    """Sentences on the penalty and the codes, of a model whose history has them."""
+    """Returns sentences on the penalty and the codes, as far as the history has them."""
     facts = []
     if "reference_cost" in constants:
         facts.append(
@@ -207,7 +207,7 @@ def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:
 
 
 def _best(history: pd.DataFrame, settings: Mapping[str, Any]) -> int | None:
-    """The epoch of the lowest validation loss; none counts before the end of the warm-up."""
+    """Returns the epoch with the lowest validation loss; epochs before the end of the warm-up are ignored."""
     if "validation/total" not in history:
         return None
     fit = settings.get("fit")
@@ -218,7 +218,7 @@ def _best(history: pd.DataFrame, settings: Mapping[str, Any]) -> int | None:
 
 
 def _sections(settings: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    """Settings by their first name, each with the rest of its name, "model" with "arguments.beta"."""
+    """Groups nested settings by the first part of their name; for example, "model" has "arguments.beta"."""
     sections: dict[str, list[tuple[str, str]]] = {}
     for (first, *rest), value in _leaves(settings):
         sections.setdefault(first if rest else "", []).append((".".join(rest) or first, value))

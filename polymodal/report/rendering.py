@@ -1,4 +1,4 @@
-"""Pages from their templates."""
+"""Rendering of HTML pages from templates."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["render"]
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
-    """A page.
+    """Renders a page.
 
     Arguments:
-        template: Its file in this folder.
-        context: What the template names.
+        template: File name of the template in this folder.
+        context: Values of the template's variables.
 
     Returns:
-        HTML, in which all that the context holds is escaped, and what cannot be seen is written out.
+        HTML in which all values are escaped and unprintable characters are replaced by escape sequences.
     """
     from importlib.resources import files
 

@@ -1,4 +1,4 @@
-"""Scores as the page shows them."""
+"""Scores in the form that the report shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Headline", "Matrix", "Scores", "present"]
 
 
 class Headline(NamedTuple):
-    """A score at the top of the page."""
+    """Score at the top of the page."""
 
     value: str
     metric: str
@@ -27,14 +27,14 @@ class Headline(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A number, and how good it is among its like, in 0..100."""
+    """Formatted score, and its position between the worst (0) and the best (100) of its matrix for shading."""
 
     text: str
     heat: int = 0
 
 
 class Row(NamedTuple):
-    """Scores of one target, or from one source."""
+    """Scores of one target or from one source."""
 
     name: str
     notes: list[int]
@@ -42,7 +42,7 @@ class Row(NamedTuple):
 
 
 class Block(NamedTuple):
-    """The scores of every modality under one metric, by task; the last row may be their mean."""
+    """Scores of every modality for one metric, by task, and their mean if there are several modalities."""
 
     metric: str
     better: str
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """One-to-one scores under one metric: a row per source, a column per target."""
+    """One-to-one scores for one metric: a row per source, a column per target."""
 
     metric: str
     better: str
@@ -60,7 +60,7 @@ class Matrix(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """All that the page says in numbers."""
+    """All scores of the report."""
 
     headlines: list[Headline]
     tasks: list[str]
@@ -71,14 +71,14 @@ class Scores(NamedTuple):
 
 
 def present(frame: pd.DataFrame, schema: Schema) -> Scores:
-    """What the page makes of the scores.
+    """Prepares scores for the report.
 
     Arguments:
-        frame: As `polymodal.evaluate` returns it, or as read back from its file.
-        schema: Whose order the modalities are in.
+        frame: Result of `polymodal.evaluate`, or the same read from a file.
+        schema: Schema that gives the order of the modalities.
 
     Returns:
-        The scores, in words and numbers.
+        The formatted scores.
     """
     frame = frame.assign(note=frame["note"].fillna("")).sort_values(
         "modality", key=lambda column: column.map(_order(schema)), kind="stable"
@@ -158,18 +158,18 @@ def _matrix(metric: str, rows: pd.DataFrame, schema: Schema) -> Matrix:
 
 
 def _means(rows: pd.DataFrame, by: list[str]) -> dict[tuple[str, ...], float]:
-    """Mean values by task, modality or source; NaN where there is no score."""
+    """Returns mean values by the given columns; NaN for groups without a score."""
     return {tuple(map(str, key)): float(own["value"].mean()) for key, own in rows.groupby(by, sort=False)}
 
 
 def _order(schema: Schema) -> dict[str, int]:
-    """Places of modalities and of groups; a group stands where its first modality does."""
+    """Returns the positions of modalities and groups; a group has the position of its first modality."""
     order = {name: place for place, name in enumerate(schema)}
     return order | {group: min(order[name] for name in names) for group, names in schema.groups.items() if names}
 
 
 def _writer(values: Iterable[float]) -> Callable[[float], str]:
-    """Writes numbers of one metric with as many decimals as their size needs."""
+    """Returns a formatter for the numbers of one metric, with decimals that suit the largest of them."""
     largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
     decimals = 1 if largest >= 10 else 2 if largest > 1 else 3
     return lambda value: f"{value:.{decimals}f}" if isfinite(value) else "\N{EN DASH}"

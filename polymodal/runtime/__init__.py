@@ -1,1 +1,1 @@
-"""Services that every part of the package uses: seeds, processes, memory, progress, and checks of arguments."""
+"""Shared services: random seeds, processes, memory, progress display, and checks of arguments."""

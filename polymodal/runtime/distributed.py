@@ -1,4 +1,4 @@
-"""Several processes at one piece of work: who they are, what they agree on, and which rows of a batch each has."""
+"""Distributed processes: their number and ranks, communication, and the rows of a batch that each process has."""
 
 from __future__ import annotations
 
@@ -37,35 +37,38 @@ __all__ = [
 ]
 
 PATIENCE = timedelta(minutes=10)
-"""How long a process waits for one that is silent; that one has died is noticed at once."""
+"""Maximum time to wait for a process that does not respond; the end of a process is detected at once."""
 
 LOST = ("gloo", "nccl", "closed by peer", "reset by peer", "broken pipe", "timed out")
 ERRORS = {error.__name__: error for error in (ValueError, TypeError, OSError, FileNotFoundError, FloatingPointError)}
 
 
 class GoneError(RuntimeError):
-    """Another process of the same work has ended, and this one cannot go on without it."""
+    """Raised when another process of the same run has ended, so this one cannot continue."""
 
 
 def world() -> int:
-    """How many processes work together."""
+    """Returns the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """The number of this one among them, from 0, which is the main one."""
+    """Returns the rank of this process, from 0; the main process has rank 0."""
     return dist.get_rank() if world() > 1 else 0
 
 
 class _Line:
-    """The group in which processes talk on the CPU, beside the one in which GPUs exchange tensors."""
+    """Process group for communication on the CPU, separate from the group in which GPUs exchange tensors."""
 
     of: ProcessGroup | None = None
     group: ProcessGroup | None = None
 
 
 def join() -> None:
-    """Opens what the processes agree through, once the launcher's group is there; to be called in all of them."""
+    """Creates the process group for communication on the CPU, if the default process group exists.
+
+    All processes must call it.
+    """
     if world() > 1 and _Line.of is not dist.group.WORLD:
         if _Line.of is None:
             atexit.register(_leave)
@@ -74,14 +77,14 @@ def join() -> None:
 
 
 def _leave() -> None:
-    """Closes the connections while their threads can still be waited for; at the interpreter's end they cannot."""
+    """Destroys the process groups while their threads can still be joined, before the interpreter shuts down."""
     _Line.of = _Line.group = None
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def agreed(*numbers: int) -> list[int]:
-    """The largest of each number over all processes.
+    """Returns the maximum of each number over all processes.
 
     Example:
         >>> agreed(0, 15)
@@ -95,7 +98,7 @@ def agreed(*numbers: int) -> list[int]:
 
 
 def sums(held: Tensor) -> Tensor:
-    """The sum of `(*)` over all processes, float64, with the same bits in each of them."""
+    """Returns the sum of a tensor `(*)` over all processes, float64 on the CPU, bit-identical in all of them."""
     held = held.to("cpu", torch.float64, copy=True)
     if world() > 1:
         _reduced(held, dist.ReduceOp.SUM)
@@ -103,7 +106,7 @@ def sums(held: Tensor) -> Tensor:
 
 
 def align_streams(device: torch.device) -> None:
-    """Sets PyTorch's random streams to those of the main process."""
+    """Sets PyTorch's random states to those of the main process."""
     if world() > 1:
         states = streams(device)
         for state in states.values():
@@ -112,10 +115,14 @@ def align_streams(device: torch.device) -> None:
 
 
 def require_same(text: str, what: str) -> None:
-    """Refuses what is not the same in all processes.
+    """Checks that a text is the same in all processes.
+
+    Arguments:
+        text: Text to compare.
+        what: Description of the text, for the message.
 
     Raises:
-        ValueError: In all of them.
+        ValueError: The texts differ; raised in all processes.
     """
     number = int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "little")
     most, least = agreed(number, -number)
@@ -128,10 +135,13 @@ def require_same(text: str, what: str) -> None:
 
 @contextmanager
 def together() -> Iterator[None]:
-    """What goes wrong within in one process is raised in all. Nothing within may wait for the others.
+    """Context manager that raises an error of one process in all processes.
+
+    Code in the context must not wait for the other processes.
 
     Raises:
-        Exception: The process's own error, or one of the same type and text as the first other's.
+        Exception: The error of this process or, if it has none, one with the text of the error of the lowest rank, of
+            the same type if the type is in `ERRORS`, otherwise a RuntimeError.
     """
     error = None
     try:
@@ -149,10 +159,10 @@ def together() -> Iterator[None]:
 
 @contextmanager
 def noticing(advice: Callable[[], str]) -> Iterator[None]:
-    """Says so where the connection to another process is lost.
+    """Context manager that raises a `GoneError` if the connection to another process is lost.
 
     Arguments:
-        advice: What to do then.
+        advice: Function that returns advice for the message.
 
     Raises:
         GoneError: Another process has ended.
@@ -167,9 +177,9 @@ def noticing(advice: Callable[[], str]) -> Iterator[None]:
 
 
 def part(rows: int, rank: int, world: int) -> slice:
-    """The rows of a batch that a process has: a contiguous part, nearly as large as any other.
+    """Returns the rows of a batch that a process has: contiguous parts whose sizes differ by at most one.
 
-    All have all of a batch that has not two rows for each.
+    If a batch has fewer than two rows per process, every process has all of its rows.
 
     Example:
         >>> [part(8, rank, 3) for rank in range(3)]
@@ -186,13 +196,14 @@ def part(rows: int, rank: int, world: int) -> slice:
 
 @dataclass
 class Share:
-    """This process's rows of the batch under way.
+    """The rows of the current batch that this process has.
 
     Arguments:
-        start: The first of them.
-        stop: After the last.
-        rows: Of the whole batch, which the processes work on together.
-        draws: Opens the random streams that all processes have alike; by default there is one process.
+        start: Number of the first row.
+        stop: Number of the last row, plus 1.
+        rows: Number of rows of the entire batch, over all processes.
+        draws: Function that returns a context in which random numbers are the same in all processes; the default is
+            for a single process.
     """
 
     start: int
@@ -202,18 +213,24 @@ class Share:
 
     @property
     def entire(self) -> bool:
-        """Whether they are all of the batch."""
+        """Whether this process has all rows of the batch."""
         return self.stop - self.start == self.rows
 
     def gather(self, z: Tensor) -> Tensor:
-        """The rows of all processes in their order, `(*, n, D)`, of its own `(*, stop - start, D)`.
+        """Gathers the rows of all processes, in order.
 
-        No gradient comes back from the others' rows; see `mirrored`. Nothing is gathered where it has all.
+        If this process has all rows, `z` is returned unchanged. Otherwise the result has no gradient; see `mirrored`.
+
+        Arguments:
+            z: Rows of this process, `(*, stop - start, D)`.
+
+        Returns:
+            Rows of all processes, `(*, n, D)`, with n = `rows`.
         """
         if self.entire:
             return z
         parts = [part(self.rows, r, world()) for r in range(world())]
-        own = z.new_zeros(parts[0].stop, *z.shape[:-2], z.shape[-1])  # the first part is one of the largest
+        own = z.new_zeros(parts[0].stop, *z.shape[:-2], z.shape[-1])  # no part is larger than the first
         own[: z.shape[-2]] = z.detach().movedim(-2, 0)
         every = [torch.empty_like(own) for _ in parts]
         dist.all_gather(every, own)
@@ -221,10 +238,11 @@ class Share:
         return torch.cat(gathered).movedim(0, -2)
 
     def mirrored(self, pairs: Tensor) -> Tensor:
-        """A symmetric function of pairs of its own rows and all, with the gradient that belongs to it.
+        """Corrects the gradient of a symmetric function f of pairs of own rows and all rows; values do not change.
 
-        f(u, v) = f(v, u) is computed where u is and where v is, and moves both. What others compute would give its
-        own rows just the gradient that it has itself, so that is doubled, and need not be sent back.
+        f(u, v) = f(v, u) is computed both in the process that has u and in the process that has v, and both results
+        depend on u and v. The gradient that the other processes' results have with respect to the own rows equals the
+        gradient of the own results. The own gradient is therefore doubled, and no gradient needs to be communicated.
         """
         return pairs if self.entire else 2 * pairs - pairs.detach()
 
@@ -233,7 +251,10 @@ _HERE: ContextVar[Share | None] = ContextVar("share", default=None)
 
 
 def here(rows: int) -> Share:
-    """The share under way; all of so many rows, where this process works alone.
+    """Returns the current `Share`; outside `working`, a share of all rows.
+
+    Arguments:
+        rows: Number of rows of the batch.
 
     Example:
         >>> share = here(4)
@@ -245,17 +266,17 @@ def here(rows: int) -> Share:
 
 @contextmanager
 def working(start: int, stop: int, rows: int, device: torch.device, noise: int) -> Iterator[None]:
-    """A model is at work on these rows of a batch within. It draws from streams of its own.
+    """Context manager for processing some rows of a batch, with random numbers that are specific to this process.
 
-    What it draws under `Share.draws` comes from the streams that were there before, which all processes have alike,
-    and which are then as if nothing else had been drawn.
+    Within `Share.draws`, random numbers are sampled from the random states before the context, which are the same in
+    all processes. Afterwards these states are as if nothing else had been sampled.
 
     Arguments:
-        start: The first row.
-        stop: After the last.
-        rows: Of the whole batch.
-        device: Whose streams.
-        noise: Seed of the own streams.
+        start: Number of the first row.
+        stop: Number of the last row, plus 1.
+        rows: Number of rows of the entire batch.
+        device: Device whose random states are used.
+        noise: Random seed that is specific to this process.
     """
     common = streams(device)
 
@@ -280,7 +301,7 @@ def working(start: int, stop: int, rows: int, device: torch.device, noise: int) 
 
 
 def _told(text: str) -> str:
-    """The first text of all processes that is not empty, if there is one."""
+    """Returns the first text of all processes that is not empty, or an empty text."""
     said = text.encode()
     (length,) = agreed(len(said))
     own = torch.zeros(length, dtype=torch.uint8)

@@ -12,7 +12,7 @@ __all__ = ["brief", "printable", "shell_quote", "split_names", "value_repr"]
 
 
 def brief(told: object, most: int = 300) -> str:
-    r"""What an error or a value tells, on one line of at most so many characters, all of which can be printed.
+    r"""Formats an error or a value as one line of at most `most` printable characters.
 
     Example:
         >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
@@ -23,10 +23,10 @@ def brief(told: object, most: int = 300) -> str:
 
 
 def printable(text: object) -> str:
-    r"""A text on one line, in which whatever cannot be seen is written as an escape.
+    r"""Formats a text as one line, with escapes for unprintable characters.
 
-    Line breaks, control characters and escape sequences, characters that turn the direction of writing, and those
-    without width change what a terminal or a page shows; text from a file or a table must not.
+    Line breaks, control characters, escape sequences, characters that change the direction of writing, and zero-width
+    characters could otherwise let text from a file or a table change what a terminal or a page shows.
 
     Example:
         >>> print(printable("two\nlines, \x1b[31mred, \u202ereversed, 鳥　類"))
@@ -42,7 +42,7 @@ def printable(text: object) -> str:
 
 
 def shell_quote(text: str) -> str:
-    r"""A text as a shell takes it, on one line: bash's `$'...'` for what cannot be printed.
+    r"""Quotes a text for a shell on one line; a text with unprintable characters is quoted as `$'...'` of bash.
 
     Example:
         >>> print(shell_quote("a b=label"), shell_quote("a\n(cm)=ignore"))
@@ -55,7 +55,7 @@ def shell_quote(text: str) -> str:
 
 
 def split_names(text: str) -> list[str]:
-    """Names from a text with commas between them, or one a line; one with a comma stands in double quotes.
+    """Splits a text into names at commas and line breaks; a name in double quotes may contain commas.
 
     Example:
         >>> split_names("age, sex"), split_names('"last, first",age'), split_names("it's")
@@ -66,7 +66,7 @@ def split_names(text: str) -> list[str]:
 
 
 def value_repr(value: Any) -> str:
-    """A value as people write it: numpy's numbers as Python's, texts in quotes.
+    """Returns the `repr` of a value, with NumPy scalars shown as Python values.
 
     Example:
         >>> import numpy as np

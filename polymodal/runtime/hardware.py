@@ -1,4 +1,4 @@
-"""The machine that something ran on, and the most memory that it took."""
+"""Name of the processor or GPU, and peak memory use of the process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["described", "most", "processor", "restart"]
 
 
 def described(device: torch.device) -> str:
-    """What computes: a GPU's name, or the processor's and the number of threads.
+    """Returns the name of a GPU, or the name of the processor and the number of threads.
 
     Example:
         >>> described(torch.device("cpu")).endswith(("thread", "threads"))
@@ -26,7 +26,7 @@ def described(device: torch.device) -> str:
 
 
 def processor() -> str | None:
-    """The processor's model name; None where the system does not tell."""
+    """Returns the model name of the processor; None if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -36,16 +36,19 @@ def processor() -> str | None:
 
 
 def restart() -> int:
-    """The bytes that the process holds, from which its most is counted anew where the system can do that."""
+    """Resets the peak memory use of the process and returns its current memory use in bytes.
+
+    If the system cannot reset the peak, as on systems other than Linux, returns the peak instead.
+    """
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-    except OSError:  # another system than Linux: what was held at most, which is little more than what is held
+    except OSError:  # not Linux: the peak, which is little more than the current memory use
         return most()
     return _status("VmRSS")
 
 
 def most() -> int:
-    """The most bytes that the process held, since `restart` on Linux."""
+    """Returns the peak memory use of the process in bytes; on Linux, the peak since `restart`."""
     if Path("/proc/self/status").exists():
         return _status("VmHWM")
     # Bytes on macOS, kilobytes elsewhere.

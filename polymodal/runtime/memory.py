@@ -1,4 +1,4 @@
-"""How much memory is left, how much a backward pass will need, and keeping what a training step has used."""
+"""Free memory, memory of a backward pass, and reuse of memory between training steps."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["free", "held", "kept"]
 GROUP = Path("/sys/fs/cgroup")
 
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4
-"""Of `mallopt`, see malloc.h of the GNU C library."""
+"""Parameters of `mallopt`; see malloc.h of the GNU C library."""
 HOLD = {MMAP_MAX: 0, TRIM_THRESHOLD: 2**31 - 1}
 USUAL = {MMAP_MAX: 65_536, TRIM_THRESHOLD: 64 * 2**20, MMAP_THRESHOLD: 32 * 2**20}
-"""What the library comes to by itself in a process that has used large blocks."""
+"""Values that the library adopts itself in a process that has used large blocks."""
 
 
 def free(device: torch.device) -> int:
-    """Bytes that can still be taken on a device; on the CPU also within the limit of a container."""
+    """Returns the free memory of a device in bytes; on the CPU, the memory limit of a container is respected."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + cached
@@ -38,7 +38,7 @@ def free(device: torch.device) -> int:
 
 
 def kept(function: Callable[[], object]) -> int:
-    """Bytes that a function's backward pass would need, each tensor's memory counted once.
+    """Returns the bytes of all tensors that a function saves for its backward pass, counting shared memory once.
 
     Example:
         >>> x = torch.ones(1000, requires_grad=True)
@@ -52,17 +52,18 @@ def kept(function: Callable[[], object]) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        _ = function()  # held, so that no other tensor takes its place in memory meanwhile
+        _ = function()  # keeping the result prevents other tensors from reusing its memory
     return sum(sizes.values())
 
 
 @contextmanager
 def held() -> Iterator[None]:
-    """On a CPU, memory that is freed within stays with the process, for the next training step to take.
+    """Context manager that keeps freed CPU memory in the process, where the next training step can reuse it.
 
-    The GNU C library gives blocks of more than 32 MB, and the end of its heap, back to the system at once, and the
-    system clears each page before a process has it again: a tenth to a fifth of a step's time. Afterwards all that
-    is free is given back. Nothing is done with another C library, or where the environment already tunes this one.
+    The GNU C library returns blocks of more than 32 MB, and the end of its heap, to the system at once. The system
+    clears each page before a process gets it again, which takes a tenth to a fifth of the time of a step. All free
+    memory is returned at the end of the context. The context does nothing with another C library, or if the environment
+    already tunes the allocator.
     """
     library = _tunable()
     if library is None:
@@ -79,7 +80,7 @@ def held() -> Iterator[None]:
 
 
 def _tunable() -> ctypes.CDLL | None:
-    """The GNU C library, if it is there and nobody has tuned it."""
+    """Returns the GNU C library if it is available and the environment does not tune it, otherwise None."""
     if any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return None
     try:

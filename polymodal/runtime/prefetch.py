@@ -1,4 +1,4 @@
-"""Batches made ready while the device works on those before."""
+"""Prefetching: preparing batches while the device works on earlier ones."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from polymodal.batch import Batch
 __all__ = ["ahead", "sent"]
 
 WORKERS, DEPTH = 2, 4
-"""Threads, and batches that they are ahead."""
+"""Number of threads, and number of batches that they prepare in advance."""
 
 
 def ahead(
     make: Callable[[Tensor], Batch], parts: Iterable[Tensor], device: torch.device | str | None = None
 ) -> Iterator[Batch]:
-    """Makes a batch of each part, in order; where there is a device, in threads, some batches ahead of it.
+    """Yields a batch for each part, in order; if a device is given, threads prepare some batches in advance.
 
-    So rows are read from a disk, gathered and copied to a GPU while the device works on the batches before.
+    Rows are then read from a disk, gathered and copied to a GPU while the device works on earlier batches.
 
     Arguments:
-        make: From the numbers of rows `(B,)` to a batch.
-        parts: The numbers of rows of each batch.
-        device: Where the batches are to be; None leaves them where they are made, when they are asked for.
+        make: Function from row numbers `(B,)` to a batch.
+        parts: Row numbers of each batch.
+        device: Device of the batches. None creates each batch only when it is requested, and does not move it.
 
     Example:
         >>> rows = Batch({"x": torch.arange(5)}, torch.ones(5, 1, dtype=torch.bool))
@@ -51,7 +51,7 @@ def ahead(
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor on a device, which need not be waited for."""
+    """Returns a tensor on a device; a copy to a GPU is asynchronous."""
     if tensor.is_cuda or device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)

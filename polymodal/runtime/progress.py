@@ -1,4 +1,4 @@
-"""How far long work has come."""
+"""Progress of long-running work."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ __all__ = ["duration", "received", "say", "shown", "size_of"]
 
 T = TypeVar("T")
 LINES = 10
-"""How many are printed where there is no terminal."""
+"""Maximum number of progress lines if there is no terminal."""
 
 
 def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | None = None) -> Iterator[T]:
-    """The parts, with a bar and the time left on a terminal, and a line per tenth elsewhere, on stderr.
+    """Yields parts and shows progress on stderr.
+
+    On a terminal, it shows a bar with the remaining time; elsewhere, it prints one line per tenth of the work.
 
     Arguments:
-        parts: To pass on.
-        what: Is being done.
-        count: Of the parts; with `size`, the sum of their sizes.
-        size: Of a part, such as the rows of a batch, where nobody knows beforehand how many parts there will be.
+        parts: Parts to yield.
+        what: Description of the work.
+        count: Number of parts; with `size`, the sum of their sizes.
+        size: Function that returns the size of a part, such as the rows of a batch, for an unknown number of parts.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -44,13 +46,15 @@ def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | 
 
 
 def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Generator[bytes, None, None]:
-    """The pieces of a file, with a bar in bytes on a terminal, and a line per tenth elsewhere, on stderr.
+    """Yields chunks of a file and shows progress on stderr.
+
+    On a terminal, it shows a bar in bytes; elsewhere, it prints one line per tenth of the file.
 
     Arguments:
-        pieces: To pass on.
-        what: Is being done.
-        size: Bytes of the file.
-        done: Bytes of it that were there before.
+        pieces: Chunks to yield.
+        what: Description of the work.
+        size: Size of the file in bytes.
+        done: Number of bytes that were received earlier.
     """
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
@@ -74,14 +78,14 @@ def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Ge
 
 
 def say(line: str) -> None:
-    """Prints a line on stderr, as it is but for what cannot be seen."""
+    """Prints a line on stderr, with escapes for unprintable characters."""
     from rich.console import Console
 
     Console(stderr=True).print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
 def size_of(count: int) -> str:
-    """A number of bytes as people read it.
+    """Formats a number of bytes with a suitable unit.
 
     Example:
         >>> size_of(999), size_of(1_000), size_of(11_594_722), size_of(1_150_585_339)
@@ -94,7 +98,7 @@ def size_of(count: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A time in the unit that fits it.
+    """Formats a duration in seconds with a suitable unit.
 
     Example:
         >>> duration(76.2), duration(5000.0), duration(36_000.0)

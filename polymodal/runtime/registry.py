@@ -1,4 +1,4 @@
-"""Looks names up in registries, and suggests the nearest known name for an unknown one."""
+"""Lookup of names in registries, with suggestions for unknown names."""
 
 from __future__ import annotations
 
@@ -13,15 +13,20 @@ __all__ = ["lookup", "nearest", "unknown"]
 T = TypeVar("T")
 
 MOST_COMPARED = 1000
-"""Known names that an unknown one is compared with: a file may bring any number of them."""
+"""Maximum number of known names that an unknown one is compared with; a file may contain any number of them."""
 
 
 def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
-    """The entry of that name.
+    """Returns the entry of a registry with a name.
+
+    Arguments:
+        registry: Entries by name.
+        name: Name to look up.
+        kind: Description of the entries, for the message.
 
     Raises:
-        TypeError: It is no text.
-        ValueError: There is none; lists the known names, nearest first.
+        TypeError: The name is not a string.
+        ValueError: There is no such entry; the message lists the known names, nearest first.
 
     Example:
         >>> lookup({"mmd": 1, "kl": 2}, "mdm", "regularizer")
@@ -36,7 +41,7 @@ def lookup(registry: Mapping[str, T], name: str, kind: str) -> T:
 
 
 def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
-    """The error for a name that is not among the known ones, which it lists, nearest first."""
+    """Returns the error for an unknown name; the message lists the known names, nearest first."""
     known = list(known)
     if not known:
         return ValueError(f"unknown {kind} {name!r}; there are none")
@@ -46,7 +51,7 @@ def unknown(name: str, known: Iterable[str], kind: str) -> ValueError:
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelt one most likely stands for, whatever its case; None if none is near.
+    """Returns the known name that is most similar to a misspelt one, ignoring case; None if none is similar.
 
     Example:
         >>> nearest("height", ["kind", "heigth"]), nearest("Grams ", ["grams"]), nearest("x", ["grams"])

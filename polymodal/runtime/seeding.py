@@ -1,11 +1,12 @@
-"""PyTorch's random streams: seeded, kept, and set back.
+"""Random seeds, and PyTorch's random generators and their states.
 
-There are two ways to draw from a seed, with the same numbers on the same device:
+Two context managers sample from a seed. Both give the same numbers on the same device:
 
-- `own_streams`: what this thread draws within comes from generators of its own. The global ones are never touched, and
-  threads do not wait for each other. Every operation within costs some microseconds more, so it is for what is short.
-- `seeded`: the global generators are seeded within, and set back afterwards. It is for training, whose operations are
-  to cost nothing more. Threads take turns, and `give_way` lets those that wait have theirs between two steps.
+- `own_streams` uses separate generators for the random operations of this thread. The global generators are not
+  changed, and threads do not wait for each other. Every operation takes some microseconds more, so it is for short
+  computations.
+- `seeded` seeds the global generators and restores their states afterwards. It is for training, because operations take
+  no extra time. Threads take turns, and `give_way` lets waiting threads run between two steps.
 """
 
 from __future__ import annotations
@@ -40,17 +41,17 @@ __all__ = [
 
 
 class Turns:
-    """A lock that a thread may take several times, and that goes to those who wait in the order of their coming."""
+    """A reentrant lock that serves waiting threads in the order of arrival."""
 
     def __init__(self) -> None:
         self.changed, self.waiting = Condition(), deque[object]()
         self.owner: int | None = None
         self.depth = 0
         self.before: dict[str, Tensor] = {}
-        """The global streams' states, as they are to be when the owner leaves."""
+        """States of the global generators to restore when the owner releases the lock."""
 
     def __enter__(self) -> None:
-        """Waits for a turn."""
+        """Acquires the lock, and waits for it if necessary."""
         with self.changed:
             if self.owner != get_ident():
                 ticket = object()
@@ -64,7 +65,7 @@ class Turns:
             self.depth += 1
 
     def __exit__(self, *_: object) -> None:
-        """Ends the turn, unless it was taken several times."""
+        """Releases the lock once for each time it was acquired."""
         with self.changed:
             self.depth -= 1
             if not self.depth:
@@ -72,14 +73,14 @@ class Turns:
                 self.changed.notify_all()
 
     def after_fork(self) -> None:
-        """Forgets threads that a new process has not."""
+        """Removes threads that do not exist in a forked process."""
         self.changed, self.waiting = Condition(), deque()
         if self.owner != get_ident():
             self.owner, self.depth = None, 0
 
 
 TURNS = Turns()
-"""Of the threads at PyTorch's global streams."""
+"""Lock of PyTorch's global generators."""
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=TURNS.after_fork)
@@ -87,7 +88,10 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """PyTorch's global streams seeded within, and as they were afterwards. Other threads wait, see `give_way`."""
+    """Context manager that seeds PyTorch's global generators, and restores their states afterwards.
+
+    Other threads wait; see `give_way`.
+    """
     with TURNS:
         before, outermost = streams(device), TURNS.depth == 1
         if outermost:
@@ -101,13 +105,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def global_streams() -> Iterator[None]:
-    """For draws from the global streams as they are: those of another thread within `seeded` are not disturbed."""
+    """Context manager for sampling from the global generators without affecting another thread within `seeded`."""
     with TURNS:
         yield
 
 
 def give_way(device: torch.device) -> None:
-    """Within `seeded`, lets other threads that wait for the streams have their turn, and then goes on as before."""
+    """Within `seeded`, lets threads that wait for the global generators run, and then restores the random states."""
     if TURNS.depth != 1 or TURNS.owner != get_ident() or not TURNS.waiting:
         return
     own = streams(device)
@@ -118,7 +122,7 @@ def give_way(device: torch.device) -> None:
         try:
             TURNS.__enter__()
             break
-        except BaseException as error:  # Ctrl-C; the turn is needed even so, for `seeded` ends it
+        except BaseException as error:  # Ctrl-C; the lock is still needed, because `seeded` releases it
             stopped = error
     TURNS.before = streams(device)
     restore_streams(own, device)
@@ -127,7 +131,7 @@ def give_way(device: torch.device) -> None:
 
 
 class OwnStreams(TorchDispatchMode):
-    """Gives each random operation of this thread a generator that belongs to the seed, one for each device."""
+    """Dispatch mode that gives each random operation of this thread a generator with the seed, one per device."""
 
     def __init__(self, seed: int) -> None:
         super().__init__()
@@ -135,17 +139,17 @@ class OwnStreams(TorchDispatchMode):
         self.generators: dict[torch.device, torch.Generator] = {}
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Runs an operation."""
+        """Runs an operation, with the generator of its device if the operation is random."""
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
         device = _device(args, kwargs)
-        if device.type == "meta":  # there are no numbers
+        if device.type == "meta":  # meta tensors have no values
             return func(*args, **kwargs)
         generator = self._generator(device)
         if (able := _able(func)) is not None:
             return able(*args, **{**kwargs, "generator": generator})
-        with global_streams():  # it takes no generator: it draws from the global one, in the own one's state
+        with global_streams():  # without a generator argument: use the global generator, set to the own one's state
             before = streams(device)
             restore_streams({device.type: generator.get_state()}, device)
             try:
@@ -162,7 +166,7 @@ class OwnStreams(TorchDispatchMode):
 
 @contextmanager
 def own_streams(seed: int) -> Iterator[None]:
-    """What this thread draws within comes from generators of its own, seeded so; the global ones are not touched.
+    """Context manager in which this thread samples from separate generators with a seed, not from the global ones.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -178,7 +182,7 @@ def own_streams(seed: int) -> Iterator[None]:
 
 @cache
 def _able(operation: Any) -> Any:
-    """The overload of a random operation that takes a generator; None where there is none."""
+    """Returns the overload of a random operation that accepts a generator, or None."""
     names = [argument.name for argument in operation._schema.arguments]
     if "generator" in names:
         return operation
@@ -191,7 +195,7 @@ def _able(operation: Any) -> Any:
 
 
 def _device(args: Iterable[Any], kwargs: Mapping[str, Any]) -> torch.device:
-    """Where an operation draws: where its first tensor is, or where it makes one."""
+    """Returns the device on which an operation samples: that of its first tensor, or that of a new tensor."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
             return value.device
@@ -199,7 +203,9 @@ def _device(args: Iterable[Any], kwargs: Mapping[str, Any]) -> torch.device:
 
 
 def number(*parts: int) -> int:
-    """A seed that belongs to these numbers and to no others.
+    """Returns a random seed that is derived from a sequence of integers.
+
+    Different sequences almost always give different seeds. Zeros at the end of a short sequence make no difference.
 
     Example:
         >>> number(0, 1) == number(0, 1), number(0, 1) == number(1, 0)
@@ -209,13 +215,13 @@ def number(*parts: int) -> int:
 
 
 def streams(device: torch.device) -> dict[str, Tensor]:
-    """The states of the streams that a device uses."""
+    """Returns the states of the generators that a device uses: of the CPU and, for a GPU, also of the GPU."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
 def restore_streams(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Sets the streams back; that of a GPU or CPU stays as it is where the states were taken without one."""
+    """Restores the states of generators; a generator whose state is not given is unchanged."""
     if "cpu" in states:
         torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
@@ -223,10 +229,11 @@ def restore_streams(states: Mapping[str, Tensor], device: torch.device) -> None:
 
 
 def check_seed(seed: int) -> None:
-    """Refuses a random seed out of its range.
+    """Checks that a random seed is an integer from 0 to 2^63 - 1.
 
     Raises:
-        ValueError: It is negative, or 2^63 or more.
+        TypeError: The seed is not an integer.
+        ValueError: The seed is negative, or 2^63 or more.
     """
     check_whole("seed", seed, 0)
     if seed >= 2**63:
@@ -234,22 +241,22 @@ def check_seed(seed: int) -> None:
 
 
 def row_noise(seed: int, rows: Iterable[int], *shape: int) -> Tensor:
-    """Standard normal noise that depends on the seed and on a row's number alone, not on the other rows.
+    """Samples standard normal noise that depends only on the seed and the number of each row, not on other rows.
 
     Arguments:
         seed: Random seed.
         rows: Numbers of the N rows, from 0.
-        *shape: Of one row's noise. Less of it, along the first axis, is the beginning of more.
+        *shape: Shape of the noise of one row. Noise with a smaller first axis is a prefix of noise with a larger one.
 
     Returns:
-        `(N, *shape)` float64, on the CPU.
+        Noise, `(N, *shape)` float64, on the CPU.
 
     Example:
         >>> noise = row_noise(0, range(10), 5, 2)
         >>> torch.equal(noise[7:8, :3], row_noise(0, [7], 3, 2))
         True
     """
-    # A counter-based generator: each row has its own quarter of the counter.
+    # Philox is a counter-based generator: the row number is one of the four words of the counter.
     made = [
         np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, row])).standard_normal(shape) for row in rows
     ]

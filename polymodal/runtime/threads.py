@@ -1,4 +1,4 @@
-"""Small pieces of work, each on one core."""
+"""Parallel computation in threads that use one core each."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ U = TypeVar("U")
 
 
 def each(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) -> list[U]:
-    """What a function, without gradients, makes of each piece; on a CPU in as many threads as PyTorch has there.
+    """Applies a function to each chunk without gradients; on a CPU, in as many threads as PyTorch uses.
 
-    Each of them computes on one core. Where a piece is as small as its cache that is faster than all cores at one
-    piece after another, for no operation waits for the slowest core.
+    Each thread computes on one core. If a chunk fits the cache of a core, this is faster than using all cores for one
+    chunk after another, because no operation waits for the slowest core.
 
     Example:
         >>> each(lambda x: x.sum(), torch.arange(6).split(2), torch.device("cpu"))
@@ -41,4 +41,4 @@ def each(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) 
             rounds = pool.map(lambda _: [(number, made(piece)) for number, piece in waiting], range(threads))
             return [one for _, one in sorted(chain.from_iterable(rounds), key=itemgetter(0))]
     finally:
-        torch.set_num_threads(every)  # threads that somebody starts later take the number that was set last
+        torch.set_num_threads(every)  # threads that start later use the number that was set last

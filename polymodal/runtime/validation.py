@@ -1,4 +1,4 @@
-"""Checks arguments, with errors that say what was expected, what was given and what to do."""
+"""Checks of arguments, with errors that state the expected value, the given value and a remedy."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ __all__ = [
 
 
 def check_arguments(given: Iterable[str], known: Iterable[str], of: str) -> None:
-    """Refuses arguments that something does not have.
+    """Checks that all given argument names are known.
 
     Raises:
-        ValueError: Names the first of them and lists the known ones, nearest first.
+        ValueError: A name is unknown; the message names the first one and lists the known ones, nearest first.
 
     Example:
         >>> check_arguments(["bta"], ["latent_dim", "beta"], "mac-wae")
@@ -55,16 +55,17 @@ def check_arguments(given: Iterable[str], known: Iterable[str], of: str) -> None
 
 
 def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> None:
-    """Refuses arguments that a function or class does not have, or that are not of the type it asks for.
+    """Checks the names and types of arguments against the signature of a function or class.
 
     Arguments:
-        given: Arguments by name; numpy's numbers count as Python's.
-        make: A function, a class, or a `functools.partial` of one. Hints that its module cannot resolve, and
-            fields that check what they are set to, are left to it.
-        of: What `make` is, for the message.
+        given: Arguments by name; NumPy scalars count as Python numbers.
+        make: A function, a class, or a `functools.partial` of one. Arguments are not checked if the module of `make`
+            cannot resolve their type hint, or if their hint is a descriptor that checks assigned values itself.
+        of: Name of `make`, for the message.
 
     Raises:
-        ValueError: Names the first wrong one, the type that is asked for and what came.
+        ValueError: An argument is unknown or has the wrong type; the message names the first one, the expected type and
+            the given value.
 
     Example:
         >>> def train(epochs: int, clip: float | None = None): ...
@@ -95,7 +96,7 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
 
 
 def _hint(name: str, hint: Any, home: dict[str, Any]) -> Any:
-    """Resolves a type hint that is written as a string; returns `Parameter.empty` where its module cannot."""
+    """Resolves a type hint that is a string; returns `Parameter.empty` if its module cannot resolve it."""
     if not isinstance(hint, str):
         return hint
     try:
@@ -105,13 +106,13 @@ def _hint(name: str, hint: Any, home: dict[str, Any]) -> Any:
 
 
 def _numeric(hint: Any) -> bool:
-    """Whether a type asks for numbers, and not for True or False."""
+    """Returns whether a type accepts numbers but not booleans."""
     parts = {hint, *get_args(hint)} if get_origin(hint) in (Union, UnionType) else {hint}
     return bool(parts & {int, float}) and bool not in parts
 
 
 def _type_name(hint: Any) -> str:
-    """A type as people read it, such as "'cpu', 'cuda' or None"."""
+    """Returns a readable name of a type, such as "'cpu', 'cuda' or None"."""
     if get_origin(hint) in (Union, UnionType):
         *parts, last = map(_type_name, get_args(hint))
         return f"{', '.join(parts)} or {last}"
@@ -127,10 +128,10 @@ def _type_name(hint: Any) -> str:
 
 
 def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
-    """Refuses what is no data frame.
+    """Checks that a value is a pandas data frame, and returns it.
 
     Raises:
-        TypeError: Says what is expected, what was given, and how to make a data frame of it.
+        TypeError: The value is not a data frame; the message says how to convert it.
 
     Example:
         >>> check_frame({"grams": [180.5]})
@@ -158,11 +159,11 @@ def check_frame(frame: Any, name: str = "frame") -> pd.DataFrame:
 
 
 def check_file(path: str | Path) -> int:
-    """Returns the size of a file in bytes, and refuses what is no file: a pipe or a device might be read for ever.
+    """Returns the size of a regular file in bytes; other paths are errors, because reading a pipe may never end.
 
     Raises:
-        FileNotFoundError: There is nothing.
-        ValueError: It is something else, or cannot be looked at.
+        FileNotFoundError: The path does not exist.
+        ValueError: The path is not a regular file, or its status cannot be read.
     """
     try:
         found = Path(path).stat()
@@ -178,17 +179,17 @@ def check_file(path: str | Path) -> int:
 
 
 def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: str, way: str) -> None:
-    """Refuses what is of no such type.
+    """Checks that a value is an instance of a type.
 
     Arguments:
-        name: The argument's.
-        value: What was passed.
-        kind: What it must be an instance of.
-        what: The same in words, such as "a Schema".
-        way: What to do.
+        name: Name of the argument.
+        value: Value that was passed.
+        kind: Expected type, or several.
+        what: Description of the type, such as "a Schema".
+        way: Advice for the message.
 
     Raises:
-        TypeError: It is none; says so.
+        TypeError: The value is not an instance of the type.
 
     Example:
         >>> check_kind("schema", [3], dict, "a Schema", "write Schema({...})")
@@ -200,11 +201,11 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: st
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
-    """Refuses what is no whole number of at least so many; numpy's count, True and False do not.
+    """Checks that a value is an integer of at least `least`; NumPy integers are accepted, booleans are not.
 
     Raises:
-        TypeError: It is no whole number.
-        ValueError: It is too small.
+        TypeError: The value is not an integer.
+        ValueError: The value is less than `least`.
 
     Example:
         >>> check_whole("batch_size", 2.5)
@@ -218,11 +219,11 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
 
 
 def check_number(name: str, value: object, low: float, high: float) -> None:
-    """Refuses what is no number within bounds.
+    """Checks that a value is a number from `low` to `high`; booleans are not accepted.
 
     Raises:
-        TypeError: It is no number.
-        ValueError: It is out of bounds.
+        TypeError: The value is not a number.
+        ValueError: The value is out of bounds.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}; write it as {low:g}")
@@ -231,38 +232,38 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
 
 
 def check_text(name: str, value: object, example: str) -> None:
-    """Refuses what is no text.
+    """Checks that a value is a string.
 
     Raises:
-        TypeError: It is none.
+        TypeError: The value is not a string.
     """
     check_kind(name, value, str, "a text", f"write it as {example!r}")
 
 
 def check_path(name: str, value: object) -> None:
-    """Refuses what is neither a text nor a path.
+    """Checks that a value is a string or a path.
 
     Raises:
-        TypeError: It is none.
+        TypeError: The value is neither.
     """
     check_kind(name, value, (str, os.PathLike), "a path", "write it as 'folder/file'")
 
 
 def check_callable(name: str, value: object) -> None:
-    """Refuses what is no function and not None.
+    """Checks that a value is callable or None.
 
     Raises:
-        TypeError: It is none.
+        TypeError: The value is neither.
     """
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be a function such as print, or None; got {_shown(value)}; write {name}=None")
 
 
 def check_mapping(name: str, value: object, example: str) -> None:
-    """Refuses what maps no names to anything.
+    """Checks that a value is a mapping with strings as keys.
 
     Raises:
-        TypeError: It is no mapping, or a key is no text.
+        TypeError: The value is not a mapping, or a key is not a string.
     """
     check_kind(name, value, Mapping, "a mapping from names", f"write it as {example}")
     for key in value if isinstance(value, Mapping) else ():
@@ -271,20 +272,20 @@ def check_mapping(name: str, value: object, example: str) -> None:
 
 
 def check_list(name: str, value: object, what: str, example: str) -> None:
-    """Refuses what one cannot go through, and a single text.
+    """Checks that a value is an iterable, but not a single string or bytes.
 
     Raises:
-        TypeError: It is such a thing.
+        TypeError: The value is not iterable, or is a single string or bytes.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a list of {what}; got {_shown(value)}; write it as {example}")
 
 
 def check_names(name: str, value: object, example: str = "['height']") -> None:
-    """Refuses what is no list of texts.
+    """Checks that a value is an iterable of strings.
 
     Raises:
-        TypeError: It is none.
+        TypeError: The value is not such an iterable.
 
     Example:
         >>> check_names("given", "height")
@@ -293,16 +294,16 @@ def check_names(name: str, value: object, example: str = "['height']") -> None:
     """
     check_list(name, value, "names", f"[{value!r}]" if isinstance(value, str) else example)
     if not isinstance(value, Sized):
-        return  # what can be gone through once is left alone
+        return  # iterating would consume an iterator
     for one in value:  # pyright: ignore[reportGeneralTypeIssues]
         if not isinstance(one, str):
             raise TypeError(f"{name} must be a list of names; got {_shown(one)} in it; write it as {example}")
 
 
 def _shown(value: Any) -> str:
-    """A short text or number itself; of all else its type."""
+    """Returns the `repr` of None, a number or a short string, and the name of the type of any other value."""
     if hasattr(value, "item") and not getattr(value, "shape", ()) and not isinstance(value, type):
-        value = value.item()  # numpy's numbers as Python's
+        value = value.item()  # NumPy scalars to Python numbers
     if value is None or (isinstance(value, str | bytes | int | float) and len(repr(value)) <= 60):
         return repr(value)
     return type(value).__name__

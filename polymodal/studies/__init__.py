@@ -1,4 +1,4 @@
-"""Studies: grids of runs (data set x model x setting x seed), and the page that compares them."""
+"""Studies: grids of training runs (data set x model x setting x seed) and the page that compares their models."""
 
 from polymodal.studies.compare import Comparison, compare
 from polymodal.studies.grid import Cell, Study, plan

@@ -1,4 +1,4 @@
-"""From a study to the page that compares its models."""
+"""Execution of a study, from its definition to the page that compares its models."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ __all__ = ["Comparison", "compare"]
 
 
 class Comparison(NamedTuple):
-    """What came of a study."""
+    """Results of a study."""
 
     scores: pd.DataFrame
-    """Every score of every finished run: those of `evaluate`, and `dataset`, `model`, `setting`, `seed`."""
+    """Every score of every finished run: the columns of `evaluate`, and `dataset`, `model`, `setting`, `seed`."""
     runs: pd.DataFrame
-    """A row per finished run: what training took, and on what."""
+    """A row per finished run: the cost of its training, its data and its hardware."""
     chosen: pd.DataFrame
-    """The setting that is reported of each model on each data set."""
+    """The setting that is reported for each model on each data set."""
     failures: dict[str, str]
-    """Why runs failed, in a line, by what they are."""
+    """One-line reasons of failed runs, by the description of the run."""
     page: Path | None
-    """The page; None where no run is finished."""
+    """Path of the page; None if no run is finished."""
 
 
 def compare(
@@ -60,28 +60,31 @@ def compare(
 ) -> Comparison:
     """Runs a study and writes the page that compares its models.
 
-    All is checked before anything runs. Each run has a folder of its own, `<folder>/runs/<data set>-<model>-<hash>`,
-    whose name holds a hash of all that determines it; so a finished run is never run again, by this study or another
-    one in the same folder. A killed one goes on from its last state. One that fails is reported, and the others go on.
+    The study is checked before any run starts. Each run has its own folder, `<folder>/runs/<data set>-<model>-<hash>`.
+    The hash covers all settings that determine the result, so a finished run is never repeated, neither by this study
+    nor by another study in the same folder. An interrupted run resumes from its last checkpoint. A failed run is
+    reported, and the other runs continue.
 
     Arguments:
-        study: A preset's name, a YAML file, or what such a file holds: arguments of `Study`, or a `preset` to change.
-        folder: Of all studies; the page and its tables are in `<folder>/<name of the study>`.
-        on: "here": one run after the other. "ray": side by side on this machine's processors and GPUs, or a cluster's.
-        address: Of a cluster of Ray's; by default one is started on this machine.
-        cpus: On Ray, processors for each run.
-        gpus: On Ray, GPUs for each run; a fraction lets several share one.
-        retries: On Ray, how often a run is taken up again whose worker is gone.
-        beside: Scores to show beside, such as the paper's: task, dataset, modality, metric, better, model, value.
-        progress: Whether to show how far it has come.
-        **parts: Arguments of `Study`, in place of what `study` holds.
+        study: Name of a preset, path of a YAML file, or its content: arguments of `Study`, or a `preset` to change.
+        folder: Folder of all studies. The page and its tables are written to `<folder>/<name of the study>`.
+        on: "here" runs one after the other in this process. "ray" runs in parallel on the processors and GPUs of this
+            machine or of a cluster.
+        address: Address of a Ray cluster; by default, Ray is started on this machine.
+        cpus: Number of processors per run on Ray.
+        gpus: Number of GPUs per run on Ray; with a fraction, several runs share a GPU.
+        retries: Number of times that Ray restarts a run whose worker was lost.
+        beside: Reference scores to show next to these, such as the paper's, with the columns task, dataset, modality,
+            metric, better, model, value.
+        progress: Whether to show progress.
+        **parts: Arguments of `Study`, which take precedence over those in `study`.
 
     Returns:
-        The scores, the page, and what failed.
+        The scores, the page and the failures.
 
     Raises:
-        ValueError: Something of the study is unknown or wrong, or another process runs it; nothing has run then.
-        Stopped: Ctrl-C came; the same call goes on.
+        ValueError: Part of the study is unknown or invalid, or another process is running it; no run was started.
+        Stopped: Training was interrupted by Ctrl-C; the same call resumes the study.
 
     Example:
         >>> import tempfile
@@ -98,12 +101,13 @@ def compare(
     on_ray = {"address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
     place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
     cells = list(made.cells())
-    inception = None if made.inception is None else str(Path(made.inception).resolve())  # workers stand elsewhere
+    # Workers have another working directory.
+    inception = None if made.inception is None else str(Path(made.inception).resolve())
     jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
     tuning = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
     left = _select_unfinished(tuning) or _select_unfinished(_select_reported(jobs, _collect_tuning(tuning, root), made))
     if left and inception is not None:
-        features_of(inception)  # other weights are refused now, and not when a run is trained
+        features_of(inception)  # reject unsuitable weights now, not after a run has been trained
     _check([job.cell for job in left])
     checkpoint.check_writable(root / "runs")
     with claim_folder(root / made.name, "runs it"):
@@ -119,7 +123,7 @@ def _ran(
     progress: bool,
     beside: pd.DataFrame | None,
 ) -> Comparison:
-    """Runs what is left of a study, and writes its page."""
+    """Runs the unfinished runs of a study and writes its page."""
     given = {name: part for name, part in asdict(made).items() if part is not None}
     checkpoint.write_text(root / made.name / "study.yaml", yaml.dump(_plain(given), _head(made, root)))
     failed = _run(tuning, place, progress) if tuning else {}
@@ -135,12 +139,12 @@ def _select_unfinished(jobs: list[Job]) -> list[Job]:
 
 
 def _collect_tuning(tuning: list[Job], root: Path) -> pd.DataFrame | None:
-    """The finished runs by which settings are chosen; None where a study has none of its own for that."""
+    """Returns the finished tuning runs; None if the study has no separate tuning runs."""
     return collect([job.cell for job in tuning], root / "runs", ()).runs if tuning else None
 
 
 def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) -> list[Job]:
-    """The runs of the settings that are chosen; all, where the runs that are reported choose."""
+    """Returns the runs with the chosen settings; all runs if the study has no separate tuning runs."""
     if tuned is None:
         return jobs
     best = choose(tuned, study.choose).set_index(["dataset", "model"])["setting"].to_dict()
@@ -148,10 +152,10 @@ def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) 
 
 
 def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
-    """Does what is left to do of some runs.
+    """Runs those jobs that are not finished.
 
     Returns:
-        Why runs failed, by name.
+        Reasons of failed runs, by the name of the run.
     """
     left = _select_unfinished(jobs)
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
@@ -160,16 +164,16 @@ def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
 
 
 def _check(cells: list[Cell]) -> None:
-    """Tries what can be tried without training: data sets, models, settings.
+    """Checks everything that can be checked without training: data sets, models, settings.
 
     Raises:
-        FileNotFoundError: A data set is not there.
-        ValueError: Something is out of its range; names the run.
+        FileNotFoundError: A data set is not available.
+        ValueError: A setting is invalid; the message names the run.
     """
     tried: dict[tuple[str, str, str], Cell] = {}
     for cell in cells:
         tried.setdefault((cell.dataset, cell.model, cell.setting), cell)
-    for cell in sorted(tried.values(), key=lambda cell: cell.dataset):  # so that each data set is loaded once
+    for cell in sorted(tried.values(), key=lambda cell: cell.dataset):  # loads each data set once
         data = study_run.rows(cell.settings)
         try:
             check_settings(**cell.settings.fit)
@@ -187,7 +191,7 @@ def _written(
     beside: pd.DataFrame | None,
     tuned: pd.DataFrame | None,
 ) -> Comparison:
-    """What the finished runs have brought, and the page that shows it."""
+    """Collects the finished runs, writes the page and returns the results."""
     scores, runs = collect(cells, root / "runs", study.tasks)
     chosen = choose(runs if tuned is None else tuned, study.choose)
     if scores.empty:
@@ -225,7 +229,7 @@ def _head(study: Study, root: Path) -> list[str]:
 
 
 def _plain(value: Any) -> Any:
-    """In types of YAML."""
+    """Converts nested values to types that YAML can represent."""
     if isinstance(value, Mapping):
         return {name: _plain(part) for name, part in value.items()}
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value

@@ -1,4 +1,4 @@
-"""Where the runs of a study run: in this process, or on Ray."""
+"""Executors for the runs of a study: in this process, or in parallel on Ray."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["PLACES", "Here", "OnRay"]
 
 
 class Outcome(NamedTuple):
-    """Why a run failed, in a line, nothing where it did not; and how many seconds it took."""
+    """Result of a run: a one-line reason if it failed, else an empty string, and its duration in seconds."""
 
     failure: str
     seconds: float
@@ -28,13 +28,13 @@ class Outcome(NamedTuple):
 
 @dataclass(frozen=True)
 class Job:
-    """A run, and what it is to be asked.
+    """A run and how it is scored.
 
     Arguments:
         cell: The run.
-        folder: Its own.
-        tasks: What it is scored on.
-        inception: Likewise.
+        folder: Run folder.
+        tasks: Tasks to score the run on.
+        inception: File of Inception weights for the FID of images, see `Study`.
     """
 
     cell: Cell
@@ -43,25 +43,25 @@ class Job:
     inception: str | None = None
 
     def __call__(self) -> Outcome:
-        """Does it."""
+        """Trains and scores the run."""
         began, failure = time.monotonic(), ""
         try:
             study_run.run(self.cell, self.folder, self.tasks, inception=self.inception)
-        except Exception as error:  # whatever it was, the other runs go on
+        except Exception as error:  # the other runs continue after any error
             failure = study_run.note_failure(self.folder, error)
         return Outcome(failure, time.monotonic() - began)
 
 
 class Here:
-    """One run after the other, in this process."""
+    """Runs one job after the other in this process."""
 
     at_once = 1
 
     def __call__(self, jobs: Iterable[Job], board: Board) -> dict[str, str]:
-        """Runs them.
+        """Runs the jobs.
 
         Returns:
-            Why runs failed, by name.
+            Reasons of failed runs, by the name of the run.
         """
         failures = {}
         for job in jobs:
@@ -75,16 +75,16 @@ class Here:
 
 @dataclass(frozen=True)
 class OnRay:
-    """As many runs side by side as there are processors or GPUs for, on this machine or a cluster.
+    """Runs jobs in parallel on Ray, as many as the processors and GPUs of this machine or a cluster allow.
 
-    A worker that is killed is replaced, and its run goes on from its last state; every machine must see the study's
-    folder under the same path.
+    A killed worker is replaced, and its run resumes from the last checkpoint. All machines must have access to the
+    study's folder under the same path.
 
     Arguments:
-        address: Of a cluster, such as "auto" or "ray://head:10001"; None starts one on this machine.
-        cpus: Processors for each run, which has as many threads.
-        gpus: GPUs for each run, of which a fraction is enough: with 0.25 four runs share one.
-        retries: How often a run is taken up again whose worker or machine is gone.
+        address: Address of a cluster, such as "auto" or "ray://head:10001"; None starts Ray on this machine.
+        cpus: Number of processors, and of threads, per run.
+        gpus: Number of GPUs per run; it may be a fraction: with 0.25, four runs share a GPU.
+        retries: Number of times that a run is restarted after its worker or machine was lost.
     """
 
     address: str | None = None
@@ -94,7 +94,7 @@ class OnRay:
 
     @property
     def at_once(self) -> int:
-        """About how many run side by side."""
+        """Approximate number of runs in parallel."""
         import ray
 
         have = ray.cluster_resources() if ray.is_initialized() else {}
@@ -102,7 +102,7 @@ class OnRay:
         return max(1, int(min(have.get("CPU", 1) / self.cpus, by_gpu)))
 
     def __call__(self, jobs: Iterable[Job], board: Board) -> dict[str, str]:
-        """Runs them, see `Here`."""
+        """Runs the jobs, see `Here`."""
         ray = self._ray()
         mine = not ray.is_initialized()
         if mine:
@@ -115,7 +115,7 @@ class OnRay:
                 ray.shutdown()
 
     def _run(self, ray: Any, jobs: Sequence[Job], board: Board) -> dict[str, str]:
-        # One call for each process: what a run's memory is must not depend on those before it.
+        # One call per process, so that the measured memory of a run does not include that of earlier runs.
         asked = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries, "max_calls": 1}
         remote = ray.remote(**asked)(_worked)
         waiting = {remote.remote(job, self.cpus): job for job in jobs}
@@ -144,10 +144,10 @@ class OnRay:
 
 
 def _worked(job: Job, threads: int) -> Outcome:
-    """What a worker does."""
+    """Runs a job in a worker."""
     torch.set_num_threads(threads)
     return job()
 
 
 PLACES: dict[str, Callable[..., Any]] = {"here": Here, "ray": OnRay}
-"""Where runs can run, by name."""
+"""Executors by name."""

@@ -1,4 +1,4 @@
-"""A study: which runs it is made of, checked before any of them begins."""
+"""Definition of a study: the grid of its training runs, checked before any run starts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["Cell", "Study", "plan"]
 
 CHOICES = ("loss", "translation")
 OWN = ("vary", "model")
-"""What may stand beside a model's settings."""
+"""Keys that a model's entry may have in addition to settings."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,10 @@ class Cell:
     """One run of a study.
 
     Arguments:
-        settings: All that makes it.
-        varied: Those of them that the study varies for this model, by name.
-        seed: Of weights and training.
-        model: The name under which the study shows it; that of the model unless the study gives another.
+        settings: Complete settings of the run.
+        varied: The settings that the study varies for this model, with their values.
+        seed: Random seed for the initial weights and the training.
+        model: Name under which the study shows the run; by default, the name of the model.
     """
 
     settings: Settings
@@ -44,17 +44,17 @@ class Cell:
 
     @property
     def dataset(self) -> str:
-        """The data set's name."""
+        """Name of the data set."""
         return self.settings.dataset
 
     @property
     def setting(self) -> str:
-        """What is varied, in words: "beta=1"; nothing where nothing is."""
+        """Description of the varied settings, such as "beta=1"; empty if none is varied."""
         return ", ".join(f"{name}={_written(value)}" for name, value in self.varied.items())
 
     @property
     def name(self) -> str:
-        """Of its folder: who it is, and a hash of all that determines what comes out."""
+        """Name of the run folder: data set, model, and a hash of all settings that determine the result."""
         told = {"format": 1, **asdict(self.settings)}
         del told["folder"]
         for section, names in ELSEWHERE.items():
@@ -72,27 +72,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class Study:
-    """A grid of runs, and what is made of it. Its arguments are what a study's YAML file may hold.
+    """Grid of training runs and how they are scored. A study's YAML file has the same arguments.
+
+    More specific settings take precedence: model on a data set, then model, then data set, then global.
 
     Arguments:
-        name: Of its folder.
-        datasets: A name, names, or settings by name: those of `train` (`rows`, `fit.epochs`), and beside them
-            `models`, settings by model on this data set alone, and `without`, models that are left out on it.
-        models: Likewise; next to the settings may stand `vary`, values by setting, and `model`, the registered model
-            where the name is a row's own, such as `mac-wae-paper: {model: mac-wae, beta: 1}`.
-        settings: Those of all runs.
-        vary: Values to try by setting, in all combinations, of every model that has the setting; a model's own `vary`
-            takes the place of this.
-        seeds: Of weights and training, a run for each; or how many, from 0.
-        tuning_seeds: On how many of the seeds every varied setting is run, to choose one by validation rows. The other
-            seeds are run with the chosen setting alone, and the chosen one alone is scored and reported. None runs and
-            scores every setting with every seed.
-        tasks: What is scored, see `evaluate`.
-        choose: By what the setting that is reported is chosen where some are varied: "loss", the lowest on validation
-            rows (the paper's way), or "translation", the best mean rank in many-to-one translation of them.
-        maps: Models of whose codes a map is made.
-        inception: A file of weights, see `polymodal.evaluation.inception_features`: "generation" then has the FID of
-            images too.
+        name: Name of the study and of its folder.
+        datasets: A name, several names, or settings by name. The settings are those of `train` (`rows`,
+            `fit.epochs`). In addition, `models` has settings per model on this data set only, and `without` lists
+            models to leave out on it.
+        models: A name, several names, or settings by name. In addition to settings, `vary` has values to try by
+            setting, and `model` is the registered model if the name is custom, such as
+            `mac-wae-paper: {model: mac-wae, beta: 1}`.
+        settings: Settings of all runs.
+        vary: Values to try by setting, in all combinations, for every model that has the setting. The `vary` of a
+            model replaces it.
+        seeds: Random seeds for weights and training, one run each; or their number n, for the seeds 0 to n - 1.
+        tuning_seeds: Number of seeds with which every varied setting is run to choose one on the validation rows. The
+            other seeds are run with the chosen setting only, and only the chosen setting is scored and reported.
+            With None, every setting is run and scored with every seed.
+        tasks: Tasks to score, see `evaluate`.
+        choose: Criterion for the reported setting where settings are varied: "loss", the lowest loss on the validation
+            rows (as in the paper), or "translation", the best mean rank in their many-to-one translation.
+        maps: Models whose codes are shown as a two-dimensional map.
+        inception: File of Inception weights, see `polymodal.evaluation.inception_features`. If given, the task
+            "generation" also reports the FID of images.
 
     Example:
         >>> study = Study("two", "polydigits", ["mac-wae", "mopoe"], {"rows": 100, "epochs": 2}, {"beta": [1, 2]}, 2)
@@ -115,7 +119,7 @@ class Study:
     inception: str | None = None
 
     def cells(self) -> Iterator[Cell]:
-        """The runs, seed by seed, so that there is a whole picture early.
+        """Yields the runs, seed by seed, so that early results cover all data sets and models.
 
         Raises:
             ValueError: A setting is unknown or of the wrong type.
@@ -128,12 +132,12 @@ class Study:
 
     @property
     def numbers(self) -> list[int]:
-        """The seeds."""
+        """Random seeds as a list."""
         return list(range(self.seeds)) if isinstance(self.seeds, int) else list(self.seeds)
 
     @property
     def tuned_on(self) -> list[int]:
-        """The seeds with which every varied setting is run to choose one; none where all seeds choose."""
+        """Seeds with which every varied setting is run to choose one; empty if there are no separate tuning runs."""
         return self.numbers[: self.tuning_seeds] if self.tuning_seeds is not None else []
 
     def _cells(
@@ -153,15 +157,15 @@ class Study:
 
 
 def plan(study: str | Path | Mapping[str, Any] | None = None, **parts: Any) -> Study:
-    """A study, checked as far as it shows without data.
+    """Returns a study, checked as far as possible without loading data.
 
     Arguments:
-        study: A preset's name, a YAML file, or what such a file holds. A file may name a `preset` too, and change it.
-        **parts: Arguments of `Study`, which count more.
+        study: Name of a preset, path of a YAML file, or its content. A file may also name a `preset` and change it.
+        **parts: Arguments of `Study`, which take precedence over those in `study`.
 
     Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: A name is unknown, a value is of the wrong type, or something is missing.
+        FileNotFoundError: The file does not exist.
+        ValueError: A name is unknown, a value is invalid, or an argument is missing.
 
     Example:
         >>> plan(datasets="polydigits", models=["mac-wae", "mopeo"])
@@ -248,10 +252,10 @@ def _check_varied(study: Study) -> None:
 
 
 def _named(parts: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """Settings by name.
+    """Returns settings by name.
 
     Raises:
-        ValueError: What stands beside a name is no settings.
+        ValueError: The value of a name is not a mapping of settings.
     """
     if not isinstance(parts, Mapping):
         return {name: {} for name in ([parts] if isinstance(parts, str) else parts)}
@@ -268,7 +272,7 @@ def _without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
 
 
 def _has(settings: Settings, name: str) -> bool:
-    """Whether a run has a setting of that name."""
+    """Returns whether a run has a setting with this name."""
     section, dot, own = name.partition(".")
     if dot:
         return own in getattr(settings, section, ())

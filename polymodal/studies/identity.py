@@ -1,4 +1,4 @@
-"""What runs and verifiers are called by: a hash of all that determines them."""
+"""Hashes of settings, by which the folders of runs and of their classifiers are named."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 __all__ = ["ELSEWHERE", "LATER", "digest"]
 
 ELSEWHERE = {"data": ("root", "download"), "fit": ("device", "compile", "save_every", "trackers")}
-"""Settings that say where and how something is done, and change nothing of what comes out."""
+"""Settings that do not affect the result, such as the device; they are left out of the hash."""
 
 LATER = {"fit": {"prior_epochs": None}, "build": {"prior": "normal", "features": None}}
-"""Settings that an earlier version did not have, with the value that makes what it made: a run that has this value
-keeps the name that it had."""
+"""Settings that were added later, with the value that reproduces earlier results.
+
+A setting with this value is left out of the hash, so that the run keeps its earlier name.
+"""
 
 
 def digest(told: Mapping[str, Any]) -> str:
-    """A hash of values by name, in whatever order.
+    """Returns a hash of named values that does not depend on their order.
 
     Example:
         >>> digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}), len(digest({}))

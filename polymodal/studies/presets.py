@@ -1,6 +1,7 @@
-"""Studies that have a name: the paper's, each method as its own paper has it, and small ones for two processors.
+"""Predefined studies: the paper's setting, each method in the setting of its own paper, and small studies for two CPUs.
 
-Every number says where it is from. Where the paper's text and its authors' code differ, the text is followed.
+Comments name the source of the values. Where the paper's text and its authors' code differ, the presets follow the
+text.
 """
 
 from __future__ import annotations
@@ -10,23 +11,23 @@ from typing import Any
 __all__ = ["PRESETS"]
 
 BETAS = [0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0]
-"""MAC-WAE, supplement, "Hyper-parameters": the weights of the penalty that are tried."""
+"""Weights of the penalty to try; MAC-WAE, supplement, "Hyper-parameters"."""
 
 PAPER = ["mac-wae", "mac-vae", "m-wae", "jmvae", "mopoe", "mvtcae", "nexus"]
-"""The models of the paper."""
+"""Models of the paper."""
 FURTHER = ["mvae", "mmvae", "mmvae-plus"]
 
 SQUASHED = {"schema.cost": "categorical-squashed"}
-"""The authors' code feeds the sigmoid of its heads to the cross-entropy as logits, in all models but those of `l2`."""
+"""The authors' code passes the sigmoid output of the heads as logits to the cross-entropy, except in `l2` models."""
 
 PENALTY = {"regularizer": "mmd", "relative": False}
-"""MAC-WAE, Eq. 8 and 9: an absolute weight of the MMD."""
+"""MMD with an absolute weight; MAC-WAE, Eq. 8 and 9."""
 
 Settings = dict[str, Any]
 
 
 def _conditioned(p0: float, draws: int, betas: list[float]) -> tuple[Settings, Settings]:
-    """What MAC-VAE, and what MAC-WAE and M-WAE have in the paper."""
+    """Returns the paper's settings of MAC-VAE, and those of MAC-WAE and M-WAE."""
     conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
     return conditioned, {"schema.cost": "l2", **PENALTY, **conditioned}
 
@@ -34,9 +35,9 @@ def _conditioned(p0: float, draws: int, betas: list[float]) -> tuple[Settings, S
 def _paper(
     latent_dim: int, draws: int, p0: float, *, betas: list[float] = BETAS, classes: bool = True
 ) -> dict[str, Settings]:
-    """The seven models as MAC-WAE's paper has them.
+    """Returns the settings of the seven models in the MAC-WAE paper.
 
-    Answers are made from the posterior's mean, where the authors' code draws one sample.
+    Predictions use the posterior mean; the authors' code uses one posterior sample.
     """
     conditioned, wasserstein = _conditioned(p0, draws, betas)
     squashed = SQUASHED if classes else {}
@@ -44,7 +45,7 @@ def _paper(
         "mac-wae": wasserstein,
         "mac-vae": {**squashed, **conditioned},
         "m-wae": wasserstein,
-        # The supplement varies alpha of JMVAE, and has its warm-up of 10 epochs from the authors' code.
+        # The supplement varies alpha of JMVAE. The warm-up of 10 epochs is that of the authors' code.
         "jmvae": {**squashed, "warmup": 10, "vary": {"alpha": betas}},
         "mopoe": {**squashed, "draw": "full", "vary": {"beta": betas}},
         "mvtcae": {**squashed, "alpha": 0.1, "vary": {"beta": betas}},
@@ -53,8 +54,8 @@ def _paper(
             "bottom_dim": latent_dim,
             "message_dim": 10,  # authors' code
             "dropout": 0.0,  # authors' code: no forced perceptual dropout
-            "squashed": True,  # authors' code: a sigmoid at the end of h_m, whose target is Gaussian
-            "own": False,  # authors' code: what is given is decoded through h_m(z) too
+            "squashed": True,  # authors' code: h_m ends in a sigmoid, although its target is Gaussian
+            "own": False,  # authors' code: observed modalities are decoded through h_m(z) too
             "warmup": 20,  # authors' code
             "vary": {"beta": betas},
         },
@@ -62,7 +63,7 @@ def _paper(
 
 
 def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
-    """Each method as its own paper has it, with heads whose probabilities have no cap."""
+    """Returns the settings of each method in its own paper, with heads whose probabilities are not capped."""
     conditioned, wasserstein = _conditioned(p0, draws, betas)
     vary = {"vary": {"beta": betas}}
     return {
@@ -70,12 +71,12 @@ def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Set
         "mac-vae": conditioned,
         "m-wae": wasserstein,
         "jmvae": {"warmup": 10, "vary": {"alpha": betas}},  # Suzuki, Nakayama and Matsuo 2017, section 4
-        "mopoe": vary,  # Sutter, Daunhawer and Vogt 2021: a subset per row, drawn in strata
-        "mvtcae": {"alpha": 0.1, **vary},  # Hwang et al. 2021: alpha 0.1, beta 2.5 among those tried
-        # Vasco et al. 2022: a top of 32, messages of 512, dropout 0.2, warm-up 20
+        "mopoe": vary,  # Sutter, Daunhawer and Vogt 2021: one subset per row, by stratified sampling
+        "mvtcae": {"alpha": 0.1, **vary},  # Hwang et al. 2021: alpha 0.1; beta 2.5 is within the range of BETAS
+        # Vasco et al. 2022: top code of size 32, messages of size 512, message dropout 0.2, warm-up of 20 epochs
         "nexus": {"latent_dim": 32, "message_dim": 512, "dropout": 0.2, "warmup": 20, **vary},
         "mvae": {"warmup": 10, **vary},  # Wu and Goodman 2018
-        "mmvae": {"build.draws": 10},  # Shi et al. 2019: DReG of 10 draws, Laplace
+        "mmvae": {"build.draws": 10},  # Shi et al. 2019: DReG with 10 samples, Laplace distributions
         "mmvae-plus": {"latent_dim": 32, "private_dim": 32, **vary},  # Palumbo, Daunhawer and Vogt 2023
     }
 
@@ -84,7 +85,7 @@ def _study(dataset: str, models: dict[str, Settings], choose: str, own: Settings
     return {
         "datasets": {dataset: own or {}},
         "models": models,
-        "settings": {"weights": "sum", "weight_decay": 1e-5, **fit},  # MAC-WAE, supplement: coupled decay of 1e-5
+        "settings": {"weights": "sum", "weight_decay": 1e-5, **fit},  # MAC-WAE, supplement: coupled weight decay
         "seeds": 3,
         "choose": choose,
         "tasks": ["reconstruction", "many-to-one", "one-to-one", "generation"] if choose == "loss" else EVERY,
@@ -94,13 +95,14 @@ def _study(dataset: str, models: dict[str, Settings], choose: str, own: Settings
 
 EVERY = ["reconstruction", "many-to-one", "one-to-one", "translation", "coherence", "generation", "likelihood", "probe"]
 
-# MAC-WAE, supplement, one line each: rows per step, learning rate, size of the code, epochs, p0, K.
-POLYMNIST = {"batch_size": 128, "learning_rate": 5e-4, "latent_dim": 128, "epochs": 150}  # authors' code: a code of 64
+# MAC-WAE, supplement: batch size, learning rate, latent dimension, epochs; also K and p0 in PRESETS.
+# Comments give the values of the authors' code where they differ.
+POLYMNIST = {"batch_size": 128, "learning_rate": 5e-4, "latent_dim": 128, "epochs": 150}  # authors' code: dimension 64
 MHD = {"batch_size": 64, "learning_rate": 1e-3, "latent_dim": 128, "epochs": 150}
-CUB = {"batch_size": 32, "learning_rate": 5e-4, "latent_dim": 128, "epochs": 200}  # authors' code: 1e-4, a code of 256
+CUB = {"batch_size": 32, "learning_rate": 5e-4, "latent_dim": 128, "epochs": 200}  # authors' code: 1e-4, dimension 256
 CELEBA = {"batch_size": 64, "learning_rate": 1e-4, "latent_dim": 128, "epochs": 150}  # authors' code: 5e-4
 TOO_MANY = {"without": ["mopoe"]}
-"""Of 41 modalities there are too many subsets for MoPoE, of which the paper has no value either."""
+"""MoPoE is left out: 41 modalities have too many subsets for it, and the paper reports no value either."""
 
 PAPERS_OWN: Settings = {
     "model": "mac-wae",
@@ -111,11 +113,11 @@ PAPERS_OWN: Settings = {
     "skip": False,
     **PENALTY,
 }
-"""A row for MAC-WAE in its paper's setting, next to that of its defaults."""
+"""MAC-WAE in the setting of its paper, for comparison with MAC-WAE with the library's defaults."""
 
 
 def _tuned(default: float) -> dict[str, Any]:
-    """A third, once and three times a model's default weight of its divergence or penalty: the same for every model."""
+    """Returns the weights to tune: 0.3, 1 and 3 times the default weight of the divergence or penalty of a model."""
     return {"beta": [round(0.3 * default, 3), default, 3 * default]}
 
 
@@ -124,19 +126,22 @@ SMALL: dict[str, Settings] = {
     "mac-wae-paper": {"draws": 5, **PAPERS_OWN},
     "mac-vae": {"draws": 5, "vary": _tuned(1.0)},
     "m-wae": {"draws": 5, "vary": _tuned(0.1)},
-    "jmvae": {"vary": {"alpha": [0.03, 0.1, 0.3]}},  # as its paper varies it
+    "jmvae": {"vary": {"alpha": [0.03, 0.1, 0.3]}},  # JMVAE's own paper varies alpha
     "mopoe": {"vary": _tuned(1.0)},
     "mvtcae": {"vary": _tuned(2.5)},
     "nexus": {"vary": _tuned(1.0)},
     "mvae": {"vary": _tuned(1.0)},
-    "mmvae": {"draws": 1},  # its own ten draws would leave no time to learn in; its bound has no weight to tune
+    "mmvae": {"draws": 1},  # the default of 10 samples is too slow here; the bound has no weight to tune
     "mmvae-plus": {"vary": _tuned(2.5)},
 }
-"""Every model at the library's defaults: natural likelihoods, balanced weights; its own beta is tuned."""
+"""Models of the small studies: the library's defaults with fewer samples, and MAC-WAE in the setting of its paper.
+
+The defaults have natural likelihoods and balanced loss weights. One weight per model is tuned.
+"""
 
 
 FULL: Settings = {"features": 128, "prior": "flow", "draws": 10}
-"""What MAC-WAE has beyond its defaults in the small studies: docs/defaults.md and docs/models.md compare both."""
+"""Non-default settings of MAC-WAE in the small studies; docs/defaults.md and docs/models.md compare both."""
 
 
 def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
@@ -153,13 +158,13 @@ def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
 
 
 RELATIVE = [0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0]
-"""Relative weights of the penalty."""
+"""Relative weights of the penalty to try."""
 DIGITS = {"data.rows": 3000, "held_out_rows": 1000, "widths": [16, 32]}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
 
 
 def _sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings: Any) -> Settings:
-    """A short study on PolyDigits."""
+    """Returns a short study on PolyDigits."""
     return {
         "datasets": {"polydigits": DIGITS},
         "models": models,
@@ -173,17 +178,17 @@ PRESETS: dict[str, dict[str, Any]] = {
     "polymnist-paper": _study("polymnist", _paper(128, 10, 0.4, classes=False), "loss", **POLYMNIST),
     "mhd-paper": _study("mhd", _paper(128, 10, 0.4), "loss", **MHD),
     "cub-paper": _study("cub", _paper(128, 5, 0.25), "loss", **CUB),
-    # The supplement has one weight of the penalty for CelebA, 1.
+    # The supplement uses a single weight of the penalty for CelebA, 1.
     "celeba-paper": _study("celeba", _paper(128, 10, 0.4, betas=[1.0]), "loss", TOO_MANY, **CELEBA),
     "polymnist-fair": _study(
         "polymnist",
         _fair(0.4, 10),
         "translation",
-        # Palumbo, Daunhawer and Vogt 2023: a Laplace likelihood of scale 0.75, beta 2.5 among those tried
+        # Palumbo, Daunhawer and Vogt 2023: Laplace likelihood of scale 0.75; beta 2.5 is within the range of BETAS
         {"models": {"mmvae-plus": {"schema.cost": "laplace(0.75)"}}},
         **POLYMNIST,
     ),
-    # Vasco et al. 2022: trajectory and label weigh 50
+    # Vasco et al. 2022: trajectory and label have a loss weight of 50
     "mhd-fair": _study(
         "mhd",
         _fair(0.4, 10),
@@ -214,7 +219,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         {
             **{name: {**SMALL[name], "vary": {"beta": BETAS}} for name in PAPER},
             **{name: {**SMALL[name], "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
-            "jmvae": {"vary": {"alpha": BETAS}},  # as the paper varies it
+            "jmvae": {"vary": {"alpha": BETAS}},  # the paper varies alpha
         },
         TASKS,
     ),
@@ -241,4 +246,4 @@ PRESETS: dict[str, dict[str, Any]] = {
         **{"build.draws": 5},
     ),
 }
-"""Studies by name; arguments of `Study`."""
+"""Arguments of `Study` by the name of the preset."""

@@ -1,4 +1,4 @@
-"""What the runs of a study have brought, in data frames."""
+"""Results of the runs of a study as data frames, and the choice among varied settings."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ GIVEN = ["dataset", "model", "setting", "seed"]
 
 
 class Collected(NamedTuple):
-    """The finished runs."""
+    """Results of the finished runs."""
 
     scores: pd.DataFrame
-    """Those of `evaluate`, and `dataset`, `model`, `setting`, `seed`, and what is varied: `name` and `number`."""
+    """Columns of `evaluate`, `dataset`, `model`, `setting`, `seed`, and `name` and `number` of the varied setting."""
     runs: pd.DataFrame
-    """A row per run: `dataset`, `model`, `setting`, `seed`, its `folder`, and what training took, on what."""
+    """A row per run: `dataset`, `model`, `setting`, `seed`, `folder`, and facts on its training, such as `seconds`."""
 
 
 def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collected:
-    """Reads the finished ones of some runs.
+    """Reads the results of those runs that are finished.
 
     Arguments:
         cells: The runs.
-        root: The folder of their folders.
-        tasks: What they must have been scored on.
+        root: Folder that contains the run folders.
+        tasks: Tasks that a finished run must have been scored on.
     """
     import pandas as pd
 
@@ -54,7 +54,7 @@ def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collecte
 
 
 def _varied(cell: Cell) -> dict[str, Any]:
-    """What a curve over a varied setting is drawn by: its name and its number, where it is one number."""
+    """Returns name and number of the varied setting for curves; "" and NaN unless one numeric setting is varied."""
     values = [*cell.varied.items()]
     numeric = len(values) == 1 and isinstance(values[0][1], int | float) and not isinstance(values[0][1], bool)
     name, number = values[0] if numeric else ("", float("nan"))
@@ -62,15 +62,15 @@ def _varied(cell: Cell) -> dict[str, Any]:
 
 
 def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Which setting of each model on each data set is reported.
+    """Chooses the setting to report for each model on each data set.
 
     Arguments:
-        runs: See `Collected`.
-        by: "loss": the lowest mean validation loss over the seeds. "translation": the best mean rank, among the
-            settings, of the many-to-one translation of validation rows, modality by modality.
+        runs: Finished runs, see `Collected`.
+        by: "loss": the lowest mean validation loss over the seeds. "translation": the best mean rank among the
+            settings in many-to-one translation of the validation rows, where each modality gives one rank.
 
     Returns:
-        A row for each: `dataset`, `model`, `setting`, `by`.
+        A row per model and data set: `dataset`, `model`, `setting`, `by`. `by` is empty if there is one setting only.
 
     Example:
         >>> import pandas as pd
@@ -91,14 +91,15 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Every varied setting of each model on each data set, and the value by which one is chosen.
+    """Returns every varied setting of each model on each data set with the value of the selection criterion.
 
     Arguments:
-        runs: See `Collected`.
-        by: See `choose`.
+        runs: Finished runs, see `Collected`.
+        by: Selection criterion, see `choose`.
 
     Returns:
-        A row each, lower is better: `dataset`, `model`, `setting`, `judged`, and `chosen`, "yes" or nothing.
+        A row per setting: `dataset`, `model`, `setting`, `judged` (the criterion, lower is better) and `chosen`, "yes"
+        or empty.
     """
     import pandas as pd
 
@@ -114,17 +115,17 @@ def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
-    """The codes of test rows in two dimensions, of the models that a study maps, at its first seed.
+    """Returns the codes of test rows in two dimensions for the models in `study.maps`, with the first seed.
 
-    They are worked out once, from a run's model, and kept in its folder as `map.csv`.
+    A map is computed once from the model of the run and stored in the run folder as `map.csv`.
 
     Arguments:
         study: The study.
-        runs: Those that are reported, see `Collected`.
-        root: The folder of their folders.
+        runs: Reported runs, see `Collected`.
+        root: Folder that contains the run folders.
 
     Returns:
-        A row per code: `dataset`, `model`, `given`, `label`, `x`, `y`; None where there is none.
+        A row per code: `dataset`, `model`, `given`, `label`, `x`, `y`; None if there are no maps.
     """
     import pandas as pd
 
@@ -140,7 +141,7 @@ def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
 
 
 def _criterion(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
-    """What the settings of one model on one data set are judged by, lower is better; by setting."""
+    """Returns the selection criterion per setting of one model on one data set; lower is better."""
     return _losses(runs) if by == "loss" else _ranks(runs)
 
 
@@ -149,7 +150,7 @@ def _losses(runs: pd.DataFrame) -> pd.Series[Any]:
 
 
 def _ranks(runs: pd.DataFrame) -> pd.Series[Any]:
-    """The mean rank of each setting, 1 the best."""
+    """Returns the mean rank of each setting; rank 1 is the best."""
     import pandas as pd
 
     values = pd.DataFrame(

@@ -1,4 +1,4 @@
-"""How far a study has come, and how long it will take."""
+"""Progress display of a study, with an estimate of the remaining time."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ __all__ = ["Board"]
 
 
 class Board:
-    """A bar over the runs on a terminal, and a line for each elsewhere, on stderr, with the time left.
+    """Progress on stderr: a progress bar on a terminal, else one line per run, with the remaining time.
 
-    The time left is that of the runs so far, those on the same data set with the same model before all others.
+    The remaining time is estimated from the finished runs: for each waiting run, the mean duration of those with the
+    same data set and model, or of all if there is none.
 
     Arguments:
-        runs: All of the study.
-        done: How many of them were finished before.
-        at_once: How many run side by side.
-        shown: Whether to show anything.
+        runs: Number of runs in the study.
+        done: Number of runs that were already finished.
+        at_once: Number of runs in parallel.
+        shown: Whether to show progress.
     """
 
     def __init__(self, runs: int, done: int, at_once: int, *, shown: bool) -> None:
@@ -54,15 +55,15 @@ class Board:
             self.bar.stop()
 
     def waits(self, cells: Iterable[Cell]) -> None:
-        """Notes what is to be run."""
+        """Sets the runs that are waiting."""
         self.waiting = {cell.name: cell for cell in cells}
 
     def begins(self, what: str) -> None:
-        """Shows what is run."""
+        """Shows the description of the current run."""
         self._describe(what)
 
     def ends(self, cell: Cell, failure: str, seconds: float) -> None:
-        """Notes that a run has ended, and says so."""
+        """Records the end of a run and shows it."""
         self.waiting.pop(cell.name, None)
         self.done += 1
         if not failure:

@@ -1,4 +1,4 @@
-"""One run of a study, in a folder of its own: trained, scored, and noted as finished."""
+"""Training and scoring of one run of a study, and the record of the run in its folder."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ __all__ = [
 
 RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
 RUN = "run"
-"""The part of a run's record that is written when it is trained, and again when it is scored."""
+"""Key of the record that is written after training and updated after scoring."""
 
 
 def finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
-    """Whether a run is trained and has been scored on all of these tasks. It needs two files for that, no weights."""
+    """Returns whether a run is trained and scored on all of these tasks; no weights are needed."""
     noted = trained(folder)
     scored = {*tasks} <= {*noted.get("tasks", [])} and (not tasks or (folder / SCORES).exists())
     return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
 
 
 def rows(settings: Settings) -> Dataset:
-    """The data set of a run; that of the last one stays in memory for the next."""
+    """Returns the data set of a run; the most recent data set is cached in memory."""
     return _loaded(settings.dataset, json.dumps(settings.data, sort_keys=True))
 
 
@@ -77,18 +77,18 @@ def _features(inception: str, device: torch.device) -> Features:
 
 
 def trained(folder: Path) -> dict[str, Any]:
-    """What a run's record says of its training; nothing while it is not over."""
+    """Returns the training and scoring entries of a run's record; empty before training has finished."""
     noted = record(folder).get(RUN, {})
     return noted if isinstance(noted, dict) else {}
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What is noted of a run; nothing where it has not begun."""
+    """Returns the record of a run; empty if the run has no record yet."""
     return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
 
 
 def scores(folder: Path, tasks: Collection[str]) -> pd.DataFrame:
-    """What a run has scored on some tasks, to the last bit."""
+    """Reads the scores of a run on some tasks, with exact float values."""
     import pandas as pd
 
     exact = {"value": lambda text: float(text or "nan")}
@@ -97,18 +97,18 @@ def scores(folder: Path, tasks: Collection[str]) -> pd.DataFrame:
 
 
 def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = None) -> None:
-    """Does what is left to do of a run.
+    """Trains and scores a run, as far as it is not finished.
 
     Arguments:
         cell: The run.
-        folder: Its own.
-        tasks: On which it is scored on the test rows.
-        inception: A file of weights, see `Study`.
+        folder: Run folder.
+        tasks: Tasks to score on the test rows.
+        inception: File of Inception weights, see `Study`.
 
     Raises:
-        Stopped: Ctrl-C came in training; it goes on where it was.
-        ValueError: Another process is at it.
-        Exception: Whatever went wrong.
+        Stopped: Training was interrupted by Ctrl-C; the next call resumes it.
+        ValueError: Another process is running this run.
+        Exception: Any other error in training or scoring.
     """
     if finished(folder, tasks, inception):
         return
@@ -122,15 +122,15 @@ def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) 
         model = load(folder / "model").to(chosen_device(cell.settings.fit["device"]))
     else:
         model = _train(cell, folder, data)
-    if "validation" not in trained(folder):  # by which a setting may be chosen
+    if "validation" not in trained(folder):  # scores that may be used to choose a setting
         _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
     _score(cell, folder, data, model, tasks, inception)
     (folder / FAILED).unlink(missing_ok=True)
-    shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run never goes on
+    shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run is never resumed
 
 
 def code_map(cell: Cell, folder: Path) -> Path | None:
-    """The file of a map of a run's codes, made if it is not there; None where it is not, and the model neither."""
+    """Returns the file with the map of a run's codes, computed if it is missing; None if the model is missing too."""
     path = folder / MAP
     if not path.exists() and (folder / "model").exists():
         table = rows(cell.settings).test
@@ -143,10 +143,10 @@ def code_map(cell: Cell, folder: Path) -> Path | None:
 
 
 def note_failure(folder: Path, error: BaseException) -> str:
-    """Writes into a run's folder why it failed.
+    """Writes the reason of a failure and its traceback to the run folder.
 
     Returns:
-        The reason, in a line.
+        The reason in one line.
     """
     reason = (
         brief(error) if isinstance(error, ValueError | TypeError | OSError | FloatingPointError) else brief(repr(error))
@@ -157,7 +157,7 @@ def note_failure(folder: Path, error: BaseException) -> str:
 
 def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
-    for name in (SCORES, MAP):  # of an earlier training
+    for name in (SCORES, MAP):  # files of an earlier training
         (folder / name).unlink(missing_ok=True)
     held, device = hardware.restart(), chosen_device(cell.settings.fit["device"])
     if device.type == "cuda":
@@ -182,7 +182,7 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
 
 
 def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequence[str], inception: str | None) -> None:
-    """Scores a run on the tasks that are missing; what it has, perhaps of another study, stays."""
+    """Scores a run on the missing tasks; keeps existing scores, which may come from another study."""
     noted = trained(folder)
     have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()
     if inception is not None and not noted.get("fid"):
@@ -200,7 +200,7 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
 
 
 def verifiers_of(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
-    """Those of a data set, which all of its runs are judged by: trained by the first that needs them."""
+    """Returns the classifiers of a data set, shared by all of its runs; the first run that needs them trains them."""
     told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
     folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"
     if (folder / "verifiers.json").exists():
@@ -211,14 +211,14 @@ def verifiers_of(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
 
 
 def _note(folder: Path, **facts: Any) -> None:
-    """Adds to what a run's record says of its training."""
+    """Adds entries to the `run` part of a run's record."""
     noted = record(folder)
     noted[RUN] = {**noted.get(RUN, {}), **facts}
     checkpoint.write_text(folder / RECORD, checkpoint.to_json(noted))
 
 
 def _told(settings: Settings) -> dict[str, Any]:
-    """What was asked for beside what `fit` notes: the data set, and how its values are encoded and weighed."""
+    """Returns the settings that `fit` does not record: the data set and the arguments of its schema."""
     return {"dataset": settings.dataset, "schema": dict(settings.schema)}
 
 
@@ -226,5 +226,5 @@ def _translated(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {
         f"{row['modality']}/{row['metric']}": {"value": row["value"], "better": row["better"]}
         for row in scores.to_dict("records")
-        if isfinite(row["value"])  # there may be no row to score
+        if isfinite(row["value"])  # NaN if there were no rows to score
     }

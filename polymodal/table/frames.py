@@ -1,4 +1,4 @@
-"""Data frames as the tensors of a table: columns to modalities, and what was not taken as it stands."""
+"""Conversion of data frames to the tensors of a table, with messages about cells that could not be read as they are."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 __all__ = ["MOST_UNREADABLE", "Reader", "collected", "csv", "fitted"]
 
 MOST_UNREADABLE = 0.01
-"""The share of a column's files that may be damaged, unless it is said that more may be."""
+"""Default for the largest share of damaged files in a column."""
 FEWEST = 100
-"""Files of which one may be damaged, however few there are beside it."""
+"""In a column with at least this many files, one damaged file is always allowed."""
 ROWS = 65_536
-"""Of a Parquet file that are held as a data frame at once."""
+"""Number of rows of a Parquet file or an Arrow table that are converted to one data frame at a time."""
 MOST_LISTED = 5
 
 
 class Reader:
-    """Reads frames of one schema, piece after piece, and counts what it could not take as it stands.
+    """Reads the data frames of one schema chunk by chunk, and counts the cells that it could not read as they are.
 
     Arguments:
         schema: The modalities.
-        root: The folder that files in cells are named from; by default the working folder.
-        unreadable: The share of a column's files that may be damaged; they are then not observed.
-        numbers: What people call the rows, where that is not 0, 1, 2 and so on.
+        root: Folder that file names in cells are relative to; by default the working folder.
+        unreadable: Largest share of damaged files in a column; damaged files count as not observed.
+        numbers: Row numbers to use in messages; by default 0, 1, 2 and so on.
     """
 
     def __init__(
@@ -61,20 +61,21 @@ class Reader:
         self.damaged: dict[str, list[tuple[int, str]]] = {name: [] for name in schema}
         self.files: Counter[str] = Counter()
         self.cut: Counter[str] = Counter()
-        """Texts that are cut, by modality."""
+        """Number of truncated texts by modality."""
         self.outliers = {name: Outliers(modality) for name, modality in schema.items()}
         self.absent: list[str] = []
         self.here: set[str] = set()
-        """The columns of the first piece."""
+        """The columns of the first chunk."""
         self.further: list[str] = []
-        """Those of them that are no modality's."""
+        """The columns of the first chunk that belong to no modality."""
 
     def read(self, frame: pd.DataFrame) -> Batch:
-        """The rows of a piece; a modality whose columns are not there is not observed.
+        """Returns the rows of a chunk as a batch; a modality whose columns are missing is not observed.
 
         Raises:
-            TypeError: It is no data frame.
-            ValueError: A cell cannot be read, or too many files are damaged; names column and row.
+            TypeError: `frame` is not a data frame.
+            ValueError: A cell cannot be read, or no column of the schema is present, or a column that the schema needs
+                occurs twice. For a cell, the error names the column and the row.
         """
         self._look(check_frame(frame))
         columns = {name: self._column(name, modality, frame) for name, modality in self.schema.items()}
@@ -84,10 +85,10 @@ class Reader:
         return Batch({name: column.values for name, column in columns.items() if column is not None}, observed)
 
     def told(self) -> list[str]:
-        """What was not taken as it stands, a sentence each.
+        """Returns one message for each problem: missing columns, unknown values, cut texts, outliers, damaged files.
 
         Raises:
-            ValueError: More files are damaged than may be.
+            ValueError: More files are damaged than allowed.
         """
         self._refuse_damaged()
         said = [sentence for name in self.absent for sentence in self._tell_absent(name)]
@@ -103,7 +104,7 @@ class Reader:
         return said
 
     def _look(self, frame: pd.DataFrame) -> None:
-        """Notes the modalities whose columns are not there, at the first piece."""
+        """Records the modalities whose columns are missing, for the first chunk only."""
         if self.rows:
             return
         _refuse_twice(self.schema, frame)
@@ -120,7 +121,7 @@ class Reader:
             )
 
     def _tell_absent(self, name: str) -> Iterator[str]:
-        """That a modality's columns are not there, and what they may be called instead."""
+        """Yields messages about the missing columns of a modality, with similar column names."""
         columns = self.schema[name].columns(name)
         near = {column: nearest(column, self.further) for column in columns if column not in self.here}
         mean = f"; did you mean {near[name]!r}?" if columns == (name,) and near[name] else ""
@@ -131,7 +132,7 @@ class Reader:
                 yield f"{name!r} is read from {len(columns)} columns, of which {column!r} is not there{mean}"
 
     def _tell_cut(self, name: str) -> str:
-        """That more than 1 in 50 texts are cut."""
+        """Returns the message that texts are cut."""
         cut, are = self.cut[name], "are" if self.cut[name] > 1 else "is"
         length = self.schema[name].shape[0]
         return f"{name!r}: {cut:,} of {self.files[name]:,} texts {are} longer than {length} tokens, and {are} cut"
@@ -152,7 +153,7 @@ class Reader:
         return column
 
     def _number(self, row: int) -> int:
-        """What people call a row of the piece at hand."""
+        """Returns the number to use in messages for a row of the current chunk."""
         return self.rows + row if self.numbers is None else int(self.numbers[self.rows + row])
 
     def _refuse_damaged(self) -> None:
@@ -165,10 +166,10 @@ class Reader:
 
 
 def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
-    """The schema with what its modalities leave open taken from training rows: units, classes, words, formats.
+    """Returns the schema with unspecified settings learned from training rows: units, classes, words, formats.
 
     Raises:
-        ValueError: A cell cannot be read; names column and row.
+        ValueError: A cell cannot be read; the error names the column and the row.
     """
     _refuse_twice(schema, frame)
     modalities = {}
@@ -187,18 +188,18 @@ def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
 
 
 def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = ()) -> pd.DataFrame:
-    """The cells of a CSV file, white space around them left out.
+    """Reads the cells of a CSV file, without the white space around them.
 
-    Columns of codes such as 007 are texts, and the frame keeps how the others are written, as `keep_texts` says.
+    Columns of codes such as 007 become texts. The data frame stores the formats of the other columns, see `keep_texts`.
 
     Arguments:
         path: The file.
-        columns: Names of its columns, if its first line does not say them.
-        missing: Further texts for a value that is not there; empty, NA, NaN, null and None are known.
+        columns: Names of the columns, if the first line does not contain them.
+        missing: Further texts that mean a missing value; empty cells, NA, NaN, null and None always do.
 
     Raises:
-        FileNotFoundError: It does not exist.
-        ValueError: It is no such file, or has another number of columns.
+        FileNotFoundError: The file does not exist.
+        ValueError: The file is not a valid CSV file, or its number of columns is wrong.
     """
     return csvfiles.read(path, csvfiles.Options(columns or None, missing)).frame
 
@@ -206,7 +207,7 @@ def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequenc
 def collected(
     pieces: Iterable[pd.DataFrame], reader: Reader, say: Callable[[str], object] | None
 ) -> tuple[dict[str, Tensor], Tensor]:
-    """The values by name, and what is observed, `(N, M)`, of rows that have anything; the others are left out."""
+    """Returns the values by name and the observed mask `(N, M)` of all rows that have at least one value."""
     batches = []
     for piece in pieces:
         batch = reader.read(piece)
@@ -225,7 +226,7 @@ def collected(
 
 
 def _refuse_twice(schema: Schema, frame: pd.DataFrame) -> None:
-    """Refuses columns of one name, of which it is unknown what a modality is to read."""
+    """Raises an error if the frame has two columns with a name that a modality reads."""
     wanted = {column for name, modality in schema.items() for column in modality.columns(name)}
     for column in frame.columns[frame.columns.duplicated()]:
         if column in wanted:

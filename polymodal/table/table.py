@@ -1,4 +1,4 @@
-"""A data set as tensors, in memory or mapped into it, and what each row has of them."""
+"""A data set as tensors, in memory or memory-mapped, with the mask of observed modalities in each row."""
 
 from __future__ import annotations
 
@@ -29,31 +29,31 @@ if TYPE_CHECKING:
 __all__ = ["Table", "steps"]
 
 FITTED = 2**18
-"""Rows of a Parquet file that units, classes and words are taken from, at least."""
+"""Number of rows of a Parquet file from which units, classes and words are learned."""
 
 PIECE = 64 * 2**20
-"""Bytes of a table that are looked at in one go."""
+"""Size in bytes of the chunks in which a table is checked and hashed."""
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """N rows of a schema's modalities, each row with some of them.
+    """N rows of M modalities, where each row may have only some of the modalities.
 
     Arguments:
-        values: By name, `(N, *shape)` each; a modality that no row has may be missing.
-        observed: `(N, M)` bool; by default every row has all that `values` holds.
+        values: Values by name, `(N, *shape)` each; a modality that no row has may be left out.
+        observed: Mask of observed modalities, `(N, M)` bool; by default every modality in `values` is observed.
         schema: The modalities.
-        alternatives: By name, `(N, A, *shape)`: several values of which one is drawn per row and epoch (the
-            captions of a picture); without a seed it is the first.
-        source: Where the rows come from, for the files of a run: JSON's types.
-        digest: The fingerprint of rows that were written and checked before; by default it is made when asked for. What
-            `dataclasses.replace` makes of the table has none, unless it is given.
-        labels: `(N,)` int64, the class of each row where it is known, whether or not it is a modality. It is there
-            to judge by (coherence, a classifier, a probe): no model sees it, and no fingerprint holds it.
+        alternatives: Alternative values by name, `(N, A, *shape)` each, for example the captions of an image. One of
+            them is sampled per row and epoch; without a seed, the first one is used.
+        source: Description of where the rows come from, for the files of a run, in JSON types.
+        digest: Fingerprint of rows that were written and checked before; by default it is computed on demand.
+            `dataclasses.replace` does not keep it.
+        labels: Class of each row, `(N,)` int64, whether or not the class is a modality. It is used in evaluation only
+            (coherence, a classifier, a probe): models do not see it, and the fingerprint does not include it.
 
     Raises:
-        ValueError: A value's shape is not its modality's, an observed one is out of range or not finite, or a
-            row has nothing.
+        ValueError: A value does not have the shape of its modality, an observed value is out of range or not finite,
+            or a row has no observed modality.
 
     Example:
         >>> from polymodal.modalities import Label, Vector
@@ -72,7 +72,7 @@ class Table:
     labels: Tensor | None = None
     _digest: ClassVar[str | None] = None
     _host: ClassVar[Tensor | None] = None
-    """`observed` in the CPU's memory, where that is elsewhere."""
+    """Copy of `observed` in CPU memory, if `observed` is on another device."""
 
     def __post_init__(self, digest: str | None) -> None:
         object.__setattr__(self, "_digest", digest)
@@ -94,7 +94,7 @@ class Table:
         return len(self.observed)
 
     def __getitem__(self, index: Index) -> Batch:
-        """Rows as a batch; one row for an int."""
+        """Returns rows as a batch; an int gives a batch of one row."""
         return Batch(self.values, self.observed, schema=self.schema)[index]
 
     def batches(
@@ -108,18 +108,20 @@ class Table:
         share: tuple[int, int] | None = None,
         device: torch.device | str | None = None,
     ) -> Iterator[Batch]:
-        """The rows in batches. Their order is a pure function of (seed, epoch).
+        """Yields the rows in batches, in an order that depends only on `seed` and `epoch`.
 
-        A last batch of one row joins the one before, for a penalty on pairs cannot be had from one row.
+        A last batch of one row is merged into the batch before it, because a penalty on pairs needs at least two rows.
 
         Arguments:
-            batch_size: Rows per batch, at least 1.
-            seed: Of the order; None keeps the table's.
+            batch_size: Number of rows per batch, at least 1.
+            seed: Random seed for shuffling and for sampling alternatives; None keeps the order of the table.
             epoch: Number of the epoch.
-            start: How many batches to leave out at the beginning.
-            stride: Makes every so-manieth batch, from `start` on: several processes have whole batches in turn.
-            share: A process's number, and how many there are: they have a part of each batch each, see `parallel.part`.
-            device: Where the batches are to be.
+            start: Number of batches to skip at the beginning.
+            stride: Step between batches: every `stride`-th batch from `start` on, so that several processes can take
+                turns with complete batches.
+            share: Rank of a process and number of processes; each process gets a part of every batch, see
+                `distributed.part`.
+            device: Device of the batches; by default that of the table.
 
         Returns:
             An iterator over batches.
@@ -153,23 +155,23 @@ class Table:
         unreadable: float = frames.MOST_UNREADABLE,
         say: Callable[[str], object] | None = print,
     ) -> Table:
-        """The rows of a data frame.
+        """Reads the rows of a data frame.
 
-        None, NaN, NA, empty texts, files that are not there, and classes that the schema does not know are not
-        observed. Rows that hold nothing are left out.
+        None, NaN, NA, empty texts, missing files, and classes that the schema does not know are not observed. Rows
+        without any observed value are left out.
 
         Arguments:
-            frame: A column of each modality's name, or those that a vector names.
-            schema: The modalities; by default what `Schema.infer` makes of the frame. What they leave open (units,
-                classes, words) is taken from these rows: read the training rows first, and the others with
-                their `.schema`.
-            root: The folder that files in cells are named from; by default the working folder.
-            unreadable: The share of a column's files that may be damaged.
-            say: Is told, in sentences, what was not taken as it stands; None is for silence.
+            frame: Data frame with a column for each modality; a vector with names has a column for each name.
+            schema: The modalities; by default inferred with `Schema.infer`. Settings that they leave unspecified
+                (units, classes, words) are learned from these rows: read the training rows first, then read the other
+                rows with the `.schema` of the training table.
+            root: Folder that file names in cells are relative to; by default the working folder.
+            unreadable: Largest share of damaged files in a column.
+            say: Function that receives a message for each problem; None suppresses the messages.
 
         Raises:
-            ValueError: A cell cannot be read, no row holds anything, or too many files are damaged; names column and
-                row, from 0.
+            ValueError: A cell cannot be read, no row has an observed value, or too many files are damaged. The error
+                names the column and the row, counted from 0 or by the label of an integer index.
 
         Example:
             >>> import pandas as pd
@@ -203,29 +205,31 @@ class Table:
         header: bool | None = None,
         **options: Any,
     ) -> Table:
-        """The rows of a CSV file.
+        """Reads the rows of a CSV file.
 
-        Separator, decimal mark and encoding are those that the file's first lines show. White space around cells is
-        left out.
+        Separator, decimal mark and encoding are detected from the file unless they are given. White space around cells
+        is removed.
 
         Arguments:
             path: The file, which may be compressed: `.csv`, `.tsv`, `.csv.gz`.
             schema: As in `from_frame`.
-            columns: Names of its columns, if its first line does not say them.
-            missing: Further texts for a value that is not there, such as "?".
-            present: Texts that are values, although they are usually read as missing: "NA", or "country=NA" for one
+            columns: Names of the columns, if the first line does not contain them.
+            missing: Further texts that mean a missing value, such as "?".
+            present: Texts that are values although they usually mean a missing value: "NA", or "country=NA" for one
                 column.
-            separator: The character between cells.
-            decimal: The decimal mark of numbers.
-            thousands: The character between groups of three digits.
-            encoding: The name of the encoding.
-            quote: The character around quoted cells, or "none".
-            header: Whether the first line has the names; columns are column_0, column_1 and so on where it has not.
-            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+            separator: Character between cells.
+            decimal: Decimal mark of numbers.
+            thousands: Character between groups of three digits.
+            encoding: Name of the encoding.
+            quote: Character around quoted cells, or "none".
+            header: Whether the first line contains the column names; without it, columns are called column_0, column_1
+                and so on.
+            **options: As in `from_frame`; by default `root` is the folder of the file.
 
         Raises:
             FileNotFoundError: The file does not exist.
-            ValueError: It cannot be read, or a line has more or fewer cells than the header; names the line.
+            ValueError: The file cannot be read, or a line has more or fewer cells than the header; the error names the
+                line.
         """
         check_path("path", path)
         texts = [[some] if isinstance(some, str) else some for some in (missing, present)]
@@ -243,14 +247,14 @@ class Table:
 
     @classmethod
     def from_parquet(cls, path: str | Path, schema: Schema | None = None, **options: Any) -> Table:
-        """The rows of a Parquet file, or of all in a folder.
+        """Reads the rows of a Parquet file, or of all Parquet files in a folder.
 
-        Without a schema, or with one that leaves something open, the first 262,144 rows say what it is.
+        A missing schema, or settings that the schema leaves unspecified, are inferred from the first 262,144 rows.
 
         Arguments:
             path: The file or the folder.
             schema: As in `from_frame`.
-            **options: As in `from_frame`; files are named from the folder of this one, unless `root` says another.
+            **options: As in `from_frame`; by default `root` is the folder of the file, or the given folder.
         """
         check_path("path", path)
         root = Path(path) if Path(path).is_dir() else Path(path).parent
@@ -258,7 +262,7 @@ class Table:
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
-        """The rows of an Arrow table; all else is as in `from_parquet`."""
+        """Reads the rows of an Arrow table, like `from_parquet`; by default `root` is the working folder."""
         import pyarrow as pa
 
         check_kind("table", table, pa.Table, "a pyarrow table", "pass pyarrow.Table.from_pandas(frame)")
@@ -267,15 +271,15 @@ class Table:
 
     @classmethod
     def from_dataset(cls, dataset: Iterable[Mapping[str, Any]], schema: Schema | None = None, **options: Any) -> Table:
-        """The rows of any data set of dicts, such as PyTorch's or Hugging Face's: of what can be iterated over.
+        """Reads the rows of a data set of dicts, such as one of PyTorch or Hugging Face, or of any iterable of dicts.
 
         Arguments:
-            dataset: Gives a dict per row, of what a data frame's cells may hold.
+            dataset: Data set with one dict per row; its values may be those of the cells of a data frame, or tensors.
             schema: As in `from_frame`.
             **options: As in `from_frame`.
 
         Raises:
-            TypeError: A row is no dict.
+            TypeError: A row is not a dict.
         """
         import pandas as pd
 
@@ -327,12 +331,12 @@ class Table:
 
     @property
     def nbytes(self) -> int:
-        """Of all that the rows hold."""
+        """Size in bytes of the observed mask, the values and the alternatives."""
         parts = [self.observed, *self.values.values(), *self.alternatives.values()]
         return sum(part.numel() * part.element_size() for part in parts)
 
     def to(self, device: torch.device | str) -> Table:
-        """The same rows on a device, where batches are then gathered too."""
+        """Returns the same rows on a device; batches are then gathered on that device."""
         values, choices = (
             {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
         )
@@ -348,10 +352,10 @@ class Table:
         return there
 
     def complete(self) -> Table:
-        """The rows that have every modality.
+        """Returns the complete rows, in which every modality is observed.
 
         Raises:
-            ValueError: None has.
+            ValueError: No row is complete.
         """
         whole = self.observed.all(1)
         if whole.all():
@@ -361,10 +365,10 @@ class Table:
         return self._some(whole, {"rows": "complete"})
 
     def first(self, rows: int) -> Table:
-        """The first rows, which share memory with all of them.
+        """Returns the first rows; they share memory with this table.
 
         Raises:
-            ValueError: There are not so many, or none is asked for.
+            ValueError: `rows` is not between 1 and the number of rows.
         """
         check_whole("rows", rows)
         if not 1 <= rows <= len(self):
@@ -372,7 +376,7 @@ class Table:
         return self if rows == len(self) else self._some(slice(rows), {"first": rows})
 
     def _some(self, index: Tensor | slice, told: Mapping[str, Any]) -> Table:
-        """Some of the rows, and what its source is told of that."""
+        """Returns some of the rows, with the entries of `told` added to the source."""
         values = {name: value[index] for name, value in self.values.items()}
         choices = {name: value[index] for name, value in self.alternatives.items()}
         labels = None if self.labels is None else self.labels[index]
@@ -380,7 +384,7 @@ class Table:
         return Table(values, self.observed[index], self.schema, choices, source, labels=labels)
 
     def fingerprint(self) -> str:
-        """A hash of what the rows have, and of their schema; not of what lies under False."""
+        """Returns a hash of the schema, the observed mask, and the observed values only."""
         if self._digest is not None:
             return self._digest
         digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
@@ -392,7 +396,7 @@ class Table:
         return digest.hexdigest()
 
     def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
-        """Some rows, with the chosen ones of the alternatives."""
+        """Returns rows as a batch, with the sampled alternatives."""
         there = self.observed.device
         index = sent(rows, there)
         batch = self[index]
@@ -402,7 +406,7 @@ class Table:
         return Batch(values, batch.observed, None if self._host is None else self._host[rows], schema=self.schema)
 
     def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
-        """A process's part of these rows."""
+        """Returns the part of these rows that a process works on."""
         own = distributed.part(len(rows), rank, world)
         batch = self._gathered(rows[own], choices)
         counted = len(batch) if len(batch) < len(rows) else len(rows) / world
@@ -413,7 +417,7 @@ class Table:
         for name, value in self.values.items():
             if not isinstance(value, Tensor):
                 raise TypeError(f"{name!r} must be a tensor; got {type(value).__name__}; use torch.as_tensor")
-            self.schema.index(name)  # refuses a name that the schema does not know
+            self.schema.index(name)  # raises an error for a name that the schema does not know
             modality = self.schema[name]
             if tuple(value.shape[1:]) != modality.shape or len(value) != len(self):
                 raise ValueError(
@@ -447,7 +451,7 @@ class Table:
                     f"{self.schema[name].shape}; got {tuple(choices.shape)}"
                 )
             if self._digest is not None and self.schema[name].levels is None:
-                continue  # these numbers were checked when they were written, and may be more than memory holds
+                continue  # these values were checked when they were written, and may not fit into memory
             try:
                 for piece in _pieces(choices, has):
                     self.schema[name].check(piece.flatten(0, 1))
@@ -462,7 +466,7 @@ def _check_options(schema: Schema | None, say: Callable[[str], object] | None) -
 
 
 def steps(rows: int, batch_size: int) -> int:
-    """How many batches `Table.batches` makes of so many rows.
+    """Returns the number of batches that `Table.batches` makes from a number of rows.
 
     Example:
         >>> steps(9, 4), steps(10, 4), steps(1, 4), steps(3, 1)
@@ -473,14 +477,14 @@ def steps(rows: int, batch_size: int) -> int:
 
 
 def _plain(cell: Any) -> Any:
-    """A cell of a data set as data frames hold it: tensors as arrays, single numbers as numbers."""
+    """Converts a cell of a data set to one of a data frame: tensors to arrays, and scalars to Python numbers."""
     if isinstance(cell, Tensor):
         cell = cell.cpu().numpy()
     return cell.item() if hasattr(cell, "item") and not getattr(cell, "shape", None) else cell
 
 
 def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
-    """Those rows of `(N, *)` that `(N,)` bool names, in pieces of a size that memory has at any rate."""
+    """Yields the rows of `value`, `(N, *)`, where `has`, `(N,)` bool, is true, in chunks of about PIECE bytes."""
     step = max(1, PIECE * len(value) // max(1, value.numel() * value.element_size()))
     for start in range(0, len(value), step):
         part, here = value[start : start + step], has[start : start + step]

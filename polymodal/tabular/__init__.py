@@ -1,4 +1,4 @@
-"""What the columns of a data frame are taken for, and why."""
+"""Inference of the types of the columns of a data frame, and imputation of missing cells."""
 
 from polymodal.tabular.proposal import Proposal, told
 from polymodal.tabular.propose import propose

@@ -1,4 +1,7 @@
-"""What is ambiguous about a column beside what it is taken for: each is a sentence that says what to do, or nothing."""
+"""Warnings about columns whose inferred type may be wrong.
+
+Each function `doubt_*` returns a sentence that says what to do, or an empty string if nothing is doubtful.
+"""
 
 from __future__ import annotations
 
@@ -26,40 +29,46 @@ __all__ = [
 ]
 
 FEWEST = 50
-"""Rows without which nothing is said of how often a value stands."""
+"""Minimum number of rows for warnings about the frequency of values."""
 SAME = 0.98
-"""The share of the rows with one value from which on a column says next to nothing."""
+"""Minimum share of rows with the same value for a warning that a column has little information."""
 NEARLY = 0.95
-"""The share of different values from which on a column that is called an identifier may be one."""
+"""Minimum share of different values for a column that is named like an identifier to be a possible identifier."""
 CHANCE = 1e-3
-"""How improbable it must be that whole numbers differ by chance alone."""
+"""Largest probability that whole numbers all differ by chance, for them to be row numbers."""
 SKEWED = 3
-"""The skewness from which on logarithms are worth a word, if they halve it."""
+"""Skewness above which logarithms are suggested, if they reduce it to less than half."""
 FAR = 20
-"""Times the 90th percentile, and so far from 0, is a number that is far larger than the others."""
+"""Threshold for a maximum that is far larger than the other numbers.
+
+Such a maximum is at least FAR, and more than FAR times the 90th percentile of the absolute values.
+"""
 CODES = [number for nines in (99, 999, 9999, 99999, 999999) for number in (nines, -nines)]
 CODES += [-1, -9, -88, -888, -8888, -77, -777, -7777]
-"""Numbers that stand for a missing value in many files."""
+"""Numbers that mean a missing value in many files."""
 FARTHER = 100
-"""Times the range of all other numbers is one that stands apart, and stands there more than once."""
+"""Threshold for a repeated number that probably means a missing value.
+
+Its distance to all other numbers is more than FARTHER times their range and their largest absolute value.
+"""
 MARKS = ("?", "-", "--", ".", "*", "#", "n.a.", "n.d.", "n/d", "missing", "(missing)", "[missing]")
-"""What stands for an empty cell in many files."""
+"""Texts that mean an empty cell in many files."""
 CALLED = re.compile(r"(^|[_\W])(id|ids|uuid|guid|key|index)$|[a-z](ID|Id|Key|Index)$|^(ID|Id|Key|Index|UUID)$")
-"""Names of columns of identifiers."""
+"""Pattern of column names for identifiers."""
 CURRENCY = r"[$€£¥₹₽₩]|USD|EUR|GBP|CHF|JPY|CAD|AUD|SEK|NOK|DKK|PLN|kr|zł|Fr\.?|Rs\.?"
 UNIT = r"[%‰]|kg|g|mg|km|m|cm|mm|l|L|ml|mL|°C|°F|°"
 NUMBER = re.compile(rf"[-+]?\s*({CURRENCY})?\s*([-+]?\d[\d.,'\u2019 \u00a0\u202f]*)({CURRENCY}|{UNIT})?")
-"""A number as people write it, with a sign, and a currency or a unit."""
+"""A number with an optional sign, and an optional currency or unit."""
 PLAIN_DATE = re.compile(r"(?:1[89]|20|21)\d{6}")
-"""A date as a whole number: year, month and day."""
+"""A date written as a whole number: year, month and day."""
 BRACKETS = "()"
-"""In place of the unit of a number that stands in brackets."""
+"""Marks a number in brackets, in place of its unit."""
 GROUPED = re.compile(r"\d{1,3}([.,'\u2019 \u00a0\u202f])\d{3}(\1\d{3})*")
-"""A whole number with a mark between thousands."""
+"""A whole number with thousands marks."""
 
 
 def doubt_same(column: Column) -> str:
-    """Whether nearly all rows have one value."""
+    """Returns a warning if nearly all rows have the same value."""
     rows = len(column.values)
     if not column.comparable or rows < FEWEST or column.counts.max() < SAME * rows:
         return ""
@@ -69,7 +78,7 @@ def doubt_same(column: Column) -> str:
 
 
 def doubt_missing(column: Column) -> str:
-    """Whether a number, or a text, probably stands for a missing value."""
+    """Returns a warning if a number or a text probably means a missing value."""
     found = _code(column) if column.kind in ("integer", "number") else _mark(column)
     if found is None:
         return ""
@@ -79,7 +88,7 @@ def doubt_missing(column: Column) -> str:
 
 
 def way_missing(text: str) -> str:
-    """The option that says that a text is for an empty cell.
+    """Returns the option that declares a text as a missing value.
 
     Example:
         >>> way_missing("-999"), way_missing("?")
@@ -94,7 +103,7 @@ def _mark(column: Column) -> str | None:
 
 
 def _code(column: Column) -> str | None:
-    """A smallest or largest number that is apart from all others."""
+    """Returns the smallest or the largest number if it is far from all others and probably means a missing value."""
     values = column.values.to_numpy(np.float64)
     for code in (float(values.min()), float(values.max())):
         rest = values[values != code]
@@ -109,7 +118,7 @@ def _code(column: Column) -> str | None:
 
 
 def doubt_date(column: Column) -> str:
-    """Whether whole numbers of eight digits are dates, such as 20210301."""
+    """Returns a warning if whole numbers of eight digits are dates, such as 20210301."""
     texts = [f"{number:08}" for number in column.first]
     if len(texts) < 3 or not all(map(_is_plain_date, texts)):
         return ""
@@ -125,7 +134,7 @@ def _is_plain_date(text: str) -> bool:
 
 
 def doubt_padded(column: Column) -> str:
-    """Whether classes differ by nothing but white space or capital letters."""
+    """Returns a warning if classes differ only in white space or upper and lower case."""
     alike: dict[str, list[str]] = {}
     for name in map(class_name, column.counts.index):
         alike.setdefault(" ".join(name.casefold().split()), []).append(name)
@@ -137,7 +146,7 @@ def doubt_padded(column: Column) -> str:
 
 
 def doubt_identifier(column: Column) -> str:
-    """Whether a column that is called like one is an identifier, of which at most a few stand in several rows."""
+    """Returns a warning if a column is named like an identifier and nearly all of its values differ."""
     different, rows = len(column.counts), len(column.values)
     if not CALLED.search(column.name) or not NEARLY * rows <= different or FEWEST > rows > different:
         return ""
@@ -150,10 +159,11 @@ def doubt_identifier(column: Column) -> str:
 
 
 def is_row_number(column: Column) -> bool:
-    """Whether whole numbers count rows: those of all of them, or of some that were chosen at random.
+    """Returns whether whole numbers are row numbers of this table, or of a table from which these rows were sampled.
 
-    They are each in one row, and they are consecutive, or go with the number of their row, or are so dense that as many
-    numbers from as small a range would not all differ by chance.
+    Row numbers are at least 3 and all different. In addition, they are consecutive in any order, or differ from the row
+    index by a constant, or are so dense that numbers sampled from their range would not all differ by chance: their
+    range is at most twice their number, and the probability of no repetition is below CHANCE.
     """
     values = column.values.to_numpy()
     rows, span = len(values), int(values.max()) - int(values.min()) + 1
@@ -168,12 +178,19 @@ def is_row_number(column: Column) -> bool:
 
 
 def _by_chance(rows: int, span: int) -> float:
-    """The probability that so many numbers from 1 to span, drawn at random, all differ."""
+    """Returns the probability that n = `rows` numbers, sampled uniformly from 1..s with s = `span`, all differ.
+
+    The probability is the product over i = 0..n-1 of (1 - i / s).
+    """
     return float(np.exp(np.log1p(-np.arange(rows) / span).sum()))
 
 
 def is_skewed(values: np.ndarray) -> bool:
-    """Whether a few numbers are far larger than the others, and all have a logarithm of log(1 + x) that helps."""
+    """Returns whether to suggest the transformation log(1 + x), because a few numbers are far larger than the others.
+
+    All numbers x must be above -1. Either the maximum is far larger than the others (see FAR), or the skewness of at
+    least FEWEST numbers is above SKEWED and the transformation reduces it to less than half.
+    """
     largest = values.max()
     if values.min() <= -1:
         return False
@@ -190,17 +207,17 @@ def _skewness(values: np.ndarray) -> float:
 
 
 class NumberTexts(NamedTuple):
-    """Texts that are numbers, as people and not as files write them."""
+    """Description of texts that are numbers in a format that is not read as a number."""
 
     what: str
-    """How they are written, such as "with a decimal comma"."""
+    """Format of the texts, such as "with a decimal comma"."""
     example: str
     way: str
-    """How to have numbers of them."""
+    """Advice on how to read them as numbers."""
 
     @classmethod
     def of(cls, column: Column) -> NumberTexts | None:
-        """What the texts of a column are; None if 1 in 10 is no such number, or they are plain ones.
+        """Describes the texts of a column; None if fewer than 9 in 10 are such numbers, or if they are plain numbers.
 
         Example:
             >>> import pandas as pd
@@ -214,7 +231,7 @@ class NumberTexts(NamedTuple):
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> NumberTexts | None:
-        """What at least 1 in 10 of the texts are that may be numbers; None if they are plain ones."""
+        """Describes a format of at least 1 in 10 of the texts that may be numbers; None if they are plain numbers."""
         parts = [found for found in map(_parts, texts) if found]
         if not parts:
             return None
@@ -228,7 +245,7 @@ class NumberTexts(NamedTuple):
 
 
 def _parts(text: str) -> tuple[str, str, str] | None:
-    """A text that may be a number: itself, its digits with the marks between them, and its currency or unit."""
+    """Splits a text that may be a number into the text, its digits with their marks, and its currency or unit."""
     text = text.strip()
     bracketed = text.startswith("(") and text.endswith(")")
     found = NUMBER.fullmatch(text[1:-1].strip() if bracketed else text)

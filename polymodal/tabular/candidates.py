@@ -1,4 +1,4 @@
-"""Modalities for a column: the one that a user says, and how each is made of the cells."""
+"""Construction of modalities from the cells of a column, chosen by the user or by the rules."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ WORDS = (
     "label, number, log, text, text:24, image, image:64, image:3x64x64, vector, audio, audio:32x128 or ignore, "
     "or a modality"
 )
-"""What people may say that a column is."""
+"""The words with which a user may choose the modality of a column."""
 LONGEST_TEXT = 64
-"""In tokens, unless a user says another."""
+"""Default for the largest length of a text, in tokens."""
 MOST_TOKENS = 512
-"""Of a text, that a sentence suggests."""
+"""Largest length of a text that a message suggests, in tokens."""
 MOST_WORDS = 5000
-"""Of a vocabulary: a decoder has an output for each word at each place."""
+"""Largest size of a vocabulary; a decoder has one output for each word at each position."""
 COUNTED = 10_000
-"""Texts whose tokens are counted to find how long they are."""
+"""Largest number of texts whose tokens are counted to choose a length."""
 SMALL: dict[str, Any] = {"width": 64, "layers": 1, "feedforward": 128, "dropout": 0.1, "hidden": (128,)}
-"""Networks of texts in tables: these are short, and seldom as many as the paper's captions."""
+"""Network settings for texts in tables, which are usually shorter and fewer than the captions in the paper."""
 
 
 def as_said(column: Column, said: str) -> Proposal:
-    """What a user says of a column, with units, classes and words from its cells.
+    """Returns the modality that a user chose for a column, with units, classes and words learned from its cells.
 
     Raises:
-        ValueError: There is no such modality, or the column cannot be one.
+        ValueError: The modality does not exist, or does not fit the column.
     """
     if not len(column.values):
         raise ValueError(f"{column.name!r} must have a value to be {said}; no row has one; ignore it")
@@ -54,7 +54,7 @@ def as_said(column: Column, said: str) -> Proposal:
 
 
 def _made(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
-    """The modality of that word and those sizes; None if there is none."""
+    """Returns the modality for a word and sizes; None if it does not exist."""
     match word, sizes:
         case "label", ():
             return label_of(column)
@@ -76,7 +76,10 @@ def _made(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
 
 
 def label_of(column: Column) -> Label:
-    """Classes in order: numbers by size, also as texts, categories as they are ordered, all else by the alphabet."""
+    """Returns a label modality with the classes of a column in order.
+
+    Numbers, also those in texts, are sorted by size, categories by their order, and all other values alphabetically.
+    """
     if not column.comparable:
         raise ValueError(f"{column.name!r} must hold texts or numbers to be a label; got {column.types}")
     if column.kind == "boolean":
@@ -92,7 +95,7 @@ def label_of(column: Column) -> Label:
 
 
 def number_of(column: Column, log: bool = False) -> Vector:
-    """A number in units in which the cells have mean 0 and standard deviation 1."""
+    """Returns a number modality that scales the cells, or log(1 + x) if `log` is true, to mean 0 and deviation 1."""
     values = _numbers(column)
     if log:
         if len(odd := np.flatnonzero(values <= -1)):
@@ -104,10 +107,10 @@ def number_of(column: Column, log: bool = False) -> Vector:
 
 
 def _numbers(column: Column) -> np.ndarray:
-    """The cells as numbers, float64; of dates the days since 1970.
+    """Returns the cells as float64 numbers; dates become days since 1970.
 
     Raises:
-        ValueError: One is none; names its row.
+        ValueError: A cell is not a number; the error names its row.
     """
     if column.kind in ("integer", "number"):
         return column.values.to_numpy(np.float64)
@@ -118,21 +121,25 @@ def _numbers(column: Column) -> np.ndarray:
 
 
 def _units(values: np.ndarray) -> tuple[float, float]:
-    """Mean and standard deviation, the latter 1 where all numbers are the same."""
-    power = int(np.frexp(np.abs(values).max())[1])  # so that no sum and no square overflows, and all is as exact
+    """Returns the mean and the standard deviation; the latter is 1 if all numbers are the same."""
+    power = int(np.frexp(np.abs(values).max())[1])  # a power of 2 avoids overflow and loses no precision
     small = np.ldexp(values, -power)
     center, scale = (float(np.ldexp(number, power)) for number in (small.mean(), small.std()))
     return center, scale if values.min() < values.max() and 0 < scale < np.inf else 1.0
 
 
 def joined(columns: Sequence[Column]) -> Vector:
-    """A vector of columns of numbers, each in units of its own."""
+    """Returns a vector modality for several columns of numbers, each scaled separately."""
     center, scale = zip(*(_units(_numbers(column)) for column in columns), strict=True)
     return Vector(len(columns), center=center, scale=scale, names=tuple(column.name for column in columns))
 
 
 def vector_of(column: Column) -> Vector:
-    """Lists of numbers in units in which each place has mean 0 and standard deviation 1."""
+    """Returns a vector modality for lists of numbers; each position is scaled to mean 0 and standard deviation 1.
+
+    Raises:
+        ValueError: The cells are not lists of equally many finite numbers.
+    """
     if not all(is_list(cell) for cell in column.values):
         raise ValueError(f"{column.name!r} must hold lists of numbers to be a vector; got {column.types}")
     sizes = column.values.map(len).to_numpy()
@@ -156,7 +163,12 @@ def vector_of(column: Column) -> Vector:
 
 
 def text_of(column: Column, length: int | None = None) -> Text:
-    """Texts with their words, of a length that cuts at most 1 in 50, and of at most 64 tokens if no other is given."""
+    """Returns a text modality with the vocabulary of a column.
+
+    Arguments:
+        column: Column of texts.
+        length: Length in tokens; by default long enough to cut at most 1 in 50 texts, but at most 64.
+    """
     if not column.comparable:
         raise ValueError(f"{column.name!r} must hold texts to be a text; got {column.types}")
     held = texts(column.cells).tolist()
@@ -164,11 +176,11 @@ def text_of(column: Column, length: int | None = None) -> Text:
 
 
 def cut_of(column: Column, length: int) -> str:
-    """How many of a column's texts such a length cuts, and how to have more of them; empty if it cuts 1 in 50 or fewer.
+    """Returns a message about the number of cut texts; an empty string if at most 1 in 50 is cut.
 
     Arguments:
-        column: Of texts.
-        length: In tokens.
+        column: Column of texts.
+        length: Length in tokens.
     """
     counts = _counts(texts(column.cells).tolist())
     cut = sum(count >= length for count in counts)
@@ -181,15 +193,15 @@ def cut_of(column: Column, length: int) -> str:
 
 
 def _counts(held: list[str]) -> list[int]:
-    """Tokens of each text, of many texts of some."""
+    """Returns the numbers of tokens of the texts, or of a regular subset of many texts."""
     return count_tokens(held[:: -(-len(held) // COUNTED)])
 
 
 def _usual(counts: list[int]) -> int:
-    """The length that all but 1 in 50 keep to."""
+    """Returns the 98th percentile of the lengths, rounded up."""
     return int(np.ceil(np.quantile(counts, 0.98)))
 
 
 def is_list(cell: Any) -> bool:
-    """Whether a cell is a list of anything."""
+    """Returns whether a cell is a list, a tuple, or an array with one axis."""
     return isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim == 1)

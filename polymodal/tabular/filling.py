@@ -1,4 +1,4 @@
-"""Answers put into the holes of columns, in the columns' own types."""
+"""Fills missing cells of columns with predictions, and keeps the types of the columns."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ __all__ = ["held", "put", "put_arrow"]
 
 
 def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
-    """Which cells a column's type can hold, `(n,)` bool.
+    """Returns which cells fit the type of a column, `(n,)` bool.
 
-    It cannot hold a class that is none of its categories, a text that is no date or no number where these stand, and
-    an empty text, which would still be a hole. A column that holds nothing takes all else.
+    A class that is not among the categories of the column does not fit, nor does a text that is not a date in a column
+    of dates or not a number in a column of numbers. An empty text never fits, because it would still be missing. All
+    other cells fit. A column of numbers without values accepts any text that is not empty.
 
     Example:
         >>> import pandas as pd
@@ -46,15 +47,15 @@ def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
 
 
 def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
-    """A column with cells in some of its rows; all others are as they were, and so is its type.
+    """Returns a column with new cells in some rows; the other rows and the type do not change.
 
-    A cell that the type cannot hold, as `held` says, is left out. A column of floats that holds nothing, as a file's
-    is that had nothing there, becomes one of objects where the cells are no numbers.
+    Cells that do not fit the type are left out, see `held`. A column of floats without values, such as an empty column
+    of a file, becomes a column of objects if the cells are not numbers.
 
     Arguments:
-        column: N cells.
-        rows: Which are replaced, `(n,)` int64.
-        cells: What modalities write: names of classes, numbers, texts, lists, bytes.
+        column: Column of N cells.
+        rows: Positions of the rows to replace, `(n,)` int64.
+        cells: Cells as modalities write them: names of classes, numbers, texts, lists, bytes.
 
     Example:
         >>> import pandas as pd
@@ -76,7 +77,7 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
 
 
 def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Array:
-    """As `put`, of an Arrow array; one of the type null stays as it is.
+    """Returns an Arrow array with new cells in some rows, like `put`; an array of type null does not change.
 
     Example:
         >>> import pyarrow as pa
@@ -103,14 +104,14 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
 
 
 def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
-    """A column with these values in some of its rows."""
+    """Returns an array with new values in some rows."""
     import pyarrow as pa
 
     order = np.arange(len(column))
     order[rows] = len(column) + np.arange(len(rows))
     try:
         return pa.concat_arrays([column, values]).take(pa.array(order))
-    except pa.ArrowNotImplementedError:  # of views, which can be put side by side alone
+    except pa.ArrowNotImplementedError:  # view types support concatenation, but not take
         parts, start = [], 0
         for place, row in enumerate(rows):
             parts += [column[start:row], values[place : place + 1]]
@@ -119,7 +120,7 @@ def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Ar
 
 
 def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
-    """Cells as a column of that type takes them."""
+    """Converts cells to the type of a column."""
     import pandas as pd
 
     kind: Any = column.dtype
@@ -144,7 +145,7 @@ def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
 
 
 def _maker(column: pd.Series) -> Callable[[Any], Any]:
-    """What makes a cell one of the type of a column of objects."""
+    """Returns a function that converts a cell to the type of the values in a column of objects."""
     import pandas as pd
 
     there = column.dropna()
@@ -166,7 +167,7 @@ def _maker(column: pd.Series) -> Callable[[Any], Any]:
 
 
 def _decimal_like(cells: Iterable[Decimal]) -> Callable[[Any], Decimal]:
-    """What makes decimal numbers of predictions, with as many decimals as a column's own cells have at most.
+    """Returns a function that converts predictions to decimals, with the largest number of decimal places in `cells`.
 
     Example:
         >>> _decimal_like([Decimal("0.25"), Decimal("12")])(3.9394)
@@ -178,7 +179,7 @@ def _decimal_like(cells: Iterable[Decimal]) -> Callable[[Any], Decimal]:
 
 
 def _beside(first: Any, cell: Any) -> Any:
-    """A cell as what stands in a column of lists, of arrays, or of dicts that hold files."""
+    """Converts a cell to the type of the first value of a column of lists, of arrays, or of dicts with files."""
     if isinstance(first, dict):
         return {**dict.fromkeys(first), "bytes": cell}
     if not isinstance(first, list | tuple | np.ndarray) or not isinstance(cell, np.ndarray):
@@ -189,7 +190,7 @@ def _beside(first: Any, cell: Any) -> Any:
 
 
 def _date(kind: type, cell: Any) -> Any:
-    """A cell as a date, or as a time, of Python or of pandas."""
+    """Converts a cell to a date or time of Python, or to a pandas timestamp."""
     import pandas as pd
 
     made = dates([cell]).iloc[0]
@@ -199,7 +200,7 @@ def _date(kind: type, cell: Any) -> Any:
 
 
 def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
-    """Cells as an Arrow array of a type."""
+    """Converts cells to an Arrow array of a type."""
     import pyarrow as pa
 
     types = pa.types
@@ -227,19 +228,21 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
 
 
 def whole(cells: Sequence[Any], bounds: np.iinfo | None = None) -> list[int]:
-    """The nearest whole numbers, within bounds.
+    """Rounds numbers to the nearest whole numbers within bounds.
 
     Example:
         >>> whole([1.6, 300.0], np.iinfo("int8")), whole(["3"])
         ([2, 127], [3])
     """
-    texts = len(cells) > 0 and isinstance(cells[0], str)  # a large whole number must not become a float
+    texts = len(cells) > 0 and isinstance(cells[0], str)  # keeps large whole numbers exact, which floats would not
     made = [round(Decimal(cell)) for cell in cells] if texts else [int(cell) for cell in np.rint(cells).tolist()]
     return made if bounds is None else [min(max(number, int(bounds.min)), int(bounds.max)) for number in made]
 
 
 def dates(cells: Sequence[Any]) -> pd.Series:
-    """Dates of names of classes, of texts between whose words stand blanks, or of days since 1970; NaT of what is none.
+    """Converts names of classes, texts, or days since 1970 to dates; a value that is not a date becomes NaT.
+
+    Spaces in texts are ignored, because texts from a modality have spaces between their tokens.
 
     Example:
         >>> dates(["2007-11-11T08:30:00", "2007 - 11 - 11", "owl"]).dt.day.tolist()
@@ -254,12 +257,15 @@ def dates(cells: Sequence[Any]) -> pd.Series:
 
 
 def _zoned(dates: pd.Series, zone: Any) -> pd.Series:
-    """Local times in their zone; an hour that is there twice is the first, one that is left out the next."""
+    """Returns local times with their time zone.
+
+    An ambiguous time is the first one of the two, and a nonexistent time is shifted forward to the next valid one.
+    """
     return dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
 
 
 def _dated(column: pd.Series) -> bool:
-    """Whether dates stand in a column."""
+    """Returns whether a column has dates."""
     import pandas as pd
 
     if pd.api.types.is_datetime64_any_dtype(column.dtype):

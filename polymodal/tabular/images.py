@@ -1,4 +1,4 @@
-"""Looking at the pictures in a column."""
+"""Inspection of the images in a column."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 __all__ = ["PICTURE_ENDINGS", "Seen", "image_of", "is_picture", "seen_in"]
 
 PICTURES = 32
-"""Pictures of which sides and colours are looked at."""
+"""Number of images whose size and colours are inspected."""
 LONGEST_SIDE = 64
-"""Of a picture, in pixels, unless a user says another."""
+"""Largest default for the longer side of an image, in pixels."""
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".pgm", ".ppm")
 SIGNATURES = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP  |P[2356]\s", re.DOTALL
@@ -34,14 +34,22 @@ GREY = ("1", "L", "LA", "La", "F")
 
 
 class Seen(NamedTuple):
-    """What was seen of a picture."""
+    """Size and colours of an inspected image."""
 
     sides: tuple[int, int]
+    """Height and width in pixels."""
     grey: bool
+    """Whether the image has no colours."""
 
 
 def image_of(seen: list[Seen], side: int | None = None) -> Image:
-    """Pictures of given sides, or of those of the seen ones: made smaller if these are large or differ."""
+    """Returns an image modality for inspected images: 1 channel if all of them are grey, else 3.
+
+    Arguments:
+        seen: The inspected images.
+        side: Height and width in pixels. By default, the size is that of the first image, scaled to a longer side of 64
+            pixels if it is larger or if the images differ in size.
+    """
     channels = 1 if all(picture.grey for picture in seen) else 3
     height, width = seen[0].sides
     if side is not None:
@@ -53,10 +61,10 @@ def image_of(seen: list[Seen], side: int | None = None) -> Image:
 
 
 def seen_in(column: Column) -> list[Seen]:
-    """What is seen of the first pictures that can be read.
+    """Inspects the first images of a column that can be read.
 
     Raises:
-        ValueError: None can.
+        ValueError: None of the images can be read.
     """
     failed: list[str] = []
     seen = list(islice(_looked_at(column, failed), PICTURES))
@@ -76,7 +84,7 @@ def _looked_at(column: Column, failed: list[str]) -> Iterator[Seen]:
 
 @contextmanager
 def _opened(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
-    """A picture of its own, that may be changed."""
+    """Opens an image as an object that may be changed."""
     source = image_source(cell, root)
     if isinstance(source, bytes | Path):
         with opened(source) as picture:
@@ -89,13 +97,13 @@ def _seen(picture: PIL.Image.Image) -> Seen:
     width, height = upright_size(picture)
     if picture.mode in GREY or picture.mode.startswith("I"):
         return Seen((height, width), True)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than to look at all of a photograph
+    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than inspecting every pixel of a photograph
     colours = np.asarray(show_pixels(picture, "RGB"))
     return Seen((height, width), bool((colours == colours[..., :1]).all()))
 
 
 def is_picture(cell: Any) -> bool:
-    """Whether a cell is a picture, or holds one or the name of its file; a name alone is a text."""
+    """Returns whether a cell is an image, or a dict with an image or the name of its file; a name alone is a text."""
     import PIL.Image
 
     if isinstance(cell, Mapping):

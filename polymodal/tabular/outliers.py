@@ -1,9 +1,9 @@
-"""Numbers that lie far outside of the range of the training rows.
+"""Detection of numbers far outside the range of the training rows.
 
-With [a, b] the range of a number in the training rows and w = b - a its width, both in the units of tables (of
-logarithms, where a number has `log`), a number x is far where x < a - 10 w or x > b + 10 w. The numbers of a column are
-far together where more than half of them, and at least two, lie below a - w or above b + w, as those in another unit
-do. Numbers of the training rows' distribution are practically never far.
+Let [a, b] be the range of a number in the training rows and w = b - a its width, both as scaled in tables (of the
+logarithm, if the modality has `log`). A number x is far outside if x < a - 10 w or x > b + 10 w. A column is far
+outside if more than half of its numbers, and at least two, are below a - w or above b + w, which happens if they are in
+another unit. Numbers from the distribution of the training rows are practically never far outside.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 __all__ = ["Outliers", "clamp"]
 
 WIDTHS = 10
-"""Widths of the training range that a single number may lie outside of it."""
+"""Largest distance of a single number from the training range, in widths of this range."""
 MOST_LISTED = 3
 
 
 class Outliers:
-    """Counts the far numbers of a modality, piece after piece.
+    """Counts the rows in which numbers of a modality are far outside the training range, chunk by chunk.
 
     Arguments:
-        modality: Of which only vectors whose training range is known are judged.
+        modality: The modality; only vectors with a known training range are checked.
     """
 
     def __init__(self, modality: Modality) -> None:
@@ -39,12 +39,12 @@ class Outliers:
         self.smallest, self.largest = float("inf"), float("-inf")
 
     def look(self, values: Tensor, observed: Tensor, number: Callable[[int], int]) -> None:
-        """Counts those of a piece.
+        """Counts the rows of a chunk with numbers that are far outside.
 
         Arguments:
-            values: `(B, *shape)` in the units of tables.
-            observed: `(B,)` bool.
-            number: What people call a row of the piece.
+            values: Values as scaled in tables, `(B, *shape)`.
+            observed: Mask of observed values, `(B,)` bool.
+            number: Function from the position of a row in the chunk to the row number for messages.
         """
         if self.range is None or not len(values):
             return
@@ -66,10 +66,10 @@ class Outliers:
             self.listed.append((number(int(places[row])), float(self.modality.write(numbers[row])[column])))
 
     def tell(self, name: str) -> str | None:
-        """A sentence, if some are far.
+        """Returns a message if numbers are far outside, else None.
 
         Arguments:
-            name: The modality's.
+            name: Name of the modality.
         """
         if self.outside >= 2 and self.outside > self.seen / 2:
             return (
@@ -89,11 +89,11 @@ class Outliers:
 
 
 def clamp(modality: Modality, values: Tensor) -> Tensor:
-    """Far numbers as the nearest that are not far; all others as they are.
+    """Clamps numbers that are far outside to the limits a - 10 w and b + 10 w; all others do not change.
 
     Arguments:
-        modality: Of the values.
-        values: `(B, *shape)` in the units of tables.
+        modality: Modality of the values.
+        values: Values as scaled in tables, `(B, *shape)`.
 
     Example:
         >>> from polymodal.modalities import Vector
@@ -110,9 +110,9 @@ def clamp(modality: Modality, values: Tensor) -> Tensor:
 
 
 def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:
-    """The smallest and the largest number of the training rows in the units of tables, `(size,)` float64 each.
+    """Returns the smallest and the largest numbers of the training rows as scaled in tables, `(size,)` float64 each.
 
-    A number that never varied has a width of one unit.
+    A number that is constant in the training rows gets a range of width 1.
     """
     from polymodal.modalities import Vector
 
@@ -123,7 +123,7 @@ def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:
 
 
 def _span(modality: Modality) -> str:
-    """The training range in users' units; of several numbers that of each, as far as they fit."""
+    """Returns the training range in the original units; of a vector, the ranges of the first 3 numbers."""
     from polymodal.modalities import Vector
 
     assert isinstance(modality, Vector)

@@ -1,4 +1,4 @@
-"""The cells of a column, sorted into kinds."""
+"""The values of a column and their kind."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 __all__ = ["MOST", "Column", "ends_as", "mostly"]
 
 LOOKED_AT = 1000
-"""Cells that say what kind a column of texts or objects is."""
+"""Number of values that are inspected to determine the kind of texts or objects in a column."""
 MOST = 0.9
-"""The share of them that must be of a kind."""
+"""Minimum share of the inspected values that must be of a kind."""
 EXACT = 2**53
-"""Floats below it are whole only where people meant whole numbers."""
+"""Floats of at least this size are always whole, so they do not show that a column has whole numbers."""
 DATE = re.compile(
     r"(\d{4}([-/.])\d{1,2}\2\d{1,2}|\d{1,2}([-/.])\d{1,2}\3\d{4}|\d{1,2}([-/])\d{1,2}\4\d{2})([T ]\d.*)?\s*"
 )
@@ -35,26 +35,26 @@ DATE = re.compile(
 
 @dataclass(frozen=True)
 class Column:
-    """The cells of a column that hold something, by their rows from 0."""
+    """The cells of a column that have a value, indexed by row."""
 
     name: str
     cells: pd.Series
-    """As they are in the frame."""
+    """The cells as in the frame."""
     kind: str
-    """Of boolean, category, integer, number, text, date, bytes and object."""
+    """One of boolean, category, integer, number, text, date, bytes and object."""
     values: pd.Series
-    """The cells as values of their kind."""
+    """The cells, converted to values of their kind."""
     rows: int
-    """Of the frame."""
+    """Number of rows of the frame."""
     root: Path
-    """The folder that files in cells are named from."""
+    """Folder that file names in cells are relative to."""
 
     @classmethod
     def of(cls, frame: pd.DataFrame, name: str, root: Path) -> Column:
-        """A frame's column.
+        """Creates the profile of a column of a frame.
 
         Raises:
-            ValueError: A number is infinite; names its row.
+            ValueError: A number is infinite; the error names its row.
         """
         numbered = frame.index.dtype.kind == "i" and frame.index.is_unique
         cells = dense(frame[name] if numbered else frame[name].reset_index(drop=True))
@@ -67,43 +67,43 @@ class Column:
 
     @cached_property
     def counts(self) -> pd.Series:
-        """In how many rows each different value stands."""
+        """Number of rows with each different value."""
         return self.values.value_counts(sort=False)
 
     @property
     def comparable(self) -> bool:
-        """Whether values can be told apart by a hash."""
+        """Whether the values are hashable, so that equal ones can be found."""
         return self.kind not in ("bytes", "object")
 
     @property
     def each(self) -> float:
-        """Rows per different value."""
+        """Mean number of rows per different value."""
         return len(self.values) / len(self.counts)
 
     @property
     def first(self) -> list[Any]:
-        """The values that say what kind they are."""
+        """The first values, which are inspected to determine their kind."""
         return self.values.iloc[:LOOKED_AT].tolist()
 
     @cached_property
     def dated(self) -> bool:
-        """Whether the values are dates, or texts of dates."""
+        """Whether the values are dates, or mostly texts that look like dates."""
         return self.kind == "date" or (self.kind == "text" and mostly(self.first, DATE.fullmatch))
 
     @cached_property
     def coded(self) -> str:
-        """What says that whole numbers in texts are codes, such as "have leading zeros"; empty if nothing does."""
+        """Reason why whole numbers in texts are codes, such as "have leading zeros"; empty if they are not."""
         return code_reason(self.values.str.strip()) if self.kind == "text" else ""
 
     @property
     def there(self) -> str:
-        """The rows that have a value, in words."""
+        """The number of rows with a value, in words."""
         some, rows = len(self.values), counted(self.rows, "row")
         return rows if some == self.rows else f"{some:,} of {rows}"
 
     @property
     def span(self) -> str:
-        """From the smallest to the largest number, in words."""
+        """The range from the smallest to the largest number, in words."""
         low, high = self.values.min(), self.values.max()
         if self.kind == "integer":
             return f"from {low} to {high}"
@@ -111,12 +111,12 @@ class Column:
 
     @property
     def types(self) -> str:
-        """Those of the values, in words."""
+        """The types of the values, in words."""
         return brief(", ".join(sorted({type(cell).__name__ for cell in self.first})))
 
     @property
     def digest(self) -> bytes:
-        """The same for columns of the same values in the same rows."""
+        """Hash that is equal for columns with the same values in the same rows."""
         import pandas as pd
 
         return hashlib.blake2b(
@@ -125,24 +125,24 @@ class Column:
         ).digest()
 
     def otherwise(self, word: str) -> str:
-        """How to say that it is something else."""
+        """Returns the command-line option that assigns another modality to the column."""
         return f"--modality {shell_quote(f'{self.name}={word}')}"
 
     def wrong(self, place: int, why: str) -> ValueError:
-        """The error for a cell, by its place among those that hold something."""
+        """Returns the error for a cell, by its position among the cells that have a value."""
         return ValueError(f"{self.name}, row {self.cells.index[place]}: {why}")
 
     def left_out(self, why: str, doubt: str = "") -> Proposal:
-        """Not proposed."""
+        """Returns a proposal to leave the column out."""
         return self.proposed(None, why, doubt)
 
     def proposed(self, modality: Modality | None, why: str, doubt: str = "") -> Proposal:
-        """Proposed as a modality of the column's name."""
+        """Returns a proposal of a modality with the name of the column."""
         return Proposal(self.name, (self.name,), modality, why, doubt)
 
 
 def _sorted_out(cells: pd.Series) -> tuple[str, pd.Series]:
-    """The kind of a column's cells, and their values.
+    """Returns the kind of the cells of a column, and their values.
 
     Raises:
         CellError: A number is infinite.
@@ -164,7 +164,7 @@ def _sorted_out(cells: pd.Series) -> tuple[str, pd.Series]:
 
 
 def _of_objects(cells: pd.Series) -> tuple[str, pd.Series]:
-    """As `_sorted_out`, of cells that pandas knows nothing of."""
+    """Returns the kind and the values of cells of pandas' object type, like `_sorted_out`."""
     import pandas as pd
 
     match pd.api.types.infer_dtype(cells):
@@ -192,24 +192,27 @@ def _floats(cells: pd.Series) -> pd.Series:
 
 
 def _whole(values: pd.Series) -> tuple[str, pd.Series]:
-    """Floats as whole numbers where all of them are: pandas makes floats of those beside an empty cell."""
+    """Returns the kind and the values of floats, which become integers if all are whole.
+
+    pandas stores whole numbers as floats if a cell is missing.
+    """
     if len(values) and (values.abs() < EXACT).all() and (values % 1 == 0).all():
         return "integer", values.astype("int64")
     return "number", values
 
 
 def _texts(cells: pd.Series) -> pd.Series:
-    """Cells as texts, dates as ISO 8601 writes them, with a time only where one has one."""
+    """Converts cells to texts; dates are in ISO 8601 format, with the time only if it is not midnight."""
     import pandas as pd
 
     return pd.Series(texts(cells), cells.index, dtype=object)
 
 
 def ends_as(endings: tuple[str, ...]) -> Callable[[str], bool]:
-    """Whether a name of a file ends as one of these do."""
+    """Returns a function that checks whether a file name has one of these endings, in any case."""
     return lambda text: text.lower().rstrip().endswith(endings)
 
 
 def mostly(cells: list[Any], of_a_kind: Callable[[Any], object]) -> bool:
-    """Whether 9 in 10 are of a kind, and there are any."""
+    """Returns whether there are cells, and at least 9 in 10 of them are of a kind."""
     return bool(cells) and sum(bool(of_a_kind(cell)) for cell in cells) >= MOST * len(cells)

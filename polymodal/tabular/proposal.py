@@ -1,4 +1,4 @@
-"""What a column is taken for, and how people read it."""
+"""Proposed modalities of columns, and their presentation as text."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from polymodal.runtime.formatting import brief, printable
 __all__ = ["Proposal", "counted", "told"]
 
 COLUMNS = 100
-"""Characters in a line of what `told` gives."""
+"""Number of characters per line in the output of `told`."""
 
 
 class Proposal(NamedTuple):
-    """What a column, or a group of columns, is taken for."""
+    """The proposed modality of a column or of a group of columns."""
 
     name: str
-    """The modality's: the column's, or the group's prefix."""
+    """Name of the modality: the name of the column, or the prefix of the group."""
     columns: tuple[str, ...]
-    """Those that hold it."""
+    """Names of the columns that the modality reads."""
     modality: Modality | None
-    """None if it is left out."""
+    """The modality; None if the column is left out."""
     why: str
-    """What was seen, such as "3 different texts in 344 rows"."""
+    """Reason for the proposal, such as "3 different texts in 344 rows"."""
     doubt: str = ""
-    """What is ambiguous, and how to say otherwise; empty if nothing is."""
+    """Warning about an ambiguity, with the way to choose otherwise; empty if nothing is ambiguous."""
 
 
 def told(proposals: Iterable[Proposal]) -> str:
-    """Proposals as people read them: a line for each, and one beneath for what is ambiguous.
+    """Returns proposals as text: a line for each proposal, and a line below it for an ambiguity.
 
     Example:
         >>> print(told([Proposal("sex", ("sex",), Label(2), "2 different texts in 9 rows"),
@@ -48,7 +48,7 @@ def told(proposals: Iterable[Proposal]) -> str:
 
 
 def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) -> Iterator[str]:
-    """The lines of one proposal; a long name has a line of its own."""
+    """Yields the lines of one proposal; a long name has a separate line."""
     if len(name) > first:
         yield name
         name = ""
@@ -59,7 +59,7 @@ def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) 
 
 
 def _wrapped(begin: str, margin: str, sentence: str) -> list[str]:
-    """A sentence in lines of which no one ends within what people are to type."""
+    """Wraps a sentence into lines, without breaking a command-line option that the user is to type."""
     advice = r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)"
     whole = re.sub(advice, lambda match: match[0].replace(" ", "\0"), printable(sentence))
     width = max(COLUMNS, len(margin) + 30)
@@ -87,7 +87,7 @@ def _kind_told(modality: Modality | None) -> str:
 
 
 def counted(number: int, one: str, several: str | None = None) -> str:
-    """A number of things, in words.
+    """Returns a number with a noun in the singular or plural.
 
     Example:
         >>> counted(1, "row"), counted(2000, "row"), counted(2, "class", "classes")

@@ -1,4 +1,4 @@
-"""A data frame's columns, each taken for something."""
+"""Proposal of a modality for each column of a data frame."""
 
 from __future__ import annotations
 
@@ -29,49 +29,50 @@ def propose(
     groups: Iterable[str] = (),
     root: str | Path | None = None,
 ) -> list[Proposal]:
-    """A modality for each column of a data frame, and why.
+    """Proposes a modality for each column of a data frame, with a reason.
 
-    None, NaN, NaT, NA and blank texts are no values; only values are looked at. The first rule that fits holds:
+    None, NaN, NaT, NA and blank texts are missing values; only the other values are used. The first matching rule
+    decides:
 
-    - No value, one value in every row that has one, or the values of an earlier column: left out.
-    - True and false: a label of 2 classes. A category: a label of those that occur.
-    - Whole numbers, also as floats: left out as an identifier if they are at least 3 numbers, each once, that are
-      consecutive in any order, go with the numbers of their rows, or are so dense that they count the rows of a table
-      of which these are some; a label if there are 2 different ones, or at most 10 in at least 5 rows each on
+    - No value, the same value in every row that has one, or the same values as an earlier column: left out.
+    - Booleans: a label of 2 classes. Categories: a label of the categories that occur.
+    - Whole numbers, also those stored as floats: left out as an identifier if they are at least 3 numbers that all
+      differ, and are consecutive in any order, differ from the row index by a constant, or are so dense that they seem
+      to be sampled row numbers; a label if there are 2 different numbers, or at most 10 with at least 5 rows each on
       average; else a number.
     - Other numbers: a number.
-    - Texts that look like numbers (decimal commas, marks between thousands, currencies, units, per cent): left out,
-      unless they are a label by the next rule.
-    - Texts: pictures if 9 in 10 end as names of pictures do, and sounds if they end as names of sounds do; a
-      label of at most 20 classes in at least 2 rows each on average, or of at most 200 in at least 5; left out as an
-      identifier if at least 10 are all different, 9 in 10 have no white space, none has 40 characters, and their
-      script puts blanks between words; a text
-      if there are at least 2 words on average and half of the texts are different; a label of at most 1000
-      classes in at least 2 rows each on average; else a text.
-    - Dates: as texts, but never an identifier.
-    - Arrays of bytes with 2 or 3 axes, files of pictures as bytes, dicts of these under "bytes" or "path", and PIL
-      pictures: pictures, of the sides of the first ones if they are all alike and at most 64 pixels, else with the
-      longer side of 64 pixels.
+    - Texts that are decimal numbers, or look like numbers (decimal commas, thousands marks, currencies, units, per
+      cent): left out, unless they are a label by the next rule.
+    - Texts: an image if 9 in 10 end like names of image files, and audio if they end like names of audio files; a
+      label of at most 20 classes with at least 2 rows each on average, or of at most 200 classes with at least 5; left
+      out as an identifier if there are at least 10 texts that all differ, 9 in 10 have no white space, all are shorter
+      than 40 characters, and their script has spaces between words, or if they are codes such as 007 with fewer than
+      2 rows each on average; a text if there are at least 2 words on average and at least half of the texts differ; a
+      label of at most 1000 classes with at least 2 rows each on average; else a text.
+    - Dates: like texts, but never an identifier.
+    - Arrays of uint8 or uint16 with 2 or 3 axes, image files as bytes, dicts with such files under "bytes" or "path",
+      and PIL images: an image. Its size is that of the first images if they have the same size of at most 64 pixels
+      per side; else the longer side is 64 pixels.
     - Lists of equally many numbers: a vector.
     - Anything else: left out.
 
     Arguments:
         frame: The training rows, or many of them.
-        modalities: What columns are, by name: a modality, or "label", "number", "log" (a number, of which the
-            logarithm is taken), "text", "text:24" (tokens), "image", "image:64" (both sides), "image:3x64x64",
-            "vector", "audio", "audio:32x128" or "ignore".
-        ignore: Columns to leave out, whatever else is said of them.
-        groups: Prefixes; the columns of numbers whose names begin with one become a single vector, unless
-            `modalities` says otherwise of them.
-        root: The folder that files in cells are named from; by default the working folder.
+        modalities: Modalities of columns by name: a modality, or "label", "number", "log" (a number on a logarithmic
+            scale), "text", "text:24" (24 tokens), "image", "image:64" (64 pixels per side), "image:3x64x64", "vector",
+            "audio", "audio:32x128" or "ignore".
+        ignore: Columns to leave out, even if `modalities` contains them.
+        groups: Prefixes of column names. The columns of numbers whose names begin with a prefix become a single vector,
+            except columns in `modalities`.
+        root: Folder that file names in cells are relative to; by default the working folder.
 
     Returns:
-        What each column is taken for, in order; a group stands in the place of its first column.
+        One proposal for each column, in order; a group has the position of its first column.
 
     Raises:
-        ValueError: The frame has no rows or columns, or their names are not texts of their own; a name is unknown; a
-            number is infinite; lists differ in length; a column cannot be what `modalities` says; or a group has
-            fewer than 2 columns.
+        ValueError: The frame has no rows or columns; column names are not unique texts; a name is unknown; a number is
+            infinite; lists differ in length; a column does not fit its entry in `modalities`; or a group has fewer than
+            2 columns.
 
     Example:
         >>> import pandas as pd
@@ -106,7 +107,7 @@ def propose(
 
 
 def _listed(names: Iterable[str], what: str) -> list[str]:
-    """Names of which there may be none, and which are not one text."""
+    """Returns names as a list, after checking that they are a list of texts and not a single text."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"{what} must be a list of texts; got {names!r}; write [{names!r}]")
     names = list(names)
@@ -132,7 +133,7 @@ def _check_frame(frame: pd.DataFrame) -> None:
 
 
 def _check_names(made: list[Proposal]) -> list[Proposal]:
-    """Refuses a group that is called like a column."""
+    """Returns the proposals, after checking that no group has the name of a column."""
     names: set[str] = set()
     for proposal in made:
         if proposal.name in names:
@@ -145,7 +146,7 @@ def _check_names(made: list[Proposal]) -> list[Proposal]:
 
 
 def _in_order(frame: pd.DataFrame, words: dict[str, str], whole: list[Proposal], root: Path) -> Iterator[Proposal]:
-    """Proposals in the order of the columns; those of several columns where their first one stands."""
+    """Yields proposals in the order of the columns; one with several columns has the position of its first column."""
     places = {name: made for made in whole for name in made.columns}
     begun: set[str] = set()
     earlier: dict[bytes, str] = {}
@@ -164,7 +165,7 @@ def _in_order(frame: pd.DataFrame, words: dict[str, str], whole: list[Proposal],
 
 
 def _given(frame: pd.DataFrame, name: str, modality: Modality) -> Proposal:
-    """A modality that a user made."""
+    """Returns the proposal for a modality that the user defined."""
     columns = modality.columns(name)
     for column in columns:
         if column not in frame.columns:
@@ -173,7 +174,7 @@ def _given(frame: pd.DataFrame, name: str, modality: Modality) -> Proposal:
 
 
 def _group(frame: pd.DataFrame, prefix: str, taken: set[str]) -> Proposal:
-    """The columns of numbers whose names begin with a prefix, as one vector."""
+    """Returns the proposal of one vector for the columns of numbers whose names begin with a prefix."""
     begun = [name for name in frame.columns if name.startswith(prefix) and name not in taken]
     columns = [Column.of(frame, name, Path()) for name in begun]
     columns = [column for column in columns if column.kind in ("integer", "number") and len(column.values)]

@@ -1,4 +1,4 @@
-"""The rules that say what a column is taken for."""
+"""The rules that infer the type of a column."""
 
 from __future__ import annotations
 
@@ -30,16 +30,21 @@ from polymodal.tabular.proposal import Proposal
 __all__ = ["judged"]
 
 FEWEST = 10
-"""Rows in which different texts say that they are identifiers."""
+"""Minimum number of rows for texts that all differ to be identifiers."""
 SUSPECT = 100
-"""Rows in which different whole numbers may well be identifiers."""
+"""Minimum number of rows for a warning that whole numbers that all differ may be identifiers."""
 LARGEST_SHORT = 40
-"""Characters of an identifier, at most."""
+"""Identifiers have fewer characters than this."""
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 
 
 def judged(column: Column, same: str) -> Proposal:
-    """What the rules make of a column; `same` is the first column of its values."""
+    """Returns the modality that the rules infer for a column, with the reason and warnings.
+
+    Arguments:
+        column: The column.
+        same: Name of the first column with the same values.
+    """
     if not len(column.values):
         return column.left_out("no row has a value")
     if column.comparable and len(column.counts) == 1:
@@ -155,14 +160,14 @@ def _judged_text(column: Column) -> Proposal:
 
 
 def _words(column: Column) -> float:
-    """On average in a text; of scripts without blanks half as many as letters."""
+    """Returns the mean number of words per text; for scripts without spaces, half the mean number of tokens."""
     if is_unspaced(column.first):
         return float(np.mean(count_tokens(column.first))) / 2
     return float(np.mean([len(text.split()) for text in column.first]))
 
 
 def _identifies(column: Column) -> bool:
-    """Whether each row has a short text of its own, of a script that puts blanks between words."""
+    """Returns whether all texts differ, are short, and mostly have no white space, in a script that uses spaces."""
     texts = column.values
     if not FEWEST <= len(column.counts) == len(texts) or is_unspaced(column.first):
         return False
@@ -195,7 +200,7 @@ def _as_text(column: Column, words: float, doubt: str) -> Proposal:
 
 
 def _doubt_of_texts(column: Column, taken: str) -> str:
-    """What texts may be that are not only texts."""
+    """Returns a warning about what else the texts may be: dates, codes, numbers, or missing values."""
     if column.dated:
         otherwise = {"for classes": "label", "for texts": "text"}
         otherwise.pop(f"for {taken}", None)
@@ -221,7 +226,7 @@ def _doubt_of_texts(column: Column, taken: str) -> str:
 
 
 def _doubt_of_codes(column: Column) -> str:
-    """That texts are numbers as well as codes; empty of other texts."""
+    """Returns a warning if texts look like codes but can be read as numbers; an empty string for other texts."""
     if not column.coded:
         return ""
     number = column.otherwise("number")
@@ -264,7 +269,7 @@ def _is_real(number: Any) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is a finite number; "Nan" and "Infinity" are names, too."""
+    """Returns whether a text is a finite number; "Nan" and "Infinity" are not, because they may be names."""
     try:
         return isfinite(float(text))
     except ValueError:
@@ -281,4 +286,4 @@ JUDGES: dict[str, Callable[[Column], Proposal]] = {
     "bytes": _judged_object,
     "object": _judged_object,
 }
-"""What judges columns of a kind."""
+"""The rule for each kind of column."""

@@ -1,4 +1,4 @@
-"""Training: one loop for every model, on Accelerate."""
+"""Training loop for all models, based on Accelerate."""
 
 from polymodal.training.balance import balance, balanced_weights, constant_costs
 from polymodal.training.fit_settings import check_device, chosen_device, join

@@ -1,8 +1,12 @@
-"""Measurements before the first training step: the balanced loss weights, and the cost of the best constant prediction.
+"""Balanced loss weights and the reference cost, computed from the training rows before the first step.
 
-With c*_m the mean cost of the best constant prediction of modality m over the training rows that have it, and s_m the
-share of rows that have it, the balanced loss weights are `w_m = max_j c*_j / c*_m`, and the reference cost, to which a
-relative penalty weight refers, is `R = sum_m w_m c*_m s_m`.
+Let c*_m be the mean cost of the best constant prediction of modality m over the training rows that have m, and s_m the
+share of rows that have m. The balanced loss weights and the reference cost R are
+
+    w_m = max_j c*_j / c*_m,    R = sum_m w_m c*_m s_m
+
+where the maximum is over all modalities j. The weights of the modalities of a group are also divided by the size of the
+group. A relative penalty weight beta is multiplied by R.
 """
 
 from __future__ import annotations
@@ -25,9 +29,9 @@ __all__ = ["balance", "balanced_weights", "constant_costs"]
 
 
 def balance(model: Model, rows: Table) -> None:
-    """Measures a model's balanced loss weights and its reference cost, once.
+    """Computes a model's balanced loss weights and its reference cost, and stores them in the model.
 
-    Does nothing where they are measured already, or where the model needs neither.
+    Does nothing if they are already set, or if the model needs neither of them.
     """
     if model.weighed:
         return
@@ -37,21 +41,22 @@ def balance(model: Model, rows: Table) -> None:
     if model.weights == "balanced":
         model.weight.copy_(balanced_weights(model.schema, costs))
     reference = float(model.weight.cpu().double() @ (costs * present))
-    model.set_reference_cost(reference if reference > 0 else 1.0)  # 0 where no modality ever varies
+    model.set_reference_cost(reference if reference > 0 else 1.0)  # it is 0 if no modality varies
     model.weighed.fill_(True)
 
 
 def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
-    """`w_m = max_j c_j / c_m`; the modalities of a group share one modality's worth.
+    """Returns the balanced loss weights `w_m = max_j c_j / c_m`.
 
-    A modality whose best constant prediction is free (it never varies, or no row has it) weighs 1.
+    The weights of the modalities of a group are divided by the size of the group. If the best constant prediction of a
+    modality costs nothing (the modality does not vary, or no row has it), its weight is 1 before this division.
 
     Arguments:
-        schema: The modalities.
-        costs: The mean cost of each one's best constant prediction c, `(M,)`.
+        schema: Modalities.
+        costs: Mean cost c_m of the best constant prediction of each modality, `(M,)`.
 
     Returns:
-        `(M,)`.
+        Loss weights, `(M,)`.
 
     Example:
         >>> from polymodal.modalities import Label
@@ -68,23 +73,24 @@ def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
 
 
 MOST = 16 * 2**20
-"""Bytes of values in float64 that are read at a time."""
+"""Maximum bytes of float64 values per batch."""
 
 
 def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None) -> Tensor:
-    """The mean cost of each modality's best constant prediction, over the rows that have it.
+    """Returns the mean cost of the best constant prediction of each modality, over the rows that have the modality.
 
     Arguments:
-        schema: The modalities.
-        rows: A table, or anything with its `batches`; gone through once, by several processes in turn.
-        likelihood: Of -log p(x | z) in place of the cost.
-        batch_size: Rows at a time; by default as many as have 16 MB of values, at most 1,024.
+        schema: Modalities.
+        rows: Table, or any object with its `batches` and `len`. It is read once; several processes take turns at its
+            batches.
+        likelihood: Whether to use -log p(x | z) instead of the modality's cost.
+        batch_size: Rows per batch; by default as many as fit into 16 MiB of float64 values, at most 1,024.
 
     Returns:
-        `(M,)` float64; 0 for a modality that no row has.
+        Costs, `(M,)` float64; 0 for a modality that no row has.
 
     Raises:
-        FloatingPointError: One of them is not finite; names the modality.
+        FloatingPointError: A cost is not finite; the message names the modality.
     """
     costs, _ = _measure(schema, rows, likelihood=likelihood, batch_size=batch_size)
     _check(schema, costs)
@@ -94,7 +100,7 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
 def _measure(
     schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """See `constant_costs`; and the share of the rows that have each modality, `(M,)` float64."""
+    """Returns the costs of `constant_costs` and the share of the rows that have each modality, `(M,)` float64."""
     if batch_size is None:
         batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}

@@ -1,4 +1,4 @@
-"""What a person sees while a model trains."""
+"""Progress display during training."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["TrainingProgress"]
 
 
 class TrainingProgress:
-    """A bar with losses and the time left on a terminal, a line per epoch elsewhere, nothing if not wanted.
+    """Progress display: a bar with losses and remaining time on a terminal, one line per epoch elsewhere.
 
     Arguments:
-        epochs: Their number.
-        steps: Steps per epoch.
+        epochs: Number of epochs.
+        steps: Number of steps per epoch.
         shown: Whether to show anything.
     """
 
@@ -54,36 +54,36 @@ class TrainingProgress:
         self.bar.stop()
 
     def resume(self, epoch: int, step: int) -> None:
-        """A run goes on within an epoch, after so many of its steps."""
+        """Shows that a run is resumed in an epoch, after a number of its steps."""
         self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
         self.say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
 
     def step(self) -> None:
-        """One step is done."""
+        """Advances the bar by one step."""
         self.bar.advance(self.task)
 
     def epoch(self, epoch: int, train: float, validation: float, *, best: bool) -> None:
-        """One epoch is done."""
+        """Shows the losses at the end of an epoch."""
         losses = f"epoch {epoch}/{self.epochs} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
         if not self.console.is_terminal:
             self.say(losses + (" (best)" if best else ""))
 
     def begin_prior(self, steps: int, done: int) -> None:
-        """The training of the prior begins, or is resumed after some of its steps."""
+        """Shows that the training of the prior starts, or is resumed after a number of its steps."""
         self.bar.stop_task(self.task)
         self.task = self.bar.add_task("training the prior", total=steps, completed=done, losses="")
         self.prior_steps = steps
         self.say(f"training the prior in {steps} steps" + (f", resumed after {done}" if done else ""))
 
     def prior(self, step: int, train: float, validation: float) -> None:
-        """A round of the prior's training is done."""
+        """Shows the losses at the end of a round of the prior's training."""
         losses = f"prior, step {step}/{self.prior_steps} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
         if not self.console.is_terminal:
             self.say(losses)
 
     def say(self, line: str) -> None:
-        """Something that a person should know."""
+        """Prints a line on stderr, if the display is shown."""
         if self.shown:
             self.console.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""What `fit` is asked for: checked before anything runs."""
+"""Checks of the arguments of `fit` before training, and setup of devices and precision."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ __all__ = [
 
 
 MOST = 2**63
-"""What neither a count nor a seed of PyTorch's can be, nor any sensible number."""
+"""Upper bound (exclusive) of numeric arguments; PyTorch's counts and seeds must be lower."""
 
 
 def check_ranges(**settings: Any) -> None:
-    """Refuses arguments of `fit` that are out of their range.
+    """Checks that arguments of `fit` are in range.
 
     Raises:
-        ValueError: Names the first of them.
+        ValueError: An argument is out of range; the message names the first one.
     """
     for name in (
         "epochs",
@@ -77,10 +77,10 @@ def check_ranges(**settings: Any) -> None:
 
 
 def check_device(device: str) -> None:
-    """Refuses a device that is not at hand.
+    """Checks that a device is available.
 
     Raises:
-        ValueError: Names those that are.
+        ValueError: The device is not available; the message lists the available ones.
     """
     devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
     if device not in devices:
@@ -88,21 +88,21 @@ def check_device(device: str) -> None:
 
 
 def chosen_device(name: str) -> torch.device:
-    """The device of that name; "auto" is a CUDA GPU if there is one.
+    """Returns the device of a name; "auto" selects a CUDA GPU if one is available, otherwise the CPU.
 
     Raises:
-        ValueError: It is not at hand.
+        ValueError: The device is not available.
     """
     check_device(name)
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def check_rows(name: str, rows: Any, schema: Schema) -> None:
-    """Refuses what is no table, is empty, or has other modalities than the model.
+    """Checks that rows are a non-empty table with the model's modalities.
 
     Raises:
-        TypeError: It has no `len` and `batches`.
-        ValueError: It has no rows, or another schema.
+        TypeError: The rows have no `len` or no `batches`.
+        ValueError: There are no rows, or their schema differs from the model's.
     """
     if isinstance(rows, type) or not (hasattr(rows, "batches") and hasattr(rows, "__len__")):
         raise TypeError(
@@ -117,10 +117,10 @@ def check_rows(name: str, rows: Any, schema: Schema) -> None:
 
 
 def check_shared(name: str, rows: Any) -> None:
-    """Refuses rows that cannot be shared by several processes.
+    """Checks that several processes can share the rows.
 
     Raises:
-        TypeError: They are of a class of one's own, whose `batches` does not take a share.
+        TypeError: The rows are of a custom class whose `batches` does not accept `share`.
     """
     taken = signature(rows.batches).parameters
     if "share" not in taken and not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
@@ -132,10 +132,11 @@ def check_shared(name: str, rows: Any) -> None:
 
 
 def trainable(model: Model, rows: Table) -> Table:
-    """Those of the rows that a model can be trained on, all of them unless it was told to leave some out.
+    """Returns the rows for training: the complete rows if `model.rows` is "complete", otherwise all rows.
 
     Raises:
-        ValueError: It cannot be trained on some of them, and was not.
+        ValueError: The model can be trained on complete rows only, some rows are incomplete, and `model.rows` does not
+            leave them out.
     """
     if model.rows is None or not hasattr(rows, "observed"):
         return rows
@@ -146,7 +147,7 @@ def trainable(model: Model, rows: Table) -> Table:
 
 
 def placed(rows: Table, device: torch.device) -> Table:
-    """The rows on a GPU, where they take at most half of what is free there; else where they are."""
+    """Moves the rows to the GPU if they need at most half of its free memory; otherwise returns them unchanged."""
     if device.type != "cuda" or not hasattr(rows, "nbytes"):
         return rows
     free, _ = torch.cuda.mem_get_info(device)
@@ -156,12 +157,12 @@ def placed(rows: Table, device: torch.device) -> Table:
 def make_accelerator(
     device: str, precision: str | None, trackers: Sequence[str] = (), folder: Path | None = None
 ) -> Accelerator:
-    """Accelerate's view of the machine; earlier choices of the process do not stay.
+    """Creates an `Accelerator` after resetting Accelerate's state in this process.
 
-    A process that a launcher started joins the others.
+    A process that was started by a launcher joins the process group.
 
     Raises:
-        ValueError: There are others, and no launcher has said which one this is.
+        ValueError: There are several processes, and no launcher has set the rank of this one.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
@@ -188,13 +189,13 @@ def make_accelerator(
 
 
 def join(device: str) -> None:
-    """Lets processes that a launcher has started know of each other, as `fit` does.
+    """Connects processes that were started by a launcher, as `fit` does.
 
     Arguments:
         device: "cpu", "cuda" or "auto".
 
     Raises:
-        ValueError: The device is not at hand.
+        ValueError: The device is not available.
     """
     check_device(device)
     make_accelerator(device, None)
@@ -202,9 +203,10 @@ def join(device: str) -> None:
 
 @contextmanager
 def arithmetic(precision: str | None, device: torch.device) -> Iterator[None]:
-    """Within, a GPU's products and convolutions of 32-bit numbers are of 32 bits, under "tf32" of TensorFloat-32.
+    """Context manager that sets the precision of 32-bit matrix products and convolutions on a GPU.
 
-    PyTorch's own default differs: TensorFloat-32 in convolutions, and not in products.
+    They use TensorFloat-32 if `precision` is "tf32", and full 32-bit precision otherwise. PyTorch's default differs: it
+    uses TensorFloat-32 in convolutions but not in matrix products.
     """
     if device.type != "cuda":
         yield
@@ -220,14 +222,14 @@ def arithmetic(precision: str | None, device: torch.device) -> Iterator[None]:
 
 
 def check_compiler(device: torch.device) -> None:
-    """Tries `torch.compile` on next to nothing.
+    """Checks that `torch.compile` works, by compiling a trivial function.
 
     Raises:
-        ValueError: It does not work here.
+        ValueError: `torch.compile` does not work on this machine.
     """
     try:
         torch.compile(torch.sin)(torch.zeros(2, device=device))
-    except Exception as error:  # whatever is missing: a compiler, headers, Triton
+    except Exception as error:  # the exception depends on what is missing: a compiler, headers or Triton
         raise ValueError(
             "compile needs a working torch.compile: a C++ compiler on a CPU, Triton and a C compiler on a GPU; "
             f"got {brief(str(error))}; install what is missing, or leave out compile"

@@ -1,4 +1,4 @@
-"""A function of tensors as CUDA graphs: one for each shape that comes again and again."""
+"""CUDA graphs of a training step: one for each combination of shapes that recurs."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ __all__ = ["Graphs", "Inputs", "Recorder"]
 T = TypeVar("T")
 
 BEFORE = 3
-"""Times that a shape is run as it is before it is captured: libraries then have what they make at first use."""
+"""Number of runs of a shape without a graph before it is captured; libraries initialise themselves at first use."""
 
 MOST = 64
-"""Graphs that are kept; further shapes are run as they are."""
+"""Maximum number of graphs; further shapes run without a graph."""
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that differs from one training step to the next.
+    """Inputs that differ from one training step to the next.
 
     Arguments:
-        batch: The rows.
-        plan: The model's random choices.
-        progress: Of the penalty's warm-up; a scalar tensor in a graph.
-        rate: The learning rate; likewise.
+        batch: Rows of the step.
+        plan: Random choices of the model.
+        progress: Progress of the warm-up of the penalty weight, in [0, 1]; a scalar tensor in a graph.
+        rate: Learning rate; a scalar tensor in a graph.
     """
 
     batch: Batch
@@ -47,16 +47,20 @@ class Inputs:
 
     @property
     def tensors(self) -> list[Tensor]:
-        """Those whose shapes a graph depends on."""
+        """Tensors whose shapes determine the graph."""
         return [*self.batch.values.values(), self.batch.observed, *self.plan]
 
     @property
     def shapes(self) -> tuple[object, ...]:
-        """What a graph can serve."""
+        """Key of a graph: names of the modalities, and shapes and types of the tensors."""
         return (*self.batch.values, *((tensor.shape, tensor.dtype) for tensor in self.tensors))
 
     def fixed(self, dtype: torch.dtype) -> Inputs:
-        """The same in memory of their own, numbers as tensors: of the type of the weights, and Adam's rate float32."""
+        """Returns a copy in new memory, with scalar tensors of value 0 for the progress and the learning rate.
+
+        Arguments:
+            dtype: Type of the weights, used for the progress; the learning rate is float32.
+        """
         device = self.batch.observed.device
         values = {name: value.clone() for name, value in self.batch.values.items()}
         return Inputs(
@@ -67,7 +71,7 @@ class Inputs:
         )
 
     def fill(self, other: Inputs) -> None:
-        """Takes another step's numbers, of the same shapes."""
+        """Copies the values of another step, which has the same shapes."""
         for mine, theirs in zip(self.tensors, other.tensors, strict=True):
             mine.copy_(theirs, non_blocking=True)
         for mine, theirs in ((self.progress, other.progress), (self.rate, other.rate)):
@@ -76,12 +80,12 @@ class Inputs:
 
 
 class Recorder:
-    """Runs functions on a stream of its own on a GPU, and captures them there as graphs that share their memory.
+    """Runs functions on a separate CUDA stream, and captures them as graphs that share one memory pool.
 
-    Whatever a graph gives back is overwritten by the next run of any of them.
+    The output of a graph is overwritten when any of the graphs runs next.
 
     Arguments:
-        device: The GPU.
+        device: GPU to use.
 
     Source: PyTorch's notes on CUDA graphs, "Whole-network capture" and "Graph memory management".
     """
@@ -91,12 +95,15 @@ class Recorder:
 
     @classmethod
     def of(cls, accelerator: Accelerator) -> Recorder | None:
-        """One where steps can be captured: on a single GPU, without the scaling of losses, which looks at gradients."""
+        """Returns a recorder if steps can be captured, otherwise None.
+
+        Capturing needs a single GPU and no loss scaling, because loss scaling reads the gradients.
+        """
         alone = accelerator.num_processes == 1 and accelerator.scaler is None
         return cls(accelerator.device) if alone and accelerator.device.type == "cuda" else None
 
     def run(self, function: Callable[[], T]) -> T:
-        """What a function gives, in its place among the work of the current stream."""
+        """Runs a function on the separate stream, in order with the work of the current stream; returns its result."""
         current = torch.cuda.current_stream()
         self.stream.wait_stream(current)
         with torch.cuda.stream(self.stream):
@@ -105,7 +112,11 @@ class Recorder:
         return done
 
     def watch(self, function: Callable[[], T]) -> tuple[T, str | None]:
-        """As `run`, and where the function waited for the GPU first, which no graph can do; None if it did not."""
+        """Runs a function as `run` does, and detects synchronisation with the GPU, which a graph cannot contain.
+
+        Returns:
+            The result of the function, and a description of the line that synchronised first; None if none did.
+        """
         mode = torch.cuda.get_sync_debug_mode()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -118,13 +129,13 @@ class Recorder:
         return done, f"line {waits[0].lineno} of {Path(waits[0].filename).name} waits for it" if waits else None
 
     def record(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Captures a function, which does nothing yet; what is returned runs it.
+        """Captures a function without executing its work; returns a function that runs the graph.
 
         Raises:
-            RuntimeError: It cannot be captured.
+            RuntimeError: The function cannot be captured.
         """
         graph = torch.cuda.CUDAGraph()
-        # Loading threads go on working meanwhile: what they ask of the GPU must not break the capture off.
+        # Loading threads keep working during the capture, and their calls to the GPU must not abort it.
         with torch.cuda.graph(graph, pool=self.pool, stream=self.stream, capture_error_mode="thread_local"):
             done = function()
 
@@ -136,17 +147,17 @@ class Recorder:
 
 
 class Graphs(Generic[T]):
-    """A step that runs as it is the first times that it meets a shape, and as a graph from then on.
+    """A step that runs without a graph for the first calls with a shape, and as a CUDA graph from then on.
 
-    Every call is a real step: capturing one does nothing, and the graph is then run. Where the step cannot be
-    captured, that is said once, and it goes on as it is.
+    Every call takes one step: capturing does no work, and the graph is run afterwards. If the step cannot be captured,
+    a warning is issued once, and all further steps run without graphs.
 
     Arguments:
-        step: Told its inputs and the number of rows of the update that it ends with, 0 for none. All else that it
-            reads from Python must stay as it is.
-        recorder: That runs and captures it.
-        dtype: Of the weights.
-        undo: Called when a capture has failed half-way.
+        step: Function of the inputs and of the number of rows of the update that ends the step, 0 for no update. All
+            other Python values that it reads must be constant.
+        recorder: Recorder that runs and captures the step.
+        dtype: Type of the weights.
+        undo: Function that is called after a failed capture.
     """
 
     def __init__(
@@ -158,7 +169,7 @@ class Graphs(Generic[T]):
         self.refused = False
 
     def __call__(self, inputs: Inputs, rows: int) -> T:
-        """One step."""
+        """Takes one step; returns the output of `step`."""
         key = (inputs.shapes, rows)
         if not self.refused and key not in self.kept:
             times = self.seen[key] = self.seen.get(key, 0) + 1

@@ -1,4 +1,4 @@
-"""The training loop: one for every model."""
+"""The training loop for all models."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ __all__ = ["Fit", "check_settings", "fit"]
 
 @dataclass(frozen=True)
 class Fit:
-    """What became of a training run."""
+    """Result of a training run."""
 
     history: pd.DataFrame
-    """A row per epoch: `epoch`, `seconds`, `learning_rate` (of its last update), and every term of the loss as
+    """One row per epoch: `epoch`, `seconds`, `learning_rate` (of the last update), and every term of the loss as
     `train/<term>` and `validation/<term>`."""
     best_epoch: int
-    """The epoch whose weights are now in the model, from 1."""
+    """Number of the epoch whose weights are now in the model, from 1."""
     folder: Path | None
-    """Where the run was written."""
+    """Run folder; None if nothing was written."""
     prior_history: pd.DataFrame
-    """Of a model whose codes are sampled by a flow, a row per round of the flow's training: `epoch` (passes over the
-    training rows), `seconds` so far, `learning_rate`, `prior/train` and `prior/validation`; otherwise empty."""
+    """One row per round of the flow's training, if a flow samples the model's codes: `epoch` (passes over the training
+    rows), `seconds` so far, `learning_rate`, `prior/train` and `prior/validation`; otherwise empty."""
 
 
 def fit(
@@ -83,74 +83,76 @@ def fit(
     trackers: Sequence[str] = (),
     progress: bool = True,
 ) -> Fit:
-    """Trains a model and leaves the weights of its best epoch, by validation loss, in it.
+    """Trains a model and leaves it with the weights of the epoch with the lowest validation loss.
 
-    The optimiser is Adam with coupled weight decay. Validation takes the full penalty and the same random draws
-    every epoch. PyTorch's global random state is left as it was.
+    The optimiser is Adam with coupled weight decay. Validation uses the full penalty weight and the same random numbers
+    in every epoch. PyTorch's global random state is restored afterwards.
 
-    With a folder, all that is needed to go on is written after each epoch. Ctrl-C and SIGTERM are met after the
-    step under way and write it too; a second one breaks off at once. On a CPU with the same number of threads a
-    run that was resumed, however it was interrupted, ends with the same bits as one that was not.
+    If a folder is given, the training state is written after each epoch. Ctrl-C and SIGTERM stop training after the
+    current step, and the state is written; a second signal stops at once. On a CPU with the same number of threads, the
+    result of a resumed run is bit-identical to that of an uninterrupted run.
 
-    Where torchrun or `accelerate launch` has started several processes, call it in all of them with the same
-    arguments: each works on its part of every batch, and they end with the same weights and history, those of one
-    process but for what is drawn within a model (see docs/several_devices.md). The main process writes and prints.
+    With several processes, started by torchrun or `accelerate launch`, call `fit` in all of them with the same
+    arguments. Each process works on its part of every batch, and all end with the same weights and history. These equal
+    those of a single process, except for random numbers that are sampled within a model (see
+    docs/several_devices.md). The main process writes files and prints.
 
-    A model whose codes are sampled by a flow (`prior="flow"` of MAC-WAE) is trained in two phases: first the
-    autoencoder, as every model; then the flow on the codes of its best epoch, with AdamW, a cosine schedule and
-    averaged weights. The second phase changes nothing but the flow.
+    A model whose codes are sampled by a flow (`prior="flow"` of MAC-WAE) is trained in two phases. The first phase
+    trains the autoencoder, as for every model. The second phase trains the flow on the codes of the best epoch, with
+    AdamW, a cosine schedule and averaged weights, and changes only the flow.
 
-    On a single GPU a step runs as one CUDA graph wherever the model allows it: the first three steps of every shape
-    run as they are, and whether the loss is still finite is asked every 50 steps.
+    On a single GPU, a step runs as one CUDA graph if the model allows it. The first three steps of every shape run
+    without a graph, and the loss is checked for finite values every 50 steps.
 
     Arguments:
-        model: To train; it is moved to the device.
-        train: A table, or anything with its `len` and `batches`.
-        validation: Likewise.
-        epochs: Passes over the training rows, at least `warmup`.
-        batch_size: Rows per step, of all processes together.
-        learning_rate: Adam's.
-        schedule: "constant"; "cosine" falls to 0 over all updates; "plateau" halves the rate whenever the
+        model: Model to train; it is moved to the device.
+        train: Training rows: a table, or any object with its `len` and `batches`.
+        validation: Validation rows, of the same kinds.
+        epochs: Number of passes over the training rows, at least `warmup`.
+        batch_size: Rows per step, summed over all processes.
+        learning_rate: Learning rate of Adam.
+        schedule: "constant"; "cosine" decays to 0 over all updates; "plateau" halves the rate whenever the
             validation loss has not fallen for more than 5 epochs. See `Schedule`.
-        learning_rate_warmup: Epochs over which the learning rate rises linearly to its full value.
-        weight_decay: Adam's, coupled; 1e-5 in the paper.
+        learning_rate_warmup: Number of epochs over which the learning rate rises linearly to its full value.
+        weight_decay: Coupled weight decay of Adam; 1e-5 in the paper.
         accumulate: Batches per update; the gradient is that of the mean over their rows.
-        clip: Largest norm of the gradient; None clips nothing.
-        ema: Decay of an exponential moving average of the weights, such as 0.999. The average is then what is
-            validated, kept and saved. None keeps the weights themselves.
-        warmup: Epochs over which the penalty's weight rises to its full value; none before counts as best.
-        patience: Stop after so many epochs without a better one; None never stops early.
-        prior_epochs: Passes over the training rows in which the flow is trained; by default as many as make one step of
-            512 rows for each update of the autoencoder.
-        only: "prior" trains a flow over the codes of a model that is trained already, and leaves all else as it is.
-        seed: Of everything that is drawn from here on: order of the rows, conditioning, noise, dropout.
-        device: "cpu", "cuda", or "auto", which takes a CUDA GPU if there is one.
-        precision: "bf16" or "fp16" where the device has it; "tf32" on a GPU, which keeps 32 bits everywhere but
-            within products; by default 32 bits, in convolutions too, where PyTorch's own default is "tf32".
-        compile: Whether the networks are compiled by `torch.compile` first, which takes up to minutes and needs a
-            compiler.
-        folder: Of the run: `model/` (the best epoch's), `history.csv`, `experiment.json`, `state/`. None writes
-            nothing.
-        resume: Go on with the run in the folder, from its last state, if it holds one. All arguments must be
-            those of that run, but for `device`, `compile`, `patience`, `save_every`, `trackers`, and, without the
+        clip: Maximum norm of the gradient; None disables clipping.
+        ema: Decay of an exponential moving average of the weights, such as 0.999. The averaged weights are then
+            validated, kept and saved. None disables averaging.
+        warmup: Number of epochs over which the penalty weight rises to its full value; earlier epochs do not count as
+            best.
+        patience: Number of epochs without improvement after which training stops; None disables early stopping.
+        prior_epochs: Number of passes over the training rows for the flow; by default as many as give four steps of 512
+            rows for every three updates of the autoencoder.
+        only: "prior" trains a flow over the codes of a trained model and changes nothing else.
+        seed: Random seed for the order of the rows, conditioning masks, noise and dropout.
+        device: "cpu", "cuda", or "auto", which selects a CUDA GPU if one is available.
+        precision: "bf16"; "fp16" or "tf32" on a GPU. "tf32" keeps 32 bits everywhere except in matrix products and
+            convolutions. By default all computations use 32 bits, also convolutions, where PyTorch's default is "tf32".
+        compile: Whether to compile the networks with `torch.compile` first. This can take minutes and needs a compiler.
+        folder: Run folder, with `model/` (of the best epoch), `history.csv`, `experiment.json` and `state/`. None
+            writes nothing.
+        resume: Whether to resume the run in the folder from its last state, if the folder has one. All arguments must
+            be those of that run, except `device`, `compile`, `patience`, `save_every`, `trackers` and, without the
             cosine schedule, `epochs`.
-        save_every: Updates after which the state is written within an epoch too; None writes it after epochs.
-        trackers: Names of Accelerate's trackers, such as "tensorboard" (in `logs/` of the folder), which get
-            each row of the history under its names.
-        progress: Whether to show a bar on a terminal, and a line per epoch elsewhere.
+        save_every: Number of updates after which the state is also written within an epoch; None writes it only after
+            each epoch.
+        trackers: Names of Accelerate's trackers, such as "tensorboard" (in `logs/` of the folder). They receive each
+            row of the history.
+        progress: Whether to show a progress bar on a terminal, or one line per epoch elsewhere.
 
     Returns:
-        The history, the best epoch and the folder.
+        The history, the best epoch, the folder and the history of the flow's training.
 
     Raises:
-        TypeError: The rows are in something without `batches`, such as a DataLoader.
-        ValueError: An argument is out of its range, or the folder holds a run, and it is not to be resumed, or
-            is another one, or another process trains there.
-        OSError: The folder cannot be written; what was written before is untouched.
-        FloatingPointError: The loss became infinite or NaN; names the modality and the step. The model keeps
-            the weights of the best epoch until then.
-        Stopped: Ctrl-C or SIGTERM came (a `KeyboardInterrupt`), and the run can be resumed.
-        GoneError: Another process of the run has ended; the message says from where it can be resumed.
+        TypeError: The rows have no `batches`, for example because they are in a DataLoader.
+        ValueError: An argument is out of range, the folder has a run and `resume` is False, the run in the folder
+            differs from this one, or another process trains in the folder.
+        OSError: The folder cannot be written; earlier files are unchanged.
+        FloatingPointError: The loss became infinite or NaN; the message names the modality and the step. The model has
+            the weights of the best epoch up to then.
+        Stopped: Ctrl-C or SIGTERM stopped training (a `KeyboardInterrupt`); the run can be resumed.
+        GoneError: Another process of the run has ended; the message says from which state to resume.
 
     Example:
         >>> from polymodal.datasets import load
@@ -211,7 +213,7 @@ def fit(
                 _note_untrained(model, train, records)
             if records.state is None and only is None:
                 balance(model, train)
-            model.drop_flow()  # no earlier: what is refused above leaves the model as it was
+            model.drop_flow()  # only here, because an error in a check above must leave the model unchanged
             run = Run(model, accelerator, train, validation, records, settings)
             main = not distributed.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
@@ -233,13 +235,13 @@ def fit(
 
 
 def check_settings(**settings: Any) -> None:
-    """Refuses arguments of `fit` that are of the wrong type or out of their range.
+    """Checks the types and ranges of arguments of `fit`.
 
     Arguments:
-        **settings: Any of them but the model and the rows.
+        **settings: Any arguments of `fit` except the model and the rows.
 
     Raises:
-        ValueError: Names the first wrong one.
+        ValueError: An argument is invalid; the message names the first one.
 
     Example:
         >>> check_settings(epochs=30, clip=1.0)
@@ -252,7 +254,7 @@ def check_settings(**settings: Any) -> None:
 
 
 def _note_untrained(model: Model, rows: Table, records: Records) -> None:
-    """Warns of modalities that no training row has, whose networks learn nothing, and notes them for the files."""
+    """Warns about modalities that no training row has, whose networks stay untrained, and records their names."""
     if not hasattr(rows, "observed"):
         return
     none = records.untrained = model.note_training(rows.observed)
@@ -261,13 +263,13 @@ def _note_untrained(model: Model, rows: Table, records: Records) -> None:
 
 
 def _described(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:
-    """What must be the same in all processes."""
+    """Returns the model, the settings and the numbers of rows, which must be the same in all processes."""
     told = {name: value for name, value in settings.items() if name != "device"}
     return model, sorted(told.items()), len(train), len(validation)
 
 
 def _advice(records: Records) -> str:
-    """What to do when another process is gone."""
+    """Returns advice for the user when another process has ended."""
     if records.folder is None:
         return "start all of them again; with folder=... they would go on where they were"
     if records.written is None:

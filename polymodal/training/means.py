@@ -1,4 +1,4 @@
-"""Means of the terms of a loss."""
+"""Means of the terms of a loss over rows."""
 
 from __future__ import annotations
 
@@ -15,41 +15,42 @@ __all__ = ["Means", "Terms"]
 
 
 class Terms(NamedTuple):
-    """What a loss came to: its terms and, last, its total, without gradients."""
+    """Values of the terms of a loss and, last, of its total, without gradients."""
 
     names: tuple[str, ...]
     values: Tensor
-    """`(T,)`."""
+    """Values, `(T,)`."""
 
     @classmethod
     def of(cls, loss: Loss) -> Terms:
-        """Those of a loss."""
+        """Returns the terms of a loss."""
         terms = {**loss.terms, "total": loss.total}
         return cls(tuple(terms), torch.stack([term.detach() for term in terms.values()]))
 
 
 class Means:
-    """Means over rows of every term of the loss, which must stay finite.
+    """Means of every term of the loss over rows, with a check that they stay finite.
 
-    Several processes add the parts of the batches that they have, and make the means together.
+    With several processes, each adds its parts of the batches, and the means are computed over all processes.
 
     Arguments:
         split: "train" or "validation".
-        epoch: For messages.
-        rows: How many rows are added already, by all processes.
-        steps: How many steps.
-        every: After how many steps the sums are looked at, for which a GPU must be waited for; 1 looks at each step.
+        epoch: Number of the epoch, for messages.
+        rows: Number of rows that all processes have already added.
+        steps: Number of steps that have already been added.
+        every: Number of steps between checks for finite sums, each of which synchronises with a GPU; 1 checks the terms
+            of each step.
     """
 
     def __init__(self, split: str, epoch: int, rows: int = 0, steps: int = 0, *, every: int = 1) -> None:
         self.split, self.epoch, self.rows, self.steps, self.every = split, epoch, rows, steps, every
         self.names: tuple[str, ...] = ()
         self.trouble = ""
-        self._sums: Tensor | None = None  # of this process
+        self._sums: Tensor | None = None  # sums over the rows of this process
 
     @property
     def sums(self) -> dict[str, Tensor]:
-        """Over the rows of all processes, by name; to be asked for in all of them."""
+        """Sums over the rows of all processes, by name; all processes must read them together."""
         if self._sums is None:
             return {}
         totals = self._sums if distributed.world() == 1 else distributed.sums(self._sums).to(self._sums)
@@ -57,20 +58,20 @@ class Means:
 
     @sums.setter
     def sums(self, sums: Mapping[str, Tensor]) -> None:
-        own = distributed.rank() == 0  # so that the processes' sums add up to these
+        own = distributed.rank() == 0  # the sums of all processes must add up to these
         self.names, self._sums = tuple(sums), torch.stack([*sums.values()]) * own if sums else None
 
     def add(self, terms: Terms, rows: int, counted: float | None = None) -> None:
-        """Adds the terms of the loss on a batch; `trouble` says where it was looked at and is not finite.
+        """Adds the loss terms of a batch, and sets `trouble` to a message if a check finds a value that is not finite.
 
         Arguments:
-            terms: Of the loss.
-            rows: Of the batch.
-            counted: For how many of them the terms stand; by default for all.
+            terms: Loss terms.
+            rows: Number of rows of the batch.
+            counted: Number of rows that the terms represent; by default all.
         """
         self.steps += 1
         self.rows += rows
-        if self._sums is not None and terms.names != self.names:  # an earlier version began this epoch, with fewer
+        if self._sums is not None and terms.names != self.names:  # an earlier version began the epoch, with fewer terms
             terms = Terms(self.names, torch.stack([terms.values[terms.names.index(name)] for name in self.names]))
         added = terms.values * (rows if counted is None else counted)
         self.names, self._sums = terms.names, added if self._sums is None else self._sums + added
@@ -80,26 +81,26 @@ class Means:
             self.look()
 
     def look(self) -> None:
-        """Looks at the sums, in which a number that is not finite stays, and notes it as `trouble`."""
+        """Checks that the sums are finite, and sets `trouble` if not; a sum stays non-finite once it is."""
         if self._sums is not None:
             first = (self.steps - 1) // self.every * self.every + 1
             self._look(self._sums, f"steps {first} to {self.steps}" if first < self.steps else f"step {first}")
 
     def check(self) -> None:
-        """Looks at the sums, and refuses to go on where a number is not finite.
+        """Checks that all sums are finite.
 
         Raises:
-            FloatingPointError: Names the term and the step, or the last steps.
+            FloatingPointError: A sum is not finite; the message names the term and the step, or the last steps.
         """
         self.look()
         if self.trouble:
             raise FloatingPointError(self.trouble)
 
     def compute(self) -> dict[str, float]:
-        """The means by name, such as "train/total".
+        """Returns the means by name, such as "train/total".
 
         Raises:
-            FloatingPointError: As in `check`.
+            FloatingPointError: A sum is not finite; see `check`.
         """
         self.check()
         return {f"{self.split}/{name}": float(total) / self.rows for name, total in self.sums.items()}

@@ -1,10 +1,14 @@
-"""The second phase of training: a flow over the codes of an autoencoder that is finished.
+"""Second phase of training: a flow over the latent codes of a trained autoencoder.
 
-Each modality's features, and the codes w given all observed modalities, are computed once for all rows. A step then
-samples fresh conditioning masks b, computes the codes c given b from the features, and takes the loss of
-`polymodal.networks.flow.CodeFlow`; no modality's encoder and no decoder runs. With some probability a row is
-conditioned on nothing, which trains the unconditional distribution; so is every incomplete row whose mask observes all
-that it has, for nobody knows what is missing there.
+The features of each modality, and the codes w given all observed modalities, are computed once for all rows. Each step
+then samples new conditioning masks b, computes the codes c given b from the features, and minimises the loss of
+`polymodal.networks.flow.CodeFlow`. No modality's encoder and no decoder runs in a step. The time of a row is
+
+    t = 1 / (1 + exp(-(n - a g))),    n ~ N(0, 1)
+
+with a = `EARLIER`, and g = 1 for a row with a condition and g = 0 for a row without one. With probability `NOTHING` a
+row has no condition, which trains the unconditional distribution. An incomplete row has no condition either if its mask
+observes all of its modalities, because its missing values are unknown.
 """
 
 from __future__ import annotations
@@ -44,30 +48,30 @@ __all__ = ["PriorTraining", "prior_epochs"]
 BATCH = 512
 """Rows per step."""
 ROUNDS = 20
-"""How often the flow is validated in all, evenly spaced."""
+"""Number of validation rounds, evenly spaced over the training."""
 PATIENCE = 5
-"""Rounds in a row, each of them clearly worse than the best one, after which the training stops."""
+"""Number of consecutive rounds, each clearly worse than the best one, after which training stops."""
 CLEARLY = 2.0
-"""Standard errors by which the loss of the validation rows must be higher to be clearly worse."""
+"""Number of standard errors by which the validation loss must be higher to be clearly worse."""
 UPDATES = 4 / 3
-"""Steps of the flow for each update of the autoencoder."""
+"""Steps of the flow per update of the autoencoder."""
 RATE, WARMUP, DECAY = 8e-3, 0.05, 0.999
-"""AdamW's learning rate, the share of the steps over which it rises, and the decay of the averaged weights."""
+"""Learning rate of AdamW, share of the steps over which it rises, and decay of the averaged weights."""
 NOTHING = 0.3
-"""Probability that a row is conditioned on nothing."""
+"""Probability that a row has no condition."""
 EARLIER = 0.5
-"""How much earlier on its path a row is trained that something is given, in log-odds: it is decided there what the
-code is of, such as which digit."""
+"""Shift of the times of rows with a condition, in log-odds, towards the start of the path, which determines the content
+of a code, such as the digit."""
 WEIGHTS, STEPS, VALIDATION = 1, 2, 3
-"""Of the seeds: initial weights, training steps, validation."""
+"""Numbers that distinguish the seeds of initial weights, training steps and validation."""
 
 
 def prior_epochs(rows: int, updates: int) -> int:
-    """How many epochs the flow is trained for by default: four steps for three updates of the autoencoder.
+    """Returns the default number of epochs of the flow: four steps for every three updates of the autoencoder.
 
     Arguments:
-        rows: Training rows.
-        updates: Updates of the autoencoder.
+        rows: Number of training rows.
+        updates: Number of updates of the autoencoder.
 
     Example:
         >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
@@ -77,35 +81,36 @@ def prior_epochs(rows: int, updates: int) -> int:
 
 
 def _steps(rows: int) -> int:
-    """Steps per epoch; rows that fill no batch wait for the next epoch."""
+    """Returns the steps per epoch; rows that do not fill a batch are left out, unless there is no full batch."""
     return max(1, rows // BATCH)
 
 
 class Features(NamedTuple):
-    """What the encoders make of a table."""
+    """Outputs of the encoders for all rows of a table."""
 
     known: Tensor
     """Features of each modality, `(N, M, F)`."""
     codes: Tensor
-    """Given all observed modalities: means, and of a stochastic encoder standard deviations, `(N, 1 or 2, D)`."""
+    """Posterior means given all observed modalities and, for a stochastic encoder, standard deviations,
+    `(N, 1 or 2, D)`."""
     observed: Tensor
-    """`(N, M)` bool, on the CPU."""
+    """Observed mask, `(N, M)` bool, on the CPU."""
 
 
 class PriorTraining:
-    """The training of a flow over codes, and where it stands.
+    """The training of a flow over codes, and its state.
 
     Arguments:
-        model: Whose codes; it is not changed but for its flow.
-        train: The training rows.
-        validation: Rows that tell when the flow fits the training rows too closely.
-        epochs: Passes over the training rows.
-        seed: Of initial weights, masks and noise.
-        device: Where the model is.
-        precision: "bf16" computes the network in it.
+        model: Trained model whose codes are used; only its flow is changed.
+        train: Training rows.
+        validation: Validation rows, which detect overfitting of the flow.
+        epochs: Number of passes over the training rows.
+        seed: Random seed for initial weights, masks and noise.
+        device: Device of the model.
+        precision: "bf16" runs the flow in bfloat16 autocast; other values use no autocast.
 
     Attributes:
-        history: A row per round: `epoch`, `seconds`, `learning_rate`, `prior/train`, `prior/validation`.
+        history: One row per round: `epoch`, `seconds`, `learning_rate`, `prior/train`, `prior/validation`.
     """
 
     def __init__(
@@ -133,23 +138,23 @@ class PriorTraining:
         self.total = epochs * self.per_epoch
         self.schedule = Schedule(self.adam, "cosine", int(WARMUP * self.total), self.total)
         self.step, self.seconds, self.sum = 0, 0.0, torch.zeros((), device=device)
-        self.order: Tensor | None = None  # of the rows, in the epoch under way
+        self.order: Tensor | None = None  # order of the rows in the current epoch
         self.kept, self.worse = _copy(self.average), 0
         self.lowest = torch.full((len(self.held_out.known),), math.inf, dtype=torch.float64)
         self.history: list[dict[str, float]] = []
 
     @property
     def over(self) -> bool:
-        """Whether all steps are done, or the validation loss has been clearly higher than before for too long."""
+        """Whether all steps are done, or the validation loss was clearly higher in `PATIENCE` consecutive rounds."""
         return self.step >= self.total or self.worse >= PATIENCE
 
     def run(self, stopping: Callable[[], bool], save: Callable[[], None], shown: TrainingProgress) -> None:
-        """Does what is left to do; less of it if asked to stop.
+        """Trains the flow until it is done, or until asked to stop.
 
         Arguments:
-            stopping: Whether to stop.
-            save: Writes the state.
-            shown: Where progress is shown.
+            stopping: Function that returns whether to stop.
+            save: Function that writes the state.
+            shown: Progress display.
 
         Raises:
             FloatingPointError: The loss became infinite or NaN.
@@ -172,15 +177,16 @@ class PriorTraining:
             give_way(self.device)
 
     def finish(self) -> None:
-        """Leaves the averaged weights in the model's flow: of the last round that was not clearly worse than the best.
+        """Loads the averaged weights of the last round that was not clearly worse than the best into the model's flow.
 
-        The validation losses differ by chance from round to round, and the last rounds have the lowest learning rate.
+        The last such round is used instead of the best one, because validation losses vary by chance from round to
+        round, and later rounds have a lower learning rate.
         """
         self.average.load_state_dict(self.kept)
         self.average.requires_grad_(False)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that resuming needs, beside the autoencoder: tensors by name, and JSON."""
+        """Returns what is needed to resume, without the autoencoder: tensors by name, and a JSON document."""
         parts: dict[str, Mapping[str, Tensor]] = {
             "flow": self.flow.state_dict(),
             "average": self.average.state_dict(),
@@ -197,10 +203,10 @@ class PriorTraining:
         return tensors, document | {"history": self.history}
 
     def restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
-        """Goes back to a state.
+        """Restores a state.
 
         Raises:
-            ValueError: It is not one of this training.
+            ValueError: The state does not belong to this training.
         """
         try:
             self._restore(path, tensors, document)
@@ -249,12 +255,12 @@ class PriorTraining:
         self.adam.zero_grad()
         self.sum += loss.detach()
         self.step += 1
-        # Early on the average follows closely: the initial weights are not worth remembering.
+        # A lower decay in the first steps reduces the influence of the initial weights on the average.
         decay = min(DECAY, (1 + self.step) / (10 + self.step))
         get_ema_multi_avg_fn(decay)([*self.average.parameters()], [*self.parameters], None)
 
     def _losses(self, flow: CodeFlow, features: Features, rows: Tensor, mine: slice, seed: int) -> Tensor:
-        """The losses of this process's part of some rows; what is sampled for a row does not depend on the part."""
+        """Returns the losses of this process's part of some rows; sampled values do not depend on the part."""
         observed = features.observed[rows]
         with seeded(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
@@ -263,19 +269,19 @@ class PriorTraining:
             size = self.model.code_dim
             noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
         nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
-        t = (moment - EARLIER * ~nothing).sigmoid()  # more in the middle of the path, where it is hardest
+        t = (moment - EARLIER * ~nothing).sigmoid()  # more often in the middle of the path, which is hardest to learn
         known, codes = (part[rows[mine].to(part.device)].to(self.device) for part in features[:2])
         dtype, masks = self.model.weight.dtype, b[mine].to(self.device)
         with torch.no_grad():
             c, w = self.model.fuse(known, self.blanks, masks).mean, codes[:, 0]
-            if own is not None:  # the decoders know samples of the posterior, not its means
+            if own is not None:  # the decoders were trained on posterior samples, not on posterior means
                 w = w + codes[:, 1] * own[mine].to(w)
         given = masks & ~nothing[mine].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
             return flow.loss(w, c, given, noise[mine].to(self.device, dtype), t[mine].to(self.device, dtype))
 
     def _validate(self) -> Tensor:
-        """The loss of each validation row, `(N,)`: with the same masks, noise and times in every round."""
+        """Returns the loss of each validation row, `(N,)`, with the same masks, noise and times in every round."""
         made, rows = [], len(self.held_out.known)
         with torch.no_grad():
             for start in range(0, rows, BATCH):
@@ -311,7 +317,7 @@ class PriorTraining:
 
 
 def _features(model: MAC, blanks: Tensor, table: Table, device: torch.device) -> Features:
-    """What the encoders make of each row; mapped to files on disk where memory is scarce."""
+    """Computes the features and codes of each row; stores them in files on disk if memory is insufficient."""
     known, codes, observed, start = torch.empty(0), torch.empty(0), [], 0
     for batch in table.batches(BATCH, device=device):
         some = model.encode_modalities(batch)
@@ -327,7 +333,10 @@ def _features(model: MAC, blanks: Tensor, table: Table, device: torch.device) ->
 
 
 def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of samples of the codes, `(D,)` each; 1 for an element that never varies."""
+    """Returns the mean and standard deviation of posterior samples of the codes, `(D,)` each.
+
+    The standard deviation of an element that does not vary is replaced by 1.
+    """
     first = second = torch.zeros((), dtype=torch.float64)
     for part in codes.split(2**16):
         mean, *spread = part.cpu().double().unbind(1)
@@ -339,18 +348,22 @@ def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _clearly_higher(losses: Tensor, than: Tensor) -> bool:
-    """Whether rows' losses `(N,)` are higher than those of the same rows before, by more than chance explains."""
+    """Returns whether losses `(N,)` exceed earlier losses of the same rows by more than `CLEARLY` standard errors."""
     difference = losses - than
     return bool(difference.mean() > CLEARLY * difference.std() / math.sqrt(len(difference)))
 
 
 def _room(rows: int, like: Tensor) -> Tensor:
-    """Room for so many rows: on the device, else in memory, else in a file that goes away with the process."""
+    """Allocates an uninitialised tensor for a number of rows.
+
+    It is on the device if that has enough free memory, otherwise in main memory, otherwise in a temporary file that
+    disappears when the process ends.
+    """
     shape, size = (rows, *like.shape[1:]), rows * like[0].numel() * like.element_size()
     for device in dict.fromkeys([like.device, torch.device("cpu")]):
         if size <= free(device) / 2:
             return torch.empty(shape, dtype=like.dtype, device=device)
-    with NamedTemporaryFile(prefix="polymodal-") as file:  # what is mapped outlives the name
+    with NamedTemporaryFile(prefix="polymodal-") as file:  # the mapping stays valid after the file is removed
         file.truncate(size)
         return torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8).view(like.dtype).view(shape)
 
@@ -360,7 +373,7 @@ def _generator(*parts: int) -> torch.Generator:
 
 
 def _reduce(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
-    """Adds up the gradients and the losses of all processes' parts of a batch."""
+    """Sums the gradients and the losses of a batch over all processes; returns the summed loss."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None].to(gradients[0])])
     dist.all_reduce(flat)
@@ -370,7 +383,7 @@ def _reduce(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
 
 
 def _fresh(p: Tensor) -> dict[str, Tensor]:
-    """AdamW's state of a parameter before its first step."""
+    """Returns AdamW's state of a parameter before the first step."""
     return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
 
 

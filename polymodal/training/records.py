@@ -1,4 +1,4 @@
-"""What a training run leaves in its folder, and finds there again."""
+"""Files of a training run: writing them to the run folder and reading them back."""
 
 from __future__ import annotations
 
@@ -27,33 +27,34 @@ __all__ = ["FREE", "Records", "State", "holds_run"]
 STATE = Path("state", "state.safetensors")
 FORMAT = 1
 FREE = ("epochs", "patience", "device", "compile", "save_every", "trackers")
-"""Settings of `fit` that may be others when a run is resumed: where it ends, where it runs, what it tells."""
+"""Settings of `fit` that may differ when a run is resumed: the end of the run, its device and its outputs."""
 
 State = tuple[dict[str, Tensor], dict[str, Any]]
-"""All that resuming needs: tensors, and JSON."""
+"""Everything that is needed to resume: tensors, and a JSON document."""
 
 LATER = ("flow", "untrained")
-"""What training adds to a model's document."""
+"""Entries that training adds to a model's document."""
 
 
 class Records:
-    """A run's folder: `state/`, `model/`, `history.csv`, `experiment.json`.
+    """A run folder: `state/`, `model/`, `history.csv`, `experiment.json`.
 
-    The state is written first, in one step, and all else can be made from it; so a process may be killed at any
-    moment, and the run goes on from the last state. Of several processes all read it, and the main one writes; what
-    it cannot write is an error of all.
+    The state is written first, atomically, and all other files can be recreated from it. A process can therefore be
+    killed at any time, and the run can be resumed from the last state. With several processes, all read the folder and
+    the main process writes to it; all processes raise its write errors.
 
     Arguments:
-        folder: None writes nothing.
-        model: Its name, seed and arguments are noted.
-        train: The training rows, whose source and fingerprint are noted.
-        validation: Their fingerprint is noted.
-        settings: The arguments of `fit`.
-        resume: Whether to go on with a run that the folder holds.
+        folder: Run folder; None writes nothing.
+        model: Model, whose name, seed and arguments are recorded.
+        train: Training rows, whose source and fingerprint are recorded.
+        validation: Validation rows, whose fingerprint is recorded.
+        settings: Arguments of `fit`.
+        resume: Whether to resume a run in the folder.
 
     Raises:
-        OSError: Nothing can be written there.
-        ValueError: The folder holds a run, and it is not to be resumed, or is another one; or another process uses it.
+        OSError: The folder cannot be written.
+        ValueError: The folder has a run and `resume` is False, the run in the folder differs from this one, or another
+            process uses the folder.
     """
 
     def __init__(
@@ -98,19 +99,19 @@ class Records:
             self.lock = lock.pop_all()
 
     def close(self) -> None:
-        """Lets other processes use the folder."""
+        """Releases the lock of the folder."""
         self.lock.close()
 
     @property
     def path(self) -> Path:
-        """The file of the state."""
+        """Path of the state file."""
         return (self.folder or Path()) / STATE
 
     def save(self, tensors: dict[str, Tensor], document: dict[str, Any]) -> None:
         """Writes the state.
 
         Raises:
-            OSError: It could not be written; the earlier state is untouched.
+            OSError: The state could not be written; the earlier state is unchanged.
         """
         if self.folder is not None:
             written = {"format": FORMAT, "experiment": self.identity, **document}
@@ -118,19 +119,23 @@ class Records:
             self.written = document["epoch"], document["step"]
 
     def begin(self) -> None:
-        """Notes what is going to be trained, in `experiment.json`.
+        """Writes the model, settings, data and versions of the run to `experiment.json`.
 
         Raises:
-            OSError: It could not be written.
+            OSError: The file could not be written.
         """
         if (folder := self.folder) is not None:
             self._write(lambda: checkpoint.write_text(folder / "experiment.json", checkpoint.to_json(self.experiment)))
 
     def publish_prior(self, history: list[dict[str, float]], model: Model | None) -> None:
-        """Writes `prior_history.csv`, and the model with its flow once that is trained.
+        """Writes `prior_history.csv` and, once the flow is trained, the model with its flow.
+
+        Arguments:
+            history: One row per round of the flow's training.
+            model: Model with the trained flow; None before the training has ended.
 
         Raises:
-            OSError: They could not be written.
+            OSError: The files could not be written.
         """
         import pandas as pd
 
@@ -143,10 +148,14 @@ class Records:
             self._write(lambda: checkpoint.write(folder / "model", files))
 
     def publish(self, history: list[dict[str, float]], weights: dict[str, Tensor] | None) -> None:
-        """Writes what people read: `history.csv`, and the best weights where there are new ones.
+        """Writes `history.csv`, and the model with the best weights.
+
+        Arguments:
+            history: One row per epoch; an empty history is not written.
+            weights: Best weights; None if they have not changed.
 
         Raises:
-            OSError: They could not be written.
+            OSError: The files could not be written.
         """
         import pandas as pd
 
@@ -183,7 +192,7 @@ class Records:
         checkpoint.sweep(folder / STATE.parent)
 
     def _keep_source(self, folder: Path) -> None:
-        """What the run's first process noted of where its rows come from stays."""
+        """Keeps entries on the source of the rows that `experiment.json` already has and the resumed run lacks."""
         if (folder / "experiment.json").exists():
             noted = checkpoint.read_json(folder / "experiment.json").get("data")
             self.experiment["data"] = {**(noted if isinstance(noted, dict) else {}), **self.experiment["data"]}
@@ -202,7 +211,7 @@ class Records:
             )
 
     def _write(self, write: Callable[[], object]) -> None:
-        """Writes something in the main process."""
+        """Calls `write` in the main process, and raises its error in all processes."""
         with distributed.together():
             if distributed.rank():
                 return
@@ -219,26 +228,29 @@ class Records:
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a folder holds a run: its state, or a model."""
+    """Returns whether a folder has a run, that is, a state or a model."""
     return (folder / STATE).exists() or (folder / "model").exists()
 
 
 def _upgrade_experiment(experiment: Any) -> Any:
-    """What a state says of its run, with the model's document in today's format."""
+    """Returns the experiment of a state, with the model's document in the current format."""
     if not isinstance(experiment, dict) or not isinstance(experiment.get("model"), dict):
         return experiment
     return {**experiment, "model": upgrade_document(experiment["model"])}
 
 
 def _without_notes(document: dict[str, Any]) -> dict[str, Any]:
-    """A model's document without what its schema says of how cells are written, which changes no training."""
+    """Returns a model's document without the notes in its schema on how cells are written.
+
+    These notes do not affect training.
+    """
     schema = document["schema"]
     modalities = [strip_notes(modality) for modality in schema["modalities"]]
     return {**document, "schema": {**schema, "modalities": modalities}}
 
 
 def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:
-    """The first place where two JSON documents differ, and what each has there."""
+    """Returns the name of the first entry in which two JSON documents differ and its two values, or None."""
     if isinstance(there, dict) and isinstance(here, dict):
         for key in {**here, **there}:
             inner = f"{name}.{key}" if name else key
@@ -254,7 +266,7 @@ def _short(value: Any) -> str:
 
 
 def _plain(document: dict[str, Any]) -> dict[str, Any]:
-    """A document as it comes back from a file."""
+    """Returns a document as it would be read back from a JSON file."""
     return json.loads(checkpoint.to_json(document))
 
 
@@ -265,5 +277,5 @@ def _versions() -> dict[str, str]:
 
 
 def _fingerprint(rows: Table) -> str | int:
-    """The number of rows, where they are not a table's and have no fingerprint."""
+    """Returns the fingerprint of a table, or the number of rows if they have none."""
     return rows.fingerprint() if hasattr(rows, "fingerprint") else len(rows)

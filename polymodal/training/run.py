@@ -1,4 +1,4 @@
-"""A training run: passes over tables, and all that has to be kept to go on with them."""
+"""A training run: passes over tables, and the state that is needed to resume."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ __all__ = ["Run"]
 
 
 FAR = 2
-"""How many times as far out as samples from the prior the codes may lie before a warning."""
+"""Ratio of the mean norm of the codes to that of prior samples above which a warning is issued."""
 
 READ_BACK = 50
-"""Steps after which a GPU is asked whether the loss is still finite."""
+"""Steps between checks on a GPU that the loss is finite."""
 
 
 class Run:
-    """The loop, and where it stands: epoch, step within it, weights, optimiser, random streams, history.
+    """The training loop and its state: epoch, step within the epoch, weights, optimiser, random states, history.
 
     Arguments:
-        model: To train, on the accelerator's device.
-        accelerator: Accelerate's view of the machine.
-        train: The training rows.
-        validation: The rows that choose the best epoch.
-        records: Where the state goes.
-        settings: The arguments of `fit`.
+        model: Model to train, on the accelerator's device.
+        accelerator: Accelerate's `Accelerator`.
+        train: Training rows.
+        validation: Rows that determine the best epoch.
+        records: Files of the run, to which the state is written.
+        settings: Arguments of `fit`.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Run:
 
     @property
     def over(self) -> bool:
-        """Whether all epochs are done, or no better one has come for too long."""
+        """Whether all epochs are done, or `patience` epochs have passed without improvement."""
         waited = len(self.history) - self.best.epoch
         return (
             self.only_prior
@@ -103,9 +103,9 @@ class Run:
         )
 
     def one_epoch(self, stop: Stop, shown: TrainingProgress) -> None:
-        """What is left of the epoch under way: training, validation, history, state. Less of it if asked to stop."""
+        """Runs the rest of the current epoch (training, validation, history, state); returns early if asked to stop."""
         began = time.perf_counter() - self.seconds
-        self.prior_state = None  # of codes that change now
+        self.prior_state = None  # the codes change now, so a flow over them is out of date
         self._train(stop, shown, began)
         validation = self._validate(stop)
         self.seconds = time.perf_counter() - began
@@ -132,10 +132,11 @@ class Run:
         shown.epoch(len(self.history), row["train/total"], row["validation/total"], best=better)
 
     def train_prior(self, stop: Stop, shown: TrainingProgress) -> None:
-        """The second phase: a flow over the codes of the best epoch's autoencoder. Less of it if asked to stop.
+        """Runs the second phase: trains a flow over the codes of the best epoch's autoencoder.
 
         Raises:
             FloatingPointError: The loss became infinite or NaN; the model then has no flow.
+            Stopped: Training was asked to stop; the state is written.
         """
         ended = self._copy_state()
         self.own.load_state_dict(self.best.weights)
@@ -171,7 +172,7 @@ class Run:
         )
 
     def _copy_state(self) -> State:
-        """The state at the end of the first phase, which the second one leaves as it is."""
+        """Returns a copy of the state at the end of the first phase, which the second phase does not change."""
         tensors, document = self.state()
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}, document
 
@@ -182,10 +183,10 @@ class Run:
             self.records.publish_prior(self.prior.history, None)
 
     def state(self) -> State:
-        """All that resuming needs. To be asked for between two updates.
+        """Returns everything that is needed to resume; call it between two updates only.
 
         Raises:
-            FloatingPointError: The loss has become infinite or NaN, and nobody has looked since.
+            FloatingPointError: The loss has become infinite or NaN since the last check.
         """
         with distributed.together():
             self.means.check()
@@ -212,10 +213,10 @@ class Run:
         }
 
     def begin(self, shown: TrainingProgress) -> None:
-        """Starts the trackers, and goes back to the records' state if there is one.
+        """Starts the trackers, and restores the state of the records if they have one.
 
         Raises:
-            ValueError: The state does not fit the run.
+            ValueError: The state does not match the run.
         """
         self.records.begin()
         state, self.records.state = self.records.state, None
@@ -242,10 +243,10 @@ class Run:
             shown.resume(self.epoch, self.step)
 
     def leave(self, stop: Stop) -> None:
-        """Ends before its time, at a point from which it can go on.
+        """Writes the state and stops the run, which can then be resumed.
 
         Raises:
-            Stopped: Always; the state is written.
+            Stopped: Always, after the state is written.
         """
         self.records.save(*self.state())
         self.records.publish(self.history, None)
@@ -256,10 +257,10 @@ class Run:
         return Stopped(f"training stopped {where}, and its state is written", self.records.folder, stop.asked or 0)
 
     def stopping(self, stop: Stop, means: Means | None = None) -> bool:
-        """Whether to stop, as any process was asked to; to be asked in all of them.
+        """Returns whether any process was asked to stop; all processes must call it.
 
         Raises:
-            FloatingPointError: The loss of one of them is not finite.
+            FloatingPointError: The loss is not finite in one of the processes.
         """
         signal, trouble = distributed.agreed(stop.asked or 0, bool(means and means.trouble))
         if means and trouble:
@@ -269,7 +270,7 @@ class Run:
         return bool(signal)
 
     def release(self) -> None:
-        """Ends the trackers, undoes what mixed precision has done, and leaves the best weights in the model."""
+        """Ends the trackers, reverts the changes of mixed precision, and loads the best weights into the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
         self.one_step.release()
@@ -277,7 +278,7 @@ class Run:
         self.own.eval()
 
     def _warn_of_codes(self, row: Mapping[str, float]) -> None:
-        """Warns once where the codes have left the prior, so that unconditional samples are not like the data."""
+        """Warns once if the codes are far from the prior, because unconditional samples are then unlike the data."""
         norm, prior = (row.get(name, math.nan) for name in ("validation/codes/norm", "prior_norm"))
         if self.warned or self.epoch < self.warmup or distributed.rank() or not norm > FAR * prior:
             return
@@ -304,7 +305,7 @@ class Run:
     def _train(self, stop: Stop, shown: TrainingProgress, began: float) -> None:
         self.model.train()
         anneal = min(1.0, self.epoch / max(self.warmup, 1))
-        rows = 0  # of the update under way
+        rows = 0  # rows of the current update
         batches = self.rows.batches(
             self.batch_size, seed=self.seed, epoch=self.epoch, start=self.step, device=self.device, **self.place
         )
@@ -336,14 +337,17 @@ class Run:
         self.stopping(stop, self.means)
 
     def _at_work(self, batch: Batch, epoch: int, step: int) -> AbstractContextManager[None]:
-        """Within, a model works on a batch, of which other processes may have the rest."""
+        """Returns a context in which a model processes its part of a batch that several processes may share."""
         if batch.whole is None:
             return nullcontext()
         start, noise = batch.whole.start, number(self.seed, epoch, step, distributed.rank())
         return distributed.working(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self, stop: Stop) -> dict[str, float] | None:
-        """Mean terms over the held-out rows, with the full penalty and the same random draws at every call."""
+        """Returns the mean loss terms over the validation rows, or None if asked to stop.
+
+        Every call uses the full penalty weight and the same random numbers.
+        """
         means = self._means("validation")
         with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
             batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
@@ -388,24 +392,24 @@ class Run:
 
 
 class Best:
-    """The weights of the best epoch; those of the start while there is none.
+    """The weights of the best epoch; until there is one, the initial weights.
 
     Arguments:
-        model: Whose weights they are at the start.
+        model: Model with the initial weights.
     """
 
     def __init__(self, model: Model) -> None:
         self.epoch, self.loss, self.weights = 0, math.inf, _copy(model)
 
     def restore(self, model: Model, history: list[dict[str, float]]) -> None:
-        """Takes the weights of a model for those of the best of these epochs."""
+        """Copies the weights of a model as those of the best epoch in a history."""
         self.weights = _copy(model)
         for row in history:
             if row["validation/total"] < self.loss:
                 self.epoch, self.loss = int(row["epoch"]), row["validation/total"]
 
     def offer(self, epoch: int, loss: float, model: Model) -> bool:
-        """Keeps the weights if their loss is the lowest yet."""
+        """Copies the weights if their loss is the lowest so far; returns whether it is."""
         if better := loss < self.loss:
             self.epoch, self.loss, self.weights = epoch, loss, _copy(model)
         return better
@@ -416,7 +420,7 @@ def _copy(model: Model) -> dict[str, Tensor]:
 
 
 def _without_prior(state: State) -> tuple[State, State | None]:
-    """The state of the first phase, and that of the second one if it has begun."""
+    """Splits a state into that of the first phase and that of the second phase, None if it has not started."""
     tensors, document = state
     if not isinstance(document.get("prior"), dict):
         return state, None

@@ -1,4 +1,4 @@
-"""How the learning rate goes."""
+"""Learning rate schedules."""
 
 from __future__ import annotations
 
@@ -17,18 +17,23 @@ FACTOR, EPOCHS = 0.5, 5
 
 
 class Schedule:
-    """Sets an optimiser's learning rate: before each update, and after each epoch.
+    """Sets the learning rate of an optimiser before each update and after each epoch.
 
-    With r the learning rate, u the update (from 0), w the updates of the linear warm-up and n all updates:
-    r (u + 1) / w where u < w; from there on r for "constant", and r (1 + cos(pi (u - w) / (n - w))) / 2 for
-    "cosine". "plateau" halves the rate when the validation loss has not fallen for more than 5 epochs. The rate
-    is a function of u and of the validation losses alone, so nothing else has to be kept of it.
+    Let r be the peak learning rate, u the number of the update (from 0), w the number of updates of the linear warm-up
+    and n the number of all updates. The rate of update u is
+
+        r (u + 1) / w                                  if u < w
+        r                                              otherwise, for "constant"
+        r (1 + cos(pi (u - w) / (n - w))) / 2          otherwise, for "cosine"
+
+    "plateau" halves the rate when the validation loss has not fallen for more than 5 epochs. The rate depends only on u
+    and the validation losses, so the schedule has no other state to save.
 
     Arguments:
-        optimizer: Whose rate is set.
+        optimizer: Optimiser whose learning rate is set.
         kind: "constant", "cosine" or "plateau".
-        warmup: Updates w.
-        updates: All updates n.
+        warmup: Number of warm-up updates w.
+        updates: Number of all updates n.
 
     Source: cosine: Loshchilov and Hutter (2017), Eq. 5, without restarts.
 
@@ -48,14 +53,14 @@ class Schedule:
             self.plateau = ReduceLROnPlateau(optimizer, factor=FACTOR, patience=EPOCHS, threshold=0.0, eps=0.0)
 
     def before(self, update: int) -> float:
-        """Sets and returns the rate of an update."""
+        """Sets and returns the learning rate of an update."""
         if self.plateau is None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(update)
         return float(self.optimizer.param_groups[0]["lr"])
 
     def after_epochs(self, losses: Iterable[float]) -> None:
-        """Takes note of epochs' validation losses, in their order."""
+        """Updates the "plateau" schedule with the validation losses of epochs, in order."""
         if self.plateau is not None:
             for loss in losses:
                 self.plateau.step(loss)

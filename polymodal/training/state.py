@@ -1,4 +1,4 @@
-"""What a training state must be, for a file may hold anything."""
+"""Checks of a training state that was read from a file."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def check_state(
     parameters: list[nn.Parameter],
     terms: list[str],
 ) -> None:
-    """Refuses tensors that are not those of a run.
+    """Checks that the tensors of a state are those of a run.
 
     Arguments:
-        path: The file that holds them, for the message.
-        held: Its tensors.
-        like: The run's own at its start.
-        parameters: What is optimised, each with Adam's three tensors or none.
-        terms: Of the loss, whose sums are kept within an epoch.
+        path: State file, for the message.
+        held: Tensors from the file.
+        like: Tensors of the run at its start.
+        parameters: Optimised parameters; the file has either all three of Adam's tensors or none for each.
+        terms: Names of the loss terms whose sums the state contains.
 
     Raises:
-        ValueError: Names what is missing, too much, of another shape, or no number.
+        ValueError: A tensor is missing, unexpected, of another shape, or contains NaN; the message names it.
     """
     expected = {name: tensor for name, tensor in like.items() if not name.startswith(("optimizer/", "means/"))}
-    for name in {"random/cuda"} & ({*held} ^ {*like}):  # the run has moved to another device
+    for name in {"random/cuda"} & ({*held} ^ {*like}):  # the run is resumed on another device
         held, expected = _without(held, name), _without(expected, name)
     expected |= {f"means/{term}": torch.zeros(()) for term in terms}
     for i, p in enumerate(parameters):
@@ -54,10 +54,10 @@ def check_state(
 
 
 def check_document(document: Mapping[str, Any]) -> None:
-    """Refuses a document that no run has written.
+    """Checks that a document is one that a run writes.
 
     Raises:
-        ValueError: Names what is wrong with it.
+        ValueError: An entry is invalid; the message names it.
     """
     for name in COUNTS:
         if type(document.get(name)) is not int or not 0 <= document[name] < 2**53:

@@ -1,4 +1,4 @@
-"""One training step: forward, backward and, where it is due, an update."""
+"""One training step: forward pass, backward pass and, if due, an update of the weights."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ __all__ = ["Step", "planned"]
 
 
 class Step:
-    """A training step as one call that never waits for the device, so that a GPU can run it as one graph.
+    """A training step that never synchronises with the device, which allows a GPU to run it as one CUDA graph.
 
     Arguments:
-        model: To train.
-        accelerator: Accelerate's view of the machine.
-        settings: Of `fit`: `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip`, `ema` and `compile`.
-        recorder: That captures steps as graphs; None runs them as they are.
+        model: Model to train.
+        accelerator: Accelerate's `Accelerator`.
+        settings: Arguments of `fit`, of which `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip`,
+            `ema` and `compile` are used.
+        recorder: Recorder that captures steps as CUDA graphs; None runs them without graphs.
     """
 
     def __init__(
@@ -56,12 +57,12 @@ class Step:
         self._first = True
 
     def __call__(self, batch: Batch, progress: float, rows: int = 0) -> Terms:
-        """Forward and backward; then, where rows are given, the update.
+        """Runs the forward and the backward pass and, if `rows` is positive, the update; returns the loss terms.
 
         Arguments:
-            batch: B rows, on the device.
-            progress: How far the penalty's warm-up has come, in [0, 1].
-            rows: Of the update that is due, those of the batches before that belong to it among them; 0 where none is.
+            batch: Batch of B rows, on the device.
+            progress: Progress of the warm-up of the penalty weight, in [0, 1].
+            rows: Number of rows of the update, including those of earlier accumulated batches; 0 if no update is due.
         """
         inputs = Inputs(batch, planned(self.own, batch), progress, self.adam.param_groups[0]["lr"])
         if self.graphs is None:
@@ -69,8 +70,8 @@ class Step:
         return self.graphs(inputs, rows)
 
     def update(self, rows: int) -> None:
-        """One step of the optimiser on the gradients of so many rows."""
-        if self.accumulate > 1:  # to the mean over rows
+        """Takes one step of the optimiser on gradients that were accumulated over a number of rows."""
+        if self.accumulate > 1:  # gradient of the mean over rows
             for p in self.own.parameters():
                 if p.grad is not None:
                     p.grad.mul_(self.batch_size / rows)
@@ -81,21 +82,21 @@ class Step:
         self._update_average()
 
     def release(self) -> None:
-        """Undoes what mixed precision and compilation have done to the model."""
+        """Reverts the changes of mixed precision and compilation to the model."""
         vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
         for network in _networks(self.own):
             vars(network).pop("forward", None)
 
     @property
     def _keeps(self) -> bool:
-        """Whether gradients stay where they are, for graphs to add to."""
+        """Whether gradients keep their memory between updates, because graphs accumulate into it."""
         return self.graphs is not None and self.accumulate > 1
 
     def _run(self, inputs: Inputs, rows: int) -> Terms:
         loss = self.model(inputs.batch, progress=inputs.progress, plan=inputs.plan)
         batch = inputs.batch
         share = 1.0 if self.accumulate == 1 else batch.total / self.batch_size
-        weight = distributed.world() * batch.counted / batch.total  # for the mean over processes is taken
+        weight = distributed.world() * batch.counted / batch.total  # gradients are averaged over processes
         self.accelerator.backward(loss.total * (share * weight))
         if rows:
             with self._rated(inputs.rate):
@@ -104,7 +105,7 @@ class Step:
 
     @contextmanager
     def _rated(self, rate: float | Tensor) -> Iterator[None]:
-        """Within a graph Adam must read its learning rate from the device."""
+        """Within a CUDA graph, makes Adam read its learning rate from the device."""
         if not isinstance(rate, Tensor):
             yield
             return
@@ -118,10 +119,13 @@ class Step:
                 group.update(before)
 
     def _update_average(self) -> None:
-        """As the average's `update_parameters`, which reads its count back from the device for every parameter."""
+        """Updates the averaged weights without synchronising with the device.
+
+        `AveragedModel.update_parameters` computes the same, but reads its count from the device for every parameter.
+        """
         if self.average is None:
             return
-        if self._first:  # it copies, unless the average is that of a run that goes on
+        if self._first:  # copies the weights, unless the run is resumed and the average has been restored
             self.average.update_parameters(self.own)
             self._first = False
             return
@@ -132,18 +136,18 @@ class Step:
         self.average.n_averaged += 1
 
     def _forget(self) -> None:
-        """Drops gradients that a capture has left in a graph's memory."""
+        """Drops gradients that a failed capture has left in the memory of a graph."""
         if not self._keeps:
             self.own.zero_grad()
 
 
 def planned(model: Model, batch: Batch) -> Plan:
-    """A model's random choices for a batch, from the CPU's random stream whatever the device.
+    """Samples a model's random choices for a batch with the CPU's generator, whatever the device.
 
-    Several processes make the same for the whole batch, and each keeps what concerns its rows.
+    Several processes sample the same choices for the entire batch, and each keeps those of its rows.
 
     Raises:
-        ValueError: The model cannot be trained on a row.
+        ValueError: The model cannot be trained on one of the rows.
     """
     model.require_trainable(batch.known)
     if batch.whole is None:
@@ -155,13 +159,13 @@ def planned(model: Model, batch: Batch) -> Plan:
 
 
 def _networks(model: Model) -> list[nn.Module]:
-    """What is worth compiling: where nearly all of a step's time goes, and nothing but tensors goes in and out."""
+    """Returns the networks to compile: they take most of the time of a step, and their inputs are tensors only."""
     return [*getattr(model, "encoders", ()), *model.decoders]
 
 
 def _compile(networks: list[nn.Module]) -> None:
-    """Compiles what each network does; not the network itself, whose weights would get other names."""
-    limit = torch._dynamo.config.recompile_limit  # of versions, for other shapes, of all networks together
+    """Compiles the `forward` method of each network; compiling the network itself would rename its weights."""
+    limit = torch._dynamo.config.recompile_limit  # compiled versions, one per shape, of all networks together
     torch._dynamo.config.recompile_limit = max(limit, limit * len(networks))
     for network in networks:
         vars(network)["forward"] = torch.compile(network.forward)

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, met between two steps."""
+"""Stopping training between two steps after Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ __all__ = ["Stop", "Stopped"]
 
 
 class Stopped(KeyboardInterrupt):
-    """Training was asked to stop, and did, at a point from which it can be resumed.
+    """Raised when training has stopped on request, at a point from which it can be resumed.
 
     Arguments:
-        where: Where it stands, in a sentence.
-        folder: Of the run.
-        signal: What asked for it: `signal.SIGINT` (Ctrl-C) or `signal.SIGTERM`.
+        where: Sentence that describes the point at which training stopped.
+        folder: Run folder.
+        signal: Signal that requested the stop: `signal.SIGINT` (Ctrl-C) or `signal.SIGTERM`.
     """
 
     def __init__(self, where: str, folder: Path | None, signal: int) -> None:
@@ -29,13 +29,13 @@ class Stopped(KeyboardInterrupt):
 
 
 class Stop:
-    """Notes that Ctrl-C or SIGTERM has come, in place of breaking off; a second one breaks off at once.
+    """Context manager that records the first Ctrl-C or SIGTERM instead of stopping; a second one stops at once.
 
-    Signals that the process ignores stay ignored; outside of the main thread, where Python cannot catch
-    signals, nothing is caught.
+    Signals that the process ignores stay ignored. Outside the main thread, Python cannot catch signals, and nothing is
+    caught.
 
     Arguments:
-        caught: Whether to catch them at all.
+        caught: Whether to catch the signals.
 
     Example:
         >>> import os

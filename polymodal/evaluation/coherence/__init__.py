@@ -1,1 +1,1 @@
-"""Coherence: whether predictions and samples are of the right class, as classifiers judge them."""
+"""Coherence: whether predictions and samples are of the right class according to classifiers."""

@@ -1,4 +1,7 @@
-"""Whether what a model makes is of the right class: verdicts on translations and on draws from the prior."""
+"""Agreement and frequencies of the predicted classes of translations and of unconditional samples.
+
+The total variation between class frequencies p and q is `TV = (1/2) sum_c |p_c - q_c|`, over all classes c.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,16 @@ __all__ = ["Verdicts", "agreement", "variation"]
 
 
 class Verdicts:
-    """Of which classes answers are, and of which they should be, over batches, several streams side by side.
+    """Counts of predicted and true classes of several streams of predictions, accumulated over batches.
 
     Arguments:
-        streams: Their number Q.
-        classes: How many there are, C.
+        streams: Number of streams Q.
+        classes: Number of classes C.
 
     Attributes:
-        right: Rows whose answer is of the true class, `(Q,)` int64.
-        said: Rows by the class of their answer, `(Q, C)` int64.
-        true: The same rows by their true class, `(Q, C)` int64.
+        right: Number of rows whose predicted class is the true one, `(Q,)` int64.
+        said: Number of rows by predicted class, `(Q, C)` int64.
+        true: Number of the same rows by true class, `(Q, C)` int64.
 
     Example:
         >>> verdicts = Verdicts(1, 2)
@@ -35,16 +38,16 @@ class Verdicts:
 
     @property
     def rows(self) -> Tensor:
-        """How many each stream has seen, `(Q,)` int64."""
+        """Number of rows of each stream, `(Q,)` int64."""
         return self.true.sum(1)
 
     def update(self, said: Tensor, true: Tensor, answers: Tensor) -> None:
-        """Takes B rows.
+        """Adds B rows.
 
         Arguments:
-            said: The classes of U answers, `(U,)` int64.
-            true: Of the rows, `(B,)` int64; -1 where a row's is not known, and it does not count.
-            answers: Which of the U each stream answers each row with, `(Q, B)` int64; -1 where it does not.
+            said: Predicted classes of U predictions, `(U,)` int64.
+            true: True classes of the rows, `(B,)` int64; -1 if unknown, and then the row is not counted.
+            answers: Index of the prediction of each row in each stream, `(Q, B)` int64; -1 where there is none.
         """
         has = (answers >= 0) & (true >= 0)
         made = said[answers.clamp(min=0)] if len(said) else answers
@@ -54,23 +57,23 @@ class Verdicts:
             counts += places[has].bincount(minlength=counts.numel()).view_as(counts).cpu()
 
     def merge(self) -> None:
-        """Takes in what the other processes have seen; to be called in all of them."""
+        """Adds the counts of the other processes; must be called in all of them."""
         self.right, self.said, self.true = (
             distributed.sums(counts).long() for counts in (self.right, self.said, self.true)
         )
 
     def accuracy(self, stream: int) -> float:
-        """The share of rows whose answer is of the true class, x 100; NaN if there were none."""
+        """Returns the percentage of rows whose predicted class is the true one; NaN without rows."""
         rows = int(self.rows[stream])
         return 100 * int(self.right[stream]) / rows if rows else float("nan")
 
     def variation(self, stream: int) -> float:
-        """The total variation between the classes of the answers and the true ones of the same rows, in [0, 1]."""
+        """Returns the total variation between predicted and true classes of a stream, in [0, 1]; NaN without rows."""
         return variation(self.said[stream], self.true[stream])
 
 
 def variation(said: Tensor, true: Tensor) -> float:
-    """The total variation between two counts of classes `(C,)`, each as shares: half the sum of the differences.
+    """Returns the total variation, in [0, 1], between class frequencies given as counts `(C,)`; NaN if one has none.
 
     Example:
         >>> variation(torch.tensor([3, 0]), torch.tensor([1, 1]))
@@ -82,10 +85,10 @@ def variation(said: Tensor, true: Tensor) -> float:
 
 
 def agreement(said: Tensor) -> float:
-    """The share of rows on which all modalities are of one class, x 100.
+    """Returns the percentage of rows whose modalities are all of the same class; NaN without rows.
 
     Arguments:
-        said: Classes, `(J, N)` int64 of J modalities.
+        said: Predicted classes of J modalities, `(J, N)` int64.
 
     Example:
         >>> agreement(torch.tensor([[0, 1, 1], [0, 1, 2]]))

@@ -1,4 +1,4 @@
-"""Classifiers that say of which class a value is that a model has made."""
+"""Classifiers that predict the class of values of each modality, to evaluate predictions and samples."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["SIZE", "Verifier", "Verifiers"]
 
 SIZE = 64
-"""Of what a verifier's encoder makes of a value."""
+"""Default number of features of a classifier's encoder."""
 AT_ONCE = 256
-"""Values in one pass of a verifier: what its layers make should stay in a CPU's cache."""
+"""Values per pass of a classifier, so that the activations of its layers fit in a CPU's cache."""
 FORMAT = 1
 KINDS = {
     "format": int,
@@ -39,16 +39,16 @@ KINDS = {
     "seed": int,
     "accuracy": dict,
 }
-"""What stands in `verifiers.json`."""
+"""Keys of `verifiers.json` and their types."""
 
 
 class Verifier(nn.Module):
-    """A classifier of one modality's values: its own encoder, and a linear layer on what that makes.
+    """A classifier of one modality's values: an encoder of the modality followed by a linear layer.
 
     Arguments:
-        modality: Whose values they are.
-        size: Of what the encoder makes, F.
-        classes: Their number.
+        modality: Modality of the values.
+        size: Number of features of the encoder, F.
+        classes: Number of classes.
     """
 
     def __init__(self, modality: Modality, size: int, classes: int) -> None:
@@ -57,24 +57,25 @@ class Verifier(nn.Module):
         self.head = nn.Linear(size, classes)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the encoder makes of prepared values `(N, *shape)`: `(N, F)`."""
+        """Returns the encoder's features `(N, F)` of prepared values `(N, *shape)`."""
         return chained(self.encoder, x)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits `(N, classes)` of prepared values `(N, *shape)`."""
+        """Returns the logits `(N, classes)` of prepared values `(N, *shape)`."""
         return self.head(self.features(x))
 
 
 class Verifiers(nn.Module):
-    """A classifier of the label for each other modality, trained on true values.
+    """Classifiers of the label, one for each other modality, trained on true values.
 
     Arguments:
-        schema: The modalities.
-        label: The one that holds the classes; None where they are the tables' labels.
-        classes: Their number.
-        accuracy: Of each modality that has a verifier, x 100, on rows that were held out of its training.
-        size: Of what an encoder makes, F.
-        seed: Of the weights and the training.
+        schema: Schema of the modalities.
+        label: Name of the modality with the classes; None if they are the tables' labels.
+        classes: Number of classes.
+        accuracy: Accuracy of each modality's classifier, in per cent, on rows held out of its training. Only these
+            modalities have a classifier.
+        size: Number of features of each encoder, F.
+        seed: Random seed of the initial weights and the training.
 
     Example:
         >>> from polymodal.datasets import load
@@ -103,15 +104,18 @@ class Verifiers(nn.Module):
 
     @property
     def judged(self) -> list[str]:
-        """The modalities whose values have a class: those with a verifier, and the label."""
+        """Names of the modalities whose class is available: those with a classifier, and the label."""
         return [name for name in self.schema if name == self.label or name in self.columns]
 
     def features(self, name: str, values: Tensor) -> Tensor:
-        """What a modality's verifier makes of values before its last layer: `(N, F)`.
+        """Computes the features of values before the last layer of a modality's classifier.
 
         Arguments:
-            name: Of a modality that has one.
-            values: `(N, *shape)`, of a table or as `Modality.value` gives them.
+            name: Name of a modality with a classifier.
+            values: Values `(N, *shape)`, of a table or as returned by `Modality.value`.
+
+        Returns:
+            Features `(N, F)`.
         """
         verifier = self.of(name)
         with answering(verifier):
@@ -120,28 +124,28 @@ class Verifiers(nn.Module):
             return torch.cat([verifier.features(prepare(part, dtype)) for part in parts])
 
     def told(self, name: str, features: Tensor) -> Tensor:
-        """The classes `(N,)` int64 that a modality's verifier reads from its own features `(N, F)`."""
+        """Predicts the classes `(N,)` int64 from features `(N, F)` of the modality's classifier."""
         with torch.no_grad():
             return self.of(name).head(features).argmax(-1)
 
     def said(self, name: str, values: Tensor) -> Tensor:
-        """The classes of values, `(N,)` int64: what the verifier says; of the label, the values themselves."""
+        """Returns the predicted classes of values, `(N,)` int64; for the label, the values themselves."""
         return values if name == self.label else self.told(name, self.features(name, values))
 
     @property
     def device(self) -> torch.device:
-        """Where the verifiers are."""
+        """Device of the classifiers."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
     def on(self, device: torch.device) -> Verifiers:
-        """The same on a device; this one stays where it is."""
+        """Returns the classifiers on a device: a copy, or this object if it is on that device already."""
         return self if self.device == device else deepcopy(self).to(device)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes `verifiers.json` and `weights.safetensors` into an empty folder or over verifiers.
+        """Writes `verifiers.json` and `weights.safetensors` to an empty folder, or overwrites saved classifiers.
 
         Raises:
-            ValueError: The folder holds something else, or a modality is not registered.
+            ValueError: The folder has other files, or a modality is not registered.
         """
         document = {
             "format": FORMAT,
@@ -156,11 +160,11 @@ class Verifiers(nn.Module):
 
     @classmethod
     def load(cls, folder: str | Path) -> Verifiers:
-        """The verifiers that `save` wrote, on the CPU.
+        """Loads the classifiers that `save` wrote, on the CPU.
 
         Raises:
-            FileNotFoundError: The folder holds none.
-            ValueError: Its files are damaged, newer than this library, or name what it does not know.
+            FileNotFoundError: The folder has no saved classifiers.
+            ValueError: The files are damaged, newer than this library, or have unknown names.
         """
         folder = checkpoint.standing(Path(folder))
         path, weights = folder / "verifiers.json", folder / "weights.safetensors"
@@ -176,12 +180,12 @@ class Verifiers(nn.Module):
         return made.eval()
 
     def of(self, name: str) -> Verifier:
-        """The classifier of a modality's values."""
+        """Returns the classifier of a modality's values."""
         return self.networks[self.columns[name]]  # pyright: ignore[reportReturnType]
 
 
 def _arguments(document: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of `Verifiers` that a document holds."""
+    """Checks the contents of `verifiers.json` and returns the arguments of `Verifiers`."""
     if document.get("format") != FORMAT:
         raise ValueError(f"format must be {FORMAT}; got {brief(repr(document.get('format')))}; update polymodal")
     check_arguments(document, KINDS, "verifiers")
@@ -195,7 +199,7 @@ def _arguments(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _planned(make: Callable[[], Verifiers]) -> dict[str, Tensor] | None:
-    """The tensors of verifiers, for which no memory is taken; None where a user's own network needs numbers."""
+    """Returns the classifiers' tensors without memory; None if a custom network cannot be built on the meta device."""
     try:
         with torch.device("meta"):
             return make().state_dict()

@@ -1,4 +1,4 @@
-"""Training of verifiers on a table's rows, a bounded number of them."""
+"""Training of the classifiers on a bounded number of a table's rows."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["train_verifiers"]
 
 FEWEST = 10
-"""Rows that a verifier is trained on, at least: a modality that is rarer than that has none."""
+"""Minimum number of rows for a classifier; a modality with fewer rows gets none."""
 HELD_OUT = 10
-"""One row in so many is held out."""
+"""One row in 10 is held out."""
 SEEN = 25_000
-"""Rows that a training sees over all epochs, about: seconds for small pictures, minutes for a transformer."""
+"""Approximate number of rows processed over all epochs: seconds for small images, minutes for a transformer."""
 
 
 def train_verifiers(
@@ -40,30 +40,31 @@ def train_verifiers(
     device: torch.device | str = "cpu",
     progress: bool = False,
 ) -> Verifiers:
-    """Trains a classifier of the label for each other modality, once for all models of a data set.
+    """Trains a classifier of the label for each other modality. All models of a data set can share them.
 
-    Each has the modality's own encoder, as the table's schema has it, and is trained by Adam on the rows that have
-    both the modality and a known class. A tenth of them, at random, is held out, and the weights of the epoch that
-    is best on it are kept. It sees about 25,000 rows over all epochs, so of many rows it makes fewer epochs, or sees a
-    part. A modality that fewer than 10 of these rows have gets no verifier. The same seed, device and number of
-    threads give the same weights. PyTorch's global random state is left as it was.
+    Each classifier has the modality's encoder from the table's schema, and is trained with Adam on the rows that have
+    both the modality and a known class. A random tenth of these is held out, and the weights of the epoch with the
+    highest held-out accuracy are kept. Training processes about 25,000 rows over all epochs, so with many rows
+    it runs for fewer epochs or uses a part of the rows. A modality with fewer than 10 of these rows gets no classifier.
+    The same seed, device and number of threads give the same weights. PyTorch's global random state is not changed.
 
     Arguments:
-        train: The training rows.
-        label: The modality that says a row's class; by default the first that is one class, or else `Table.labels`.
-        epochs: Passes over the rows, at most.
-        batch_size: Rows per step.
-        learning_rate: Adam's at its highest; it rises first, and then falls to 0.
-        size: Of what an encoder makes.
-        seed: Of the weights, the held-out rows and the order.
-        device: Where to train.
-        progress: Whether to show a bar on a terminal, and lines elsewhere.
+        train: Training rows.
+        label: Name of the modality with the class of each row; by default the first label modality, or else
+            `Table.labels`.
+        epochs: Maximum number of epochs.
+        batch_size: Number of rows per step.
+        learning_rate: Maximum learning rate of Adam; the learning rate first increases to it, then decreases to 0.
+        size: Number of features of each encoder.
+        seed: Random seed for the initial weights, the held-out rows and the order of the rows.
+        device: Device to train on.
+        progress: Whether to report progress, with a bar on a terminal and with lines elsewhere.
 
     Returns:
-        The verifiers; their `accuracy` is that on the held-out rows.
+        The trained classifiers; their `accuracy` is that on the held-out rows.
 
     Raises:
-        ValueError: The rows have no class label, or there are no epochs or rows per step.
+        ValueError: The rows have no class label, or `epochs`, `batch_size` or `size` is invalid.
 
     Example:
         >>> from polymodal.datasets import load
@@ -89,7 +90,7 @@ def train_verifiers(
 
 
 def _rows(table: Table, name: str, classes: Classes) -> Tensor:
-    """The numbers of the rows that have a modality and a known class."""
+    """Returns the indices of the rows that have a modality and a known class."""
     has = table.observed[:, table.schema.index(name)].cpu()
     return (has & (classes.values >= 0)).nonzero()[:, 0]
 
@@ -104,20 +105,22 @@ def _learn(
     batch_size: int,
     learning_rate: float,
 ) -> float:
-    """Trains a verifier, and leaves the weights of its best epoch in it.
+    """Trains a classifier and loads the weights of its best epoch into it.
+
+    Random numbers come from PyTorch's global generator.
 
     Arguments:
-        verifier: On its device. What it and the order of the rows draw comes from PyTorch's global stream.
-        table: That the rows are of.
-        name: Of the modality.
-        rows: Numbers of rows that have it and a known class, two at least.
-        classes: Of all the table's rows, `(N,)` int64.
-        epochs: Passes over the rows, at most.
-        batch_size: Rows per step.
-        learning_rate: Adam's at its highest.
+        verifier: Classifier to train, on its device.
+        table: Table with the training rows.
+        name: Name of the modality.
+        rows: Indices of the rows that have it and a known class, at least two.
+        classes: Classes of all rows of the table, `(N,)` int64.
+        epochs: Maximum number of epochs.
+        batch_size: Number of rows per step.
+        learning_rate: Maximum learning rate of Adam.
 
     Returns:
-        The best epoch's accuracy on the rows that were held out, x 100.
+        The best epoch's accuracy on the held-out rows, in per cent.
     """
     rows = rows[torch.randperm(len(rows))]
     held, rows = rows[: max(1, len(rows) // HELD_OUT)], rows[max(1, len(rows) // HELD_OUT) :]
@@ -153,7 +156,7 @@ def _accuracy(verifier: Verifier, table: Table, name: str, rows: Tensor, classes
 
 
 def _values(verifier: Verifier, table: Table, name: str, rows: Tensor) -> Tensor:
-    """The modality's values as its encoder takes them, `(R, *shape)`."""
+    """Returns the modality's values of the rows, prepared for its encoder, `(R, *shape)`."""
     weight = verifier.head.weight
     values = table.values[name][rows.to(table.observed.device)].to(weight.device)
     return table.schema[name].prepare(values, weight.dtype)

@@ -1,4 +1,4 @@
-"""The class of each row, that answers are judged by."""
+"""Classes of rows, with which the classes of predictions are compared."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ if TYPE_CHECKING:
 __all__ = ["Classes", "classed", "classes_of", "label_of"]
 
 UNNAMED = "class"
-"""What scores call a label that is no modality."""
+"""Name in scores of labels that are not a modality."""
 
 
 class Classes(NamedTuple):
     """The classes of a table's rows."""
 
     label: str | None
-    """The modality that holds them; None of `Table.labels`."""
+    """Name of the modality with the classes; None if they are `Table.labels`."""
     values: Tensor
-    """`(N,)` int64 on the CPU; -1 where a row's is not known."""
+    """Class of each row, `(N,)` int64 on the CPU; -1 if unknown."""
     number: int
-    """How many classes there are."""
+    """Number of classes."""
 
     @property
     def name(self) -> str:
-        """What scores call them."""
+        """Name of the classes in scores."""
         return UNNAMED if self.label is None else self.label
 
 
 def classed(schema: Schema) -> list[str]:
-    """The modalities whose values are one class each."""
+    """Returns the names of the label modalities, whose values are one class each."""
     return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
 
 
 def label_of(table: Table, label: str | None = None) -> str | None:
-    """The modality that says a row's class, None where `Table.labels` does.
+    """Returns the name of the modality with the classes of the rows, or None for `Table.labels`.
 
     Arguments:
-        table: The rows.
-        label: Its name; by default the first modality that is one class, and without one the table's labels.
+        table: Table of rows.
+        label: Name of the modality; by default the first label modality, and without one the table's labels.
 
     Raises:
-        ValueError: There is no class label, or `label` names something else.
+        ValueError: The table has no classes, or `label` is not a label modality.
 
     Example:
         >>> from polymodal.datasets import load
@@ -57,7 +57,7 @@ def label_of(table: Table, label: str | None = None) -> str | None:
     """
     names = classed(table.schema)
     if label is not None:
-        table.schema.index(label)  # refuses a name that the schema does not know
+        table.schema.index(label)  # raises an error for an unknown name
         if label not in names:
             raise unknown(label, names, "modality that is one class")
         return label
@@ -70,14 +70,14 @@ def label_of(table: Table, label: str | None = None) -> str | None:
 
 
 def classes_of(table: Table, label: str | None) -> Classes:
-    """The classes of the rows.
+    """Returns the classes of the rows.
 
     Arguments:
-        table: The rows.
-        label: The modality that holds them; None is for the table's labels.
+        table: Table of rows.
+        label: Name of the modality with the classes; None for the table's labels.
 
     Raises:
-        ValueError: The table has no labels.
+        ValueError: `label` is None and the table has no labels.
     """
     if label is None:
         if table.labels is None:

@@ -1,4 +1,4 @@
-"""What a model makes of nothing, beside what is there: classes that agree, and the distance of features."""
+"""Evaluation of unconditional samples: agreement of their classes, and Fréchet distances from true values."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ if TYPE_CHECKING:
 __all__ = ["Looked", "coherence", "colours", "distances", "drawn", "held", "score_classifiers"]
 
 MOST = 50_000
-"""Rows that are drawn, at most."""
+"""Maximum number of unconditional samples."""
 
 
 class Looked:
-    """What verifiers make of values of all modalities, batch by batch.
+    """Predicted classes and feature moments of values of all modalities, accumulated over batches.
 
     Arguments:
-        verifiers: That look.
-        features: That look at pictures as well; None if nothing does.
+        verifiers: Classifiers of the modalities.
+        features: Function that computes features of images, or None.
 
     Attributes:
-        said: The values' classes by modality, batch by batch.
-        seen: Moments of the verifiers' features by modality.
-        pictured: Of the pictures' features.
+        said: Predicted classes by modality, a list over batches.
+        seen: Moments of the classifiers' features by modality.
+        pictured: Moments of the images' features by modality.
     """
 
     def __init__(self, verifiers: Verifiers, features: Features | None = None) -> None:
@@ -50,7 +50,7 @@ class Looked:
         self.pictured = {name: Moments() for name, one in verifiers.schema.items() if features and colours(one)}
 
     def look(self, name: str, values: Tensor) -> None:
-        """Takes values of a modality, `(N, *shape)`."""
+        """Adds values of a modality, `(N, *shape)`."""
         if name in self.pictured and self.features is not None:
             self.pictured[name].add(
                 self.features(_coloured(self.verifiers.schema[name].prepare(values, torch.float32)))
@@ -64,7 +64,7 @@ class Looked:
 
 
 def held(table: Table, verifiers: Verifiers, features: Features | None, batch_size: int) -> Looked:
-    """What verifiers make of a table's true values, of the rows that have them."""
+    """Returns the classes and moments of a table's true values, for the rows that have them."""
     looked = Looked(verifiers, features)
     for batch in table.batches(batch_size, device=verifiers.device):
         for column, name in enumerate(table.schema):
@@ -82,7 +82,7 @@ def drawn(
     batch_size: int,
     seed: int,
 ) -> Looked:
-    """What verifiers make of so many rows that a model decodes from samples of a prior, at most 50,000."""
+    """Returns the classes and moments of `rows` unconditional samples, at most 50,000, decoded from a prior."""
     looked = Looked(verifiers, features)
     with answering(model):
         with own_streams(seed):
@@ -96,7 +96,7 @@ def drawn(
 
 
 def score_classifiers(true: Looked, table: Table, classes: Classes) -> list[dict[str, Any]]:
-    """Scores how often classifiers are right about true values, as lines of scores."""
+    """Returns the accuracy of the classifiers on true values, as rows of the data frame of scores."""
     lines = []
     for name in true.seen:
         if true.said[name]:
@@ -109,7 +109,7 @@ def score_classifiers(true: Looked, table: Table, classes: Classes) -> list[dict
 
 
 def coherence(made: Looked, given: str, classes: Classes) -> list[dict[str, Any]]:
-    """How often all modalities of a sample are of one class, and how often each class occurs, as lines of scores."""
+    """Returns the agreement of the modalities of samples, and the total variation of their classes, as scores."""
     lines = []
     said = {name: torch.cat(parts) for name, parts in made.said.items() if parts}
     if len(said) > 1:
@@ -123,7 +123,7 @@ def coherence(made: Looked, given: str, classes: Classes) -> list[dict[str, Any]
 
 
 def distances(true: Looked, made: Looked, given: str) -> list[dict[str, Any]]:
-    """Fréchet distances between true values and samples, as lines of scores."""
+    """Returns the Fréchet distances between true values and samples, as rows of the data frame of scores."""
     pairs = [("frechet", true.seen, made.seen), ("fid", true.pictured, made.pictured)]
     return [
         line("generation", name, given, metric, "lower", _distance(one, others[name]), others[name].rows)
@@ -133,7 +133,7 @@ def distances(true: Looked, made: Looked, given: str) -> list[dict[str, Any]]:
 
 
 def _distance(one: Moments, other: Moments) -> float:
-    """NaN where there are fewer than two vectors, or one is not finite."""
+    """Returns the Fréchet distance; NaN for fewer than two vectors, or for moments that are not finite."""
     if min(one.rows, other.rows) < 2:
         return float("nan")
     numbers = [part for moments in (one, other) for part in (moments.mean, moments.covariance)]
@@ -141,10 +141,10 @@ def _distance(one: Moments, other: Moments) -> float:
 
 
 def colours(modality: Modality) -> bool:
-    """Whether a network for photographs can take its values: pictures in colours or in grey."""
+    """Returns whether a modality has RGB or greyscale images, which networks for photographs accept."""
     return isinstance(modality, Image) and modality.channels in (1, 3)
 
 
 def _coloured(pictures: Tensor) -> Tensor:
-    """Pictures `(N, 1, H, W)` or `(N, 3, H, W)` as `(N, 3, H, W)`."""
+    """Converts images `(N, 1, H, W)` or `(N, 3, H, W)` to `(N, 3, H, W)`."""
     return pictures.expand(-1, 3, -1, -1)

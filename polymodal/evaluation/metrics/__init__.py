@@ -1,4 +1,7 @@
-"""Metrics. To add one: a file here, and a line in METRICS."""
+"""Metrics of predictions.
+
+To add one, write a module in this package and add its class to METRICS.
+"""
 
 from polymodal.evaluation.metrics.accuracy import Accuracy
 from polymodal.evaluation.metrics.base import Metric
@@ -18,4 +21,4 @@ METRICS: dict[str, type[Metric]] = {
 """Metrics by name."""
 
 COMPANIONS = {"ssim": ["ssim-paper"], "frechet": ["fid"]}
-"""Metrics that are reported beside another, which alone is compared."""
+"""Additional metrics reported along with a metric; comparisons of models use only the latter."""

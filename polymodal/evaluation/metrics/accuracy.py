@@ -1,4 +1,4 @@
-"""Accuracy."""
+"""Classification accuracy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Accuracy"]
 
 
 class Accuracy(Metric):
-    """The share of classes of which the most probable one is the true one, x 100 (micro average).
+    """Percentage of classes or tokens whose most probable value is the true one (micro average).
 
     Example:
         >>> import torch
@@ -30,7 +30,7 @@ class Accuracy(Metric):
     better = "higher"
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """Which share of a value's classes are the same, see `Metric`."""
+        """Computes the share of correct classes of each value, see `Metric`."""
         mode = distribution.mode
 
         def compared(rows: slice) -> Against:
@@ -42,5 +42,5 @@ class Accuracy(Metric):
         return compared
 
     def score(self, sums: list[float], rows: int) -> float:
-        """In [0, 100]."""
+        """Returns the score, in [0, 100]."""
         return 100 * sums[0] / rows

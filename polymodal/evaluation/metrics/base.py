@@ -1,4 +1,4 @@
-"""What every metric provides."""
+"""Interface of metrics."""
 
 from __future__ import annotations
 
@@ -18,46 +18,46 @@ if TYPE_CHECKING:
 __all__ = ["Compared", "Metric"]
 
 PIECE = 3 * 2**18
-"""Bytes of answers that are compared at once on a CPU: what is worked out of them should stay in its cache."""
+"""Bytes of values compared at once on a CPU, so that intermediate results fit in its cache; elsewhere 64 times that."""
 
 Against = Callable[[Tensor], Tensor]
-"""From what q streams answer R rows with, by number, int64 `(q, R)`, to what is summed of each, `(q, R, width)`."""
+"""Function from prediction indices of q streams and R rows, int64 `(q, R)`, to terms to sum, `(q, R, width)`."""
 Compared = Callable[[slice], Against]
-"""Looks at R of the rows, so that answers can be compared with them. It may be called in several threads at once."""
+"""Function that prepares a slice of the rows for comparison with predictions. It may run in several threads at once."""
 
 
 class Metric(ABC):
-    """A score of predictions against the truth, over batches, so that a test set need not fit in memory.
+    """A score of predictions against true values, accumulated over batches.
 
-    It holds sums over rows, so the sums of two halves of a test set add up to those of the whole. Several streams
-    of predictions of the same truth are scored side by side: a prediction that several of them share is made, and
-    looked at, once. To add a metric, write `compare` and `score`.
+    A metric keeps sums over rows, so a test set need not fit in memory and can be split among processes. It scores
+    several streams of predictions of the same true values at once, and processes a prediction that several streams
+    share once. To add a metric, implement `compare` and `score`.
 
     Arguments:
-        streams: Their number Q.
+        streams: Number of streams Q.
 
     Attributes:
-        sums: Of what `compare` gives, `(Q, width)` float64.
-        rows: How many each stream has seen, `(Q,)` int64.
+        sums: Sums over rows of the terms of `compare`, `(Q, width)` float64.
+        rows: Number of rows of each stream, `(Q,)` int64.
     """
 
     better: ClassVar[Literal["higher", "lower"]]
-    """Which direction is better."""
+    """Whether higher or lower scores are better."""
     width: ClassVar[int] = 1
-    """How many numbers of a row are summed."""
+    """Number of terms per row that are summed."""
 
     def __init__(self, streams: int = 1) -> None:
         self.sums = torch.zeros(streams, self.width, dtype=torch.float64)
         self.rows = torch.zeros(streams, dtype=torch.int64)
 
     def update(self, distribution: Distribution, target: Tensor, answers: Tensor | None = None) -> None:
-        """Takes B rows.
+        """Adds B rows.
 
         Arguments:
-            distribution: p(x | z), batch shape `(U,)`, event shape the value's.
-            target: The truth as networks take it, `(B, *shape)`.
-            answers: Which of the U each stream answers each row with, `(Q, B)` int64; -1 where it does not. By default
-                one stream answers row i with the i-th.
+            distribution: U predicted distributions p(x | z), batch shape `(U,)`, event shape that of a value.
+            target: True values as networks take them, `(B, *shape)`.
+            answers: Index of the prediction of each row in each stream, `(Q, B)` int64; -1 where there is none. By
+                default, one stream predicts row i with the i-th distribution.
         """
         if answers is None:
             answers = torch.arange(len(target), device=target.device)[None]
@@ -79,35 +79,38 @@ class Metric(ABC):
         self.sums += torch.stack(each(summed, pieces, target.device)).sum(0).cpu()
 
     def merge(self) -> None:
-        """Takes in what the other processes have seen; to be called in all of them."""
+        """Adds the sums of the other processes; must be called in all of them."""
         self.sums, self.rows = distributed.sums(self.sums), distributed.sums(self.rows).long()
 
     def compute(self, stream: int = 0) -> float:
-        """The score of a stream over all rows so far; NaN if there were none."""
+        """Returns the score of a stream over all rows so far; NaN without rows."""
         rows = int(self.rows[stream])
         return self.score(self.sums[stream].tolist(), rows) if rows else float("nan")
 
     @abstractmethod
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """Looks at U predictions, each once, so that they can be compared with B true values.
+        """Processes each of U predictions once, for comparison with B true values.
 
         Arguments:
-            distribution: As in `update`.
-            target: As in `update`.
-            answers: As in `update`; what is compared in place of -1 is not summed.
+            distribution: Predicted distributions, as in `update`.
+            target: True values, as in `update`.
+            answers: Indices of predictions, as in `update`. The terms of rows with -1 are not summed.
+
+        Returns:
+            Function from a slice of the rows to a function that computes the terms to sum, see `Compared`.
         """
 
     @abstractmethod
     def score(self, sums: list[float], rows: int) -> float:
-        """The score, from the sums over so many rows, at least one."""
+        """Returns the score, given the sums over a number of rows, at least one."""
 
     @property
     def note(self) -> str:
-        """What a reader of the score must know, if anything."""
+        """A remark on how the score was computed, or an empty string."""
         return ""
 
 
 def at_once(values: Tensor) -> int:
-    """How many of some values, `(N, *shape)`, are compared at once."""
+    """Returns how many of the values `(N, *shape)` to compare at once."""
     piece = PIECE if values.device.type == "cpu" else 64 * PIECE
     return max(1, piece // (values[0].numel() * values.element_size()))

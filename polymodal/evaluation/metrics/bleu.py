@@ -1,4 +1,9 @@
-"""BLEU."""
+"""BLEU, a score of n-gram matches between predicted and reference texts.
+
+`BLEU-3 = 100 min(1, exp(1 - r / c)) (p_1 p_2 p_3)^(1/3)`, with c and r the total numbers of words of the predictions
+and the references, and p_n the share of the predictions' n-grams that match, each n-gram at most as often as it occurs
+in the reference.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,7 @@ ORDER = 3
 class BLEU3(Metric):
     """Corpus-level BLEU with uniform weights on 1- to 3-grams, without smoothing, x 100.
 
-    Each text has one reference. End and padding tokens are dropped wherever they stand.
+    Each text has one reference. End and padding tokens are dropped at any position.
 
     Example:
         >>> import torch
@@ -39,7 +44,7 @@ class BLEU3(Metric):
     width = 2 * ORDER + 2
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """For n = 1, 2, 3 how many n-grams of the answer match, and how many it has; both lengths; see `Metric`."""
+        """Counts matched n-grams and all n-grams of the prediction, n = 1, 2, 3, and both lengths; see `Metric`."""
         made, made_length = _words(distribution.mode)
         true, true_length = _words(target)
 
@@ -56,7 +61,7 @@ class BLEU3(Metric):
         return compared
 
     def score(self, sums: list[float], rows: int) -> float:
-        """In [0, 100]."""
+        """Returns the score, in [0, 100]."""
         matched, counts, (made, true) = sums[:ORDER], sums[ORDER:-2], sums[-2:]
         if min(matched) == 0:
             return 0.0
@@ -65,25 +70,33 @@ class BLEU3(Metric):
 
 
 def _words(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """Texts `(N, L)` with their words in front, -1 behind them, and how many words there are, `(N,)`."""
+    """Moves the words of texts `(N, L)` to the front, followed by -1, and returns them with their counts `(N,)`."""
     kept = (tokens != END) & (tokens != PADDING)
     front = (~kept).int().argsort(dim=1, stable=True)
     return torch.where(kept, tokens, -1).gather(1, front), kept.sum(1)
 
 
 def _matched(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """For n = 1, 2, 3 how many n-grams of P texts `(P, L)` are in their references, and how many they have, `(P, 3)`.
+    """Counts the n-grams of P texts that match their references, and all their n-grams, for n = 1, 2, 3.
 
-    The k-th n-gram of a kind matches where the reference has at least k of it. What stands behind the reference's words
-    matches nothing, and of the texts themselves only the first `(P,)` words are looked at.
+    The k-th occurrence of an n-gram matches if the reference has at least k of it. The padding -1 after the reference's
+    words matches no word.
+
+    Arguments:
+        made: Predicted texts, `(P, L)`.
+        true: Reference texts, `(P, L)`.
+        length: Numbers of words of the predicted texts, `(P,)`; later positions are ignored.
+
+    Returns:
+        Numbers of matched n-grams and of all n-grams, `(P, 3)` each.
     """
     places = torch.arange(made.shape[1], device=made.device)
     same_own, same = made[:, :, None] == made[:, None], made[:, :, None] == true[:, None]  # words, (P, L, L)
-    own, theirs = same_own, same  # n-grams, from their first words on
+    own, theirs = same_own, same  # n-grams, indexed by their first words
     matched, counts = [], []
     for n in range(1, ORDER + 1):
         here = places < (length - n + 1)[:, None]  # (P, L)
-        times = (own & (places <= places[:, None])).sum(2)  # that of the same kind up to here
+        times = (own & (places <= places[:, None])).sum(2)  # occurrences of the same n-gram up to here
         matched.append((here & (times <= theirs.sum(2))).sum(1))
         counts.append(here.sum(1))
         own, theirs = _preceded(same_own, own), _preceded(same, theirs)
@@ -91,5 +104,5 @@ def _matched(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor
 
 
 def _preceded(words: Tensor, ngrams: Tensor) -> Tensor:
-    """Where words `(P, L, L)` are the same, and the n-grams that follow them too: that of (n + 1)-grams."""
+    """Returns where (n + 1)-grams are equal: where words `(P, L, L)` are, and the n-grams that follow them are."""
     return words & torch.nn.functional.pad(ngrams[:, 1:, 1:], (0, 1, 0, 1))

@@ -1,4 +1,7 @@
-"""Root of the mean squared error."""
+"""Root mean squared error, `RMSE = sqrt((1/n) sum_i (x_i - y_i)^2)`.
+
+The sum is over all n elements of all rows, x_i is the predicted mean and y_i the true value of an element.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ __all__ = ["RMSE"]
 
 
 class RMSE(Metric):
-    """The root of the mean squared error over all elements of all rows, in the units of the table.
+    """The root mean squared error over all elements of all rows, in the units of the target values.
 
     Example:
         >>> import torch
@@ -33,7 +36,7 @@ class RMSE(Metric):
     width = 2
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """The squared error and the number of elements, see `Metric`."""
+        """Computes the squared error and the number of elements of each value, see `Metric`."""
         mean, size = distribution.mean, target[0].numel()
 
         def compared(rows: slice) -> Against:
@@ -46,6 +49,6 @@ class RMSE(Metric):
         return compared
 
     def score(self, sums: list[float], rows: int) -> float:
-        """At least 0."""
+        """Returns the root mean squared error, a non-negative number."""
         total, elements = sums
         return sqrt(total / elements)

@@ -1,4 +1,12 @@
-"""Structural similarity, in the two variants that the literature calls by one name."""
+"""Structural similarity (SSIM), in two variants that the literature does not distinguish by name.
+
+For images x and y, it is the mean over pixels and channels of
+
+    (2 m_x m_y + C1) (2 c_xy + C2) / ((m_x^2 + m_y^2 + C1) (v_x + v_y + C2)),
+
+with m, v and c the weighted means, variances and covariance in a window around a pixel, `C1 = (0.01 R)^2`,
+`C2 = (0.03 R)^2` and R the range of the values.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +29,10 @@ __all__ = ["SSIM", "PaperSSIM"]
 class SSIM(Metric):
     """The standard structural similarity: 11x11 Gaussian window, sigma 1.5, values in [0, 1].
 
-    The mean is over the pixels whose window fits, the channels and the pictures, as in scikit-image (torchmetrics
-    takes reflected borders in, and so scores otherwise). A picture smaller than the window is compared under
-    the largest odd window that fits, and `note` says so. It is worked out in the pictures' precision, float32 at
-    least: a picture's score in float32 is that in float64 to about 1e-6.
+    The mean is over the pixels whose window is inside the image, the channels and the images, as in scikit-image.
+    torchmetrics includes reflected borders, so its scores differ. For an image smaller than the window, the largest odd
+    window that fits is used, and `note` reports this. Computations use the precision of the images, at least float32;
+    the score of an image in float32 equals that in float64 to about 1e-6.
 
     Example:
         >>> ssim, picture = SSIM(), torch.rand(2, 3, 16, 16)
@@ -39,14 +47,14 @@ class SSIM(Metric):
     size: ClassVar[int] = 11
     constants: ClassVar[tuple[float, float]] = (0.01**2, 0.03**2)
     sample: ClassVar[bool] = False
-    """Covariances over n - 1 in place of n, for a uniform window."""
+    """Whether covariances are normalised by n - 1 instead of n, for uniform windows of n pixels."""
 
     def __init__(self, streams: int = 1) -> None:
         super().__init__(streams)
         self.used = self.size
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """The similarity of pictures `(C, H, W)`, see `Metric`."""
+        """Computes the similarity of each pair of images `(C, H, W)`, see `Metric`."""
         height, width = target.shape[-2:]
         self.used = min(self.size, min(height, width) - 1 + min(height, width) % 2)
         weights, n = self.window(self.used), self.used**2
@@ -86,33 +94,33 @@ class SSIM(Metric):
         return compared
 
     def merge(self) -> None:
-        """See `Metric`. Where a process has seen no picture, its window is the full one."""
+        """See `Metric`. The smallest window of all processes is kept; without images, a process has the full window."""
         super().merge()
         self.used = -distributed.agreed(-self.used)[0]
 
     def score(self, sums: list[float], rows: int) -> float:
-        """At most 1."""
+        """Returns the mean similarity, at most 1."""
         return sums[0] / rows
 
     @property
     def note(self) -> str:
-        """Says where a smaller window had to do."""
+        """A remark if a smaller window was used, or an empty string."""
         return "" if self.used == self.size else f"window {self.used}x{self.used} in place of {self.size}x{self.size}"
 
     @staticmethod
     def window(size: int) -> Tensor:
-        """The weights of a window's side, `(size,)` float64, of sum 1."""
+        """Returns the one-dimensional weights of the window, `(size,)` float64, which sum to 1."""
         weights = torch.exp(-(torch.arange(size).double() - size // 2).square() / (2 * 1.5**2))
         return weights / weights.sum()
 
 
 class PaperSSIM(SSIM):
-    """The structural similarity that the paper's table holds; it scores higher than the standard one.
+    """The structural similarity reported in the MAC-WAE paper; it scores higher than the standard one.
 
-    Uniform 7x7 windows, sample covariances (x 49/48), and constants for a range of 2, which scikit-image
-    before 0.20 took for floats when none was given. Only this one compares with the paper's numbers.
+    It uses uniform 7x7 windows, sample covariances (x 49/48), and constants for a range of 2, the default of
+    scikit-image before 0.20 for floats. Only this variant is comparable with the paper's scores.
 
-    Source: MAC-WAE, supplementary table 4, as its authors' metric library computed it.
+    Source: MAC-WAE, supplementary table 4, as computed by its authors' metric library.
     """
 
     size = 7
@@ -121,30 +129,30 @@ class PaperSSIM(SSIM):
 
     @staticmethod
     def window(size: int) -> Tensor:
-        """The weights of a window's side, `(size,)` float64, of sum 1."""
+        """Returns the one-dimensional weights of the window, `(size,)` float64, which sum to 1."""
         return torch.full((size,), 1 / size, dtype=torch.float64)
 
 
 class Smooth(NamedTuple):
-    """The weighted mean in the window around each pixel for which it fits, as two products with matrices.
+    """Weighted mean in the window around each pixel whose window is inside the image, as two matrix products.
 
-    Pictures are `(H, N, C, W)`, so that each product is a single one for all of them.
+    Images are `(H, N, C, W)`, so that each product is a single one for all images.
     """
 
     down: Tensor
-    """`(H', H)`."""
+    """Weights along the height, `(H', H)`."""
     across: Tensor
-    """`(W', W)`."""
+    """Weights along the width, `(W', W)`."""
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """`(H, N, C, W)` to `(H', N, C, W')`."""
+        """Returns the weighted means `(H', N, C, W')` of images `(H, N, C, W)`."""
         height, n, channels, _ = pictures.shape
         wide = inner(pictures.flatten(0, 2), self.across).view(height, -1)
         return inner(self.down, wide.mT).view(-1, n, channels, len(self.across))
 
 
 def banded(weights: Tensor, side: int) -> Tensor:
-    """The matrix that takes the weighted mean of each run of a side's pixels, `(side - size + 1, side)`.
+    """Returns the matrix of weighted means over consecutive pixels of a side, `(side - size + 1, side)`.
 
     Example:
         >>> banded(torch.tensor([1.0, 2.0]), 3)
@@ -158,17 +166,17 @@ def banded(weights: Tensor, side: int) -> Tensor:
 
 
 class Moments(NamedTuple):
-    """What the windows of N pictures hold, `(H', N, C, W')` each."""
+    """Means and variances of the windows of N images, `(H', N, C, W')` each."""
 
     centred: Tensor
-    """The pictures less their mean, `(H, N, C, W)`: the smaller the numbers, the more exact their covariances."""
+    """Images minus their mean per channel, `(H, N, C, W)`; smaller numbers have more accurate covariances."""
     centred_mean: Tensor
     mean: Tensor
     variance: Tensor
 
     @classmethod
     def of(cls, pictures: Tensor, smooth: Smooth, scale: float) -> Moments:
-        """Those of pictures `(H, N, C, W)`."""
+        """Computes the moments of images `(H, N, C, W)`."""
         middle = pictures.mean((0, 3), keepdim=True)
         centred = pictures - middle
         centred_mean = smooth(centred)

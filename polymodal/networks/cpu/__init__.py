@@ -1,1 +1,1 @@
-"""Implementations of network operations that are fast on a CPU; their results are those of the plain ones."""
+"""Fast CPU implementations of network operations, with the same results as the standard ones."""

@@ -1,4 +1,7 @@
-"""Chains of layers as one function on a CPU, forwards and backwards: what each makes is overwritten by the next."""
+"""Chains of layers as one autograd function on a CPU.
+
+Layers overwrite intermediate tensors in the forward and the backward pass where possible, which saves memory and time.
+"""
 
 from __future__ import annotations
 
@@ -15,33 +18,33 @@ from polymodal.networks.cpu.linear import LINEAR, affine, inner, outer
 __all__ = ["Gradients", "Link", "chained", "layers_of", "watched"]
 
 Gradients = tuple[Tensor | None, ...]
-"""Of a link's input and of its parameters, in order; None of what is not asked for."""
+"""Gradients of a link's input and of its parameters, in order; None for those that were not requested."""
 
 
 class Link(ABC):
-    """What one layer does, or some that follow each other, forwards and backwards.
+    """The forward and backward pass of one layer or of several consecutive layers.
 
-    `mine` says that the chain itself has made a tensor, and that nobody else will read it: it may be overwritten.
+    The argument `mine` is True for a tensor that the chain created and nothing else reads, so it may be overwritten.
     """
 
     parameters: tuple[Tensor, ...] = ()
     returns = False
-    """Whether it needs its output again on the way back, so that nobody may overwrite that."""
+    """Whether the backward pass needs the output, so that the next link must not overwrite it."""
 
     @abstractmethod
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
-        """The output of an input."""
+        """Computes the output for an input."""
 
     @abstractmethod
     def backward(self, x: Tensor, y: Tensor, g: Tensor, *, mine: bool, asked: Sequence[bool]) -> Gradients:
-        """Gradients, from the input, the output, and the gradient of the output.
+        """Computes gradients from the input, the output, and the gradient of the output.
 
         Arguments:
-            x: The input; that of a link that overwrites it is its output.
-            y: The output; what came in its place, unless the link `returns` to it.
-            g: Of the output.
+            x: Input; equal to the output if the link overwrites its input.
+            y: Output; if `returns` is False, the next link may have overwritten it.
+            g: Gradient of the output.
             mine: Whether g may be overwritten.
-            asked: Which are wanted: of the input and of each parameter.
+            asked: Whether the gradient is requested, for the input and for each parameter.
         """
 
 
@@ -62,7 +65,7 @@ class Dense(Link):
 
 
 class Spread(Link):
-    """A linear layer to pictures, `(N, in)` to `(N, C, h, w)`, which it leaves in channels-last order."""
+    """A linear layer that outputs images, `(N, in)` to `(N, C, h, w)`, in channels-last order."""
 
     def __init__(self, layer: nn.Linear, shape: Sequence[int]) -> None:
         self.shape, self.parameters = tuple(shape), (layer.weight, layer.bias)
@@ -81,22 +84,22 @@ class Spread(Link):
         )
 
     def _last(self, parameter: Tensor) -> Tensor:
-        """Its rows with channels last."""
+        """Reorders the rows of a parameter to channels last."""
         return parameter.unflatten(0, self.shape).movedim(0, 2).flatten(0, 2)
 
     def _first(self, gradient: Tensor) -> Tensor:
-        """Its rows with channels first."""
+        """Reorders the rows of a gradient to channels first."""
         channels, *size = self.shape
         return gradient.unflatten(0, (*size, channels)).movedim(2, 0).flatten(0, 2)
 
 
 class Activation(Link):
-    """An elementwise function whose derivative is known from its output.
+    """An elementwise function whose derivative can be computed from its output.
 
     Arguments:
         make: The function.
-        overwrite: The same in place.
-        back: From the output's gradient and the output to the input's gradient, written into the third tensor.
+        overwrite: In-place version of the function.
+        back: Function of the output's gradient, the output and a result tensor that computes the input's gradient.
     """
 
     returns = True
@@ -127,18 +130,18 @@ LINKS: dict[type[nn.Module], Callable[..., Link | None]] = {
     nn.ReLU: lambda layer: RELU,
     nn.Sigmoid: lambda layer: SIGMOID,
 }
-"""How layers of a type become links. A layer of another type may have a method `link` that says so."""
+"""Functions that convert layers to links, by layer type. Layers of other types may define a method `link`."""
 
 
 def chained(network: nn.Module, x: Tensor, otherwise: Callable[[Tensor], Tensor] | None = None) -> Tensor:
-    """`network(x)`, as one function where that is known of all its layers and it runs on a CPU as it stands.
+    """Computes `network(x)` as one function if all its layers have links and it runs on a CPU without autocast.
 
-    Outputs and gradients are those of the layers one by one; second derivatives cannot be had of it.
+    Outputs and gradients are those of the separate layers. Second derivatives are not available.
 
     Arguments:
         network: A layer, or a sequence of layers.
-        x: `(N, *)`.
-        otherwise: What computes it elsewhere; by default the network.
+        x: Input, `(N, *)`.
+        otherwise: Function to call in all other cases; by default the network.
 
     Example:
         >>> network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
@@ -156,12 +159,12 @@ def chained(network: nn.Module, x: Tensor, otherwise: Callable[[Tensor], Tensor]
 
 
 def layers_of(network: nn.Module) -> list[nn.Module]:
-    """In the order in which a sequence of layers applies them."""
+    """Returns the layers of a network in the order in which it applies them; nested sequences are flattened."""
     return [part for layer in network for part in layers_of(layer)] if type(network) is nn.Sequential else [network]
 
 
 def watched(network: nn.Module) -> bool:
-    """Whether somebody has hooked into a part of it, or given it another forward pass, such as a compiled one."""
+    """Whether a module of the network has hooks or a replaced forward method, such as a compiled one."""
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or "forward" in vars(module)
         for module in network.modules()
@@ -169,20 +172,20 @@ def watched(network: nn.Module) -> bool:
 
 
 class Chain(torch.autograd.Function):
-    """See `chained`."""
+    """The autograd function of `chained`."""
 
     @staticmethod
     def forward(ctx: Any, links: list[Link], x: Tensor, *parameters: Tensor) -> Tensor:
-        """The last output; all are kept, one that was overwritten as what came in its place."""
+        """Returns the last output, and saves all outputs; an overwritten output is saved as its replacement."""
         values = list(_outputs(links, x))
         ctx.links = links
-        ctx.save_for_backward(x, *values, *parameters)  # these so that a change in the meantime is noticed
+        ctx.save_for_backward(x, *values, *parameters)  # parameters are saved so that autograd detects in-place changes
         return values[-1]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """From the last link to the first."""
+        """Computes gradients from the last link to the first."""
         values, (g,), (_, of_x, *asked) = ctx.saved_tensors, grad_outputs, ctx.needs_input_grad
         gradients: list[Tensor | None] = []
         for number, link in reversed([*enumerate(ctx.links)]):
@@ -203,13 +206,13 @@ def _outputs(links: list[Link], x: Tensor) -> Iterator[Tensor]:
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether it is computed on a CPU, in its own precision, now."""
+    """Whether x is a floating point tensor on a CPU, without autocast or compilation, and not empty."""
     cpu = x.device.type == "cpu" and x.is_floating_point() and len(x) > 0
     return cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
 
 
 def _links(network: nn.Module) -> list[Link] | None:
-    """What computes a network, if that is known of all its layers."""
+    """Returns the links of a network, or None if a layer has no link."""
     layers = layers_of(network)
     if watched(network):
         return None
@@ -226,7 +229,7 @@ def _links(network: nn.Module) -> list[Link] | None:
 
 
 def _picture(layers: list[nn.Module]) -> tuple[int, ...] | None:
-    """The shape of pictures that a ReLU and an unflattening make, in this order."""
+    """Returns the image shape `(C, h, w)` if the layers are a ReLU and an unflattening to images, else None."""
     if [*map(type, layers)] != [nn.ReLU, nn.Unflatten]:
         return None
     dim, size = layers[1].dim, layers[1].unflattened_size

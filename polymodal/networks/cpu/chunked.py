@@ -1,4 +1,4 @@
-"""Sums whose gradients are taken piece by piece, so that the memory they need does not grow with their length."""
+"""Sums whose gradients are computed chunk by chunk, so that memory does not grow with the number of chunks."""
 
 from __future__ import annotations
 
@@ -18,15 +18,16 @@ Piece = tuple[slice, slice]
 def summed(
     function: Callable[[Tensor, Piece], Tensor], z: Tensor, parameters: Iterable[Tensor], pieces: Sequence[Piece]
 ) -> Tensor:
-    """`function(z)` as the sum of its pieces, with the gradients of one backward pass through all of it.
+    """Computes the sum of a function over chunks of codes, with the gradients of a single backward pass.
 
-    Each piece's gradients are taken as soon as it is computed, and what its backward pass needs is then let go.
+    The gradients of each chunk are computed in the forward pass, and the memory for its backward pass is then freed.
 
     Arguments:
-        function: Of a piece of z and where it lies, a scalar; it reads no other tensor that needs a gradient.
-        z: Codes `(K, B, D)`.
-        parameters: All that the function reads.
-        pieces: Slices of K and of B.
+        function: Function of a chunk of z and its slices that returns a scalar. It uses no other tensors that require
+            gradients than `parameters`.
+        z: Codes, `(K, B, D)`.
+        parameters: All parameters that the function uses.
+        pieces: Slices of K and of B, one pair for each chunk.
 
     Returns:
         A scalar.
@@ -45,7 +46,7 @@ def summed(
 
 
 def cut(draws: int, rows: int, most: int) -> list[Piece]:
-    """Pieces of K codes of B rows each, of at most so many codes: several whole passes, or parts of one.
+    """Splits K passes of B rows into chunks of at most `most` codes: several complete passes, or parts of one.
 
     Example:
         >>> cut(3, 10, 25), cut(1, 10, 6)
@@ -57,11 +58,11 @@ def cut(draws: int, rows: int, most: int) -> list[Piece]:
 
 
 class Summed(torch.autograd.Function):
-    """See `summed`."""
+    """The autograd function of `summed`."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], pieces: Sequence[Piece], *tensors: Tensor) -> Tensor:
-        """The sum; its gradients are kept."""
+        """Computes the sum, and saves its gradients."""
         z, *parameters = tensors
         total = z.new_zeros(())
         of_z, of_parameters = torch.zeros_like(z), [None] * len(parameters)
@@ -79,12 +80,12 @@ class Summed(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The gradients that were kept, times what is asked."""
+        """Returns the saved gradients, times the gradient of the sum."""
         return None, None, *(None if kept is None else kept * grad_outputs[0] for kept in ctx.saved_tensors)
 
 
 def _added(kept: Tensor | None, new: Tensor | None) -> Tensor | None:
-    """Their sum, in the place of the first."""
+    """Adds `new` to `kept` in place and returns the sum; None counts as zero."""
     return new if kept is None else kept if new is None else kept.add_(new)
 
 

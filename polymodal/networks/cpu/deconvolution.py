@@ -1,4 +1,4 @@
-"""Transposed convolutions, the decoders' costliest part, as fast as a CPU has them."""
+"""Fast transposed convolutions on a CPU; they dominate the cost of decoders."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from polymodal.networks.cpu.linear import affine, inner, outer
 __all__ = ["Deconvolution", "Transposed"]
 
 NARROW = 8
-"""Output channels below which a matrix product beats PyTorch's own kernels."""
+"""Number of output channels below which a matrix product is faster than PyTorch's kernels."""
 
 PIECE = 2**22
-"""Numbers that a matrix product makes in one go: what a processor's cache holds."""
+"""Number of elements that one matrix product computes at once, so that they fit in the CPU's cache."""
 
 Sizes = Sequence[int]
 
 
 class Deconvolution(nn.ConvTranspose2d):
-    """`nn.ConvTranspose2d`, of the same weights and results, in the order of work that is fastest on a CPU.
+    """`nn.ConvTranspose2d` with the same weights and results, but faster on a CPU.
 
-    With many output channels it is PyTorch's own on channels-last values, and the bias is added afterwards: the
-    gradient of a bias makes its backward pass up to four times slower. With few of them, as in a picture's last
-    layer, and on sequences (values of width 1), a matrix product makes the results of all the kernel's taps, which
-    are added to where they belong. On a GPU, in lower precision and in a compiled graph it is PyTorch's own as it
-    stands.
+    With many output channels it uses PyTorch's kernels on channels-last tensors and adds the bias afterwards: the
+    gradient of the bias makes PyTorch's backward pass up to four times slower. With few output channels, as in the last
+    layer of an image decoder, and for sequences (tensors of width 1), a matrix product computes the results of all
+    kernel taps, which are then added at their output positions. On a GPU, in lower precision and in a compiled graph,
+    it is PyTorch's layer.
 
     Example:
         >>> layer = Deconvolution(4, 2, 3, stride=2, padding=1)
@@ -41,22 +41,22 @@ class Deconvolution(nn.ConvTranspose2d):
     """
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """`(N, in_channels, h, w)` to `(N, out_channels, H, W)`."""
+        """Maps `(N, in_channels, h, w)` to `(N, out_channels, H, W)`."""
         if output_size is not None or input.dim() != 4:
             return super().forward(input, output_size)
         return chained(self, input, super().forward)
 
     def link(self) -> Transposed | None:
-        """What computes it, if it is a case that is written out here."""
+        """Returns the link of the layer, or None if `Transposed` does not support its arguments."""
         usual = self.groups == 1 and self.dilation == (1, 1) and self.bias is not None
         return Transposed(self) if usual else None
 
 
 class Transposed(Link):
-    """A transposed convolution of values `(N, C, h, w)`.
+    """The link of a transposed convolution of values `(N, C, h, w)`.
 
     Arguments:
-        layer: Of one group, not dilated, with a bias.
+        layer: Layer with one group, a bias, and no dilation.
     """
 
     def __init__(self, layer: nn.ConvTranspose2d) -> None:
@@ -66,7 +66,10 @@ class Transposed(Link):
         self.padding, self.more = cast("Sizes", layer.padding), cast("Sizes", layer.output_padding)
 
     def forward(self, x: Tensor, *, mine: bool) -> Tensor:
-        """`(N, out, H, W)`; with few channels in memory `(out, N, H, W)`, else in channels-last order."""
+        """Returns `(N, out, H, W)`.
+
+        The order in memory is `(out, N, H, W)` with few output channels, and channels last otherwise.
+        """
         weight, bias = self.parameters
         if self._over_time(x):
             return self._sequence(x)
@@ -76,7 +79,10 @@ class Transposed(Link):
         return y.add_(bias[:, None, None])
 
     def backward(self, x: Tensor, y: Tensor, g: Tensor, *, mine: bool, asked: Sequence[bool]) -> Gradients:
-        """PyTorch's own but for sequences; that of the bias apart from the others, which are quicker without."""
+        """Computes gradients with PyTorch's kernels, except for sequences.
+
+        The gradient of the bias is computed separately, because the kernels are faster without it.
+        """
         if self._over_time(x):
             return self._sequence_backward(x, g, asked)
         g = _last(g)
@@ -85,7 +91,10 @@ class Transposed(Link):
         return of_x, of_weight, g.sum((0, 2, 3)) if asked[2] else None
 
     def _over_time(self, x: Tensor) -> bool:
-        """Whether values have width 1 and come to the width of the kernel, whose columns are so many channels more."""
+        """Whether values have width 1 and the output has the kernel's width.
+
+        The columns of the kernel then act as additional channels.
+        """
         return x.shape[3] == 1 and self._size(x)[1] == self.kernel[1] and self.padding[1] == 0
 
     def _narrow(self, x: Tensor) -> Tensor:
@@ -111,7 +120,7 @@ class Transposed(Link):
         return y.view(len(x), length, len(bias), columns).transpose(1, 2)
 
     def _sequence_backward(self, x: Tensor, g: Tensor, asked: Sequence[bool]) -> Gradients:
-        """The same taken apart again."""
+        """Computes the gradients of `_sequence`."""
         rows, matrix = x.squeeze(3).mT, self._matrix(self.parameters[0])
         g = g.transpose(1, 2)  # (N, H, out, columns)
         of_bias = g.sum((0, 1, 3)) if asked[2] else None
@@ -130,14 +139,14 @@ class Transposed(Link):
         return of_rows.mT.unsqueeze(3) if asked[0] else None, of_weight if asked[1] else None, of_bias
 
     def _matrix(self, weight: Tensor) -> Tensor:
-        """Of the kernel's rows, `(k, out columns, C)`."""
+        """Returns the matrices of the kernel's rows, `(k, out columns, C)`."""
         return weight.permute(2, 1, 3, 0).flatten(1, 2)
 
     def _taps(self, rows: Tensor, length: int) -> list[tuple[int, slice, slice]]:
         return list(_joins(rows.shape[1], length, self.kernel[0], self.stride[0], self.padding[0]))
 
     def _size(self, x: Tensor) -> tuple[int, ...]:
-        """The height and the width of the result."""
+        """Returns the height and the width of the output."""
         axes = zip(x.shape[2:], self.kernel, self.stride, self.padding, self.more, strict=True)
         return tuple((n - 1) * s - 2 * p + k + extra for n, k, s, p, extra in axes)
 
@@ -147,13 +156,13 @@ def _last(x: Tensor) -> Tensor:
 
 
 def _pieces(rows: int, numbers: int) -> Iterator[slice]:
-    """Of so many rows, each of which takes so many numbers."""
+    """Splits rows with `numbers` elements each into chunks of at most PIECE elements, at least one row each."""
     step = max(1, PIECE // numbers)
     return (slice(start, start + step) for start in range(0, rows, step))
 
 
 def _joins(n: int, size: int, kernel: int, stride: int, padding: int) -> Iterator[tuple[int, slice, slice]]:
-    """Along one axis: the kernel's taps, and the slices of the larger and of the smaller side that each joins."""
+    """Yields, along one axis, each kernel tap with the slices of the output and the input that it connects."""
     for tap in range(kernel):
         shift = tap - padding
         first, last = max(0, -(shift // stride)), min(n, (size - 1 - shift) // stride + 1)

@@ -1,4 +1,4 @@
-"""Matrix products, as fast as a CPU has them, and linear layers made of them."""
+"""Fast matrix products on a CPU, and linear layers based on them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor, nn
 __all__ = ["LINEAR", "Linear", "affine", "inner", "outer"]
 
 FEWEST = 2**22
-"""Operations of a product from which on it is worth asking oneDNN for it."""
+"""Minimum number of floating point operations of a matrix product to use oneDNN."""
 
 
 class Linear(nn.Linear):
-    """`nn.Linear`, of the same weights and results, by oneDNN where a CPU computes in single precision.
+    """`nn.Linear` with the same weights and results, computed by oneDNN in single precision on a CPU.
 
-    PyTorch takes MKL there, which on AMD's processors reaches less than half of oneDNN's rate.
+    PyTorch uses MKL instead, which is less than half as fast as oneDNN on AMD processors.
 
     Example:
         >>> Linear(3, 2)(torch.zeros(5, 4, 3)).shape
@@ -25,23 +25,23 @@ class Linear(nn.Linear):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """`(*, in_features)` to `(*, out_features)`."""
+        """Maps `(*, in_features)` to `(*, out_features)`."""
         return affine(input, self.weight, self.bias)
 
 
 LINEAR: tuple[type[nn.Linear], ...] = (nn.Linear, Linear)
-"""Layers that do `affine` and nothing else; not what people derive from them."""
+"""Types of layers that compute exactly `affine`; subclasses do not count."""
 
 
 def affine(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """`torch.nn.functional.linear`: `(*, in)` and `(out, in)` to `(*, out)`."""
+    """Computes `torch.nn.functional.linear`, `x @ weight.mT + bias`: `(*, in)` and `(out, in)` to `(*, out)`."""
     if torch.is_autocast_enabled("cpu") or not _quick(x, weight):
         return F.linear(x, weight, bias)
     return Affine.apply(x.flatten(0, -2), weight, bias).view(*x.shape[:-1], len(weight))  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def inner(a: Tensor, b: Tensor) -> Tensor:
-    """`torch.inner`, `a @ b.mT`, of `(n, k)` and `(m, k)`, without a gradient.
+    """Computes `torch.inner`, `a @ b.mT`, for `(n, k)` and `(m, k)`; use it without gradients only.
 
     Example:
         >>> inner(torch.ones(2, 3), torch.ones(4, 3))[0]
@@ -51,17 +51,17 @@ def inner(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Affine(torch.autograd.Function):
-    """`x @ weight.mT + bias` of matrices."""
+    """The autograd function of `affine` for matrices, `x @ weight.mT + bias`."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        """`(n, in)`, `(out, in)` and `(out)` to `(n, out)`."""
+        """Maps `(n, in)`, `(out, in)` and `(out)` to `(n, out)`."""
         ctx.save_for_backward(x, weight)
         return _onednn(x, weight, bias)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Two products and a sum, each where it is asked for."""
+        """Computes the requested gradients: two matrix products and a sum."""
         (x, weight), (g,), (of_x, of_weight, of_bias) = ctx.saved_tensors, grad_outputs, ctx.needs_input_grad
         return (
             affine(g, weight.mT) if of_x else None,
@@ -71,20 +71,20 @@ class Affine(torch.autograd.Function):
 
 
 def outer(g: Tensor, x: Tensor) -> Tensor:
-    """The sum of outer products of rows, `g.mT @ x`, `(n, m)` and `(n, k)` to `(m, k)`.
+    """Computes the sum of the outer products of rows, `g.mT @ x`: `(n, m)` and `(n, k)` to `(m, k)`.
 
     Example:
         >>> outer(torch.ones(4, 2), torch.ones(4, 3))[0]
         tensor([4., 4., 4.])
     """
     (n, m), k = g.shape, x.shape[1]
-    # oneDNN copies the first matrix in the order it needs; the other way round x is copied, and then the result.
+    # oneDNN copies its first matrix to the order that it needs. Transposed, it copies x and then the result instead.
     turned = n * m > (n + m) * k and _quick(x.mT, g.mT)
     return affine(x.mT, g.mT).mT if turned else affine(g.mT, x.mT)
 
 
 def _quick(a: Tensor, b: Tensor) -> bool:
-    """Whether oneDNN is there for a product, and quicker."""
+    """Whether oneDNN is available for a matrix product, and faster."""
     return (
         a.device.type == "cpu"
         and a.dtype == b.dtype == torch.float32
@@ -98,5 +98,5 @@ def _quick(a: Tensor, b: Tensor) -> bool:
 
 def _onednn(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if not (weight.is_contiguous() or weight.mT.is_contiguous()):
-        weight = weight.contiguous()  # it takes the columns of a larger matrix a hundred times slower
+        weight = weight.contiguous()  # oneDNN is a hundred times slower on columns of a larger matrix
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")

@@ -1,4 +1,4 @@
-"""Networks of one architecture, computed as one."""
+"""Batched computation of networks with the same architecture."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from polymodal.networks.one_hot import OneHot
 __all__ = ["architecture", "together"]
 
 ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity, OneHot)
-"""Layers without weights that do the same to an axis more."""
+"""Types of layers without weights that also accept an additional batch axis."""
 
 
 def architecture(network: nn.Module) -> tuple[str, ...] | None:
-    """What networks that can be computed together have in common; None of one that is computed by itself.
+    """Returns a description that is equal for networks that can be computed together, or None.
 
-    Those are fully connected ones. Convolutions of several modalities are not faster as grouped ones.
+    It supports fully connected networks only: grouped convolutions are not faster than separate ones.
 
     Example:
         >>> architecture(nn.Sequential(nn.Linear(2, 3), nn.ReLU())) == architecture(nn.Linear(2, 3))
@@ -35,11 +35,14 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
 
 
 def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """The outputs `(G, N, out)` of G networks of one architecture.
+    """Computes G networks of the same architecture together.
 
     Arguments:
-        networks: Of equal `architecture`.
-        x: The inputs of each, `(G, N, *)`.
+        networks: G networks with equal `architecture`.
+        x: Inputs of each network, `(G, N, *)`.
+
+    Returns:
+        `(G, N, out)`.
 
     Example:
         >>> two = [nn.Sequential(nn.Linear(2, 3), nn.ReLU()) for _ in range(2)]
@@ -55,7 +58,7 @@ def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
         weight = torch.stack([layer.weight for layer in linear])  # (G, out, in)
         if linear[0].bias is None:
             x = x @ weight.mT
-        elif x.stride(0) == 0:  # one input for all
+        elif x.stride(0) == 0:  # all networks have the same input
             bias = torch.cat([layer.bias for layer in linear])
             x = affine(x[0], weight.flatten(0, 1), bias).unflatten(1, weight.shape[:2]).transpose(0, 1)
         else:

@@ -1,4 +1,7 @@
-"""Regularisers that match the aggregate posterior to the prior. To add one: a file here, and a line in REGULARIZERS."""
+"""Regularisers that match the aggregate posterior to the prior.
+
+To add one, write a module in this package and add its class to REGULARIZERS.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,11 @@ REGULARIZERS: dict[str, type[Regularizer]] = {"imq": IMQ, "kl": KL, "mmd": MMD, 
 
 
 def make_regularizer(regularizer: str | Regularizer) -> Regularizer:
-    """Makes a regulariser from its text, such as "mmd", "mmd(2)" or "sliced(64, samples)".
+    """Builds a regulariser from its text form, such as "mmd", "mmd(2)" or "sliced(64, samples)".
 
     Arguments:
-        regularizer: A name in REGULARIZERS, with arguments in parentheses in the order of its fields; or the object.
+        regularizer: A name in REGULARIZERS, optionally with arguments in parentheses in the order of the fields; or a
+            regulariser, which is returned as it is.
 
     Raises:
         ValueError: The name is unknown, there are too many arguments, or one is out of its range.
@@ -53,7 +57,7 @@ def make_regularizer(regularizer: str | Regularizer) -> Regularizer:
 
 
 def spell_regularizer(regularizer: Regularizer) -> str:
-    """Writes a regulariser as the text that `make_regularizer` reads; arguments at their defaults are left out.
+    """Returns the text form of a regulariser, which `make_regularizer` reads; trailing default arguments are omitted.
 
     Raises:
         ValueError: Its class is not in REGULARIZERS.
@@ -75,7 +79,7 @@ def spell_regularizer(regularizer: Regularizer) -> str:
 
 
 def _read(text: str) -> Any:
-    """A number where the text is one, else the text itself."""
+    """Converts the text to an int or a float if possible, and returns it stripped otherwise."""
     text = text.strip()
     for kind in (int, float):
         try:

@@ -1,4 +1,4 @@
-"""The interface of regularisers."""
+"""Interface of regularisers."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ __all__ = ["Regularizer"]
 class Regularizer(ABC):
     """A penalty D that matches the aggregate posterior to the prior, one value per conditioning.
 
-    A subclass is a frozen dataclass. Its fields are its arguments, which text gives in their order: "mmd(2)".
+    A subclass is a frozen dataclass. Its fields are its arguments, in the order of its text form, such as "mmd(2)".
     """
 
     on_samples: ClassVar[bool] = True
-    """Whether the penalty is computed from samples of the codes alone, and so suits a deterministic encoder."""
+    """Whether the penalty uses only samples of the codes, and so works with a deterministic encoder."""
 
     @abstractmethod
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
-        """The penalty of each conditioning.
+        """Computes the penalty of each conditioning.
+
+        With several processes, `z` has the rows of this process, and the results of all processes are averaged,
+        weighted by their numbers of rows. A penalty that is not a mean over rows must also use the rows of the other
+        processes; see `polymodal.runtime.distributed.here`.
 
         Arguments:
-            posterior: q(z | x, b), batch shape `(*, B)`; a penalty on samples does not read it.
-            z: Samples from it, `(*, B, D)`.
-            prior: p(z), event shape `(D,)`.
-
-        Where several processes have a part of a batch each, `z` has this process's rows, and the result is weighted
-        by their number and added up. A penalty that is no mean over rows must look at those of the others too, see
-        `polymodal.runtime.distributed.here`.
+            posterior: Posterior q(z | x, b), batch shape `(*, B)`; not used by a penalty on samples.
+            z: Posterior samples, `(*, B, D)`.
+            prior: Prior p(z), event shape `(D,)`.
 
         Returns:
-            `(*)`: a model weights and adds the conditionings, under `exhaustive` by p(b).
+            Penalties `(*)`. The model sums them over conditionings with weights, under `exhaustive` with p(b).
         """

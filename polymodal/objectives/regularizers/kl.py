@@ -1,4 +1,8 @@
-"""The KL divergence."""
+"""Kullback-Leibler (KL) divergence of the posterior from the prior.
+
+`KL(q || p) = E_q [log q(z | x, b) - log p(z)]` for the posterior q(z | x, b) given the data x and the conditioning mask
+b, and the prior p(z).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +19,7 @@ __all__ = ["KL"]
 
 @dataclass(frozen=True)
 class KL(Regularizer):
-    """KL(q(z | x, b) || p), in nats, summed over D and averaged over the rows.
+    """`kl`: KL(q(z | x, b) || p) in closed form, in nats, summed over the D latent dimensions and averaged over rows.
 
     Example:
         >>> import torch
@@ -30,5 +34,5 @@ class KL(Regularizer):
     on_samples: ClassVar[bool] = False
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
-        """`(*)`, see `Regularizer`."""
+        """Returns the penalty of each conditioning, `(*)`; see `Regularizer`."""
         return kl_divergence(posterior, prior.expand(posterior.batch_shape)).mean(-1)

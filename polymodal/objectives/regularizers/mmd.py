@@ -1,7 +1,9 @@
-"""Maximum mean discrepancies (MMD): distances between two distributions by the means of a kernel k(u, v).
+"""Maximum mean discrepancy (MMD): a distance between two distributions, defined by a kernel k(u, v).
 
-`MMD^2(p, q) = E k(p, p') + E k(z, z') - 2 E k(p, z)` for independent p, p' from the prior and z, z' from the aggregate
-posterior, estimated without bias (a U-statistic in its within terms, so it can be negative).
+`MMD^2 = E k(p, p') + E k(z, z') - 2 E k(p, z)` for independent samples p, p' from the prior and z, z' from the
+aggregate posterior. It is estimated without bias from B codes z_i and B prior samples p_i:
+`D = 1/(B(B-1)) sum_{i != j} [k(p_i, p_j) + k(z_i, z_j)] - 2/B^2 sum_{i,j} k(p_i, z_j)`.
+The terms within each set are U-statistics, so D can be negative.
 """
 
 from __future__ import annotations
@@ -21,19 +23,19 @@ __all__ = ["IMQ", "MMD"]
 
 @dataclass(frozen=True)
 class Discrepancy(Regularizer):
-    """The squared MMD between codes and as many fresh samples from the prior, of a kernel that a subclass gives.
+    """The squared MMD between codes and the same number of new prior samples; a subclass defines the kernel.
 
-    All conditionings are one batched computation from inner products.
+    All conditionings are computed in one batch, from inner products.
 
-    Where several processes have a part of a batch each, they compare their own codes with everybody's: the mean of
-    their penalties, weighted with their numbers of rows, is the penalty of the batch, and so with its gradient.
+    With several processes, each compares its own codes with the codes of all processes. The mean of their penalties,
+    weighted by their numbers of rows, equals the penalty of the global batch. The same holds for the gradient.
 
     Raises:
         ValueError: There are fewer than two rows.
     """
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
-        """`(*)`, see `Regularizer`."""
+        """Returns the penalty of each conditioning, `(*)`; see `Regularizer`."""
         share = distributed.here(z.shape[-2])
         if share.rows < 2:
             raise ValueError(
@@ -49,16 +51,16 @@ class Discrepancy(Regularizer):
             return within / (z.shape[-2] * (share.rows - 1)) - 2 * self.kernel(p, z).mean((-2, -1))
 
     def kernel(self, u: Tensor, v: Tensor) -> Tensor:
-        """The kernel of all pairs, `(*, n, D)` and `(*, m, D)` to `(*, n, m)`."""
+        """Returns the kernel of all pairs `(*, n, m)` of vectors u `(*, n, D)` and v `(*, m, D)`."""
         distance = u.square().sum(-1)[..., :, None] + v.square().sum(-1)[..., None, :] - 2 * u @ v.mT
         return self.of_distance(distance.clamp(min=0), u.shape[-1])
 
     @abstractmethod
     def of_distance(self, distance: Tensor, size: int) -> Tensor:
-        """The kernel of pairs of D = `size` numbers at these squared distances, `(*)` to `(*)`."""
+        """Returns the kernel `(*)` at squared distances `(*)` between vectors of dimension D = `size`."""
 
     def _pairs(self, u: Tensor, v: Tensor, start: int) -> Tensor:
-        """The sum of k over pairs of u `(*, n, D)`, which is v from `start` on, and another row of v `(*, m, D)`."""
+        """Sums k(u_i, v_j) over j != start + i, where row i of u `(*, n, D)` is row start + i of v `(*, m, D)`."""
         k = self.kernel(u, v)
         return k.sum((-2, -1)) - k.diagonal(start, -2, -1).sum(-1)
 
@@ -67,10 +69,11 @@ class Discrepancy(Regularizer):
 class MMD(Discrepancy):
     """`mmd`, `mmd(bandwidth)`: the squared MMD with a Gaussian kernel, `k(u, v) = exp(-|u - v|^2 / (2 D bandwidth^2))`.
 
-    Far from the prior its gradient vanishes; `imq` and `sliced` still pull there.
+    D is the dimension of the codes. The gradient vanishes for codes far from the prior; that of `imq` and `sliced`
+    does not.
 
     Arguments:
-        bandwidth: In units of the prior's standard deviation per dimension, positive.
+        bandwidth: Bandwidth in units of the prior's standard deviation per dimension, positive.
 
     Raises:
         ValueError: The bandwidth is not positive, or there are fewer than two rows.
@@ -93,7 +96,7 @@ class MMD(Discrepancy):
             raise ValueError(f"bandwidth must be positive and finite; got {self.bandwidth}")
 
     def of_distance(self, distance: Tensor, size: int) -> Tensor:
-        """See `Discrepancy`."""
+        """Returns the kernel `(*)`; see `Discrepancy`."""
         return torch.exp(distance / (-2 * size * self.bandwidth**2))
 
 
@@ -104,8 +107,8 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class IMQ(Discrepancy):
     """`imq`: the squared MMD with inverse multiquadratic kernels of several scales.
 
-    `k(u, v) = mean over s of C_s / (C_s + |u - v|^2)` with `C_s = 2 D s` and s in (.1, .2, .5, 1, 2, 5, 10). Its tails
-    are heavy, so codes far from the prior still have a gradient.
+    `k(u, v) = mean over s of C_s / (C_s + |u - v|^2)` with `C_s = 2 D s`, D the dimension of the codes, and s in (.1,
+    .2, .5, 1, 2, 5, 10). Its tails are heavy, so the gradient does not vanish for codes far from the prior.
 
     Raises:
         ValueError: There are fewer than two rows.
@@ -122,7 +125,7 @@ class IMQ(Discrepancy):
     """
 
     def of_distance(self, distance: Tensor, size: int) -> Tensor:
-        """See `Discrepancy`."""
+        """Returns the kernel `(*)`; see `Discrepancy`."""
         total = torch.zeros_like(distance)
         for scale in SCALES:
             total = total + (2 * size * scale) / (2 * size * scale + distance)

@@ -1,9 +1,9 @@
-"""The sliced Wasserstein distance: the mean over random directions of one-dimensional Wasserstein distances.
+"""Sliced Wasserstein distance: the mean of one-dimensional Wasserstein distances over random directions.
 
 For a unit vector theta, codes z_1..z_B and the prior's quantiles q_1..q_B along theta,
-`W2^2(theta) = (1/B) sum_i (sort(theta z)_i - q_i)^2`, and the penalty is the mean over L directions. It is about 1
-where all codes lie at the origin and about (s - 1)^2 for codes of scale s, so its gradient does not vanish far from the
-prior.
+`W2^2(theta) = (1/B) sum_i (sort(theta z)_i - q_i)^2`, and the penalty is the mean over L directions. For a standard
+normal prior, it is about 1 if all codes lie at the origin and about (s - 1)^2 for codes of scale s, so its gradient
+does not vanish far from the prior.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ __all__ = ["Sliced"]
 class Sliced(Regularizer):
     """`sliced`, `sliced(64)`: the squared sliced 2-Wasserstein distance between codes and the prior.
 
-    Each conditioning has its own random directions. Where several processes have a part of a batch each, a code is
-    compared with the quantile that belongs to its rank among the codes of all processes, so the mean of their
-    penalties, weighted with their numbers of rows, is the penalty of the whole batch, and so with its gradient.
+    Each conditioning has its own random directions. With several processes, each code is compared with the quantile of
+    its rank among the codes of all processes. The mean of the processes' penalties, weighted by their numbers of rows,
+    equals the penalty of the global batch. The same holds for the gradient.
 
     Arguments:
         directions: Number of random directions L per conditioning, at least 1.
         target: "quantiles" compares with the prior's exact quantiles `Phi^-1((i - 1/2) / B)`, which needs a Gaussian
-            prior; "samples" compares with B fresh samples from the prior, which is noisier.
+            prior; "samples" compares with B new samples from the prior, which is noisier.
 
     Raises:
         ValueError: An argument is out of its range.
-        TypeError: Quantiles are asked for, and the prior is not a `DiagNormal`.
+        TypeError: `target` is "quantiles" and the prior is not a `DiagNormal`.
 
     Example:
         >>> prior = DiagNormal(torch.zeros(8), torch.ones(8))
@@ -59,14 +59,14 @@ class Sliced(Regularizer):
             raise ValueError(f"target must be 'quantiles' or 'samples'; got {self.target!r}")
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
-        """`(*)`, see `Regularizer`."""
+        """Returns the penalty of each conditioning, `(*)`; see `Regularizer`."""
         share = distributed.here(z.shape[-2])
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
             with share.draws():
                 theta = torch.randn(*z.shape[:-2], z.shape[-1], self.directions, dtype=z.dtype, device=z.device)
                 theta = theta / theta.norm(dim=-2, keepdim=True)  # (*, D, L)
-                target = self._target(prior, theta, share.rows).to(z.dtype)  # (*, N, L), rising
+                target = self._target(prior, theta, share.rows).to(z.dtype)  # (*, N, L), ascending
             along = z @ theta  # (*, B, L)
             if share.entire:
                 return (along.sort(-2).values - target).square().mean((-2, -1))
@@ -74,7 +74,7 @@ class Sliced(Regularizer):
             return (along - target.gather(-2, ranks)).square().mean((-2, -1))
 
     def _target(self, prior: Distribution, theta: Tensor, rows: int) -> Tensor:
-        """The prior along the directions `(*, D, L)`: N = `rows` values in rising order, `(*, N, L)`."""
+        """Returns N = `rows` ascending values of the prior along each direction `(*, D, L)`, as `(*, N, L)`."""
         if self.target == "samples":
             return (prior.sample(torch.Size([*theta.shape[:-2], rows])).to(theta.dtype) @ theta).sort(-2).values
         if not isinstance(prior, DiagNormal):
