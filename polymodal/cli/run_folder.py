@@ -86,7 +86,7 @@ def evaluate(
         split: Split to evaluate on.
         tasks: Evaluation tasks. Classifiers and probes for them are trained on the training rows.
         inception: File with the weights of Inception-v3 for the FID in "generation", see
-            `polymodal.evaluation.inception_features`.
+            `polymodal.evaluation.inception`.
         device: Device of the model.
         batch_size: Number of rows per batch.
         on_changed: Behaviour if the table's file has changed since training: "error" raises an error, "warn" reads the
