@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import reference
-from polymodal.networks import chained
+from polymodal.networks import apply_fused
 
 if TYPE_CHECKING:
     from polymodal.batch import Batch
@@ -56,12 +56,12 @@ def seen(model: MAC, batch: Batch) -> dict[str, Tensor]:
     return model.schema.hide(batch, model.weight.dtype)
 
 
-def coded(model: MAC, x: dict[str, Tensor], run: Run = chained) -> None:
+def coded(model: MAC, x: dict[str, Tensor], run: Run = apply_fused) -> None:
     """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
     _there_and_back([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
-def decoded(model: MAC, z: Tensor, run: Run = chained) -> None:
+def decoded(model: MAC, z: Tensor, run: Run = apply_fused) -> None:
     """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
     _there_and_back([run(decoder, z) for decoder in model.decoders])

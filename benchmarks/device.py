@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from polymodal.training.fit_settings import arithmetic
-from polymodal.training.step import planned
+from polymodal.training.step import sample_plan
 
 if TYPE_CHECKING:
     from benchmarks.harness import Shown
@@ -36,7 +36,7 @@ def work(model: MAC, batch: Batch) -> tuple[float, float]:
     ]
     torch.manual_seed(0)
     with FlopCounterMode(display=False) as counter:
-        model(batch, plan=planned(model, batch)).total.backward()
+        model(batch, plan=sample_plan(model, batch)).total.backward()
     for hook in hooks:
         hook.remove()
     model.zero_grad()

@@ -20,7 +20,7 @@ from benchmarks import machine, reference
 from benchmarks.shapes import SHAPES, Shape
 from benchmarks.timing import interleave
 from polymodal.io.checkpoint import to_json, write_text
-from polymodal.runtime.memory import held
+from polymodal.runtime.memory import retain_freed_memory
 from polymodal.runtime.registry import lookup
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def beside(
     plain = reference.stock(model)
     adam = fused(model, learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=learning_rate)
-    with held():  # as `fit` does
+    with retain_freed_memory():  # as `fit` does
         return interleave(
             lambda _: train(model.loss(batch).total, adam),
             lambda _: train(other(plain, batch), stock),

@@ -186,7 +186,7 @@ def load(name: str) -> tuple[pd.DataFrame, Schema]:
     frame = frames.csv(DATA / source.file, source.columns or None, source.missing)
     if source.rows is not None:
         frame = frame.sample(source.rows, random_state=0).reset_index(drop=True)
-    return frame, frames.fitted(Schema.infer(frame, say=None), frame)
+    return frame, frames.fit_schema(Schema.infer(frame, say=None), frame)
 
 
 def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float | None]:

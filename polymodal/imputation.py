@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
-from polymodal.inference.streaming import answered
+from polymodal.inference.streaming import decode_in_chunks
 from polymodal.io.parquet_files import to_frame
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.base import Bounds, check_bounds
@@ -29,7 +29,7 @@ from polymodal.runtime.validation import check_callable, check_frame, check_name
 from polymodal.table import frames
 from polymodal.tabular import filling as cells
 from polymodal.tabular.outliers import clamp
-from polymodal.tabular.proposal import counted
+from polymodal.tabular.proposal import format_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,17 @@ if TYPE_CHECKING:
 
     from polymodal.modalities import Modality
 
-__all__ = ["FILLED", "SURE", "Filled", "Filler", "added_texts", "impute", "imputed", "joined", "kinds"]
+__all__ = [
+    "FILLED",
+    "SURE",
+    "Filled",
+    "Filler",
+    "concat_filled",
+    "format_added_columns",
+    "impute",
+    "impute_batches",
+    "kinds",
+]
 
 BATCH = 4096
 FILLED = "filled"
@@ -170,7 +180,7 @@ class Filler:
                 for column, own in zip(self._columns(name), made.cells, strict=True):
                     if holds_texts(frame[column], self.formats[column]):
                         own = self.texts(column, own)
-                    hole, fits = empty[column][rows[made.rows]], cells.held(frame[column], own)
+                    hole, fits = empty[column][rows[made.rows]], cells.is_valid_cell(frame[column], own)
                     if not fits.all():
                         unfit = self.unfit.setdefault(column, [])
                         unfit += [own[place] for place in np.flatnonzero(hole & ~fits)]
@@ -214,19 +224,20 @@ class Filler:
         """Yields messages about the number of missing cells and the cells that stay missing."""
         if total := self.empty.total():
             where = ", ".join(f"{column!r} ({many:,})" for column, many in self.empty.items() if many)
-            yield f"{counted(total, 'cell')} {_were(total)} read as missing: {brief(where)}"
+            yield f"{format_count(total, 'cell')} {_were(total)} read as missing: {brief(where)}"
         if left := self.left:
             yield (
-                f"{counted(left, 'row')} with a missing cell {'have' if left > 1 else 'has'} nothing to impute it from"
+                f"{format_count(left, 'row')} with a missing cell {'have' if left > 1 else 'has'} nothing to impute "
+                "it from"
             )
         for column, kept in self.unfit.items():
             if kept:
                 what = f"the column's type, which cannot hold what is predicted, such as {kept[0]!r}"
-                yield f"{counted(len(kept), 'missing cell')} of {column!r} {_stay(len(kept))} for {what}"
+                yield f"{format_count(len(kept), 'missing cell')} of {column!r} {_stay(len(kept))} for {what}"
         if total := self.unknown.total():
             where = ", ".join(f"{column!r} ({many:,})" for column, many in self.unknown.items() if many)
             yield (
-                f"{counted(total, 'missing cell')} {_stay(total)}, in columns that the model was not trained on: "
+                f"{format_count(total, 'missing cell')} {_stay(total)}, in columns that the model was not trained on: "
                 f"{brief(where)}"
             )
 
@@ -282,7 +293,7 @@ class Filler:
         kept: list[list[Any]] = [[] for _ in self._columns(name)]
         sure = np.full(len(rows), np.nan)
         which = torch.arange(len(rows), device=mean.device)
-        for distribution, here in answered(model, name, mean[rows.to(mean.device)], which):
+        for distribution, here in decode_in_chunks(model, name, mean[rows.to(mean.device)], which):
             part = (here >= 0).cpu().numpy()
             values = modality.bound(modality.value(distribution).cpu(), self.bounds)
             for column, made in zip(kept, modality.write_cells(values), strict=True):
@@ -290,10 +301,10 @@ class Filler:
             if self._says(modality) and modality.levels is not None:
                 sure[part] = _probability(distribution)
         if self._says(modality) and draws is not None and modality.levels is None:
-            sure = self._spread(modality, name, draws[:, rows.to(mean.device)])
+            sure = self._compute_std(modality, name, draws[:, rows.to(mean.device)])
         return Filled(rows.numpy(), kept, sure)
 
-    def _spread(self, modality: Modality, name: str, z: Tensor) -> np.ndarray:
+    def _compute_std(self, modality: Modality, name: str, z: Tensor) -> np.ndarray:
         """Returns the standard deviation of a number in its original units, `(n,)`.
 
         Arguments:
@@ -430,11 +441,11 @@ def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool,
     starts = range(0, len(frame), batch_size)
     holes = [filler.holes(frame.iloc[start : start + batch_size]) for start in starts]
     filler.told()  # raises an error if too many files are damaged
-    return _beside(frame, joined(holes, starts), added)
+    return _beside(frame, concat_filled(holes, starts), added)
 
 
 def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = False) -> pa.Schema:
-    """Returns the Arrow schema of the batches that `imputed` yields, given the schema of a file.
+    """Returns the Arrow schema of the batches that `impute_batches` yields, given the schema of a file.
 
     Raises:
         ValueError: As in `Filler.added`.
@@ -450,7 +461,7 @@ def kinds(filler: Filler, schema: pa.Schema, sure: bool = False, marked: bool = 
     return pa.schema(fields, schema.metadata)
 
 
-def imputed(
+def impute_batches(
     filler: Filler, batches: Iterable[pa.RecordBatch], kinds: pa.Schema, path: str | Path = "the table"
 ) -> Iterator[pa.RecordBatch]:
     """Imputes the missing cells of Arrow record batches, one batch at a time.
@@ -498,7 +509,7 @@ def _beside(piece: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]
     return made
 
 
-def joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
+def concat_filled(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[str, Filled]:
     """Concatenates the imputed cells of chunks into those of the complete table.
 
     Arguments:
@@ -516,7 +527,7 @@ def joined(holes: Sequence[dict[str, Filled]], starts: Sequence[int]) -> dict[st
     return made
 
 
-def added_texts(
+def format_added_columns(
     frame: pd.DataFrame, holes: dict[str, Filled], added: dict[str, str]
 ) -> Iterator[tuple[str, str, list[str]]]:
     """Yields the columns that `Filler.added` names, as texts.

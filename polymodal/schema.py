@@ -162,7 +162,7 @@ class Schema(Mapping[str, Modality]):
         check_callable("say", say)
         made = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
         if say is not None:
-            say(tabular.told(made))
+            say(tabular.format_proposals(made))
         found = {one.name: one.modality for one in made if one.modality is not None}
         if not found:
             raise ValueError("at least one column must be of use; all are left out; say by modalities what they are")
@@ -275,7 +275,7 @@ class Schema(Mapping[str, Modality]):
                 raise ValueError(f"{name!r} is marked as observed, but the batch has no values of it")
             return blank.expand(len(batch.observed), *modality.shape)
         if tuple(value.shape[1:]) != modality.shape:
-            raise ValueError(f"{name!r} must be (B, {_listed(modality.shape)}); got {tuple(value.shape)}")
+            raise ValueError(f"{name!r} must be (B, {_format_shape(modality.shape)}); got {tuple(value.shape)}")
         shape = (-1, *[1] * len(modality.shape))
         return torch.where(observed.view(shape), modality.prepare(value, dtype), blank)
 
@@ -286,7 +286,7 @@ class Schema(Mapping[str, Modality]):
             A list of B values for each modality; leading axes become nested lists.
         """
         check_tensors(values)
-        return {name: _written(self[name], column) for name, column in values.items()}
+        return {name: _write_values(self[name], column) for name, column in values.items()}
 
     def replace(self, **arguments: Any) -> Schema:
         """Returns a copy of the schema with arguments changed in all modalities that have them.
@@ -378,12 +378,12 @@ def _difference(name: str, one: Modality, other: Modality) -> tuple[str, str, st
         for part in {**ours, **theirs}:
             expected, given = ours.get(part), theirs.get(part)
             if expected != given and not (isinstance(expected, range) and isinstance(given, range)):
-                return f"have the model's {part}", *_compared(expected, given)
+                return f"have the model's {part}", *_format_difference(expected, given)
     ours, theirs = ((type(modality).__name__, modality.shape, modality.levels) for modality in (one, other))
     return None if ours == theirs else ("be the model's", brief(repr(one)), brief(repr(other)))
 
 
-def _compared(expected: Any, given: Any) -> tuple[str, str]:
+def _format_difference(expected: Any, given: Any) -> tuple[str, str]:
     """Formats two different values for a message; for long lists, it adds the first position where they differ."""
     if not (isinstance(expected, Sequence) and isinstance(given, Sequence)):
         return brief(expected, MOST_SHOWN), brief(given, MOST_SHOWN)
@@ -397,10 +397,10 @@ def _compared(expected: Any, given: Any) -> tuple[str, str]:
     return ours, f"{theirs} (number {place + 1} is {brief(here, 40)}, and must be {brief(there, 40)})"
 
 
-def _written(modality: Modality, values: Tensor) -> Any:
+def _write_values(modality: Modality, values: Tensor) -> Any:
     if values.dim() == len(modality.shape):
         return modality.write(values)
-    return [_written(modality, value) for value in values]
+    return [_write_values(modality, value) for value in values]
 
 
 def _takes(modality: Modality, cost: Any) -> bool:
@@ -413,5 +413,5 @@ def _arguments(modality: Modality) -> dict[str, Any]:
     return {field.name: getattr(modality, field.name) for field in fields(modality)}
 
 
-def _listed(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return ", ".join(map(str, shape))

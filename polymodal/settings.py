@@ -86,11 +86,11 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
     file, line = _flat(document), _flat(line or {})
     dataset, model, folder = _top({**file, **line})
     before = _top({"dataset": dataset, "model": model, **file})[:2]
-    known = _known(dataset, model)
-    given = _place(file, _known(*before))
+    known = _list_settings(dataset, model)
+    given = _place(file, _list_settings(*before))
     for section, place, new in (("data", 0, dataset), ("build", 1, model)):
         if before[place] != new:
-            former = _known(*before)[section]
+            former = _list_settings(*before)[section]
             given[section] = {k: v for k, v in given[section].items() if v != former[k]}
     sections = {}
     for section, names in _place(line, known).items():
@@ -144,7 +144,7 @@ def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
     return named["dataset"], named["model"], named["folder"]
 
 
-def _known(dataset: str, model: str) -> Known:
+def _list_settings(dataset: str, model: str) -> Known:
     """Returns all settings that exist for this data set and model, with their defaults."""
     return {
         "fit": _defaults(fit, NOT_SETTINGS),

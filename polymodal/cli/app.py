@@ -165,7 +165,7 @@ def main() -> None:
             warn(traceback.format_exc().rstrip())
             sys.exit(1)
         standard_streams.drop()
-        if processes.told_first(said := f"polymodal: {_said(error)}"):
+        if processes.is_first_to_report(said := f"polymodal: {_format_error(error)}"):
             standard_streams.complain(said)
         sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
 
@@ -193,7 +193,7 @@ def _code(stop: BaseException) -> int:
     return 128 + getattr(stop, "signal", signal.SIGINT)
 
 
-def _said(error: Exception) -> str:
+def _format_error(error: Exception) -> str:
     """An error in one line."""
     if isinstance(error, UsageError):
         message = error.format_message().rstrip(".")  # pyright: ignore[reportAttributeAccessIssue]
@@ -352,19 +352,19 @@ def train(
     training.check(settings, new=resume is None, overwrite=overwrite)
     if dry_run:
         if settings.dataset == "table":
-            warn(tables.told(settings.data))
+            warn(tables.format_column_types(settings.data))
         print(training.text(settings), end="")  # YAML, in which what cannot be seen is escaped already
         return
     if settings.dataset == "table":
-        tell(tables.told(settings.data))
+        tell(tables.format_column_types(settings.data))
     with _stoppable(settings.folder if resume else None):
         data, network = training.make(settings)
-    tell(training.announced(settings, data, network))
+    tell(training.describe_training(settings, data, network))
     with _stoppable(settings.folder):
         if overwrite:
             training.clear(settings)
         fitted = training.run(settings, data, network, resume=resume is not None)
-    tell(training.concluded(fitted))
+    tell(training.summarise_training(fitted))
 
 
 @app.command(
@@ -627,7 +627,7 @@ def compare(
     if overwrite:
         raise ValueError("--overwrite is for --scores; what a study has finished is kept, and its page is made anew")
     if dry_run:
-        console.show(compare_studies.planned(str(study), folder, device))
+        console.show(compare_studies.tabulate_planned_runs(str(study), folder, device))
         return
     where = {"on": on, "address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
     try:
@@ -637,7 +637,7 @@ def compare(
         raise typer.Exit(_code(stop)) from None
     if made.page is not None and (made.page.parent / "best.csv").exists():
         console.show(console.comparison(made.page.parent))
-    tell(compare_studies.told(made))
+    tell(compare_studies.summarise_comparison(made))
     if made.failures:
         raise typer.Exit(1)
 

@@ -39,7 +39,7 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
     """
     every = ranking.read(path)
     scores = ranking.without(every, without)
-    if ranking.compared(scores[~further(scores)]).empty:
+    if ranking.select_shared_outcomes(scores[~further(scores)]).empty:
         raise ValueError(
             f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
             "is ranked; there is none"

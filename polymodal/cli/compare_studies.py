@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from polymodal.studies import Comparison
 
-__all__ = ["planned", "run", "told"]
+__all__ = ["run", "summarise_comparison", "tabulate_planned_runs"]
 
 
 def run(study: str, folder: Path, beside: Path | None, device: str | None, **where: Any) -> Comparison:
@@ -35,7 +35,7 @@ def run(study: str, folder: Path, beside: Path | None, device: str | None, **whe
     return compare(_on(study, device), folder=folder, beside=others, **where)
 
 
-def planned(study: str, folder: Path, device: str | None) -> Table:
+def tabulate_planned_runs(study: str, folder: Path, device: str | None) -> Table:
     """Returns a table of the planned and the finished runs of a study, with one row per model and data set."""
     from rich.table import Table
 
@@ -46,7 +46,7 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
         settings.setdefault(who, {})[cell.setting] = None
         tuning = cell.seed in made.tuned_on
         asked = ((), None) if tuning else (made.tasks, made.inception)
-        done[who] += study_run.finished(folder / "runs" / cell.name, *asked)
+        done[who] += study_run.is_finished(folder / "runs" / cell.name, *asked)
         # If some seeds are used for tuning, each other seed runs only the selected setting.
         runs[who] += tuning or not made.tuned_on or cell.setting == next(iter(settings[who]))
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)
@@ -56,7 +56,7 @@ def planned(study: str, folder: Path, device: str | None) -> Table:
     return table
 
 
-def told(made: Comparison) -> str:
+def summarise_comparison(made: Comparison) -> str:
     """Returns a summary of a study: its failed runs and its page."""
     lines = [f"{brief(run)} failed: {brief(reason)}" for run, reason in made.failures.items()]
     lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, for no run is finished.")

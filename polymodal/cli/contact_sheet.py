@@ -105,7 +105,9 @@ def _columns(answers: Answers) -> Iterator[Column]:
             role = "sample" if answers.truth is None else "prediction"
             if answers.draws > 1:  # small images are narrower than the word, so only the first sample has it
                 role = f"sample {number}" if number == 1 else str(number)
-            yield Column(role, name, group, [_judged(modality, *pair) for pair in zip(cells, true, strict=True)])
+            yield Column(
+                role, name, group, [_mark_correctness(modality, *pair) for pair in zip(cells, true, strict=True)]
+            )
         if answers.truth is not None:
             yield Column("truth", name, group, true)
 
@@ -127,7 +129,7 @@ def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
     return Cell(text=textwrap.shorten(text, LETTERS, placeholder=" ...") or "(empty)")
 
 
-def _judged(modality: Modality, made: Cell, true: Cell) -> Cell:
+def _mark_correctness(modality: Modality, made: Cell, true: Cell) -> Cell:
     """Marks a class as right or wrong if the true class is known."""
     if modality.metric != "acc" or true.color == QUIET:
         return made

@@ -55,7 +55,7 @@ def one(name: str, root: Path | None = None) -> Group:
     _check(root)
     known = facts(make)
     summary, *paragraphs = _description(make)
-    parts = [_pairs(_known(known)), _arguments(make), _pairs(_files(name, make, known, root))]
+    parts = [_pairs(_list_known_facts(known)), _arguments(make), _pairs(_files(name, make, known, root))]
     return Group(
         _title(name, summary),
         *(_below(Text(told)) for told in paragraphs),
@@ -66,11 +66,11 @@ def one(name: str, root: Path | None = None) -> Group:
 def _block(name: str, make: Callable[..., Any], root: Path | None) -> RenderableType:
     known = facts(make)
     there = {"there": _there(name, known, root)} if known else {}
-    rows = {**_known(known), "arguments": ", ".join(_parameters(make)) or "none", **there}
+    rows = {**_list_known_facts(known), "arguments": ", ".join(_parameters(make)) or "none", **there}
     return Group(_title(name, _description(make)[0]), Padding(_pairs(rows), (0, 0, 1, 2)))
 
 
-def _known(known: Facts | None) -> dict[str, str]:
+def _list_known_facts(known: Facts | None) -> dict[str, str]:
     """Returns the recorded facts of a data set, without empty ones."""
     if known is None:
         return {}
@@ -102,10 +102,10 @@ def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path 
             rows["to fetch"] = f"polymodal train {name} --set download=true"
         if "root" in parameters:
             rows["to train"] = f"polymodal train {name} --set root={'FOLDER' if root is None else quote(str(root))}"
-    return rows | _made(name, bool(known and not known.layouts))
+    return rows | _list_cache_folders(name, bool(known and not known.layouts))
 
 
-def _made(name: str, quick: bool) -> dict[str, str]:
+def _list_cache_folders(name: str, quick: bool) -> dict[str, str]:
     """Returns the size and the folders of a data set in the cache."""
     named = (cache() / "datasets").glob(f"{name}-*")
     folders = [path for path in named if KEY.fullmatch(path.name[len(name) + 1 :]) and path.is_dir()]

@@ -157,9 +157,9 @@ def columns(answers: Answers) -> list[tuple[str, list[Any]]]:
         modality = answers.schema[name]
         if pictorial(modality):
             continue
-        table.append((name, [_written(modality, values[cell]) for cell in cells]))
+        table.append((name, [_to_cell(modality, values[cell]) for cell in cells]))
         if answers.truth is not None:
-            table.append((f"{name}_truth", [_written(modality, answers.true(name, place)) for _, place in cells]))
+            table.append((f"{name}_truth", [_to_cell(modality, answers.true(name, place)) for _, place in cells]))
     return table
 
 
@@ -189,7 +189,7 @@ def _safe(name: str) -> str:
     return re.sub(r"[^\w -]", lambda odd: "".join(f"%{byte:02X}" for byte in odd[0].encode()), name) or "%"
 
 
-def _written(modality: Modality, value: Tensor | None) -> Any:
+def _to_cell(modality: Modality, value: Tensor | None) -> Any:
     """Returns a value as a cell of a table; several numbers become a JSON list."""
     if value is None:
         return None

@@ -15,7 +15,7 @@ from polymodal.datasets import user_tables
 from polymodal.inference import streaming
 from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.runtime.formatting import split_names
-from polymodal.runtime.progress import say, shown
+from polymodal.runtime.progress import say, show_progress
 from polymodal.table import frames
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["embed", "numbered", "sample", "selected", "stream", "translate"]
+__all__ = ["embed", "parse_modality_names", "parse_row_numbers", "sample", "stream", "translate"]
 
 PASS = 256
 """Number of rows per translated batch."""
@@ -102,9 +102,9 @@ def translate(
     _refuse_both(file, split)
     model = open_model(folder, device)
     schema = model.schema
-    starts, ends = selected(given, schema), selected(to, schema)
+    starts, ends = parse_modality_names(given, schema), parse_modality_names(to, schema)
     output_folder.check(out, "translate", _sources(folder, file, tables=False), overwrite=overwrite)
-    chosen, batch = _chosen(folder, schema, rows, split, file, on_changed)
+    chosen, batch = _read_selected_rows(folder, schema, rows, split, file, on_changed)
     seen = schema.mask(starts) & batch.observed
     _refuse_blind(schema, chosen, batch.observed, seen, starts)
     options = {"samples": samples, "combine": combine, "steps": steps, "guidance": guidance}
@@ -179,9 +179,9 @@ def stream(
     _refuse_both(file, split, rows)
     model = open_model(folder, device)
     schema = model.schema
-    starts, ends = selected(given, schema), selected(to, schema)
+    starts, ends = parse_modality_names(given, schema), parse_modality_names(to, schema)
     source = _source(folder, schema, split, file, batch_size, on_changed)
-    chosen = None if rows is None else numbered(rows, source.rows)
+    chosen = None if rows is None else parse_row_numbers(rows, source.rows)
     count = source.rows if chosen is None else len(chosen)
     passes = source.passes if chosen is None else -(-count // batch_size)
     options: dict[str, Any] = {"combine": combine, "steps": steps, "guidance": guidance, "temperature": temperature}
@@ -202,7 +202,7 @@ def stream(
     )
     written = 0
     with parquet_output.writing(out.resolve(), kinds) as write:
-        for numbers, values in shown(parts, "translating", passes):
+        for numbers, values in show_progress(parts, "translating", passes):
             columns = {"row": numbers.numpy().repeat(each)}
             if several:  # the samples of a row are consecutive
                 columns["sample"] = np.arange(len(numbers) * each) % each
@@ -291,7 +291,7 @@ def embed(
     parquet_output.check(out, "codes.parquet", _sources(folder, file), columns=["row", "z0"], overwrite=overwrite)
     _refuse_both(file, split)
     model = open_model(folder, device)
-    schema, names = model.schema, selected(given, model.schema)
+    schema, names = model.schema, parse_modality_names(given, model.schema)
     source = _source(folder, schema, split, file, batch_size, on_changed)
     labels = [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
     axes = [f"z{axis}" for axis in range(model.code_dim)]
@@ -303,15 +303,15 @@ def embed(
     )
     written = 0
     with parquet_output.writing(out.resolve(), kinds) as write:
-        for rows, z, batch in shown(parts, "embedding", source.passes):
-            known = {name: _known(schema, name, batch) for name in labels}
+        for rows, z, batch in show_progress(parts, "embedding", source.passes):
+            known = {name: _read_labels(schema, name, batch) for name in labels}
             write({"row": rows.numpy(), **dict(zip(axes, z.float().numpy().T, strict=True)), **known})
             written += len(rows)
         _say(source.told())
     return written, source.rows - written
 
 
-def selected(texts: Iterable[str], schema: Schema) -> list[str]:
+def parse_modality_names(texts: Iterable[str], schema: Schema) -> list[str]:
     """Parses names of modalities such as "m0,label", and returns each name once; by default all names of the schema.
 
     Raises:
@@ -323,14 +323,14 @@ def selected(texts: Iterable[str], schema: Schema) -> list[str]:
     return list(dict.fromkeys(names)) or list(schema)
 
 
-def numbered(text: str, length: int) -> list[int]:
+def parse_row_numbers(text: str, length: int) -> list[int]:
     """Parses row numbers and ranges such as "0:8" or "3,5,9", and returns each number once.
 
     Raises:
         ValueError: A row does not exist, or the text is not of this form.
 
     Example:
-        >>> numbered("0:3", 10), numbered("9, 3, ::4", 10), numbered("-2:", 10)
+        >>> parse_row_numbers("0:3", 10), parse_row_numbers("9, 3, ::4", 10), parse_row_numbers("-2:", 10)
         ([0, 1, 2], [9, 3, 0, 4, 8], [8, 9])
     """
     try:
@@ -383,22 +383,22 @@ def _source(
 def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tuple[Tensor, Table]]:
     for piece in pieces:
         start = reader.rows
-        places, table = user_tables.held(reader, piece)
+        places, table = user_tables.read_nonempty_rows(reader, piece)
         yield start + places, table
 
 
-def _chosen(
+def _read_selected_rows(
     folder: Path, schema: Schema, rows: str, split: str | None, file: user_tables.File | None, on_changed: str
 ) -> tuple[list[int], Batch]:
     """Returns the selected rows of a split or of a file; a file is read only up to the last selected row."""
     if file is None:
         table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
-        return (chosen := numbered(rows, len(table))), table[chosen]
+        return (chosen := parse_row_numbers(rows, len(table))), table[chosen]
     lengths, pieces = file.read(READ)
     _say(file.messages)
-    chosen = numbered(rows, sum(lengths))
+    chosen = parse_row_numbers(rows, sum(lengths))
     reader = frames.Reader(schema, file.root, numbers=chosen)
-    batch = reader.read(user_tables.picked(pieces, chosen))
+    batch = reader.read(user_tables.select_rows(pieces, chosen))
     _say(reader.told())
     return chosen, batch
 
@@ -416,7 +416,7 @@ def _translate_batches(
     S is the number of posterior samples; it is 1 without samples, and if the samples are combined.
     """
     starts = range(0, len(batch), PASS)
-    parts = shown(starts, "translating", len(starts)) if len(starts) > 1 else starts
+    parts = show_progress(starts, "translating", len(starts)) if len(starts) > 1 else starts
     passes = []
     for start in parts:
         some = slice(start, start + PASS)
@@ -438,7 +438,7 @@ def _refuse_blind(schema: Schema, rows: list[int], observed: Tensor, seen: Tenso
         )
 
 
-def _known(schema: Schema, name: str, batch: Batch) -> list[str | int | None]:
+def _read_labels(schema: Schema, name: str, batch: Batch) -> list[str | int | None]:
     """Returns a label of each row as written to a file, or None where it is missing."""
     has = batch.observed[:, schema.index(name)]
     return parquet_output.cells(schema[name], batch.values.get(name, has), has.tolist())

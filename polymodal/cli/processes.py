@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
 
-__all__ = ["SHARED", "count", "main_prints", "number", "refuse", "told_first"]
+__all__ = ["SHARED", "count", "is_first_to_report", "main_prints", "number", "refuse"]
 
 SHARED = ("train", "evaluate")
 """Commands that can run in several processes."""
@@ -57,7 +57,7 @@ def main_prints() -> Iterator[None]:
         yield
 
 
-def told_first(text: str) -> bool:
+def is_first_to_report(text: str) -> bool:
     """Returns whether this process is the first to report a message, so an error of all processes is printed once.
 
     Returns True if the processes cannot be asked, for example because the launcher has ended.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.datasets import DATASETS, user_tables
 from polymodal.datasets import load as load_data
-from polymodal.datasets.table_files import MOST_LETTERS, is_unchanged, noted
+from polymodal.datasets.table_files import MOST_LETTERS, fingerprint_files, is_unchanged
 from polymodal.io import checkpoint
 from polymodal.models import load as load_model
 from polymodal.runtime.formatting import brief
@@ -152,7 +152,8 @@ def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_ch
         return False
     why = (
         f"{path} has changed since {folder} was trained ({data['files'].get('bytes')} bytes then, "
-        f"{noted(contents)['bytes']} now), and is split anew, so that any of its rows may have been trained on"
+        f"{fingerprint_files(contents)['bytes']} now), and is split anew, so that any of its rows may have been "
+        "trained on"
     )
     if on_changed == "error":
         raise ValueError(f"{why}; restore it, or go on all the same with --on-changed warn")

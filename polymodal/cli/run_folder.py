@@ -24,7 +24,7 @@ from polymodal.models import load as load_model
 from polymodal.report import write
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
-from polymodal.training import chosen_device, join
+from polymodal.training import join, select_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +63,7 @@ def open_model(folder: Path, device: str = "auto") -> Model:
         FileNotFoundError: The folder holds no run.
     """
     experiment(folder)
-    where = chosen_device(device)
+    where = select_device(device)
     return load_model(folder / "model").to(where)
 
 
@@ -107,8 +107,8 @@ def evaluate(
     if count() > 1:
         join(device)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
-    earlier = _scored_before(path)
-    features = None if inception is None else features_of(inception, chosen_device(device))
+    earlier = _find_outdated_tasks(path)
+    features = None if inception is None else features_of(inception, select_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
@@ -174,7 +174,7 @@ def write_report(folder: Path, model: Model, table: Table) -> Path:
     )
 
 
-def _scored_before(path: Path) -> set[str]:
+def _find_outdated_tasks(path: Path) -> set[str]:
     """Returns the tasks of a score file that is older than the weights of the model in the run folder.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any
 
 from polymodal import csvfiles, imputation
 from polymodal.cli import output_checks, parquet_output
-from polymodal.cli.predict import selected
+from polymodal.cli.predict import parse_modality_names
 from polymodal.cli.run_folder import experiment, open_model
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import DATASETS, user_tables
@@ -23,11 +23,20 @@ from polymodal.io.parquet_files import ParquetTable
 from polymodal.modalities.base import Bounds
 from polymodal.models import MODELS
 from polymodal.runtime.formatting import brief, split_names
-from polymodal.runtime.progress import say, shown
+from polymodal.runtime.progress import say, show_progress
 from polymodal.runtime.registry import lookup
 from polymodal.runtime.validation import check_types
 
-__all__ = ["csv_options", "defaults", "impute", "names", "of_run", "settings", "suggested", "told"]
+__all__ = [
+    "csv_options",
+    "defaults",
+    "format_column_types",
+    "impute",
+    "infer_csv_options",
+    "names",
+    "of_run",
+    "settings",
+]
 
 
 SMALL = 2000
@@ -163,7 +172,7 @@ def csv_options(
     return Options(names(columns), list(missing or ()), list(present or ()), **others)
 
 
-def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
+def infer_csv_options(data: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the options for reading a CSV file that are inferred from its first lines.
 
     Options that are given in the settings or that have their default value are left out.
@@ -173,9 +182,9 @@ def suggested(data: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: The file is not text, or its lines do not fit the inferred separator.
     """
     file = user_tables.File(Path(data["path"]), Options.of(data))
-    if not file.text or not (made := csvfiles.found(file.path, file.options)).given:
+    if not file.text or not (made := csvfiles.detect_options(file.path, file.options)).given:
         return {}
-    say(csvfiles.suggested(file.path, made))
+    say(csvfiles.describe_detected_options(file.path, made))
     return made.given
 
 
@@ -203,11 +212,11 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
     return user_tables.File(path, options.after(trained), trained)
 
 
-def told(data: Mapping[str, Any]) -> str:
+def format_column_types(data: Mapping[str, Any]) -> str:
     """Returns a text with the inferred type of each column of a table and the reason for it."""
     from polymodal import tabular
 
-    return tabular.told(user_tables.columns(**data))
+    return tabular.format_proposals(user_tables.columns(**data))
 
 
 def impute(
@@ -268,7 +277,7 @@ def impute(
     for path in outs:
         _check(table, path, sources, overwrite=overwrite)
     model = open_model(folder, device)
-    chosen = (selected(some, model.schema) if some else None for some in (given, to))
+    chosen = (parse_modality_names(some, model.schema) if some else None for some in (given, to))
     asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
     fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
@@ -338,8 +347,8 @@ def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     table.read(size)  # raises an error if the file or the options are invalid
     whole = feather.read_table(table.path, memory_map=False)
     kinds = imputation.kinds(filler, whole.schema, sure, marked)
-    made = imputation.imputed(filler, whole.to_batches(size), kinds, table.path)
-    batches = [*shown(made, "imputing", len(whole), pa.RecordBatch.__len__)]
+    made = imputation.impute_batches(filler, whole.to_batches(size), kinds, table.path)
+    batches = [*show_progress(made, "imputing", len(whole), pa.RecordBatch.__len__)]
     feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
     checkpoint.write_bytes(out.resolve(), content.getvalue())
     return len(whole)
@@ -352,9 +361,9 @@ def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     lengths, _ = table.read(size)  # raises an error if options for CSV files are given
     files = ParquetTable(table.path)
     kinds = imputation.kinds(filler, files.schema, sure, marked)
-    made = imputation.imputed(filler, files.batches(size), kinds, table.path)
+    made = imputation.impute_batches(filler, files.batches(size), kinds, table.path)
     with parquet_output.writing(out.resolve(), kinds) as write:
-        for batch in shown(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
+        for batch in show_progress(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
             write(batch)
     return sum(lengths)
 
@@ -371,15 +380,17 @@ def _write_csv(
     document, frame = table.document, table.document.frame
     added = filler.added(frame.columns, sure, marked)
     starts = range(0, len(frame), size)
-    pieces = [filler.holes(frame.iloc[start : start + size]) for start in shown(starts, "imputing", len(starts))]
-    holes = imputation.joined(pieces, starts)
+    pieces = [
+        filler.holes(frame.iloc[start : start + size]) for start in show_progress(starts, "imputing", len(starts))
+    ]
+    holes = imputation.concat_filled(pieces, starts)
     texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
     cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
     columns = [
         csvfiles.Added(name, None, texts)
         if after == imputation.FILLED
         else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
-        for after, name, texts in imputation.added_texts(frame, holes, added)
+        for after, name, texts in imputation.format_added_columns(frame, holes, added)
     ]
     checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)

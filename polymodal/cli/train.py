@@ -28,7 +28,7 @@ from polymodal.io.yaml import assignments, dump, read
 from polymodal.models import upgrade_arguments_of
 from polymodal.runtime import distributed
 from polymodal.runtime.progress import duration
-from polymodal.runtime.seeding import seeded
+from polymodal.runtime.seeding import seed_streams
 from polymodal.settings import Settings, make, resolve, schema_settings
 from polymodal.table.table import steps
 
@@ -38,7 +38,19 @@ if TYPE_CHECKING:
     from polymodal.models import Model
     from polymodal.training import Fit
 
-__all__ = ["FILES", "SETTINGS", "announced", "check", "clear", "concluded", "make", "resumed", "run", "settle", "text"]
+__all__ = [
+    "FILES",
+    "SETTINGS",
+    "check",
+    "clear",
+    "describe_training",
+    "load_resumed_settings",
+    "make",
+    "run",
+    "settle",
+    "summarise_training",
+    "text",
+]
 
 MODEL_FILES, STATE_FILES = ["model.json", "weights.safetensors"], ["state.safetensors"]
 MOST_TRIED = 2.0
@@ -72,17 +84,17 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
     line |= given
     if resume is None:
         document = {} if config is None else _upgrade_settings(read(config))
-        return resolve(_suited(line, document) | document, line)
+        return resolve(_choose_defaults(line, document) | document, line)
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
         raise ValueError(
             f"--resume goes with {', '.join(training.FREE)} alone, for all else would make another run; "
             f"got {', '.join(other)}; leave it out, or train anew in another --folder"
         )
-    return resumed(resume, line)
+    return load_resumed_settings(resume, line)
 
 
-def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
+def _choose_defaults(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the default settings for the table on the command line, without the settings that are given."""
     if line.get("dataset") != "table":
         return {}
@@ -90,7 +102,7 @@ def _suited(line: Mapping[str, Any], document: Mapping[str, Any]) -> dict[str, A
     given = {name.rpartition(".")[2] for part in (line, document, *sections) for name in part}
     suited = tables.defaults(own.rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
     data = {**dict(document.get("data") or {}), **{name.removeprefix("data."): value for name, value in line.items()}}
-    suited |= {f"data.{name}": value for name, value in tables.suggested(data).items()}
+    suited |= {f"data.{name}": value for name, value in tables.infer_csv_options(data).items()}
     return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
 
 
@@ -128,7 +140,7 @@ def _refuse_foreign(folder: Path, settings: Settings) -> None:
         for name in FILES:
             output_checks.refuse_sources(folder / name, [Path(settings.data["path"])], "--folder")
     if not (folder / RECORD).exists():
-        own = (_held(folder / SETTINGS) or "").startswith(
+        own = (_read_if_exists(folder / SETTINGS) or "").startswith(
             f"# {HEAD}"
         )  # settings of a run that stopped before its first step
         names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
@@ -169,7 +181,7 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
         return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
     with claim_folder(folder, "trains in it"):
         path = folder / SETTINGS
-        before, mark = _held(path), _mark(folder)
+        before, mark = _read_if_exists(path), _mark(folder)
         _write(path, text(settings))
         try:
             return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
@@ -180,7 +192,7 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
             raise
 
 
-def resumed(folder: Path, changes: Mapping[str, Any]) -> Settings:
+def load_resumed_settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
     """Returns the settings of a run to resume.
 
     Arguments:
@@ -223,7 +235,7 @@ def _mark(folder: Path) -> tuple[int, int] | None:
     return (path.stat().st_ino, path.stat().st_mtime_ns) if path.exists() else None
 
 
-def _held(path: Path) -> str | None:
+def _read_if_exists(path: Path) -> str | None:
     refuse_endless(path)
     return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
 
@@ -257,21 +269,21 @@ def text(settings: Settings) -> str:
     return dump(asdict(settings), comments)
 
 
-def announced(settings: Settings, data: Dataset, model: Model) -> str:
+def describe_training(settings: Settings, data: Dataset, model: Model) -> str:
     """Returns a line that describes the training run, with its estimated time."""
     weights = sum(parameter.numel() for parameter in model.parameters())
-    where = training.chosen_device(settings.fit["device"])
+    where = training.select_device(settings.fit["device"])
     epochs, patience = settings.fit["epochs"], settings.fit["patience"]
     seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
     early = f" at most, fewer where {patience} bring nothing better" if patience else ""
-    name = _called(settings, data)
+    name = _get_dataset_name(settings, data)
     return (
         f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
         f"about {duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
     )
 
 
-def _called(settings: Settings, data: Dataset) -> str:
+def _get_dataset_name(settings: Settings, data: Dataset) -> str:
     """Returns the name of the data set, or the name of the table's file."""
     return Path(settings.data["path"]).name if settings.dataset == "table" else data.name
 
@@ -284,7 +296,7 @@ def _steps(settings: Settings, data: Dataset) -> int:
 
 def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
     """Estimates the seconds of a training step with a copy of the model."""
-    with seeded(0, device):
+    with seed_streams(0, device):
         copy, batch = deepcopy(model).to(device).train(), batch.to(device)
         adam = torch.optim.Adam(copy.parameters())
         taken = []
@@ -299,7 +311,7 @@ def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
     return min(taken)
 
 
-def concluded(fitted: Fit) -> str:
+def summarise_training(fitted: Fit) -> str:
     """Returns a summary of a finished training run and the next commands to type."""
     history = fitted.history.set_index("epoch")
     folder = shlex.quote(str(fitted.folder))

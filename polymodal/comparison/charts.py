@@ -10,7 +10,7 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.comparison.display_names import called, styles, task_called
+from polymodal.comparison.display_names import format_model_name, styles, task_called
 from polymodal.io import checkpoint
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "GRID", "INK", "QUIET", "code_maps", "drawn", "plain", "rank_bars", "save", "win_loss"]
+__all__ = ["DPI", "GRID", "INK", "QUIET", "code_maps", "create_figure", "plain", "rank_bars", "save", "win_loss"]
 
 DPI = 160
 """Resolution of PNG files in pixels per inch; the page shows an inch as about 100 pixels."""
@@ -49,7 +49,7 @@ MARKS = ((0.01, "**"), (0.05, "*"))
 
 
 @contextmanager
-def drawn(width: float, height: float) -> Iterator[Figure]:
+def create_figure(width: float, height: float) -> Iterator[Figure]:
     """Yields an empty figure of a size in inches, in the common style; matplotlib settings are restored afterwards."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -104,7 +104,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
     style = styles(models)
     across = min(3, len(tasks))
     down = ceil(len(tasks) / across)
-    with drawn(max(4.5, 3.3 * across), down * (1.1 + 0.27 * len(models))) as figure:
+    with create_figure(max(4.5, 3.3 * across), down * (1.1 + 0.27 * len(models))) as figure:
         panels = iter(figure.subplots(down, across, squeeze=False).flat)
         for task, axes in zip(tasks, panels, strict=False):
             own = ranks[ranks["task"] == task][::-1]
@@ -118,7 +118,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
 
 def _bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
     errors = ranks["standard_error"].fillna(0).to_numpy(float)
-    names = [called(model) for model in ranks["model"]]
+    names = [format_model_name(model) for model in ranks["model"]]
     axes.barh(names, ranks["mean"], color=colors, height=0.72)
     axes.errorbar(ranks["mean"], names, xerr=errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
     for y, (mean, error) in enumerate(zip(ranks["mean"], errors, strict=True)):
@@ -149,7 +149,7 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
         for name in ("share", "p")
     )
     side = 0.72 * len(models)
-    with drawn(side + 2.4, side + 1.0) as figure:
+    with create_figure(side + 2.4, side + 1.0) as figure:
         axes = figure.subplots()
         image = axes.imshow(np.ma.masked_invalid(shares), cmap="PuOr", vmin=0, vmax=1)
         for i, j in np.argwhere(np.isfinite(shares)).tolist():
@@ -157,7 +157,7 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
             color = "white" if _luminance(image.get_cmap()(share)) < 0.3 else INK
             axes.text(j, i, _share(share), ha="center", va="center", color=color, fontsize=9.5)
             axes.text(j, i + 0.31, mark, ha="center", va="center", color=color, fontsize=10)
-        names = [called(model) for model in models]
+        names = [format_model_name(model) for model in models]
         axes.set_xticks(range(len(models)), names, rotation=40, ha="left", rotation_mode="anchor")
         axes.set_yticks(range(len(models)), names)
         axes.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False, length=0)
@@ -199,13 +199,13 @@ def code_maps(points: pd.DataFrame) -> Figure:
     across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side per model
     down, side = ceil(len(subsets) / across), 9.6 / (across * len(models))
     side = min(2.4, side)
-    with drawn(side * across * len(models), 0.9 + (side + 0.25) * down) as figure:
+    with create_figure(side * across * len(models), 0.9 + (side + 0.25) * down) as figure:
         parts = figure.subfigures(2, len(models), squeeze=False, height_ratios=[(side + 0.25) * down + 0.3, 0.4])
         for part, model in zip(parts[0], models, strict=True):
             own = points[points["model"] == model]
             limits = figures.limits(own[["x", "y"]].to_numpy(float))
             panels = list(part.subplots(down, across, squeeze=False).flat)
-            part.suptitle(called(model), fontsize=11, fontweight="bold")
+            part.suptitle(format_model_name(model), fontsize=11, fontweight="bold")
             for axes, given in zip(panels, subsets, strict=False):
                 _scatter(axes, own[own["given"] == given], limits)
                 axes.set_title(printable(given), fontsize=9)

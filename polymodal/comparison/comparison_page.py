@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from polymodal.comparison import charts, ranking, score_tables
 from polymodal.comparison import sections as further
-from polymodal.comparison.display_names import called, task_called
+from polymodal.comparison.display_names import format_model_name, task_called
 from polymodal.comparison.output_files import Folder, Section
-from polymodal.comparison.scores import OUTCOME, compared, summary
+from polymodal.comparison.scores import OUTCOME, select_shared_outcomes, summary
 from polymodal.comparison.scores import further as unranked
 from polymodal.io import checkpoint
 from polymodal.report.rendering import render
@@ -98,20 +98,20 @@ def write(
     """
     beyond = unranked(scores)
     counted, rest = scores[~beyond], scores[beyond]
-    into, values, models = Folder(Path(folder)), compared(counted), list(dict.fromkeys(scores["model"]))
+    into, values, models = Folder(Path(folder)), select_shared_outcomes(counted), list(dict.fromkeys(scores["model"]))
     ranks, best, pairs = ranking.ranks(counted), ranking.best(counted), ranking.win_loss(counted)
     for name, table in (("ranks.csv", ranks), ("best.csv", best), ("win_loss.csv", pairs)):
         into.table(name, table)
     count = len(values[OUTCOME].drop_duplicates())
     sections = [
-        *(_compared(into, ranks, best, pairs, _intervals(counted), count) if count else []),
+        *(_build_rank_sections(into, ranks, best, pairs, _intervals(counted), count) if count else []),
         *_table(into, counted, models, beside),
         *further.swept(into, sweeps, chosen),
-        *further.mapped(into, maps),
+        *further.build_map_section(into, maps),
         *further.tasks(into, rest, models),
         *further.cost(into, runs),
         *further.basis(into, scores, runs, chosen, tuned),
-        *further.failed(into, failures),
+        *further.build_failure_section(into, failures),
     ]
     context = {
         "title": title,
@@ -124,7 +124,7 @@ def write(
     return checkpoint.write_text(into.path / PAGE, render("comparison.html.j2", context))
 
 
-def _compared(
+def _build_rank_sections(
     into: Folder,
     ranks: pd.DataFrame,
     best: pd.DataFrame,
@@ -178,13 +178,13 @@ def _headlines(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[Head
     if not count:
         return []
     most = best["outcomes"].max()
-    leads = _joined([called(model) for model in best.loc[best["outcomes"] == most, "model"]])
+    leads = _join_names([format_model_name(model) for model in best.loc[best["outcomes"] == most, "model"]])
     verb = "is best" if (best["outcomes"] == most).sum() == 1 else "are each best"
     headlines = [Headline(f"{most} of {count}", f"outcomes in which {leads} {verb}", "")]
     for task, own in ranks.groupby("task", sort=False):
         top = own.iloc[0]
-        detail = f"then {called(own['model'].iloc[1])}, {own['mean'].iloc[1]:.3f}" if len(own) > 1 else ""
-        what = f"average rank of {called(top['model'])}, {task_called(str(task))}"
+        detail = f"then {format_model_name(own['model'].iloc[1])}, {own['mean'].iloc[1]:.3f}" if len(own) > 1 else ""
+        what = f"average rank of {format_model_name(top['model'])}, {task_called(str(task))}"
         headlines.append(Headline(f"{top['mean']:.3f}", what, detail))
     return headlines[:4]
 
@@ -196,10 +196,10 @@ def _about(scores: pd.DataFrame, values: pd.DataFrame) -> str:
     each = "" if seeds is None or seeds.max() < 2 else f", {seeds.min()}" + f" to {seeds.max()}" * (seeds.nunique() > 1)
     trained = f"{each} seeds of each" if each else ""
     outcomes = len(values[OUTCOME].drop_duplicates())
-    tasks = _joined([task_called(str(task)) for task in values["task"].unique()])
+    tasks = _join_names([task_called(str(task)) for task in values["task"].unique()])
     what = f": {outcomes} outcomes of {tasks}" if outcomes else ""
-    return f"{models} model{'s' * (models > 1)} on {_joined(datasets)}{trained}{what}."
+    return f"{models} model{'s' * (models > 1)} on {_join_names(datasets)}{trained}{what}."
 
 
-def _joined(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

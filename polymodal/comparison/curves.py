@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from polymodal.comparison.charts import INK, QUIET, drawn, plain
-from polymodal.comparison.display_names import called, styles, task_called
+from polymodal.comparison.charts import INK, QUIET, create_figure, plain
+from polymodal.comparison.display_names import format_model_name, styles, task_called
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["REFERENCE", "draws", "given", "others", "sweep"]
+__all__ = ["REFERENCE", "draws", "others", "plot_given_modalities", "sweep"]
 
 REFERENCE = 10
 """Reference number of draws for relative performance, as in the paper."""
@@ -50,7 +50,7 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
     columns = list(points[["model", "name"]].drop_duplicates().itertuples(index=False, name=None))
     style = styles(dict.fromkeys(model for model, _ in columns))
     width = min(2.6, max(0.95, 9.0 / len(columns)))
-    with drawn(0.9 + width * len(columns), 0.7 + 1.25 * len(rows)) as figure:
+    with create_figure(0.9 + width * len(columns), 0.7 + 1.25 * len(rows)) as figure:
         grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
         for across, (row, (modality, metric, better)) in zip(grid, enumerate(rows), strict=True):
             across[0].set_ylabel(f"{printable(modality)}\n{printable(metric)} {ARROWS[better]}")
@@ -63,9 +63,9 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
                 )
                 axes.set_xmargin(0.12)
                 plain(axes)
-                _numbered(axes, own["number"], labelled=row == len(rows) - 1)
+                _set_number_ticks(axes, own["number"], labelled=row == len(rows) - 1)
         for axes, (model, _) in zip(grid[0], columns, strict=True):
-            axes.set_title(called(model), fontsize=9, fontweight="bold")
+            axes.set_title(format_model_name(model), fontsize=9, fontweight="bold")
         for axes, (_, name) in zip(grid[-1], columns, strict=True):
             axes.set_xlabel(printable(name))
     return figure
@@ -84,7 +84,7 @@ def draws(table: pd.DataFrame) -> Figure:
     """
     points, reference = _relative(table)
     tasks, modalities = list(points["task"].unique()), list(points["modality"].unique())
-    with drawn(max(4.5, 3.2 * len(tasks)), 3.1) as figure:
+    with create_figure(max(4.5, 3.2 * len(tasks)), 3.1) as figure:
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
         for axes, task in zip(panels, tasks, strict=True):
             axes.axhline(1, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
@@ -94,13 +94,13 @@ def draws(table: pd.DataFrame) -> Figure:
             axes.set_title(task_called(task), loc="left", fontweight="bold")
             axes.set_xlabel("draws K")
             plain(axes)
-            _numbered(axes, points["number"])
+            _set_number_ticks(axes, points["number"])
         panels[0].set_ylabel(f"relative to K = {reference:g}\n(above 1: better)")
         _legend(figure, panels)
     return figure
 
 
-def given(table: pd.DataFrame) -> Figure:
+def plot_given_modalities(table: pd.DataFrame) -> Figure:
     """Plots scores over the number of other modalities given: a panel per modality, a line per model.
 
     Arguments:
@@ -114,12 +114,12 @@ def given(table: pd.DataFrame) -> Figure:
     models = list(points["model"].unique())
     style, across = styles(models), 2 if len(kinds) == 4 else min(3, len(kinds))
     down = ceil(len(kinds) / across)
-    with drawn(max(4.5, 3.3 * across), 0.5 + 2.2 * down) as figure:
+    with create_figure(max(4.5, 3.3 * across), 0.5 + 2.2 * down) as figure:
         panels = list(figure.subplots(down, across, squeeze=False).flat)
         for axes, (modality, metric, better) in zip(panels, kinds, strict=False):
             for model in models:
                 own = points[(points["modality"] == modality) & (points["model"] == model)]
-                _line(axes, own, style[model], called(model), len(models))
+                _line(axes, own, style[model], format_model_name(model), len(models))
             if modality in level:
                 axes.axhline(level[modality], color=QUIET, linestyle=(0, (4, 3)), linewidth=1, label=LEVEL)
             axes.set_title(printable(f"{modality}, {metric} {ARROWS[better]}"), loc="left", fontsize=9)
@@ -182,7 +182,7 @@ def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, a
     axes.plot(own["number"], own["mean"], color=color, marker=marker, markersize=size, linewidth=1.4, label=label)
 
 
-def _numbered(axes: Axes, numbers: Iterable[float], *, labelled: bool = True) -> None:
+def _set_number_ticks(axes: Axes, numbers: Iterable[float], *, labelled: bool = True) -> None:
     """Sets ticks at the numbers, or at the first, middle and last of many; wide ranges get a logarithmic axis."""
     known = sorted({*numbers})
     if not known:

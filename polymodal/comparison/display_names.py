@@ -8,18 +8,18 @@ from polymodal.models import MODELS
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
-__all__ = ["called", "styles", "task_called"]
+__all__ = ["format_model_name", "styles", "task_called"]
 
 SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
 """Display names that are not the name in capitals, including that of MAC-WAE in its paper's setting."""
 
 
-def called(model: str) -> str:
+def format_model_name(model: str) -> str:
     """Returns the display name of a model; other names stay unchanged, with unprintable characters escaped.
 
     Example:
-        >>> called("mac-wae"), called("mmvae-plus"), called("mopoe"), called("ours, beta=2")
-        ('MAC-WAE', 'MMVAE+', 'MoPoE', 'ours, beta=2')
+        >>> [format_model_name(name) for name in ("mac-wae", "mmvae-plus", "mopoe", "ours, beta=2")]
+        ['MAC-WAE', 'MMVAE+', 'MoPoE', 'ours, beta=2']
     """
     return SPELT[model] if model in SPELT else model.upper() if model in MODELS else printable(model)
 
@@ -42,7 +42,9 @@ def styles(models: Iterable[str]) -> dict[str, int]:
         {'jmvae': 0, 'M-WAE': 1, 'ours': 2}
     """
     models = list(models)
-    own = {called(model).lower(): place for place, model in enumerate(MODELS)}
-    given = {model: own[called(model).lower()] for model in models if called(model).lower() in own}
+    own = {format_model_name(model).lower(): place for place, model in enumerate(MODELS)}
+    given = {
+        model: own[format_model_name(model).lower()] for model in models if format_model_name(model).lower() in own
+    }
     free = (place for place in range(len(models) + len(given)) if place % figures.STYLES not in given.values())
     return {model: given[model] if model in given else next(free, figures.OTHER) for model in models}

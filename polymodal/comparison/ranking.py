@@ -19,13 +19,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polymodal.comparison.scores import OUTCOME, compared, outcomes, place, read, seeded, without
+from polymodal.comparison.scores import (
+    OUTCOME,
+    collect_seed_outcomes,
+    outcomes,
+    place,
+    read,
+    select_shared_outcomes,
+    without,
+)
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["best", "bootstrap", "compared", "outcomes", "ranks", "read", "win_loss", "without"]
+__all__ = ["best", "bootstrap", "outcomes", "ranks", "read", "select_shared_outcomes", "win_loss", "without"]
 
 LEVEL = 0.95
 """Confidence level of the intervals over seeds."""
@@ -53,8 +61,8 @@ def ranks(scores: pd.DataFrame) -> pd.DataFrame:
 
     Source: MAC-WAE, section "Experimental Design", average performance rank.
     """
-    values = compared(scores)
-    grouped = values.assign(value=_signed(values)).groupby(OUTCOME, sort=False)["value"]
+    values = select_shared_outcomes(scores)
+    grouped = values.assign(value=_orient_values(values)).groupby(OUTCOME, sort=False)["value"]
     rank, n = grouped.rank(ascending=False), grouped.transform("size")
     scored = values.assign(score=(n - rank) / (n - 1)).groupby(["task", "model"], sort=False)["score"]
     table = scored.agg(mean="mean", standard_error="sem").reset_index()
@@ -164,11 +172,11 @@ def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Data
     import numpy as np
     import pandas as pd
 
-    values = seeded(compared(scores)[OUTCOME].drop_duplicates().merge(scores, how="left"))
+    values = collect_seed_outcomes(select_shared_outcomes(scores)[OUTCOME].drop_duplicates().merge(scores, how="left"))
     if values.groupby(["dataset", "model"])["seed"].nunique().max() < 2:
         raise ValueError("the scores must have several seeds of a model; got one of each")
-    keys, models, drawn = _drawn(values, draws, np.random.default_rng(seed))
-    score, share = _scored(drawn), _shared(drawn)
+    keys, models, drawn = _bootstrap_values(values, draws, np.random.default_rng(seed))
+    score, share = _compute_rank_scores(drawn), _compute_win_shares(drawn)
     tasks = keys["task"].to_numpy()
     edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     lines = []
@@ -182,16 +190,16 @@ def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Data
     return pd.DataFrame(lines, columns=["what", "task", "model", "against", "value", "low", "high"])
 
 
-def _signed(values: pd.DataFrame) -> pd.Series[float]:
+def _orient_values(values: pd.DataFrame) -> pd.Series[float]:
     """Returns the values with a sign such that larger is better."""
     return values["value"].where(values["better"] == "higher", -values["value"])
 
 
 def _matrix(scores: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """Returns the A models and the values of O outcomes `(O, A)`; larger is better, and missing values are NaN."""
-    values = compared(scores)
+    values = select_shared_outcomes(scores)
     models = list(values["model"].unique())
-    wide = values.assign(value=_signed(values)).pivot(index=OUTCOME, columns="model", values="value")
+    wide = values.assign(value=_orient_values(values)).pivot(index=OUTCOME, columns="model", values="value")
     return models, wide[models].to_numpy(float)
 
 
@@ -215,13 +223,13 @@ def _holm(p: np.ndarray) -> np.ndarray:
     return adjusted
 
 
-def _drawn(
+def _bootstrap_values(
     values: pd.DataFrame, draws: int, generator: np.random.Generator
 ) -> tuple[pd.DataFrame, list[str], np.ndarray]:
     """Returns outcomes, models, and bootstrap values `(draws, O, A)` over resampled seeds; larger is better."""
     import numpy as np
 
-    wide = values.assign(value=_signed(values)).pivot(index=OUTCOME, columns=["model", "seed"], values="value")
+    wide = values.assign(value=_orient_values(values)).pivot(index=OUTCOME, columns=["model", "seed"], values="value")
     wide = wide.sort_index().sort_index(axis=1)  # makes resamples independent of the order of rows
     keys, models = wide.index.to_frame(index=False), list(wide.columns.unique("model"))
     drawn = np.full((draws, len(keys), len(models)), np.nan)
@@ -231,11 +239,11 @@ def _drawn(
             block = wide[model].to_numpy(float)[rows]  # (outcomes, seeds)
             block = block[:, ~np.isnan(block).all(0)]
             if block.size:
-                drawn[:, rows, a] = _resampled(block, draws, generator)
+                drawn[:, rows, a] = _resample_seeds(block, draws, generator)
     return keys, models, drawn
 
 
-def _resampled(block: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
+def _resample_seeds(block: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
     """Returns means over S seeds sampled with replacement: from `(O, S)` to `(draws, O)`."""
     import numpy as np
 
@@ -248,7 +256,7 @@ def _resampled(block: np.ndarray, draws: int, generator: np.random.Generator) ->
         return np.round(counts @ finite.T / (counts @ there.T), 12)
 
 
-def _scored(drawn: np.ndarray) -> np.ndarray:
+def _compute_rank_scores(drawn: np.ndarray) -> np.ndarray:
     """Returns rank scores (n - r) / (n - 1) of values `(draws, O, A)`; NaN for missing values and where n < 2."""
     import numpy as np
 
@@ -263,7 +271,7 @@ def _scored(drawn: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _shared(drawn: np.ndarray) -> np.ndarray:
+def _compute_win_shares(drawn: np.ndarray) -> np.ndarray:
     """Returns win shares `(draws, A, A)`; NaN for pairs without common outcomes."""
     import numpy as np
 

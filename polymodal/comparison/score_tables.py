@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polymodal.comparison.display_names import called, task_called
+from polymodal.comparison.display_names import format_model_name, task_called
 from polymodal.comparison.scores import companions, place
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Block", "Cell", "Line", "Sheet", "best", "further", "listed", "others", "outcomes", "ranks", "wins"]
+__all__ = ["Block", "Cell", "Line", "Sheet", "best", "build_sheet", "further", "others", "outcomes", "ranks", "wins"]
 
 DASH = "\N{EN DASH}"
 INFINITY = "\N{INFINITY}"
@@ -77,13 +77,13 @@ def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> She
                 leads = row.mean == table.loc[table["task"] == task, "mean"].max()
                 error = f"± {row.standard_error:.3f}" if isfinite(row.standard_error) else ""
                 cells.append(Cell(f"{row.mean:.3f}", error, within.get((task, model), ""), leads))
-        lines.append(Line(called(model), cells))
+        lines.append(Line(format_model_name(model), cells))
     return Sheet("Average performance rank", ["model", *map(task_called, tasks)], [Block("", lines)], file)
 
 
 def best(table: pd.DataFrame, count: int, file: str) -> Sheet:
     """Returns the table with the number of outcomes in which each model is best."""
-    lines = [Line(called(model), [Cell(f"{number} of {count}")]) for model, number in table.to_numpy()]
+    lines = [Line(format_model_name(model), [Cell(f"{number} of {count}")]) for model, number in table.to_numpy()]
     return Sheet("Best of all", ["model", "outcomes"], [Block("", lines)], file)
 
 
@@ -99,8 +99,8 @@ def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | N
             numbers = f"{row.wins} of {row.outcomes}", _number(row.share, ".3f"), _p(row.p), _p(row.holm)
             cells = [Cell(text) for text in numbers]
             cells += [Cell(within.get((row.row, row.column)) or DASH)] if within else []
-            lines.append(Line(called(row.column), cells))
-        blocks.append(Block(called(model), lines))
+            lines.append(Line(format_model_name(row.column), cells))
+        blocks.append(Block(format_model_name(model), lines))
     return Sheet("Wins of each model against each other", heads, blocks, file, folded=True)
 
 
@@ -120,7 +120,7 @@ def outcomes(
     table = table.assign(quiet=companions(table))
     sheets = []
     for dataset, own in table.groupby("dataset", sort=False):
-        heads = ["", *map(called, models)]
+        heads = ["", *map(format_model_name, models)]
         blocks = [
             Block(task_called(str(task)), _lines(rows, models, beside, ["modality"]))
             for task, rows in sorted(own.groupby("task", sort=False), key=lambda pair: place(str(pair[0])))
@@ -135,10 +135,10 @@ def further(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
     names = ["modality", "given"] if table["given"].nunique() > 1 else ["modality"]
     blocks = [Block(str(name), _lines(rows, models, {}, names)) for name, rows in table.groupby("dataset", sort=False)]
     lines = sum(len(block.lines) for block in blocks)
-    return Sheet("All scores", ["", *map(called, models)], blocks, file, folded=lines > FOLDED)
+    return Sheet("All scores", ["", *map(format_model_name, models)], blocks, file, folded=lines > FOLDED)
 
 
-def listed(frame: pd.DataFrame, name: str, file: str, by: str | None = None) -> Sheet:
+def build_sheet(frame: pd.DataFrame, name: str, file: str, by: str | None = None) -> Sheet:
     """Returns a data frame as a table, with the first column as line headings and a block per value of `by`."""
     from pandas.api.types import is_numeric_dtype
 

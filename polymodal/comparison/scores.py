@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = [
     "COLUMNS",
     "OUTCOME",
+    "collect_seed_outcomes",
     "companions",
-    "compared",
     "further",
     "outcomes",
     "place",
     "read",
-    "seeded",
+    "select_shared_outcomes",
     "summary",
     "without",
 ]
@@ -148,18 +148,18 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
         >>> outcomes(scores)[["model", "value"]].values.tolist()
         [['nexus', 97.5], ['mopoe', 95.0]]
     """
-    values = seeded(scores)
+    values = collect_seed_outcomes(scores)
     by = [*OUTCOME, "metric", "better", "model"]
     return values.groupby(by, sort=False)["value"].agg(_mean).reset_index()
 
 
-def compared(scores: pd.DataFrame) -> pd.DataFrame:
+def select_shared_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns those `outcomes` for which at least two models have a value."""
     values = outcomes(scores)
     return values[values.groupby(OUTCOME, sort=False)["model"].transform("size") > 1].reset_index(drop=True)
 
 
-def seeded(scores: pd.DataFrame) -> pd.DataFrame:
+def collect_seed_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns the same as `outcomes`, with one row per seed and a column `seed`, which is 0 if the scores have none.
 
     Raises:
@@ -215,7 +215,7 @@ def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
     if odd.any():
         raise ValueError(
             f"{column} in {where} must be a number, or empty where there is none; got {text[odd].iloc[0]!r} for "
-            f"{_named(frame[odd])}"
+            f"{_describe_first_row(frame[odd])}"
         )
     return numbers
 
@@ -225,7 +225,8 @@ def _seeds(frame: pd.DataFrame, where: str) -> pd.Series[int]:
     odd = numbers.isna() | (numbers % 1 != 0)
     if odd.any():
         raise ValueError(
-            f"seed in {where} must be a whole number; got {frame['seed'][odd].iloc[0]!r} for {_named(frame[odd])}"
+            f"seed in {where} must be a whole number; got {frame['seed'][odd].iloc[0]!r} for "
+            f"{_describe_first_row(frame[odd])}"
         )
     return numbers.astype(int)
 
@@ -243,11 +244,11 @@ def _check(frame: pd.DataFrame, where: str) -> None:
     if (odd := ~frame["better"].isin(BETTER)).any():
         raise ValueError(
             f'better in {where} must be "higher" or "lower"; got {frame["better"][odd].iloc[0]!r} for '
-            f"{_named(frame[odd])}"
+            f"{_describe_first_row(frame[odd])}"
         )
     key = [name for name in (*OUTCOME, "metric", "model", "seed", "given", "setting") if name in frame]
     if (odd := frame.duplicated(key)).any():
-        raise ValueError(f"{where} must have each score once; {_named(frame[odd])} is there twice")
+        raise ValueError(f"{where} must have each score once; {_describe_first_row(frame[odd])} is there twice")
 
 
 def _check_alike(rows: pd.DataFrame) -> None:
@@ -269,6 +270,6 @@ def _check_alike(rows: pd.DataFrame) -> None:
             )
 
 
-def _named(rows: pd.DataFrame) -> str:
+def _describe_first_row(rows: pd.DataFrame) -> str:
     """Returns a description of the first row."""
     return ", ".join(map(str, rows[[*OUTCOME, "metric", "model"]].iloc[0]))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polymodal.comparison import charts, curves, score_tables
-from polymodal.comparison.display_names import called, task_called
+from polymodal.comparison.display_names import format_model_name, task_called
 from polymodal.comparison.output_files import Chart, Folder, Section
 from polymodal.comparison.scores import companions, place, summary
 from polymodal.evaluation import TASKS
@@ -15,7 +15,7 @@ from polymodal.runtime.progress import duration
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["basis", "cost", "failed", "mapped", "swept", "tasks"]
+__all__ = ["basis", "build_failure_section", "build_map_section", "cost", "swept", "tasks"]
 
 DRAWS = "draws"
 """Setting whose curves are shown relative to a reference value."""
@@ -53,7 +53,7 @@ def swept(into: Folder, sweeps: pd.DataFrame | None, chosen: pd.DataFrame | None
     return [Section("curves", "Over what was varied", f"{about} All of these scores: ", shown, files=[file])]
 
 
-def mapped(into: Folder, maps: pd.DataFrame | None) -> list[Section]:
+def build_map_section(into: Folder, maps: pd.DataFrame | None) -> list[Section]:
     """Returns the section with two-dimensional maps of codes."""
     if maps is None or maps.empty:
         return []
@@ -85,7 +85,7 @@ def tasks(into: Folder, scores: pd.DataFrame, models: Sequence[str]) -> list[Sec
         for dataset, rows in own[~companions(own)].groupby("dataset", sort=False):
             if rows["given"].map(curves.others).nunique() > 1:
                 alt = f"{name} by how many others are given{_on(dataset)}"
-                shown.append(into.chart(_file(name, dataset), curves.given(rows), alt, str(dataset)))
+                shown.append(into.chart(_file(name, dataset), curves.plot_given_modalities(rows), alt, str(dataset)))
         there = [model for model in models if model in set(table["model"])]
         sheet = score_tables.further(table, there, into.table(f"{name}.csv", table))
         sections.append(Section(name, name.capitalize(), TOLD.get(name, ""), shown, [sheet]))
@@ -102,7 +102,7 @@ def cost(into: Folder, runs: pd.DataFrame | None) -> list[Section]:
     file = into.table("runs.csv", runs[plain])
     lines = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        line = {"data set": dataset, "model": called(str(model)), "runs": len(own)}
+        line = {"data set": dataset, "model": format_model_name(str(model)), "runs": len(own)}
         if "seconds" in own and own["seconds"].notna().any():
             line["time of a run"] = duration(float(own["seconds"].mean()))
         if "memory" in own and own["memory"].notna().any():
@@ -113,7 +113,7 @@ def cost(into: Folder, runs: pd.DataFrame | None) -> list[Section]:
             name: _range(own[was]) for name, was in (("epochs", "epochs"), ("best epoch", "best_epoch")) if was in own
         }
         lines.append(line)
-    sheet = score_tables.listed(pd.DataFrame(lines), "Runs", file, by="data set")
+    sheet = score_tables.build_sheet(pd.DataFrame(lines), "Runs", file, by="data set")
     about = "Training alone: the mean of its time and the most memory of the process, of all runs of a model."
     return [Section("cost", "Time and memory", about, (), [sheet])]
 
@@ -132,24 +132,24 @@ def basis(
     lines = [_rests(str(dataset), own, runs) for dataset, own in scores.groupby("dataset", sort=False)]
     if any(len(line) > 2 for line in lines):
         table = pd.DataFrame(lines)
-        shown.append(score_tables.listed(table, "Data sets", into.table("basis.csv", table)))
+        shown.append(score_tables.build_sheet(table, "Data sets", into.table("basis.csv", table)))
     if chosen is not None and not chosen.empty:
-        file, named = into.table("chosen.csv", chosen), chosen.assign(model=chosen["model"].map(called))
-        shown.append(score_tables.listed(named, "Settings that are shown", file, by="dataset"))
+        file, named = into.table("chosen.csv", chosen), chosen.assign(model=chosen["model"].map(format_model_name))
+        shown.append(score_tables.build_sheet(named, "Settings that are shown", file, by="dataset"))
     if tuned is not None and not tuned.empty:
-        file, named = into.table("tuning.csv", tuned), tuned.assign(model=tuned["model"].map(called))
-        shown.append(score_tables.listed(named, "Settings that were tried", file, by="dataset"))
+        file, named = into.table("tuning.csv", tuned), tuned.assign(model=tuned["model"].map(format_model_name))
+        shown.append(score_tables.build_sheet(named, "Settings that were tried", file, by="dataset"))
     return [Section("basis", "What these numbers rest on", "", (), shown)] if shown else []
 
 
-def failed(into: Folder, failures: Sequence[tuple[str, str]]) -> list[Section]:
+def build_failure_section(into: Folder, failures: Sequence[tuple[str, str]]) -> list[Section]:
     """Returns the section with the failed runs."""
     import pandas as pd
 
     if not failures:
         return []
     table = pd.DataFrame(failures, columns=["run", "reason"])
-    sheet = score_tables.listed(table, "Failures", into.table("failures.csv", table))
+    sheet = score_tables.build_sheet(table, "Failures", into.table("failures.csv", table))
     many = len(failures) > 1
     count = f"{len(failures)} run{'s' * many} failed, and {'are' if many else 'is'} in no number."
     return [Section("failures", "Failures", count, (), [sheet])]
@@ -172,7 +172,7 @@ def _over_settings(into: Folder, rows: pd.DataFrame, chosen: pd.DataFrame | None
 def _over_draws(into: Folder, rows: pd.DataFrame) -> list[Chart]:
     shown = []
     for (dataset, model), own in rows.groupby(["dataset", "model"], sort=False):
-        title = f"{dataset}, {called(str(model))}, over the draws of the conditioning index"
+        title = f"{dataset}, {format_model_name(str(model))}, over the draws of the conditioning index"
         shown.append(into.chart(_file("draws", dataset, model), curves.draws(own), title, title))
     return shown
 
@@ -203,7 +203,7 @@ def _range(numbers: pd.Series[Any]) -> str:
 
 
 def _models(own: pd.DataFrame) -> str:
-    return " and ".join(map(called, own["model"].unique()))
+    return " and ".join(map(format_model_name, own["model"].unique()))
 
 
 def _on(dataset: object) -> str:

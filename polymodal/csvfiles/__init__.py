@@ -3,8 +3,8 @@
 from polymodal.csvfiles.decoding import unpack
 from polymodal.csvfiles.document import INDEX, Added, Document
 from polymodal.csvfiles.options import NOTHING, PACKED, TEXT, Options, kind
-from polymodal.csvfiles.reading import found, read
-from polymodal.csvfiles.sniffing import suggested
+from polymodal.csvfiles.reading import detect_options, read
+from polymodal.csvfiles.sniffing import describe_detected_options
 
 __all__ = [
     "INDEX",
@@ -14,9 +14,9 @@ __all__ = [
     "Added",
     "Document",
     "Options",
-    "found",
+    "describe_detected_options",
+    "detect_options",
     "kind",
     "read",
-    "suggested",
     "unpack",
 ]

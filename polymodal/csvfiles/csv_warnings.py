@@ -45,14 +45,14 @@ def _missing(document: Document) -> Iterator[str]:
             if text in NOTHING and text not in document.options.missing:
                 found[str(text)][name] = int(times)
     for text, times in found.items():
-        many, ways = sum(times.values()), [_kept(frame[name], name, text) for name in times]
+        many, ways = sum(times.values()), [_suggest_present_option(frame[name], name, text) for name in times]
         where = brief(", ".join(f"{name}: {count}" for name, count in times.items()), 100)
         hold, are = ("cells hold", "are") if many > 1 else ("cell holds", "is")
         way = "".join(f"; {way}" for way in ways[:MOST_LISTED] if way)
         yield f"{many:,} {hold} {text!r} and {are} read as missing ({where}){way}"
 
 
-def _kept(column: pd.Series, name: str, text: str) -> str:
+def _suggest_present_option(column: pd.Series, name: str, text: str) -> str:
     """Returns how to keep a text as a value; an empty string for a column of numbers."""
     if column.dtype.kind in "biuf" and column.notna().any():
         return ""
@@ -76,7 +76,7 @@ def _header(document: Document) -> Iterator[str]:
             "it is a title, and the names stand below, remove it"
         )
     columns = [document.frame[name] for name in document.names]
-    if _repeats(names, columns) or _numbered(names, columns):
+    if _repeats(names, columns) or _has_numeric_header(names, columns):
         shown = brief(", ".join(names), 60)
         yield (
             f"the first line looks like data ({shown}) and is read as the names of the columns; --no-header reads "
@@ -90,7 +90,7 @@ def _repeats(names: list[str], columns: list[pd.Series]) -> bool:
     return any(name and int((column == name).sum()) > 1 for name, column in texts)
 
 
-def _numbered(names: list[str], columns: list[pd.Series]) -> bool:
+def _has_numeric_header(names: list[str], columns: list[pd.Series]) -> bool:
     """Returns whether all columns of numbers have numbers as names that are neither years nor evenly spaced."""
     called = [name for name, column in zip(names, columns, strict=True) if column.dtype.kind in "iuf" and name]
     made = [to_float(name) for name in called]

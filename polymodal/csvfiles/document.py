@@ -14,7 +14,7 @@ from polymodal.csvfiles.csv_warnings import doubts
 from polymodal.csvfiles.decoding import Text, pack
 from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
-from polymodal.csvfiles.sniffing import SAID, quote_of, suggested
+from polymodal.csvfiles.sniffing import SAID, describe_detected_options, quote_of
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.formats import NUMBER
 from polymodal.runtime.formatting import brief
@@ -82,7 +82,7 @@ class Document:
         """Messages for the user about how the file was read."""
         name, messages = self.path.name, []
         if self.found.given:
-            messages.append(suggested(self.path, self.found))
+            messages.append(describe_detected_options(self.path, self.found))
         if self.surplus:
             messages.append(f"{name}: every line but the first ends with a separator that is left out of account")
         if self.options.columns is None and self.header:

@@ -52,7 +52,7 @@ class Grammar:
             UnclosedError: A quote opens and does not close.
         """
         if self.quote is None or self.quote not in text:
-            yield from _unquoted(text, start)
+            yield from _split_unquoted(text, start)
             return
         size = len(text)
         while start < size:
@@ -145,7 +145,7 @@ def line_number(text: str, place: int) -> int:
     return sum(1 for _ in BREAK.finditer(text, 0, place)) + 1
 
 
-def _unquoted(text: str, start: int) -> Iterator[tuple[str, str]]:
+def _split_unquoted(text: str, start: int) -> Iterator[tuple[str, str]]:
     """Yields the lines of a text without quotes, and their ends."""
     for found in BREAK.finditer(text, start):
         yield text[start : found.start()], found[0]

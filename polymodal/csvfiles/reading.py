@@ -9,7 +9,7 @@ from polymodal.csvfiles.document import Document
 from polymodal.csvfiles.options import Options, usual_separator
 from polymodal.csvfiles.sniffing import sniff
 
-__all__ = ["found", "read"]
+__all__ = ["detect_options", "read"]
 
 
 def read(path: str | Path, options: Options | None = None, preferred: Options | None = None) -> Document:
@@ -38,7 +38,7 @@ def read(path: str | Path, options: Options | None = None, preferred: Options | 
     return Document(Path(path), *_look(Path(path), options, preferred))
 
 
-def found(path: str | Path, options: Options | None = None) -> Options:
+def detect_options(path: str | Path, options: Options | None = None) -> Options:
     """Returns the options detected from a CSV file that are not given and differ from the usual ones.
 
     Raises:

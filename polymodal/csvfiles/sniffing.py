@@ -11,7 +11,7 @@ from polymodal.csvfiles.lines import BREAK, Grammar, UnclosedError
 from polymodal.csvfiles.options import NO_QUOTE, Options, usual_separator
 from polymodal.runtime.formatting import brief
 
-__all__ = ["SAID", "quote_of", "sniff", "suggested"]
+__all__ = ["SAID", "describe_detected_options", "quote_of", "sniff"]
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 500
@@ -65,7 +65,7 @@ def sniff(path: Path, text: str, options: Options, preferred: Options | None = N
     return options._replace(decimal=options.decimal or ".")
 
 
-def suggested(path: Path, options: Options) -> str:
+def describe_detected_options(path: Path, options: Options) -> str:
     """Returns the message about options that were detected in a file."""
     return f"{path.name} is read by {options.shown()}, as its first lines suggest"
 

@@ -15,9 +15,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.progress import received
+from polymodal.runtime.progress import show_download_progress
 
-__all__ = ["unpack", "unpacked"]
+__all__ = ["is_unpacked", "unpack"]
 
 PIECE = 2**20
 DAMAGED = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, LZMAError, EOFError, RuntimeError)
@@ -53,7 +53,7 @@ class Archive(NamedTuple):
         return opened
 
 
-def unpacked(archive: Path, root: Path, key: str) -> bool:
+def is_unpacked(archive: Path, root: Path, key: str) -> bool:
     """Returns whether `unpack` has unpacked this version of an archive, and its top-level paths still exist."""
     mark = _mark(archive)
     told, *names = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else [""]
@@ -69,7 +69,7 @@ def unpack(archive: Path, root: Path, key: str, *, most: int) -> None:
     Arguments:
         archive: A .zip file, or a .tar file of any compression.
         root: Folder to unpack into.
-        key: Identifier of this version of the archive, such as its checksum, which `unpacked` compares.
+        key: Identifier of this version of the archive, such as its checksum, which `is_unpacked` compares.
         most: Largest total size of the unpacked files, in bytes.
 
     Raises:
@@ -81,11 +81,13 @@ def unpack(archive: Path, root: Path, key: str, *, most: int) -> None:
     shutil.rmtree(fresh, ignore_errors=True)  # left by a killed process
     fresh.mkdir()
     try:
-        with _opened(archive) as opened:
+        with _open_archive(archive) as opened:
             members = opened.members()
             _check(members, archive, most)
             total = sum(member.size for member in members)
-            with closing(received(_written(opened, members, fresh), f"unpacking {archive.name}", total)) as pieces:
+            with closing(
+                show_download_progress(_extract_members(opened, members, fresh), f"unpacking {archive.name}", total)
+            ) as pieces:
                 for _ in pieces:
                     pass
         names = sorted(path.name for path in fresh.iterdir())
@@ -99,7 +101,7 @@ def unpack(archive: Path, root: Path, key: str, *, most: int) -> None:
 
 
 @contextmanager
-def _opened(archive: Path) -> Iterator[Archive]:
+def _open_archive(archive: Path) -> Iterator[Archive]:
     try:
         kind = zipfile.ZipFile if zipfile.is_zipfile(archive) else tarfile.open
         with kind(archive) as file:
@@ -121,7 +123,7 @@ def _check(members: list[Member], archive: Path, most: int) -> None:
             raise ValueError(f"{archive} must hold files and folders alone; {brief(name)} is a link or a device")
 
 
-def _written(archive: Archive, members: list[Member], folder: Path) -> Iterator[bytes]:
+def _extract_members(archive: Archive, members: list[Member], folder: Path) -> Iterator[bytes]:
     """Writes the members of an archive to a folder, and yields the chunks that were written."""
     for member in members:
         path = folder / member.name

@@ -13,7 +13,7 @@ import torch
 
 from polymodal.datasets import shards, storage
 from polymodal.datasets.base import Dataset, Facts
-from polymodal.datasets.listings import lines, refused, sizes
+from polymodal.datasets.listings import lines, make_line_error, sizes
 from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.modalities import Image, Label
 from polymodal.runtime.formatting import brief
@@ -82,7 +82,7 @@ def celeba(root: str | Path | None = None) -> Dataset:
     probed = (parts[0] for _, parts in islice(lines(partition, FACTS.get), 0, None, PROBED))
     files = [attributes, partition, sizes(folder, probed)]
     make = partial(_make, folder, attributes, partition)
-    return storage.kept("celeba", {"root": root}, files, make)
+    return storage.load_or_build("celeba", {"root": root}, files, make)
 
 
 class Faces(NamedTuple):
@@ -132,16 +132,18 @@ def _faces(attributes: Path, partition: Path) -> Faces:
     rows = lines(attributes, FACTS.get)
     number, count = next(rows, (1, []))
     if len(count) != 1:
-        raise refused(attributes, number, "the number of pictures", count, FACTS.get)
+        raise make_line_error(attributes, number, "the number of pictures", count, FACTS.get)
     number, titles = next(rows, (2, []))
     if len(titles) != ATTRIBUTES or len({"image", *titles}) != ATTRIBUTES + 1:
-        raise refused(attributes, number, f"{ATTRIBUTES} names of attributes ({len(titles)} here)", titles, FACTS.get)
-    names, marks = _sorted(rows, attributes, {"-1": 0, "1": 1}, ATTRIBUTES)
+        raise make_line_error(
+            attributes, number, f"{ATTRIBUTES} names of attributes ({len(titles)} here)", titles, FACTS.get
+        )
+    names, marks = _parse_listing(rows, attributes, {"-1": 0, "1": 1}, ATTRIBUTES)
     if count != [str(len(names))]:
         raise ValueError(
             f"{attributes} must have {brief(count[0])} pictures, as it says; got {len(names)}; {FACTS.get}"
         )
-    others, splits = _sorted(lines(partition, FACTS.get), partition, {"0": 0, "1": 1, "2": 2}, 1)
+    others, splits = _parse_listing(lines(partition, FACTS.get), partition, {"0": 0, "1": 1, "2": 2}, 1)
     if len(odd := np.setxor1d(names, others)):
         raise ValueError(
             f"{partition} must have the pictures of {attributes.name}, and no other; they differ in {odd[0]} "
@@ -152,7 +154,7 @@ def _faces(attributes: Path, partition: Path) -> Faces:
     return Faces(names, titles, marks, splits[:, 0])
 
 
-def _sorted(
+def _parse_listing(
     rows: Iterator[tuple[int, list[str]]], path: Path, values: Mapping[str, int], columns: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns the file names `(N,)`, sorted, and the values that follow them on their lines, `(N, columns)` int8.
@@ -164,7 +166,7 @@ def _sorted(
     for number, (name, *marks) in rows:
         if len(marks) != columns or not values.keys() >= set(marks) or len(name) > LONGEST:
             rule = f"a file's name and {columns} of {', '.join(values)} ({len(marks)} here)"
-            raise refused(path, number, rule, [name, *marks], FACTS.get)
+            raise make_line_error(path, number, rule, [name, *marks], FACTS.get)
         names.append(name)
         held.extend(map(values.__getitem__, marks))
     unique, order = np.unique(names, return_index=True)

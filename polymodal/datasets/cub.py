@@ -13,13 +13,13 @@ import torch
 from polymodal.datasets import shards, storage
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
-from polymodal.datasets.listings import lines, refused, sizes
+from polymodal.datasets.listings import lines, make_line_error, sizes
 from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label, Text
 from polymodal.modalities.base import check_counts
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 from polymodal.schema import Schema
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
         sizes(captions, map(_caption, pictures)),
     ]
     make = partial(_make, folder / "images", captions, birds, length)
-    return storage.kept("cub", {"root": root, "length": length}, files, make)
+    return storage.load_or_build("cub", {"root": root, "length": length}, files, make)
 
 
 def _make(
@@ -145,15 +145,15 @@ def _make(
         path = fresh / f"{split}.safetensors"
         with shards.fill(path, schema, len(rows), alternatives={"text": CAPTIONS}, **told(split)) as table:
             names = [bird.name for bird in rows]
-            troubles |= draw(table.values["img"], folder, names, partial(_framed, rows), f"cub: {split} pictures")
-            for row, name in enumerate(shown(names, f"cub: {split} captions", len(names))):
+            troubles |= draw(table.values["img"], folder, names, partial(_crop_bird, rows), f"cub: {split} pictures")
+            for row, name in enumerate(show_progress(names, f"cub: {split} captions", len(names))):
                 table.alternatives["text"][row] = torch.stack([text.read(caption) for caption in texts[name]])
             table.values["label"][:] = torch.tensor([bird.species for bird in rows])
             table.observed[:] = True
     refuse_damaged(troubles, len(birds), "pictures", FACTS.get)
 
 
-def _framed(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.Image:
+def _crop_bird(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.Image:
     """Crops the square around a bird, clipped at the image borders, and resizes it."""
     from PIL import Image as Pictures
 
@@ -207,7 +207,7 @@ def _birds(folder: Path) -> list[Bird]:
         FileNotFoundError: A list is missing.
         ValueError: A line is invalid, or the lists do not agree.
     """
-    lists = {name: _listed(folder / name, *rule) for name, rule in LISTS.items()}
+    lists = {name: _read_listing(folder / name, *rule) for name, rule in LISTS.items()}
     names, training, boxes, species = lists.values()
     for name, rows in lists.items():
         if odd := sorted(rows.keys() ^ names.keys()):
@@ -229,12 +229,12 @@ def _birds(folder: Path) -> list[Bird]:
     return birds
 
 
-def _listed(path: Path, pattern: str, rule: str) -> dict[int, list[str]]:
+def _read_listing(path: Path, pattern: str, rule: str) -> dict[int, list[str]]:
     """Returns the fields of each line by image number, which is the first field."""
     rows: dict[int, list[str]] = {}
     for number, parts in lines(path, FACTS.get):
         if not re.fullmatch(pattern, " ".join(parts)) or int(parts[0]) in rows:
-            raise refused(
+            raise make_line_error(
                 path, number, f"the number of a picture, that no line before has, and {rule}", parts, FACTS.get
             )
         rows[int(parts[0])] = parts[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from polymodal.datasets.archives import unpack, unpacked
+from polymodal.datasets.archives import is_unpacked, unpack
 from polymodal.datasets.lock import alone
 from polymodal.datasets.transfer import Remote, Transfer, md5_of
 
@@ -33,7 +33,7 @@ def fetch(remotes: Sequence[Remote], root: Path, by_hand: str) -> None:
     with alone(root, "fetches into"):
         for remote in remotes:
             path = root / remote.path
-            if remote.unpack and unpacked(path, root, remote.md5):
+            if remote.unpack and is_unpacked(path, root, remote.md5):
                 continue
             if not _right(path, remote):
                 Transfer(remote, path, by_hand).run()

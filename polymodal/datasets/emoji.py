@@ -13,7 +13,7 @@ import torch
 from polymodal.datasets import noto
 from polymodal.datasets.base import Dataset
 from polymodal.datasets.shards import fill
-from polymodal.datasets.storage import SPLITS, kept, place
+from polymodal.datasets.storage import SPLITS, load_or_build, place
 from polymodal.modalities import Label, Text
 from polymodal.schema import Schema
 
@@ -54,7 +54,7 @@ def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) ->
 
     arguments = {"root": root, "length": length, "seed": seed}
     files = [folder / noto.PICTURES, folder / noto.TEXTS]
-    return kept("emoji", arguments, files, partial(_make, folder, length, seed))
+    return load_or_build("emoji", arguments, files, partial(_make, folder, length, seed))
 
 
 def _make(root: Path, length: int, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:

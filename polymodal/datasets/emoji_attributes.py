@@ -14,7 +14,7 @@ import torch
 from polymodal.datasets import noto
 from polymodal.datasets.base import Dataset
 from polymodal.datasets.shards import fill
-from polymodal.datasets.storage import SPLITS, kept, place
+from polymodal.datasets.storage import SPLITS, load_or_build, place
 from polymodal.modalities import Label
 from polymodal.schema import Schema
 
@@ -56,7 +56,7 @@ def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Datase
     FACTS.require(folder)
 
     files = [folder / noto.PICTURES, folder / noto.TEXTS]
-    return kept("emoji-attributes", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
+    return load_or_build("emoji-attributes", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
 def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
@@ -65,7 +65,7 @@ def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, A
     known = {word for row in rows["train"] for word in every.keywords[row]}
     words = [{_singular(word, known) for word in each} for each in every.keywords]
     bases = [every.bases[row] for row in rows["train"]]
-    names = _chosen([words[row] for row in rows["train"]], bases)
+    names = _select_keywords([words[row] for row in rows["train"]], bases)
     answers = {name: Label(2, ("no", "yes")) for name in names}
     schema = Schema({"image": noto.PICTURE, **answers}, {"attributes": names})
     for split in SPLITS:
@@ -87,7 +87,7 @@ def _singular(word: str, known: Iterable[str]) -> str:
     return next((each for each in bare if each in known), word)
 
 
-def _chosen(words: list[set[str]], bases: list[str]) -> list[str]:
+def _select_keywords(words: list[set[str]], bases: list[str]) -> list[str]:
     """Returns the most frequent keywords that mark sufficiently different sets of rows.
 
     All rows of one base emoji together count as one row.

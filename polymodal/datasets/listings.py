@@ -7,7 +7,7 @@ from pathlib import Path
 
 from polymodal.runtime.formatting import brief
 
-__all__ = ["lines", "refused", "sizes"]
+__all__ = ["lines", "make_line_error", "sizes"]
 
 
 def lines(path: Path, get: str) -> Iterator[tuple[int, list[str]]]:
@@ -32,7 +32,7 @@ def lines(path: Path, get: str) -> Iterator[tuple[int, list[str]]]:
         raise ValueError(f"{path} must be text in UTF-8: {brief(error)}; {get}") from error
 
 
-def refused(path: Path, number: int, rule: str, parts: list[str], get: str) -> ValueError:
+def make_line_error(path: Path, number: int, rule: str, parts: list[str], get: str) -> ValueError:
     """Returns the error for an invalid line."""
     return ValueError(f"line {number} of {path} must be {rule}; got {brief(' '.join(parts))!r}; {get}")
 

@@ -17,7 +17,7 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Audio, Image, Label, Vector
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 from polymodal.schema import Schema
 
 __all__ = ["mhd"]
@@ -71,7 +71,7 @@ def mhd(root: str | Path | None = None) -> Dataset:
     folder = storage.place("mhd", root)
     FACTS.require(folder)
     files = {split: folder / name for split, name in FILES.items()}
-    return storage.kept("mhd", {"root": root}, files.values(), partial(_make, files))
+    return storage.load_or_build("mhd", {"root": root}, files.values(), partial(_make, files))
 
 
 class Rows(NamedTuple):
@@ -128,7 +128,7 @@ def _fill(source: Rows, rows: Tensor, path: Path, told: dict[str, Any]) -> None:
     with shards.fill(path, schema, len(rows), labels=labels, dtypes=dtypes, **told) as table:
         table.observed[:] = True
         table.values["label"][:] = labels
-        for start in shown(starts, f"making mhd's {path.stem} rows", len(starts)):
+        for start in show_progress(starts, f"making mhd's {path.stem} rows", len(starts)):
             for name, value in source.piece(rows[start : start + PIECE]).items():
                 as_bytes = name == "image" and exact
                 table.values[name][start : start + PIECE] = _bytes(value) if as_bytes else value

@@ -53,7 +53,7 @@ def index(folders: Sequence[Path]) -> Numbered:
     for folder, sizes in zip(folders[1:], others, strict=True):
         for (owner, has), (other, lacks) in permutations(((folders[0], first), (folder, sizes))):
             if alone := sorted(has.keys() - lacks.keys()):
-                raise _unpaired(alone[0], owner, other, lacks)
+                raise _make_unpaired_error(alone[0], owner, other, lacks)
     if not first:
         raise ValueError(f"{folders[0]} must hold files <number>.<class>.png; it holds none")
     keys = sorted(first)
@@ -89,7 +89,9 @@ def _plain(digits: str) -> bool:
     return digits.isascii() and digits.isdigit() and str(int(digits)) == digits and len(digits) < 16
 
 
-def _unpaired(key: tuple[int, int], owner: Path, other: Path, sizes: Mapping[tuple[int, int], int]) -> ValueError:
+def _make_unpaired_error(
+    key: tuple[int, int], owner: Path, other: Path, sizes: Mapping[tuple[int, int], int]
+) -> ValueError:
     number, label = key
     near = [f"{number}.{other_label}.png" for n, other_label in sorted(sizes) if n == number]
     there = f"there are {', '.join(near)}, of other classes" if near else "there is none of that number"

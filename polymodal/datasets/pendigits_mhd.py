@@ -17,11 +17,11 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.npz import Kind, read_arrays
 from polymodal.datasets.shards import fill
 from polymodal.datasets.splits import halves
-from polymodal.datasets.storage import SPLITS, kept, place
+from polymodal.datasets.storage import SPLITS, load_or_build, place
 from polymodal.datasets.strokes import Strokes, curves, pictures
 from polymodal.modalities import Audio, Image, Label, Vector
 from polymodal.modalities.spectrograms import cut, spectrograms
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 from polymodal.schema import Schema
 
 __all__ = ["Pairs", "pairing", "pendigits_mhd"]
@@ -122,7 +122,7 @@ def pendigits_mhd(root: str | Path | None = None, *, seed: int = 0) -> Dataset:
     FACTS.require(folder)
 
     files = [folder / PENS, folder / SPEECH]
-    return kept("pendigits-mhd", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
+    return load_or_build("pendigits-mhd", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
 def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs]:
@@ -141,7 +141,7 @@ def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, A
     pens, speech = _pens(root / PENS), _speech(root / SPEECH)
     pairs = _pairing(pens, speech, seed)
     waves = cut(speech["samples"], speech["lengths"], SAMPLES)
-    for split in shown(SPLITS, "making pendigits-mhd", len(SPLITS)):
+    for split in show_progress(SPLITS, "making pendigits-mhd", len(SPLITS)):
         part, rows, clips = pairs[split]
         strokes = Strokes(*(pens[f"{part}_{name}"] for name in ("points", "stroke", "lengths")))
         heard, which = np.unique(clips, return_inverse=True)
@@ -163,11 +163,11 @@ def _pairing(pens: dict[str, np.ndarray], speech: dict[str, np.ndarray], seed: i
     for split in SPLITS:
         part = "train" if split == "train" else "test"
         digits, spoken = pens[f"{part}_label"][rows[split]], speech["label"][clips[split]]
-        pairs[split] = Pairs(part, rows[split], clips[split][_matched(digits, spoken, split, rng)])
+        pairs[split] = Pairs(part, rows[split], clips[split][_sample_recordings(digits, spoken, split, rng)])
     return pairs
 
 
-def _matched(digits: np.ndarray, spoken: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
+def _sample_recordings(digits: np.ndarray, spoken: np.ndarray, split: str, rng: np.random.Generator) -> np.ndarray:
     """Samples a recording of the same digit for each row.
 
     The numbers of uses of the recordings of a digit differ by at most one.

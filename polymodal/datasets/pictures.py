@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 
 if TYPE_CHECKING:
     import PIL.Image
@@ -76,7 +76,7 @@ def draw(
     troubles: dict[Path, str] = {}
     pieces = [range(start, min(start + PIECE, len(names))) for start in range(0, len(names), PIECE)]
     with ThreadPoolExecutor(THREADS, "polymodal-pictures") as pool:
-        for piece in shown(pieces, what, len(pieces)):
+        for piece in show_progress(pieces, what, len(pieces)):
             troubles.update(filter(None, pool.map(one, piece)))
     return troubles
 

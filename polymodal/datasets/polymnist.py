@@ -16,7 +16,7 @@ from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
 
@@ -131,13 +131,13 @@ def polymnist(
         fetch(REMOTES, folder, BY_HAND)
     if FACTS.require(folder) == AUTHORS:
         files = {s: numbered.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
-        told, read = [found.digest for found in files.values()], lambda split: _drawn(files[split])
+        told, read = [found.digest for found in files.values()], lambda split: _read_published_rows(files[split])
     else:
         parts = {split: _parts(folder, name) for split, name in PUBLISHED.items()}
         told = [path for images, labels, backgrounds in parts.values() for path in (images, labels, *backgrounds)]
-        read = lambda split: _composed(parts[split], seed, split)  # noqa: E731
+        read = lambda split: _compose_rows(parts[split], seed, split)  # noqa: E731
         asked["seed"] = seed
-    made = storage.kept("polymnist", asked, told, partial(_make, read, label))
+    made = storage.load_or_build("polymnist", asked, told, partial(_make, read, label))
     return made.first(rows, held_out_rows)
 
 
@@ -197,17 +197,17 @@ def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable
             if label:
                 table.values["label"][:] = classes
             pieces = list(product(range(len(NAMES)), range(0, len(rows), PIECE)))
-            for modality, start in shown(pieces, f"making polymnist's {split} rows", len(pieces)):
+            for modality, start in show_progress(pieces, f"making polymnist's {split} rows", len(pieces)):
                 some = rows[start : start + PIECE]
                 table.values[NAMES[modality]][start : start + PIECE] = torch.from_numpy(draw(modality, some))
 
 
-def _drawn(files: numbered.Numbered) -> Rows:
+def _read_published_rows(files: numbered.Numbered) -> Rows:
     """Returns the rows of the published images."""
     return Rows(files.labels, partial(files.pictures, SIDE))
 
 
-def _composed(parts: Parts, seed: int, split: str) -> Rows:
+def _compose_rows(parts: Parts, seed: int, split: str) -> Rows:
     """Returns the rows that are composed by the recipe."""
     ink = np.uint8(255) * (idx.read(parts.images, (SIDE, SIDE), FACTS.get) > THRESHOLD)
     labels = idx.read(parts.labels, (), FACTS.get).astype(np.int64)

@@ -15,7 +15,7 @@ from polymodal.datasets.base import Dataset
 from polymodal.datasets.lock import alone
 from polymodal.io import checkpoint
 
-__all__ = ["SPLITS", "Content", "cache", "content", "digest", "fingerprint", "folder", "kept", "place"]
+__all__ = ["SPLITS", "Content", "cache", "content", "digest", "fingerprint", "folder", "load_or_build", "place"]
 
 SPLITS = ("train", "validation", "test")
 
@@ -75,7 +75,7 @@ def digest(*parts: str | bytes | Path | Content) -> str:
 
 
 def folder(name: str, arguments: Mapping[str, Any], files: Iterable[Path | str | Content], version: int = 1) -> Path:
-    """Returns the folder in the cache in which `kept` stores a data set; for the arguments, see there.
+    """Returns the folder in the cache in which `load_or_build` stores a data set; for the arguments, see there.
 
     The arguments `root` and `download` have no influence on the folder.
     """
@@ -89,7 +89,7 @@ def fingerprint(place: Path, split: str) -> str:
     return digest(place.name.rpartition("-")[2], split)
 
 
-def kept(
+def load_or_build(
     name: str,
     arguments: Mapping[str, Any],
     files: Iterable[Path | str | Content],

@@ -56,7 +56,7 @@ def curves(strokes: Strokes, count: int = 100) -> np.ndarray:
     way = np.cumsum(steps)  # distance along all samples; steps between samples are not used
     first, last = way[starts][:, None], way[starts + strokes.lengths - 1][:, None]
     places = np.minimum(first + (last - first) * np.linspace(0, 1, count), last)  # rounding must not exceed the sample
-    return _scaled(np.stack([np.interp(places, way, side) for side in points.T], 1))
+    return _rescale_paths(np.stack([np.interp(places, way, side) for side in points.T], 1))
 
 
 def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: float = 2.0) -> Tensor:
@@ -91,7 +91,7 @@ def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: floa
     return drawn
 
 
-def _scaled(path: np.ndarray) -> np.ndarray:
+def _rescale_paths(path: np.ndarray) -> np.ndarray:
     """Centres the bounding boxes of paths `(N, 2, P)` at 0, and scales their longer sides to [-1, 1]."""
     low, high = path.min(2, keepdims=True), path.max(2, keepdims=True)
     half = (high - low).max(1, keepdims=True) / 2

@@ -13,7 +13,7 @@ from typing import Any
 from polymodal.datasets.storage import Content, content, digest, fingerprint, folder
 from polymodal.runtime.formatting import brief
 
-__all__ = ["MOST_LETTERS", "Contents", "check_path", "contents_of", "is_unchanged", "noted"]
+__all__ = ["MOST_LETTERS", "Contents", "check_path", "contents_of", "fingerprint_files", "is_unchanged"]
 
 Contents = Mapping[str, Content | str]
 """Contents of a table's files by name, and texts of the columns in folder names."""
@@ -60,7 +60,7 @@ def contents_of(path: str, files: Iterable[Path], folders: Iterable[str] = ()) -
     return {**held, **{f"folder {place}": text for place, text in enumerate(folders)}}
 
 
-def noted(contents: Contents) -> dict[str, Any]:
+def fingerprint_files(contents: Contents) -> dict[str, Any]:
     """Returns the record of a table's files for a run: a hash, and the total size in bytes.
 
     The hash covers the contents of the files, and their names if there are several.
@@ -82,7 +82,7 @@ def is_unchanged(data: Mapping[str, Any], contents: Contents) -> bool | None:
     """
     files = data.get("files")
     if isinstance(files, Mapping) and "digest" in files:
-        return files["digest"] == noted(contents)["digest"]
+        return files["digest"] == fingerprint_files(contents)["digest"]
     known = folder("table", data.get("arguments", {}), contents.values())
     return True if data.get("fingerprint") == fingerprint(known, "train") else None
 

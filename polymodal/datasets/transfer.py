@@ -18,7 +18,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.progress import received, say
+from polymodal.runtime.progress import say, show_download_progress
 
 __all__ = ["Remote", "Transfer", "md5_of"]
 
@@ -164,7 +164,7 @@ class Transfer:
         size = self.remote.size
         with (
             self.partial.open("ab" if done else "wb") as file,
-            closing(received(self._pieces(response), self.path.name, size, done)) as pieces,
+            closing(show_download_progress(self._pieces(response), self.path.name, size, done)) as pieces,
         ):
             for piece in pieces:
                 file.write(piece)

@@ -17,12 +17,12 @@ from polymodal import csvfiles
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import shards
 from polymodal.datasets.base import Dataset, Facts
-from polymodal.datasets.storage import SPLITS, folder, kept
-from polymodal.datasets.table_files import Contents, check_path, contents_of, noted
+from polymodal.datasets.storage import SPLITS, folder, load_or_build
+from polymodal.datasets.table_files import Contents, check_path, contents_of, fingerprint_files
 from polymodal.io import checkpoint
 from polymodal.io.parquet_files import ParquetTable
 from polymodal.io.parquet_folders import is_parquet, list_files
-from polymodal.runtime.progress import say, shown
+from polymodal.runtime.progress import say, show_progress
 from polymodal.schema import Schema
 from polymodal.table import frames
 from polymodal.table.table import FITTED, Table
@@ -37,11 +37,11 @@ __all__ = [
     "File",
     "columns",
     "contents",
-    "held",
     "is_file",
-    "picked",
     "read_as",
+    "read_nonempty_rows",
     "rows",
+    "select_rows",
     "table",
 ]
 
@@ -199,15 +199,15 @@ def table(
     file = File(Path(path), Options.of(locals()))
     holds = contents(path)
     given = file.options.given
-    if file.text and (found := csvfiles.found(path, file.options)).given:
-        say(csvfiles.suggested(file.path, found))
+    if file.text and (found := csvfiles.detect_options(path, file.options)).given:
+        say(csvfiles.describe_detected_options(file.path, found))
         given |= found.given
     arguments = {
         "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
     arguments |= given  # options are only named if given, to find the cache of earlier versions
-    return _kept(arguments, holds)
+    return _load_or_build_table(arguments, holds)
 
 
 def contents(path: str) -> Contents:
@@ -247,11 +247,11 @@ def read_as(schema: Schema, contents: Contents, *, anew: bool, **arguments: Any)
     arguments = {**{name: usual[name].default for name in NAMED}, **arguments}
     if not anew:
         with suppress(ValueError):  # errors in the rows occur with any schema, and are raised below
-            data = _kept(arguments, contents)
+            data = _load_or_build_table(arguments, contents)
             schema.require(data.schema, "the table")
             return data
-    data = _kept(arguments, contents, schema)
-    place = folder("table", _told(arguments, schema), contents.values(), VERSION)
+    data = _load_or_build_table(arguments, contents, schema)
+    place = folder("table", _make_cache_key(arguments, schema), contents.values(), VERSION)
     for sentence in checkpoint.read_json(place / REPORT)["said"]:
         say(sentence)
     return data
@@ -280,14 +280,14 @@ def columns(**arguments: Any) -> list[Proposal]:
     """Returns the inferred type of each column and the reason for it; takes all arguments of `table`."""
     from polymodal import tabular
 
-    begun = _begun(arguments)
+    begun = _read_for_inference(arguments)
     for sentence in begun.messages:
         say(sentence)
     _SAID.add(_key(arguments))
     return tabular.propose(begun.known, **_choices(arguments), root=begun.root)
 
 
-def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
+def read_nonempty_rows(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
     """Returns the indices and the values of those rows of a chunk that have at least one observed value.
 
     Raises:
@@ -299,13 +299,13 @@ def held(reader: frames.Reader, frame: pd.DataFrame) -> tuple[Tensor, Table]:
     return some, Table(batch.values, batch.observed, reader.schema)
 
 
-def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
+def select_rows(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
     """Returns the rows with these indices, in this order, and reads no chunk after the last of them.
 
     Example:
         >>> import pandas as pd
         >>> frame = pd.DataFrame({"x": [0.0, 0.1, 0.2, 0.3]})
-        >>> picked([frame[:2], frame[2:]], [3, 0])["x"].tolist()
+        >>> select_rows([frame[:2], frame[2:]], [3, 0])["x"].tolist()
         [0.3, 0.0]
     """
     import pandas as pd
@@ -320,14 +320,16 @@ def picked(pieces: Iterable[pd.DataFrame], rows: Sequence[int]) -> pd.DataFrame:
     return pd.concat([part for part in kept if len(part)]).loc[[*rows]]
 
 
-def _kept(arguments: dict[str, Any], contents: Contents, schema: Schema | None = None) -> Dataset:
+def _load_or_build_table(arguments: dict[str, Any], contents: Contents, schema: Schema | None = None) -> Dataset:
     """Returns the table, from the cache if it was built before."""
-    source = {"arguments": arguments, "files": noted(contents)}
+    source = {"arguments": arguments, "files": fingerprint_files(contents)}
     make = partial(_make, arguments, schema)
-    return kept("table", _told(arguments, schema), contents.values(), make, version=VERSION, source=source)
+    return load_or_build(
+        "table", _make_cache_key(arguments, schema), contents.values(), make, version=VERSION, source=source
+    )
 
 
-def _told(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
+def _make_cache_key(arguments: dict[str, Any], schema: Schema | None) -> dict[str, Any]:
     return arguments if schema is None else {**arguments, "schema": schema.to_json()}
 
 
@@ -359,7 +361,7 @@ class _Part:
         mine = _mine(self.rows, start, frame)
         if not len(mine):
             return
-        _, table = held(self.reader, mine)
+        _, table = read_nonempty_rows(self.reader, mine)
         stop = self.filled + len(table)
         for name, values in table.values.items():
             self.file.values[name][self.filled : stop] = values
@@ -378,14 +380,14 @@ class _Part:
 
 
 def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
-    begun = _begun(arguments)
+    begun = _read_for_inference(arguments)
     messages = [] if known is None else list(begun.messages)
     if (key := _key(arguments)) in _SAID:
         _SAID.remove(key)
     elif known is None:
         for sentence in begun.messages:
             say(sentence)
-    schema = _inferred(arguments, begun) if known is None else known
+    schema = _infer_schema(arguments, begun) if known is None else known
     places = {split: folder / f"{split}.safetensors" for split in SPLITS}
     with ExitStack() as files:
         parts = {}
@@ -409,14 +411,14 @@ def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: C
             _shorten(places[split], part.filled)
 
 
-def _inferred(arguments: dict[str, Any], begun: _Begun) -> Schema:
+def _infer_schema(arguments: dict[str, Any], begun: _Begun) -> Schema:
     inferred = Schema.infer(begun.known, **_choices(arguments), root=begun.root, say=None)
-    return frames.fitted(inferred, begun.known)
+    return frames.fit_schema(inferred, begun.known)
 
 
 def _fill(parts: Sequence[_Part], begun: _Begun) -> None:
     start = 0
-    for frame in shown(begun.pieces, "reading", begun.steps) if begun.steps > 1 else begun.pieces:
+    for frame in show_progress(begun.pieces, "reading", begun.steps) if begun.steps > 1 else begun.pieces:
         for part in parts:
             part.take(start, frame)
         start += len(frame)
@@ -431,7 +433,7 @@ def _shorten(path: Path, rows: int) -> None:
             tensor[:] = tensors[name][:rows]
 
 
-def _begun(arguments: Mapping[str, Any]) -> _Begun:
+def _read_for_inference(arguments: Mapping[str, Any]) -> _Begun:
     """Reads all rows of a CSV file, and of other formats as many rows as are needed to infer the schema."""
     import pandas as pd
 

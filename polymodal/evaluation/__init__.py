@@ -6,7 +6,7 @@ The main function is `evaluate`.
 from polymodal.evaluation.codes import code_map
 from polymodal.evaluation.coherence.classifier import Verifiers
 from polymodal.evaluation.coherence.classifier_training import train_verifiers
-from polymodal.evaluation.coherence.labels import classed
+from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.evaluate import FURTHER, LEARNED, TASKS, check_tasks, evaluate
 from polymodal.evaluation.frechet import frechet_distance
 from polymodal.evaluation.inception_features import inception
@@ -21,10 +21,10 @@ __all__ = [
     "Metric",
     "Verifiers",
     "check_tasks",
-    "classed",
     "code_map",
     "evaluate",
     "frechet_distance",
     "inception",
+    "list_label_modalities",
     "train_verifiers",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from polymodal.evaluation.coherence.labels import classed, classes_of, label_of
+from polymodal.evaluation.coherence.labels import classes_of, label_of, list_label_modalities
 from polymodal.evaluation.subsets import telling
 from polymodal.inference.streaming import codes
 
@@ -64,7 +64,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
     subsets = telling(model.schema, PANELS)
     z, enough = codes(model, table[chosen], torch.stack([*subsets.values()]))
     enough = enough.cpu().numpy()
-    points, method = _projected(z.float().cpu().numpy()[enough], seed)
+    points, method = _project_to_2d(z.float().cpu().numpy()[enough], seed)
     which, row = enough.nonzero()
     return pd.DataFrame(
         {
@@ -89,7 +89,7 @@ def principal(z: np.ndarray) -> tuple[np.ndarray, float]:
     return pca.transform(z), float(pca.explained_variance_.sum() / whole) if whole else float("nan")
 
 
-def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
+def _project_to_2d(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     """Projects vectors `(N, D)` to `(N, 2)` and returns the method; too few for UMAP's neighbours are left to PCA."""
     try:
         from umap import UMAP
@@ -108,6 +108,6 @@ def _projected(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
 
 def _classes(table: Table, label: str | None) -> torch.Tensor:
     """Returns the class of each row, -1 where there is none."""
-    if label is None and table.labels is None and not classed(table.schema):
+    if label is None and table.labels is None and not list_label_modalities(table.schema):
         return torch.full((len(table),), -1)
     return classes_of(table, label_of(table, label)).values

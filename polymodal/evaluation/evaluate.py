@@ -16,16 +16,16 @@ from typing import TYPE_CHECKING, Any
 from polymodal.evaluation.coherence import unconditional
 from polymodal.evaluation.coherence.classifier import Verifiers
 from polymodal.evaluation.coherence.classifier_training import train_verifiers
-from polymodal.evaluation.coherence.labels import Classes, classed, classes_of, label_of
-from polymodal.evaluation.frame import framed, line
+from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of, list_label_modalities
+from polymodal.evaluation.frame import line, make_score_frame
 from polymodal.evaluation.frechet import Features
-from polymodal.evaluation.likelihood import bound, has_density
-from polymodal.evaluation.probe import probed
-from polymodal.evaluation.queries import asked, compared, scores, targets_of
+from polymodal.evaluation.likelihood import estimate_log_likelihood, has_density
+from polymodal.evaluation.probe import score_linear_probe
+from polymodal.evaluation.queries import plan_predictions, score_batch, scores, targets_of
 from polymodal.evaluation.sampling import score_samples
 from polymodal.models.base import Model, answering, check_model
 from polymodal.runtime import distributed
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 from polymodal.runtime.registry import unknown
 from polymodal.runtime.validation import check_kind, check_names, check_whole
 from polymodal.table.table import Table, steps
@@ -145,23 +145,23 @@ def evaluate(
     if classes is not None and judged:
         verifiers = _verifiers(model, train, verifiers, classes, seed, progress=shows)
         classes = classes._replace(number=max(classes.number, verifiers.classes))
-    lines = _answered(model, table, tasks, classes, verifiers, batch_size, seed, progress=shows)
+    lines = _score_predictions(model, table, tasks, classes, verifiers, batch_size, seed, progress=shows)
     if samples:
         lines += score_samples(model, table, verifiers if judged else None, classes, seed=seed)
     if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
         features = features if "generation" in tasks else None
-        true = unconditional.held(table, verifiers, features, batch_size)
+        true = unconditional.measure_true_values(table, verifiers, features, batch_size)
         lines += unconditional.score_classifiers(true, table, classes) if "coherence" in tasks else []
         for given, prior in _priors(model).items():
-            made = unconditional.drawn(model, prior, verifiers, features, len(table), batch_size, seed)
+            made = unconditional.measure_prior_samples(model, prior, verifiers, features, len(table), batch_size, seed)
             lines += unconditional.coherence(made, given, classes) if "coherence" in tasks else []
             lines += unconditional.distances(true, made, given) if "generation" in tasks else []
     if "likelihood" in tasks and has_density(model):
-        value, rows = bound(model, table, batch_size=batch_size, seed=seed)
+        value, rows = estimate_log_likelihood(model, table, batch_size=batch_size, seed=seed)
         lines.append(line("likelihood", "all", "all", "bound", "higher", value, rows))
     if "probe" in tasks and classes is not None and train is not None:
-        lines += probed(model, train, table, classes_of(train, classes.label), classes, batch_size, seed)
-    return framed(lines, model.schema)
+        lines += score_linear_probe(model, train, table, classes_of(train, classes.label), classes, batch_size, seed)
+    return make_score_frame(lines, model.schema)
 
 
 def check_tasks(tasks: Iterable[str]) -> list[str]:
@@ -190,7 +190,7 @@ def _priors(model: Model) -> dict[str, Distribution]:
 
 
 def _has_classes(table: Table) -> bool:
-    return bool(classed(table.schema)) or table.labels is not None
+    return bool(list_label_modalities(table.schema)) or table.labels is not None
 
 
 def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verifiers | None) -> None:
@@ -230,7 +230,7 @@ def _verifiers(
     return verifiers.on(device)
 
 
-def _answered(
+def _score_predictions(
     model: Model,
     table: Table,
     tasks: list[str],
@@ -242,7 +242,7 @@ def _answered(
     progress: bool,
 ) -> list[dict[str, Any]]:
     """Scores all predictions from observed modalities, in one pass over the table."""
-    given, questions = asked(model.schema, tasks, seed)
+    given, questions = plan_predictions(model.schema, tasks, seed)
     if not questions:
         return []
     verifiers = verifiers if "coherence" in tasks else None
@@ -252,12 +252,12 @@ def _answered(
     place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
     batches = table.batches(batch_size, device=given.device, **place)
     if progress:
-        batches = shown(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
+        batches = show_progress(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
     with answering(model), distributed.noticing(lambda: "start all of them again"):
         for number, batch in enumerate(batches):
             start = (turn + number * turns) * batch_size
             of = None if classes is None else classes.values[start : start + len(batch)]
-            compared(model, batch, given, targets, verifiers, of)
+            score_batch(model, batch, given, targets, verifiers, of)
         for target in targets.values():
             target.merge()
     return scores(questions, targets)

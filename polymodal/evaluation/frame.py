@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from polymodal.schema import Schema
 
-__all__ = ["framed", "line"]
+__all__ = ["line", "make_score_frame"]
 
 COLUMNS = ["task", "modality", "given", "metric", "better", "value", "rows", "note"]
 ORDER = [
@@ -43,7 +43,7 @@ def line(
     return dict(zip(COLUMNS, numbers, strict=True))
 
 
-def framed(lines: list[dict[str, Any]], schema: Schema) -> pd.DataFrame:
+def make_score_frame(lines: list[dict[str, Any]], schema: Schema) -> pd.DataFrame:
     """Builds the data frame of scores, sorted by task.
 
     Scores with the same task, modality, given and metric are averaged into one row; its `rows` is their maximum.

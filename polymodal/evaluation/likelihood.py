@@ -17,7 +17,7 @@ from polymodal.runtime.seeding import OwnStreams
 if TYPE_CHECKING:
     from polymodal.table.table import Table
 
-__all__ = ["bound", "has_density"]
+__all__ = ["estimate_log_likelihood", "has_density"]
 
 DRAWS = 64
 """Default number K of posterior samples per row."""
@@ -35,7 +35,9 @@ def has_density(model: Model) -> bool:
     return model.likelihood and not model.deterministic and model.flow is None
 
 
-def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 256, seed: int = 0) -> tuple[float, int]:
+def estimate_log_likelihood(
+    model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 256, seed: int = 0
+) -> tuple[float, int]:
     """Computes the mean over rows of the lower bound on log p(x), x all observed modalities of a row.
 
     The bound increases with K towards log p(x). Loss weights are not used.
@@ -55,7 +57,7 @@ def bound(model: Model, table: Table, *, draws: int = DRAWS, batch_size: int = 2
         >>> from polymodal.models import build
         >>> data = load("polydigits", rows=100, held_out_rows=50)
         >>> model = build("mvae", data.schema, latent_dim=8)
-        >>> one, many = (bound(model, data.test, draws=draws)[0] for draws in (1, 64))
+        >>> one, many = (estimate_log_likelihood(model, data.test, draws=draws)[0] for draws in (1, 64))
         >>> one < many
         True
 

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["probed"]
+__all__ = ["score_linear_probe"]
 
 MOST = 2_000
 """Maximum number of training rows of a probe."""
 
 
-def probed(
+def score_linear_probe(
     model: Model, train: Table, table: Table, known: Classes, classes: Classes, batch_size: int, seed: int
 ) -> list[dict[str, Any]]:
     """Computes the accuracy of logistic regressions that predict the class from codes.
@@ -52,7 +52,7 @@ def probed(
     parts = [(some, z.cpu()) for some, z in embed(model, train, masks, batch_size, rows=rows)]
     codes = torch.cat([z for _, z in parts], dim=1) if parts else torch.empty(len(masks), 0, model.code_dim)
     labels = known.values[torch.cat([some for some, _ in parts])] if parts else known.values[:0]
-    probes = [_fitted(z.numpy(), labels.numpy()) for z in codes]
+    probes = [_fit_probe(z.numpy(), labels.numpy()) for z in codes]
     right, seen = np.zeros(len(masks)), np.zeros(len(masks), int)
     for some, z in embed(model, table, masks, batch_size):
         for place, (one, here) in enumerate(zip(probes, z.cpu().numpy(), strict=True)):
@@ -82,7 +82,7 @@ def _masks(schema: Schema, label: str | None) -> Tensor:
     return torch.stack([schema.mask(names), *(schema.mask([name]) for name in names)]) if names else torch.empty(0)
 
 
-def _fitted(codes: np.ndarray, labels: np.ndarray) -> Any:
+def _fit_probe(codes: np.ndarray, labels: np.ndarray) -> Any:
     """Fits a classifier to the codes `(R, D)` that are finite; returns None if they have fewer than two classes."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

@@ -11,7 +11,7 @@ from polymodal.evaluation.coherence.agreement import Verdicts
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
 from polymodal.evaluation.subsets import others, sizes
-from polymodal.inference.streaming import answered, distinct
+from polymodal.inference.streaming import decode_in_chunks, distinct
 from polymodal.runtime.registry import lookup
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.models.base import Model
     from polymodal.schema import Schema
 
-__all__ = ["Question", "Target", "asked", "compared", "scores", "targets_of"]
+__all__ = ["Question", "Target", "plan_predictions", "score_batch", "scores", "targets_of"]
 
 Asked = tuple[str, str, str, int]
 """Task, target, name of the given modalities, and index of the conditioning."""
@@ -60,7 +60,7 @@ class Target(NamedTuple):
             self.verdicts.merge()
 
 
-def asked(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Question]]:
+def plan_predictions(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Question]]:
     """Returns the conditioning masks that the tasks need, `(S, M)` bool, and the predictions to score, task by task."""
     singles = torch.eye(len(schema), dtype=torch.bool)
     given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, all but one, one
@@ -141,7 +141,7 @@ def _metrics(schema: Schema, target: str, streams: int) -> dict[str, Metric]:
     return {name: METRICS[name](streams) for name in [metric, *COMPANIONS.get(metric, [])]}
 
 
-def compared(
+def score_batch(
     model: Model,
     batch: Batch,
     given: Tensor,
@@ -166,7 +166,7 @@ def compared(
         positions = target.positions
         asked = torch.where(has, which[positions], -1)  # (Q, B)
         judged = [positions.index(position) for position in target.judged]
-        for distribution, answers in answered(model, name, z, asked):
+        for distribution, answers in decode_in_chunks(model, name, z, asked):
             for metric in target.metrics.values():
                 metric.update(distribution, truth[name], answers[: len(target.scored)])
             if target.verdicts is not None and verifiers is not None and classes is not None:

@@ -29,7 +29,7 @@ from torch import Tensor
 from polymodal.evaluation.coherence.agreement import variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.subsets import sizes
-from polymodal.inference.streaming import answered
+from polymodal.inference.streaming import decode_in_chunks
 from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_codes
@@ -133,7 +133,7 @@ def _choose(observed: Tensor, size: int, seed: int) -> Tensor:
 
 def _values(model: Model, name: str, z: Tensor) -> Iterator[Tensor]:
     with answering(model):
-        for distribution, _ in answered(model, name, z, torch.arange(len(z), device=z.device)):
+        for distribution, _ in decode_in_chunks(model, name, z, torch.arange(len(z), device=z.device)):
             yield model.schema[name].value(distribution)
 
 

@@ -79,11 +79,11 @@ def write_scores(path: str | Path, scores: pd.DataFrame, tasks: Iterable[str] = 
     path = Path(path)
     model = path.parent / "model"
     with alone(model, "writes scores of") if model.is_dir() else nullcontext():
-        merged = _merged(read_scores(path), scores, tasks) if path.exists() else scores
+        merged = _merge_scores(read_scores(path), scores, tasks) if path.exists() else scores
         return checkpoint.write_text(path, merged.to_csv(index=False))
 
 
-def _merged(earlier: pd.DataFrame, scores: pd.DataFrame, tasks: Iterable[str]) -> pd.DataFrame:
+def _merge_scores(earlier: pd.DataFrame, scores: pd.DataFrame, tasks: Iterable[str]) -> pd.DataFrame:
     import pandas as pd
 
     fresh = pd.read_csv(StringIO(scores.to_csv(index=False)), dtype=str, keep_default_na=False)

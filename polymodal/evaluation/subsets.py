@@ -8,14 +8,14 @@ from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.coherence.labels import classed
+from polymodal.evaluation.coherence.labels import list_label_modalities
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from polymodal.schema import Schema
 
-__all__ = ["others", "shown", "sizes", "telling"]
+__all__ = ["others", "select_shown_modalities", "sizes", "telling"]
 
 EACH = 10
 """Maximum number of subsets of one size per target."""
@@ -59,7 +59,7 @@ def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, .
     number = min(EACH, comb(modalities - 1, size))
     taken = [0] * modalities
     every = number == comb(modalities - 1, size)
-    for subset in combinations(range(modalities), size) if every else _drawn(modalities, size, seed):
+    for subset in combinations(range(modalities), size) if every else _sample_subsets(modalities, size, seed):
         members = {*subset}
         targets = [m for m in range(modalities) if m not in members and taken[m] < number]
         for m in targets:
@@ -70,7 +70,7 @@ def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, .
             return
 
 
-def _drawn(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
+def _sample_subsets(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
     """Yields distinct random subsets of one size; does not terminate if more are requested than exist."""
     stream, seen = random.Random(f"{seed}/{size}"), set()
     while True:
@@ -80,7 +80,7 @@ def _drawn(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
             yield subset
 
 
-def shown(schema: Schema) -> list[str]:
+def select_shown_modalities(schema: Schema) -> list[str]:
     """Returns up to 8 modalities to display, in the schema's order; modalities in no group take precedence."""
     grouped = {name for names in schema.groups.values() for name in names}
     chosen = sorted(schema, key=lambda name: name in grouped)[:SHOWN]
@@ -108,7 +108,7 @@ def telling(schema: Schema, most: int) -> dict[str, Tensor]:
     everything = schema.mask(list(schema))
     subsets = {"all": everything}
     if len(schema) > 1:
-        subsets |= {f"{name} alone": schema.mask([name]) for name in shown(schema)[: most - 2]}
+        subsets |= {f"{name} alone": schema.mask([name]) for name in select_shown_modalities(schema)[: most - 2]}
     if len(schema) > 2:
-        subsets |= {f"all but {name}": everything & ~schema.mask([name]) for name in classed(schema)}
+        subsets |= {f"all but {name}": everything & ~schema.mask([name]) for name in list_label_modalities(schema)}
     return dict(list(subsets.items())[:most])

@@ -41,13 +41,13 @@ def contents(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
             part, levels = torch.where(here, batch.values[name] + 1, 0), modality.levels
         else:
             part, other = here.long(), other | here
-        key, size = _joined(key, size, part, levels + 1)
+        key, size = _combine_keys(key, size, part, levels + 1)
     rows = torch.arange(1, len(batch) + 1, device=seen.device)
-    key, _ = _joined(key, size, torch.where(other, rows, 0), len(batch) + 1)
+    key, _ = _combine_keys(key, size, torch.where(other, rows, 0), len(batch) + 1)
     return key.unique(return_inverse=True)[1]
 
 
-def _joined(key: Tensor, size: int, part: Tensor, levels: int) -> tuple[Tensor, int]:
+def _combine_keys(key: Tensor, size: int, part: Tensor, levels: int) -> tuple[Tensor, int]:
     """Combines keys below `size` and parts below `levels` into int64 keys; returns these and their bound."""
     if size * levels >= 2**63:
         key, size = key.unique(return_inverse=True)[1], key.numel()

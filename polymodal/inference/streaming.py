@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polymodal.batch import Batch
     from polymodal.table.table import Table
 
-__all__ = ["answered", "codes", "distinct", "embed", "translate", "translate_samples"]
+__all__ = ["codes", "decode_in_chunks", "distinct", "embed", "translate", "translate_samples"]
 
 MOST = 128 * 2**20
 """Most bytes of posterior parameters, or of a decoder's outputs, in memory at once; but at least one row or code."""
@@ -50,8 +50,8 @@ def codes(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
         (torch.Size([6, 4, 8]), True)
     """
     batch = batch.to(model.weight.device)
-    seen, enough = _seen(batch, given)
-    return _encoded(model, batch, seen), enough
+    seen, enough = _combine_masks(batch, given)
+    return _encode_in_chunks(model, batch, seen), enough
 
 
 def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -78,7 +78,7 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
         (torch.Size([10, 8]), torch.Size([1, 20]))
     """
     batch = batch.to(model.weight.device)
-    seen, enough = _seen(batch, given)
+    seen, enough = _combine_masks(batch, given)
     which = contents(model.schema, batch, seen)
     count = int(which.max()) + 1 if which.numel() else 0
     places = torch.arange(which.numel(), device=which.device)
@@ -89,11 +89,11 @@ def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]
     for some in (few, ~few):
         rows = needed[some].any(0).nonzero()[:, 0]
         if len(rows):
-            z[some.nonzero(), rows] = _encoded(model, batch[rows], seen[some][:, rows])
+            z[some.nonzero(), rows] = _encode_in_chunks(model, batch[rows], seen[some][:, rows])
     return z.flatten(0, 1)[first], torch.where(enough, which, -1)
 
 
-def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
+def decode_in_chunks(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
     """Decodes the requested codes to one modality, in chunks of bounded size.
 
     Arguments:
@@ -113,7 +113,7 @@ def answered(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tupl
     for start in range(0, len(used), at_once):
         part = z[used[start : start + at_once]]
         here = (local >= start) & (local < start + len(part))
-        yield model.schema[name].distribution(_emitted(model, name, part)), torch.where(here, local - start, -1)
+        yield model.schema[name].distribution(_run_decoder(model, name, part)), torch.where(here, local - start, -1)
 
 
 def embed(
@@ -309,7 +309,7 @@ def _batches(
     yield from zip(map(part, starts), made, strict=True)
 
 
-def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
+def _combine_masks(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the rows' masks under each conditioning, `(S, B, M)` bool, and whether they are not empty, `(S, B)` bool.
 
     An empty mask is replaced by that of all modalities observed in the row.
@@ -319,7 +319,7 @@ def _seen(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(enough[..., None], seen, batch.observed), enough
 
 
-def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
+def _encode_in_chunks(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     """Returns the posterior means `(S, B, code_dim)` given masks `(S, B, M)` bool, encoding some rows at a time."""
     # A product of experts has the parameters of every modality in each conditioning.
     size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
@@ -330,7 +330,7 @@ def _encoded(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     return torch.cat(means, dim=1) if len(means) > 1 else means[0]
 
 
-def _emitted(model: Model, name: str, z: Tensor) -> Tensor:
+def _run_decoder(model: Model, name: str, z: Tensor) -> Tensor:
     """Returns a decoder's outputs for codes `(U, code_dim)`; on a CPU in chunks that fit in the cache."""
     if z.device.type != "cpu":
         return model.emit(z, [name])[name]
@@ -347,7 +347,7 @@ def _codes_at_once(model: Model, name: str, most: int) -> int:
 def _values(model: Model, name: str, z: Tensor, which: Tensor, device: torch.device | str) -> Tensor:
     """Returns one modality's values `(S, R, *shape)`, decoded from the codes `(U, code_dim)` at indices `(S, R)`."""
     modality, made = model.schema[name], None
-    for distribution, here in answered(model, name, z, which):
+    for distribution, here in decode_in_chunks(model, name, z, which):
         value = modality.value(distribution).to(device)
         if made is None:
             made = value.new_full((*which.shape, *value.shape[1:]), torch.nan if value.is_floating_point() else -1)

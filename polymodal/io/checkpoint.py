@@ -168,7 +168,7 @@ def filling(
         ({'w': tensor([0, 2, 2], dtype=torch.uint8)}, {'x': 1})
     """
     path = Path(path)
-    header, places = _laid_out(kinds, {DOCUMENT: to_json(document)})
+    header, places = _build_header(kinds, {DOCUMENT: to_json(document)})
     size = len(header) + max((stop for _, stop in places.values()), default=0)
     with writing(path) as fresh:
         with fresh.open("wb") as file:
@@ -209,7 +209,7 @@ def _save(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | 
         raise OSError(f"{path.name} could not be written: {error}") from error
 
 
-def _laid_out(
+def _build_header(
     kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: dict[str, str]
 ) -> tuple[bytes, dict[str, tuple[int, int]]]:
     """Returns the header bytes of a safetensors file, and the start and end of each tensor after the header."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from polymodal.runtime.formatting import brief
 
-__all__ = ["LOCK", "claim_folder", "claim_outputs", "claimed", "lock_abandoned", "remove_abandoned", "try_lock"]
+__all__ = ["LOCK", "claim_folder", "claim_outputs", "hold_lock", "lock_abandoned", "remove_abandoned", "try_lock"]
 
 LOCK = ".polymodal.lock"
 """Name of the lock file in a folder; for an output file, the lock file is `.<name>` followed by this name."""
@@ -23,7 +23,7 @@ _MINE: ContextVar[tuple[Path, ...]] = ContextVar("mine", default=())
 
 @contextmanager
 def claim_folder(folder: Path, does: str) -> Iterator[None]:
-    """Locks a folder, such as that of a run, with `claimed`.
+    """Locks a folder, such as that of a run, with `hold_lock`.
 
     A missing folder is created, and is removed at the end if it is empty.
 
@@ -38,7 +38,7 @@ def claim_folder(folder: Path, does: str) -> Iterator[None]:
     with suppress(OSError):  # the following steps raise a clear error
         folder.mkdir(parents=True, exist_ok=True)
     try:
-        with claimed(folder / LOCK, str(folder), does):
+        with hold_lock(folder / LOCK, str(folder), does):
             yield
     finally:
         for path in missing:
@@ -48,7 +48,7 @@ def claim_folder(folder: Path, does: str) -> Iterator[None]:
 
 @contextmanager
 def claim_outputs(*paths: Path, does: str) -> Iterator[None]:
-    """Locks files or folders that will be written, with `claimed`.
+    """Locks files or folders that will be written, with `hold_lock`.
 
     Arguments:
         *paths: Files or folders.
@@ -59,12 +59,12 @@ def claim_outputs(*paths: Path, does: str) -> Iterator[None]:
     """
     with ExitStack() as held:
         for path in paths:
-            held.enter_context(claimed(path.with_name(f".{path.name}{LOCK}"), str(path), does))
+            held.enter_context(hold_lock(path.with_name(f".{path.name}{LOCK}"), str(path), does))
         yield
 
 
 @contextmanager
-def claimed(lock: Path, what: str, does: str) -> Iterator[None]:
+def hold_lock(lock: Path, what: str, does: str) -> Iterator[None]:
     """Holds an exclusive lock within the context; has no effect if the system or the file system has no locks.
 
     Arguments:

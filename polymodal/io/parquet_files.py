@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.io.arrow_types import cast_exactly, common_type, encode, unify_categories, widen
-from polymodal.io.parquet_folders import list_files, named_columns, types_of
+from polymodal.io.parquet_folders import list_files, parse_hive_partitions, types_of
 from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
@@ -243,7 +243,7 @@ def _open_part(file: Path, path: Path) -> _Part:
         schema.empty_table().to_pandas()
     if not schema.names:
         raise ValueError(f"{file} must have a column, and has none; leave it out")
-    return _Part(file, about.num_rows, schema, named_columns(file, path), set())
+    return _Part(file, about.num_rows, schema, parse_hive_partitions(file, path), set())
 
 
 def _unify(parts: Sequence[_Part], named: dict[str, pa.DataType]) -> pa.Schema:

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["is_parquet", "list_files", "named_columns", "types_of"]
+__all__ = ["is_parquet", "list_files", "parse_hive_partitions", "types_of"]
 
 SUFFIX = ".parquet"
 IGNORED = (".", "_")
@@ -39,11 +39,11 @@ def is_parquet(path: Path) -> bool:
     return path.suffix.lower() == SUFFIX or (path.is_dir() and any(_belongs(file, path) for file in path.rglob("*")))
 
 
-def named_columns(file: Path, folder: Path) -> dict[str, str | None]:
+def parse_hive_partitions(file: Path, folder: Path) -> dict[str, str | None]:
     """Returns the columns in the names of the folders between a table's folder and a file, in the format of Hive.
 
     Example:
-        >>> named_columns(Path("birds/year=2020/city=S%C3%A3o/part.parquet"), Path("birds"))
+        >>> parse_hive_partitions(Path("birds/year=2020/city=S%C3%A3o/part.parquet"), Path("birds"))
         {'year': '2020', 'city': 'São'}
     """
     folders = file.relative_to(folder).parent.parts if file != folder else ()

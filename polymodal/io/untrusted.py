@@ -83,7 +83,7 @@ def read_json(path: str | Path) -> dict[str, Any]:
         text = path.read_bytes().decode("utf-8")
     except (ValueError, OSError) as error:
         raise ValueError(f"{path} must be JSON: {brief(error)}") from error
-    return _parsed(text, str(path))
+    return _parse_json_object(text, str(path))
 
 
 def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -97,7 +97,7 @@ def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> 
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged, no safetensors file, or has other tensors than `like`.
     """
-    with _opened(path) as file:
+    with _open_safetensors(path) as file:
         held = _header(path, file)
         if like is not None:
             check_tensors(path, held, like)
@@ -111,7 +111,7 @@ def read_header(path: str | Path) -> dict[str, Tensor]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is no safetensors file, or has tensors of an unsupported type.
     """
-    with _opened(path) as file:
+    with _open_safetensors(path) as file:
         return _header(path, file)
 
 
@@ -136,8 +136,8 @@ def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is damaged, or has other content.
     """
-    with _opened(path) as file:
-        document = _parsed((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
+    with _open_safetensors(path) as file:
+        document = _parse_json_object((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
         return {name: file.get_tensor(name) for name in _header(path, file)}, document
 
 
@@ -180,7 +180,7 @@ def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[st
         raise ValueError(f"{path} does not fit the model: {brief('; '.join(troubles), 600)}")
 
 
-def _parsed(text: str, where: str) -> dict[str, Any]:
+def _parse_json_object(text: str, where: str) -> dict[str, Any]:
     try:
         document = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
         _check_depth(document)
@@ -204,7 +204,7 @@ def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[Any]:
+def _open_safetensors(path: str | Path) -> Iterator[Any]:
     check_file(path)
     try:
         with safe_open(path, framework="pt") as file:

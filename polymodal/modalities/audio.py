@@ -133,7 +133,9 @@ class Audio(Costed):
                     raise FileNotFoundError("a sound must have bytes, or a file's name; this one has neither")
             if isinstance(cell, bytearray | memoryview):
                 cell = bytes(cell)
-            return self.read(root / cell if isinstance(cell, str | Path) else np.stack(cell) if _nested(cell) else cell)
+            return self.read(
+                root / cell if isinstance(cell, str | Path) else np.stack(cell) if _is_nested(cell) else cell
+            )
 
         return read_files(cells[0], self.blank, read, (OSError, ValueError, TypeError))
 
@@ -161,13 +163,13 @@ class Audio(Costed):
         """Computes the spectrogram of the beginning of an audio file; short audio is padded with silence."""
         from scipy.signal import resample_poly
 
-        sound, rate = _opened(file, self.frames * HOP, self.rate)
-        wave = torch.from_numpy(resample_poly(_leveled(sound), self.rate, rate).astype(np.float32))
+        sound, rate = _read_audio(file, self.frames * HOP, self.rate)
+        wave = torch.from_numpy(resample_poly(_normalize_peak(sound), self.rate, rate).astype(np.float32))
         wave = F.pad(wave[: self.frames * HOP], (0, max(0, self.frames * HOP - len(wave))))
         return spectrograms(wave[None], self.rate, hop=HOP, bands=self.mels)[0]
 
 
-def _opened(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray, int]:
+def _read_audio(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray, int]:
     """Reads an audio file's samples, `(T,)`, and its sampling rate.
 
     Arguments:
@@ -211,7 +213,7 @@ def _mono(samples: np.ndarray) -> np.ndarray:
     return samples[:, loudest.argmax()] if np.abs(mean).max() < CANCELLED * loudest.max() else mean
 
 
-def _leveled(sound: np.ndarray) -> np.ndarray:
+def _normalize_peak(sound: np.ndarray) -> np.ndarray:
     """Scales audio by a power of two to a peak in [0.5, 1), because floats may have any scale.
 
     Spectrograms are relative to their maximum, so the scaling leaves them bit-identical.
@@ -219,6 +221,6 @@ def _leveled(sound: np.ndarray) -> np.ndarray:
     return np.ldexp(sound, -int(np.frexp(np.abs(sound).max())[1]))
 
 
-def _nested(cell: Any) -> bool:
+def _is_nested(cell: Any) -> bool:
     """Checks whether a cell is a list of rows, as read from Parquet files."""
     return isinstance(cell, list) or (isinstance(cell, np.ndarray) and cell.dtype == object)

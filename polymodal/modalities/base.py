@@ -12,9 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.modalities.arguments import Arguments
-from polymodal.modalities.cells import Column, missing, observed, one_by_one
+from polymodal.modalities.cells import Column, missing, one_by_one, to_observed_mask
 from polymodal.modalities.network import Network
-from polymodal.modalities.trial import tried_decoder, tried_encoder
+from polymodal.modalities.trial import check_decoder, check_encoder
 from polymodal.runtime.validation import check_whole
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ class Modality(Arguments, ABC):
             CellError: A cell cannot be read.
         """
         nothing = missing(cells[0])
-        return Column(one_by_one(cells[0], nothing, self.blank, self.read), observed(nothing))
+        return Column(one_by_one(cells[0], nothing, self.blank, self.read), to_observed_mask(nothing))
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """Converts predicted values `(N, *shape)` to cells: N cells for each of its columns."""
@@ -210,7 +210,7 @@ class Modality(Arguments, ABC):
             ValueError: Its output is not `(N, features)`.
         """
         encoder = self.encoder(features) if self.network is None else self.network.encoder(self, features)
-        return tried_encoder(self, encoder, features)
+        return check_encoder(self, encoder, features)
 
     def build_decoder(self, latent_dim: int) -> nn.Module:
         """Creates the decoder that models use, and tests it on two codes. A custom network replaces the default.
@@ -219,7 +219,7 @@ class Modality(Arguments, ABC):
             ValueError: Its outputs do not define a distribution of this modality's values with finite costs.
         """
         decoder = self.decoder(latent_dim) if self.network is None else self.network.decoder(self, latent_dim)
-        return tried_decoder(self, decoder, latent_dim)
+        return check_decoder(self, decoder, latent_dim)
 
     @abstractmethod
     def distribution(self, parameters: Tensor) -> Distribution:

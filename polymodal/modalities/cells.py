@@ -16,7 +16,7 @@ from polymodal.runtime.formatting import brief, value_repr
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CellError", "Column", "class_name", "counted", "dense", "missing", "numbers", "texts"]
+__all__ = ["CellError", "Column", "class_name", "dense", "format_unseen_values", "missing", "numbers", "texts"]
 
 MOST_LISTED = 5
 """Maximum number of unknown classes or words that a message lists."""
@@ -124,7 +124,7 @@ def texts(column: pd.Series) -> np.ndarray:
     return column.astype(object).mask(missing(column), "").map(class_name).to_numpy(object)
 
 
-def counted(odd: Counter[str], one: str, several: str) -> str:
+def format_unseen_values(odd: Counter[str], one: str, several: str) -> str:
     """Formats a message about values that do not occur in training.
 
     Arguments:
@@ -133,7 +133,7 @@ def counted(odd: Counter[str], one: str, several: str) -> str:
         several: Plural noun for values.
 
     Example:
-        >>> counted(Counter({"owl": 2, "emu": 1}), "class", "classes")
+        >>> format_unseen_values(Counter({"owl": 2, "emu": 1}), "class", "classes")
         "2 classes that training never saw stand 3 times, and are taken as unknown: 'owl' (2), 'emu' (1)"
     """
     most = ", ".join(f"{name!r} ({times})" for name, times in odd.most_common(MOST_LISTED))
@@ -192,10 +192,10 @@ def read_files(column: pd.Series, blank: Tensor, read: Any, damaged: tuple[type[
         except damaged as error:
             nothing[row] = True
             unreadable.append((row, brief(error, 100)))
-    return Column(values, observed(nothing), unreadable=tuple(unreadable))
+    return Column(values, to_observed_mask(nothing), unreadable=tuple(unreadable))
 
 
-def observed(nothing: np.ndarray) -> Tensor:
+def to_observed_mask(nothing: np.ndarray) -> Tensor:
     """Converts a mask of missing cells to an observed mask, `(N,)` bool."""
     return torch.from_numpy(~nothing)
 

@@ -85,10 +85,10 @@ def write_date(form: str, date: datetime) -> str:
         >>> write_date("%-d %^b %Y, %H:%M:%S.%3f", datetime(2021, 3, 1, 8, 30, 0, 250_000))
         '1 MAR 2021, 08:30:00.250'
     """
-    return "".join(_written(date, *match.groups("")) for match in DIRECTIVE.finditer(form))
+    return "".join(_format_date_part(date, *match.groups("")) for match in DIRECTIVE.finditer(form))
 
 
-def _written(date: datetime, flag: str, digits: str, letter: str, other: str) -> str:
+def _format_date_part(date: datetime, flag: str, digits: str, letter: str, other: str) -> str:
     if other:
         return other
     text = f"{date.year:04}" if letter == "Y" else date.strftime(f"%{letter}")  # strftime may not pad years

@@ -16,7 +16,7 @@ from polymodal.modalities.base import check_counts, check_unit
 from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
-from polymodal.modalities.pixels import array_image, opened, show_pixels
+from polymodal.modalities.pixels import array_image, open_image, show_pixels
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Image(Costed):
         """
         mode = self._mode
         if isinstance(raw, str | Path | bytes):
-            with opened(raw) as image:
+            with open_image(raw) as image:
                 return self._read(image, mode)
         return self._read(array_image(raw) if isinstance(raw, np.ndarray) else raw, mode)
 

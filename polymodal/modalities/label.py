@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Label", "ordered"]
+__all__ = ["Label", "sort_names"]
 
 
 @dataclass(frozen=True)
@@ -136,9 +136,9 @@ class Label(Costed):
         if found <= {str(number) for number in range(self.classes)}:
             return self
         if len(found) != self.classes:
-            listed = brief(", ".join(ordered(found)))
+            listed = brief(", ".join(sort_names(found)))
             raise ValueError(f"there must be {self.classes} classes; got {len(found)}: {listed}")
-        return replace(self, names=tuple(ordered(found)))
+        return replace(self, names=tuple(sort_names(found)))
 
     def learn_cells(self, *cells: pd.Series) -> Label:
         """Returns the modality with the format of its column."""
@@ -153,7 +153,7 @@ class Label(Costed):
             CellError: A cell is neither a text nor a number.
         """
         codes, names = _classes(cells[0])
-        known = _known(self._called, names)
+        known = _map_to_classes(self._called, names)
         numbers = torch.from_numpy(np.array([*(known.get(name, -1) for name in names), -1])[codes])
         times = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
         odd: Counter[str] = Counter()
@@ -197,7 +197,7 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     return codes, [class_name(cell) for cell in found]
 
 
-def _known(called: Sequence[str], names: Iterable[str]) -> dict[str, int]:
+def _map_to_classes(called: Sequence[str], names: Iterable[str]) -> dict[str, int]:
     """Maps names to class indices, including names with the same numeric value as exactly one class."""
     known = {name: place for place, name in enumerate(called)}
     others = {name: value for name in names if name not in known and (value := _value(name)) is not None}
@@ -211,7 +211,7 @@ def _value(name: str) -> Decimal | None:
     return Decimal(name) if NUMBER.fullmatch(name) else None
 
 
-def ordered(names: Iterable[str]) -> list[str]:
+def sort_names(names: Iterable[str]) -> list[str]:
     """Sorts names by numeric value if all are numbers, otherwise alphabetically."""
     names = sorted(names)
     try:

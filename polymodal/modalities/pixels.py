@@ -23,7 +23,7 @@ from polymodal.runtime.validation import check_file
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["array_image", "opened", "show_pixels", "upright_size"]
+__all__ = ["array_image", "open_image", "show_pixels", "upright_size"]
 
 BITS_PER_SAMPLE, ORIENTATION = 0x0102, 0x0112
 """TIFF and EXIF tags."""
@@ -33,7 +33,7 @@ BROKEN = (*UNREADABLE, AssertionError)
 
 
 @contextmanager
-def opened(raw: str | Path | bytes) -> Iterator[PIL.Image.Image]:
+def open_image(raw: str | Path | bytes) -> Iterator[PIL.Image.Image]:
     """Opens an image from a file name or the bytes of a file. If it contains several images, it is the first one.
 
     Raises:
@@ -107,7 +107,7 @@ def array_image(array: np.ndarray) -> PIL.Image.Image:
         )
     array = array[..., 0] if array.ndim == 3 and array.shape[-1] == 1 else array
     try:
-        return PIL.Image.fromarray(array if array.dtype == np.uint8 else _scaled(array, 16))
+        return PIL.Image.fromarray(array if array.dtype == np.uint8 else _to_uint8(array, 16))
     except TypeError:
         raise ValueError(f"an image array must have 1, 3 or 4 channels, behind the sides; got {array.shape}") from None
 
@@ -152,7 +152,7 @@ def _eight_bits(image: PIL.Image.Image) -> PIL.Image.Image:
     key = image.info.get("transparency")
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         numbers = np.asarray(image)
-        made = PIL.Image.fromarray(_scaled(numbers, _bits(image)))
+        made = PIL.Image.fromarray(_to_uint8(numbers, _bits(image)))
         if isinstance(key, int):
             made.putalpha(PIL.Image.fromarray(np.where(numbers == key, 0, 255).astype(np.uint8)))
         return made
@@ -168,7 +168,7 @@ def _bits(image: PIL.Image.Image) -> int:
     return int(found[0]) if 8 <= int(found[0]) <= 16 else 16
 
 
-def _scaled(numbers: np.ndarray, bits: int) -> np.ndarray:
+def _to_uint8(numbers: np.ndarray, bits: int) -> np.ndarray:
     """Scales numbers to uint8; `bits` is the number of bits used if they are uint16."""
     if numbers.dtype.kind == "b":
         return numbers.astype(np.uint8) * np.uint8(255)

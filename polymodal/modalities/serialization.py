@@ -31,9 +31,9 @@ def to_json(modality: Modality) -> dict[str, Any]:
         >>> to_json(Label(3))
         {'type': 'label', 'classes': 3, 'names': None, 'hidden': (32,), 'cost': 'categorical'}
     """
-    document = _written(modality, MODALITIES, "modality")
+    document = _to_document(modality, MODALITIES, "modality")
     if modality.network is not None:
-        document["network"] = _written(modality.network, NETWORKS, "network")
+        document["network"] = _to_document(modality.network, NETWORKS, "network")
     return document
 
 
@@ -46,9 +46,9 @@ def from_json(document: Mapping[str, Any]) -> Modality:
         ValueError: A type or an argument is unknown, or an argument has the wrong type.
     """
     network = document.get("network")
-    more = {} if network is None else {"network": _made(network, NETWORKS, "network")}
+    more = {} if network is None else {"network": _from_document(network, NETWORKS, "network")}
     own = {key: value for key, value in document.items() if key not in ("name", "network")}
-    return _made(own, MODALITIES, "modality", **more)
+    return _from_document(own, MODALITIES, "modality", **more)
 
 
 def strip_notes(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def strip_notes(document: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in document.items() if name not in notes}
 
 
-def _written(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[str, Any]:
+def _to_document(thing: Arguments, registry: Mapping[str, type], kind: str) -> dict[str, Any]:
     made = type(thing)
     for key, known in registry.items():
         if (known.__module__, known.__qualname__) == (made.__module__, made.__qualname__):
@@ -101,7 +101,7 @@ def _comes_back(value: Any) -> bool:
         return False
 
 
-def _made(document: Any, registry: Mapping[str, type[T]], kind: str, **more: Any) -> T:
+def _from_document(document: Any, registry: Mapping[str, type[T]], kind: str, **more: Any) -> T:
     if not (isinstance(document, Mapping) and isinstance(key := document.get("type"), str)):
         raise ValueError(f"a {kind} must be an object with its type; got {brief(repr(document))}")
     if key not in registry:

@@ -72,7 +72,7 @@ class Spelling(NamedTuple):
                 before, end = word, stop
         capitalized = begun[True] > begun[False]
         words = tuple(_most(word, others, firsts, capitalized) for word in vocabulary)
-        return cls(words, tuple(sorted({*_glued(spaces)})), capitalized)
+        return cls(words, tuple(sorted({*_find_unspaced(spaces)})), capitalized)
 
 
 def spell(words: Iterable[tuple[str, str]], spelling: Spelling, letter: re.Pattern[str] | None = None) -> str:
@@ -114,7 +114,7 @@ def _side(word: str, place: int) -> str:
     return DIGITS if letter.isdecimal() else LETTERS if letter.isalnum() or letter == "_" else MARKS if letter else ""
 
 
-def _glued(spaces: dict[str, Counter[bool]]) -> Iterable[str]:
+def _find_unspaced(spaces: dict[str, Counter[bool]]) -> Iterable[str]:
     """Yields the keys without a space. For neighbours that never occur next to a mark, the majority decides."""
     for key in spaces:
         before = key[0] in (LETTERS, DIGITS, MARKS)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
-from polymodal.modalities.cells import Column, missing, observed, texts
+from polymodal.modalities.cells import Column, missing, texts, to_observed_mask
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
@@ -140,7 +140,7 @@ class Text(Costed):
         texts = list(texts)
         if not texts:
             raise ValueError("texts must hold at least one text to learn words from; got none")
-        tokenizer = _untrained(split=is_unspaced(texts))
+        tokenizer = _create_tokenizer(split=is_unspaced(texts))
         trainer: Any = WordLevelTrainer(vocab_size=size, special_tokens=[], show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -193,7 +193,7 @@ class Text(Costed):
         tokens = [token for token in value.tolist() if token not in (END, PADDING)]
         known = SPECIAL + self.vocabulary
         if self.spellings is None:
-            return _joined([known[token] for token in tokens])
+            return _join_words([known[token] for token in tokens])
         written = SPECIAL + self.spellings
         spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
         text = spell(((known[token], written[token]) for token in tokens), spelling, LETTER)
@@ -228,7 +228,7 @@ class Text(Costed):
         held = texts(cells[0])[~nothing].tolist()
         encoded = _tokenizer(self.vocabulary, self.length).encode_batch(held)
         values = self.blank.expand(len(nothing), -1).clone()
-        values[observed(nothing)] = torch.tensor([tokens.ids for tokens in encoded], dtype=torch.int64).view(
+        values[to_observed_mask(nothing)] = torch.tensor([tokens.ids for tokens in encoded], dtype=torch.int64).view(
             -1, self.length
         )
         odd: Counter[str] = Counter()
@@ -236,7 +236,7 @@ class Text(Costed):
             strange = [place for place, token in enumerate(tokens.ids) if token == UNKNOWN]
             odd.update(text[slice(*tokens.offsets[place])].lower() for place in strange)
         cut = sum(bool(tokens.overflowing) for tokens in encoded)
-        return Column(values, observed(nothing), tuple(odd.items()), cut=cut)
+        return Column(values, to_observed_mask(nothing), tuple(odd.items()), cut=cut)
 
     def encoder(self, features: int) -> nn.Module:
         """Creates a transformer encoder, `(N, length) -> (N, features)`."""
@@ -275,11 +275,11 @@ def count_tokens(texts: Sequence[str]) -> list[int]:
         >>> count_tokens(["a bird!", "birds"]), count_tokens(["小鸟 2"])
         ([3, 1], [3])
     """
-    split = _untrained(split=is_unspaced(texts)).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
+    split = _create_tokenizer(split=is_unspaced(texts)).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
     return [len(split(text)) for text in texts]
 
 
-def _joined(words: Sequence[str]) -> str:
+def _join_words(words: Sequence[str]) -> str:
     def parts() -> Iterator[str]:
         for before, word in zip(["", *words], words, strict=False):
             yield " " if before and not (LETTER.fullmatch(before) and LETTER.fullmatch(word)) else ""
@@ -288,7 +288,7 @@ def _joined(words: Sequence[str]) -> str:
     return "".join(parts())
 
 
-def _untrained(split: bool) -> Tokenizer:
+def _create_tokenizer(split: bool) -> Tokenizer:
     """Creates a tokenizer without a vocabulary. If `split`, it splits scripts without spaces into letters.
 
     Older vocabularies contain complete clauses of these scripts, for which `split` must be False.
@@ -312,7 +312,7 @@ def _tokenizer(vocabulary: tuple[str, ...], length: int) -> Tokenizer:
     from tokenizers.processors import TemplateProcessing
 
     letters = [word for word in vocabulary if LETTER.search(word)]
-    tokenizer: Any = _untrained(split=bool(letters) and max(map(len, letters)) == 1)
+    tokenizer: Any = _create_tokenizer(split=bool(letters) and max(map(len, letters)) == 1)
     words = {word: i for i, word in enumerate(SPECIAL + vocabulary)}
     tokenizer.model = WordLevel(words, unk_token=SPECIAL[UNKNOWN])
     tokenizer.post_processor = TemplateProcessing(single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)])

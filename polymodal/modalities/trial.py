@@ -18,13 +18,13 @@ from polymodal.runtime.seeding import own_streams
 if TYPE_CHECKING:
     from polymodal.modalities.base import Modality
 
-__all__ = ["tried_decoder", "tried_encoder", "untried"]
+__all__ = ["check_decoder", "check_encoder", "skip_network_checks"]
 
 _TRYING = ContextVar("trying", default=True)
 
 
 @contextmanager
-def untried() -> Iterator[None]:
+def skip_network_checks() -> Iterator[None]:
     """Disables the tests within a context. Networks of a file were tested before the file was written."""
     token = _TRYING.set(False)
     try:
@@ -33,28 +33,31 @@ def untried() -> Iterator[None]:
         _TRYING.reset(token)
 
 
-def tried_encoder(modality: Modality, encoder: nn.Module, features: int) -> nn.Module:
+def check_encoder(modality: Modality, encoder: nn.Module, features: int) -> nn.Module:
     """Returns the encoder after checking that it maps two blanks `(2, *shape)` to `(2, features)`.
 
     Raises:
         ValueError: It does not.
     """
-    rule = f"the encoder of {_named(modality)} must be a network from values {_axes(modality.shape)} to (N, {features})"
+    rule = (
+        f"the encoder of {_describe_network(modality)} must be a network from values {_axes(modality.shape)} to "
+        f"(N, {features})"
+    )
     with _trial(encoder, rule) as trying:
         if trying:
             _expect((2, features), encoder(_blanks(modality)), "two blanks")
     return encoder
 
 
-def tried_decoder(modality: Modality, decoder: nn.Module, latent_dim: int) -> nn.Module:
+def check_decoder(modality: Modality, decoder: nn.Module, latent_dim: int) -> nn.Module:
     """Returns the decoder after checking that it maps two codes `(2, latent_dim)` to a distribution of two values.
 
     Raises:
         ValueError: It does not, or its costs for blanks are not two finite numbers.
     """
     rule = (
-        f"the decoder of {_named(modality)} must be a network from codes (N, {latent_dim}) to parameters of a "
-        f"distribution of values {_axes(modality.shape)}, with finite costs (N,)"
+        f"the decoder of {_describe_network(modality)} must be a network from codes (N, {latent_dim}) to parameters of "
+        f"a distribution of values {_axes(modality.shape)}, with finite costs (N,)"
     )
     with _trial(decoder, rule) as trying:
         if trying:
@@ -65,7 +68,7 @@ def tried_decoder(modality: Modality, decoder: nn.Module, latent_dim: int) -> nn
 def _try_parameters(modality: Modality, parameters: Any) -> None:
     if not isinstance(parameters, Tensor):
         raise TypeError(f"two codes gave {type(parameters).__name__}, no tensor")
-    with _told(f"with parameters {tuple(parameters.shape)} for two codes"):
+    with _prefix_errors(f"with parameters {tuple(parameters.shape)} for two codes"):
         distribution, x = modality.distribution(parameters), _blanks(modality)
         if (distribution.batch_shape, distribution.event_shape) != ((2,), modality.shape):
             raise ValueError(f"it has {tuple(distribution.batch_shape)} values {tuple(distribution.event_shape)}")
@@ -80,12 +83,12 @@ def _try_parameters(modality: Modality, parameters: Any) -> None:
 def _trial(network: Any, rule: str) -> Iterator[bool]:
     """Tests a network in evaluation mode, without gradients and without changing the global random state.
 
-    It yields whether to run the network: False within `untried`, and on the meta device.
+    It yields whether to run the network: False within `skip_network_checks`, and on the meta device.
     """
     if not isinstance(network, nn.Module):
         raise ValueError(f"{rule}; got {type(network).__name__}, no torch.nn.Module")
     trying = _TRYING.get() and torch.get_default_device().type != "meta"
-    with evaluating(network), torch.no_grad(), own_streams(0), _told(rule):
+    with evaluating(network), torch.no_grad(), own_streams(0), _prefix_errors(rule):
         yield trying
         for name, value in network.state_dict().items():
             if not (isinstance(value, Tensor) and value.dtype in DTYPES.values()):
@@ -94,7 +97,7 @@ def _trial(network: Any, rule: str) -> Iterator[bool]:
 
 
 @contextmanager
-def _told(where: str) -> Iterator[None]:
+def _prefix_errors(where: str) -> Iterator[None]:
     """Converts every error within the context to a ValueError that begins with `where`."""
     try:
         yield
@@ -115,7 +118,7 @@ def _blanks(modality: Modality) -> Tensor:
     return blank.expand(2, *modality.shape).clone()
 
 
-def _named(modality: Modality) -> str:
+def _describe_network(modality: Modality) -> str:
     network = "" if modality.network is None else f" that {modality.network!r} makes"
     return f"{type(modality).__name__}{network}"
 

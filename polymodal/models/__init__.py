@@ -20,7 +20,7 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 
 from polymodal.io import checkpoint
 from polymodal.modalities import Modality
-from polymodal.modalities.trial import untried
+from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import FORMAT, Loss, Model
 from polymodal.models.jmvae import JMVAE
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae, upgrade_arguments
@@ -110,10 +110,10 @@ def load(folder: str | Path) -> Model:
         document = upgrade_document(document)
         schema = Schema.from_json(document["schema"])
         make = partial(_make, document, schema)
-        plan = _planned(make, [MODELS.get(document["model"]), *schema.values()])
+        plan = _infer_state_shapes(make, [MODELS.get(document["model"]), *schema.values()])
     if plan is not None:
         checkpoint.check_tensors(weights, held, plan)
-    with _describing(path), _at_most(most), nullcontext() if plan is None else untried():
+    with _describing(path), _at_most(most), nullcontext() if plan is None else skip_network_checks():
         model = make()
         _check_new(model)
     tensors = checkpoint.read_tensors(weights, like=model.state_dict())
@@ -187,13 +187,13 @@ def _check_document(document: dict[str, Any]) -> None:
             raise ValueError(f"{key} must be {KINDS[key].__name__}; got {brief(repr(value))}")
 
 
-def _planned(make: Callable[[], Model], parts: list[Any]) -> dict[str, Tensor] | None:
+def _infer_state_shapes(make: Callable[[], Model], parts: list[Any]) -> dict[str, Tensor] | None:
     """Returns empty tensors with the shapes and dtypes of a model's state, or None if unknown before it is built.
 
     User-defined models and networks may need real values when they are built; those of polymodal do not.
     """
     try:
-        with torch.device("meta"), untried(), warnings.catch_warnings(action="ignore"):
+        with torch.device("meta"), skip_network_checks(), warnings.catch_warnings(action="ignore"):
             return {name: torch.empty(part.shape, dtype=part.dtype) for name, part in make().state_dict().items()}
     except Exception:
         if all(map(_is_ours, parts)):

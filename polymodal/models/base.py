@@ -18,7 +18,7 @@ from polymodal.batch import Batch, Rows
 from polymodal.distributions import DiagNormal
 from polymodal.io import checkpoint
 from polymodal.models.flow_codes import sample_codes, sample_rows
-from polymodal.networks import CodeFlow, architecture, chained, evaluating, together
+from polymodal.networks import CodeFlow, apply_fused, architecture, evaluating, together
 from polymodal.runtime.seeding import check_seed
 from polymodal.runtime.validation import check_kind, check_names, check_path, check_whole
 
@@ -538,7 +538,9 @@ class Model(nn.Module, ABC):
         for names in self._alike(encoders, x):
             networks = [encoders[self.schema.index(name)] for name in names]
             values = [x[name] for name in names]
-            outputs = together(networks, torch.stack(values)) if len(names) > 1 else [chained(networks[0], values[0])]
+            outputs = (
+                together(networks, torch.stack(values)) if len(names) > 1 else [apply_fused(networks[0], values[0])]
+            )
             features |= zip(names, outputs, strict=True)
         return {name: features[name] for name in x}
 
@@ -547,7 +549,7 @@ class Model(nn.Module, ABC):
         networks = [self.decoders[self.schema.index(name)] for name in names]
         flat = [codes[name].flatten(0, -2) for name in names]
         if len(names) == 1:
-            outputs = chained(networks[0], flat[0])[None]
+            outputs = apply_fused(networks[0], flat[0])[None]
         else:
             one = all(codes[name] is codes[names[0]] for name in names)
             outputs = together(networks, flat[0].expand(len(names), -1, -1) if one else torch.stack(flat))

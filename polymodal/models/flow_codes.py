@@ -69,7 +69,7 @@ class FlowCodes(Distribution):
         numbers = range(count) if rows is None else rows
         paths = 1 + self.returns
         noise = row_noise(seed, numbers, prod(shape) if axes else 1, paths * size).to(self.point)
-        noise = _arranged(noise, shape, self.batch_shape).expand(*shape, *self.batch_shape, paths * size)
+        noise = _reshape_noise(noise, shape, self.batch_shape).expand(*shape, *self.batch_shape, paths * size)
         first, *again = noise.split(size, dim=-1)
         with torch.no_grad():
             return self.transport(first, **(options | ({"again": again} if again else {})))
@@ -159,11 +159,11 @@ def sample_rows(
     shape = torch.Size(sample_shape)
     numbers = range(q.batch_shape[-1]) if rows is None else rows
     noise = row_noise(seed, numbers, prod(shape), q.noise_dim)  # pyright: ignore[reportAttributeAccessIssue]
-    noise = _arranged(noise.to(q.mean.device), shape, q.batch_shape)
+    noise = _reshape_noise(noise.to(q.mean.device), shape, q.batch_shape)
     with torch.no_grad():
         return q.from_noise(noise.expand(*shape, *q.batch_shape, -1))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _arranged(noise: Tensor, shape: torch.Size, batch: torch.Size) -> Tensor:
+def _reshape_noise(noise: Tensor, shape: torch.Size, batch: torch.Size) -> Tensor:
     """Reshapes noise `(B, S, n)` to `(*shape, 1, .., B, n)`, which broadcasts to a batch shape `(*, B)`."""
     return noise.movedim(0, 1).reshape(*shape, *[1] * (len(batch) - 1), *batch[-1:], noise.shape[-1])

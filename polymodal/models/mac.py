@@ -35,7 +35,7 @@ from polymodal.distributions import DiagNormal, Dirac
 from polymodal.models.base import Given, Loss, Model, Plan, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Fusion, evaluating
-from polymodal.networks.cpu.chunked import Piece, cut, summed
+from polymodal.networks.cpu.chunked import Piece, cut, sum_chunks
 from polymodal.objectives import conditioning
 from polymodal.objectives.regularizers import (
     MMD,
@@ -44,7 +44,7 @@ from polymodal.objectives.regularizers import (
     make_regularizer,
     spell_regularizer,
 )
-from polymodal.runtime.memory import free, kept
+from polymodal.runtime.memory import count_saved_bytes, free
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae", "upgrade_arguments"]
@@ -300,7 +300,7 @@ class MAC(Model):
             decoders = [self.decoders[self.schema.index(name)] for name in names]
             parameters = dict.fromkeys(p for decoder in decoders for p in decoder.parameters())
             part = partial(self._part, names, x, observed, shares, costs)
-            total = total + summed(part, z, parameters, cut(passes, rows, most))
+            total = total + sum_chunks(part, z, parameters, cut(passes, rows, most))
         return total, costs
 
     def _part(
@@ -338,7 +338,7 @@ class MAC(Model):
     def _bytes(self, probe: Tensor) -> float:
         """Estimates the bytes that the decoders' backward pass needs per code, from two and four codes."""
         with torch.enable_grad(), evaluating(self.decoders):
-            few, more = (kept(partial(self.emit, probe[:n])) for n in (2, 4))
+            few, more = (count_saved_bytes(partial(self.emit, probe[:n])) for n in (2, 4))
         return max(1, (more - few) / 2)
 
     def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:

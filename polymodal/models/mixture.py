@@ -24,7 +24,7 @@ from polymodal.models.vae import VAE
 from polymodal.objectives.importance import doubly_reparameterized, iwae
 from polymodal.schema import Schema
 
-__all__ = ["Estimator", "Family", "MixtureVAE", "located"]
+__all__ = ["Estimator", "Family", "MixtureVAE", "make_location_scale"]
 
 Family = Literal["laplace", "normal"]
 Estimator = Literal["dreg", "iwae"]
@@ -62,9 +62,9 @@ class MixtureVAE(VAE):
         if draws < 1:
             raise ValueError(f"draws must be at least 1, got {draws}")
 
-    def _sampled(self, mean: Tensor, raw: Tensor) -> Tensor:
+    def _sample_experts(self, mean: Tensor, raw: Tensor) -> Tensor:
         """Samples K codes from every expert, `(K, M, B, D)`, given means and raw scales `(B, M, D)`."""
-        return located(mean, raw, self.family).rsample(torch.Size([self.draws])).movedim(2, 1)
+        return make_location_scale(mean, raw, self.family).rsample(torch.Size([self.draws])).movedim(2, 1)
 
     def _weighing(self, *parameters: Tensor) -> tuple[Tensor, ...]:
         """Returns the posteriors' parameters for computing densities; DReG detaches them."""
@@ -75,11 +75,11 @@ class MixtureVAE(VAE):
 
         Arguments:
             mean: Means of the experts, `(B, M, D)`.
-            raw: Raw scales of the experts, `(B, M, D)`, see `located`.
+            raw: Raw scales of the experts, `(B, M, D)`, see `make_location_scale`.
             b: Mask of the experts to mix, `(*, B, M)` bool.
             chosen: Index of the expert whose mean is the point prediction, `(*, B)`; by default the first in b.
         """
-        experts = located(mean, raw, self.family).expand(b.shape)
+        experts = make_location_scale(mean, raw, self.family).expand(b.shape)
         return Mixture(experts, b, b.int().argmax(-1) if chosen is None else chosen)
 
     def _bounds(
@@ -108,7 +108,7 @@ class MixtureVAE(VAE):
         return self._loss(means, logged, -(share * bounds).sum())
 
 
-def located(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | DiagNormal:
+def make_location_scale(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | DiagNormal:
     """Returns a posterior or prior with given means.
 
     The scale is `exp(raw / 2)` for a normal distribution and `D softmax(raw) + 1e-6` for a Laplace distribution.
@@ -120,7 +120,7 @@ def located(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | D
         family: Family of the distribution, "laplace" or "normal".
 
     Example:
-        >>> located(torch.zeros(2), torch.zeros(2), "laplace").base_dist.scale
+        >>> make_location_scale(torch.zeros(2), torch.zeros(2), "laplace").base_dist.scale
         tensor([1.0000, 1.0000])
 
     Source: Shi et al. (2019), the authors' code.

@@ -21,7 +21,7 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch
 from polymodal.models.base import Loss, Weights
-from polymodal.models.mixture import Estimator, Family, MixtureVAE, located
+from polymodal.models.mixture import Estimator, Family, MixtureVAE, make_location_scale
 from polymodal.schema import Schema
 
 __all__ = ["MMVAE"]
@@ -64,13 +64,13 @@ class MMVAE(MixtureVAE):
     @property
     def prior(self) -> Distribution:
         """Prior p(z) on the model's device and in its dtype."""
-        return located(self.weight.new_zeros(self.latent_dim), self.prior_logits, self.family)
+        return make_location_scale(self.weight.new_zeros(self.latent_dim), self.prior_logits, self.family)
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw = self._experts(x)
-        z = self._sampled(mean, raw)
+        z = self._sample_experts(mean, raw)
         mean, raw = self._weighing(mean, raw)
         q = self._mixture(mean, raw, batch.observed)
         costs = self.costs(x, z, batch.observed)

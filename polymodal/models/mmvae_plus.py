@@ -22,7 +22,7 @@ from torch.distributions import Distribution
 from polymodal.batch import Batch
 from polymodal.distributions import Concatenated, DiagLaplace, DiagNormal
 from polymodal.models.base import Loss, Weights
-from polymodal.models.mixture import Estimator, Family, MixtureVAE, located
+from polymodal.models.mixture import Estimator, Family, MixtureVAE, make_location_scale
 from polymodal.schema import Schema
 
 __all__ = ["MMVAEPlus"]
@@ -71,7 +71,7 @@ class MMVAEPlus(MixtureVAE):
         self.private_dim, self.beta = private_dim, beta
         self._check_factors(beta=beta)
         self.auxiliary = nn.Parameter(torch.zeros(len(schema), private_dim))
-        """Raw scales of the auxiliary priors r_n, `(M, private_dim)`, see `located`."""
+        """Raw scales of the auxiliary priors r_n, `(M, private_dim)`, see `make_location_scale`."""
 
     @property
     def code_dim(self) -> int:
@@ -87,10 +87,10 @@ class MMVAEPlus(MixtureVAE):
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw, own, own_raw = self._parts(x)
-        z, u = self._sampled(mean, raw), self._sampled(own, own_raw)  # (K, M, B, D), (K, M, B, private)
+        z, u = self._sample_experts(mean, raw), self._sample_experts(own, own_raw)  # (K, M, B, D), (K, M, B, private)
         costs = self._crossed(x, z, u, batch.observed)
         mean, raw, own, own_raw = self._weighing(mean, raw, own, own_raw)
-        q, q_own = self._mixture(mean, raw, batch.observed), located(own, own_raw, self.family)
+        q, q_own = self._mixture(mean, raw, batch.observed), make_location_scale(own, own_raw, self.family)
         own_density = q_own.log_prob(u.movedim(1, 2)).movedim(2, 1)
         penalties = {
             "kl": q.log_prob(z) - self._standard(self.latent_dim).log_prob(z),
@@ -100,7 +100,7 @@ class MMVAEPlus(MixtureVAE):
 
     def _crossed(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
         """Computes costs `(N, K, M, B)` of modality n from codes of expert m, with u if n = m, else a sample of r_n."""
-        auxiliary = located(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
+        auxiliary = make_location_scale(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
         v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
         mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
         codes = {name: torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n, name in enumerate(self.schema)}
@@ -110,7 +110,7 @@ class MMVAEPlus(MixtureVAE):
         mean, raw, own, own_raw = self._parts(x)
         standard = self._standard(self.private_dim)
         private = [
-            _either(b[..., m], located(own[:, m], own_raw[:, m], self.family), standard)
+            _either(b[..., m], make_location_scale(own[:, m], own_raw[:, m], self.family), standard)
             for m in range(len(self.schema))
         ]
         return Concatenated([self._mixture(mean, raw, b, self._choice(x, b)), *private])
@@ -127,7 +127,7 @@ class MMVAEPlus(MixtureVAE):
         return torch.cat([z[..., : self.latent_dim], z[..., start : start + self.private_dim]], dim=-1)
 
     def _standard(self, size: int) -> DiagLaplace | DiagNormal:
-        return located(self.weight.new_zeros(size), None, self.family)
+        return make_location_scale(self.weight.new_zeros(size), None, self.family)
 
 
 def _either(chosen: Tensor, one: DiagLaplace | DiagNormal, other: DiagLaplace | DiagNormal) -> Distribution:

@@ -8,7 +8,7 @@ from polymodal.networks.conv import (
     spectrogram_decoder,
     spectrogram_encoder,
 )
-from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.stacked import architecture, together
 from polymodal.networks.evaluating import evaluating
 from polymodal.networks.flow import CodeFlow
@@ -25,8 +25,8 @@ __all__ = [
     "Inception",
     "OneHot",
     "TokenEncoder",
+    "apply_fused",
     "architecture",
-    "chained",
     "evaluating",
     "mlp",
     "picture_decoder",

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.linear import Linear, affine
 from polymodal.networks.mlp import mlp
 
@@ -45,7 +45,7 @@ class Skip(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `(*, width + out)` to `(*, out)`."""
-        return chained(self.network, x[..., : self.width].contiguous()) + x[..., self.width :]
+        return apply_fused(self.network, x[..., : self.width].contiguous()) + x[..., self.width :]
 
 
 class Fusion(nn.Module):
@@ -105,6 +105,6 @@ class Fusion(nn.Module):
         if known.device.type == "cpu" and not torch.is_grad_enabled():
             rows = max(1, PIECE * rows // (hidden.numel() * hidden.element_size()))
         parts = zip(b.split(rows, -2), shares.split(rows), hidden.split(rows, -2), strict=True)
-        run = self.rest if isinstance(self.rest, Skip) else partial(chained, self.rest)
+        run = self.rest if isinstance(self.rest, Skip) else partial(apply_fused, self.rest)
         made = [run(torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
         return made[0] if len(made) == 1 else torch.cat(made, dim=-2)

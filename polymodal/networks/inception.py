@@ -37,7 +37,7 @@ def _fine(pooled: int) -> Branches:
     return {"branch1x1": "64:1x1", "branch5x5": "48:1x1 64:5x5", **DOUBLE, POOLED: f"{pooled}:1x1"}
 
 
-def _crossed(n: int) -> Branches:
+def _build_7x7_branches(n: int) -> Branches:
     return {
         "branch1x1": "192:1x1",
         "branch7x7": f"{n}:1x1 {n}:1x7 192:7x1",
@@ -57,10 +57,10 @@ BLOCKS: dict[str, tuple[Branches, Callable[[Tensor], Tensor]]] = {
     "Mixed_5c": (_fine(64), AVERAGE),
     "Mixed_5d": (_fine(64), AVERAGE),
     "Mixed_6a": ({"branch3x3": "384:3x3", **DOUBLE}, HALVING),
-    "Mixed_6b": (_crossed(128), AVERAGE),
-    "Mixed_6c": (_crossed(160), AVERAGE),
-    "Mixed_6d": (_crossed(160), AVERAGE),
-    "Mixed_6e": (_crossed(192), AVERAGE),
+    "Mixed_6b": (_build_7x7_branches(128), AVERAGE),
+    "Mixed_6c": (_build_7x7_branches(160), AVERAGE),
+    "Mixed_6d": (_build_7x7_branches(160), AVERAGE),
+    "Mixed_6e": (_build_7x7_branches(192), AVERAGE),
     "Mixed_7a": ({"branch3x3": "192:1x1 320:3x3", "branch7x7x3": "192:1x1 192:1x7 192:7x1 192:3x3"}, HALVING),
     "Mixed_7b": (COARSE, AVERAGE),
     "Mixed_7c": (COARSE, LARGEST),

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from polymodal.evaluation.codes import principal
-from polymodal.evaluation.coherence.labels import classed
-from polymodal.evaluation.subsets import shown, telling
+from polymodal.evaluation.coherence.labels import list_label_modalities
+from polymodal.evaluation.subsets import select_shown_modalities, telling
 from polymodal.inference.streaming import codes
 from polymodal.report import figures
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["Legend", "Map", "Panel", "classed", "code_map", "shown"]
+__all__ = ["Legend", "Map", "Panel", "code_map", "list_label_modalities", "select_shown_modalities"]
 
 PANELS = 9
 """Maximum number of conditionings, each of which has a panel."""
@@ -70,7 +70,7 @@ def code_map(model: Model, table: Table, seed: int) -> Map | None:
         return None
     points = np.full((*enough.shape, 2), np.nan)
     points[enough.numpy()], share = principal(z[enough].numpy())
-    label = next(iter(classed(model.schema)), None)
+    label = next(iter(list_label_modalities(model.schema)), None)
     style, classes = _styles(model.schema, batch, label)
     limits = figures.limits(points[enough.numpy()])
     panels = [

@@ -208,11 +208,11 @@ def _column(name: str, modality: Modality, answer: Answer, alone: Mapping[str, f
     return Column(
         name=name,
         what=_what(modality),
-        score=_written(modality, answer.value),
-        constant=_written(modality, answer.constant),
-        skill=_shaded(answer.skill),
+        score=_format_score(modality, answer.value),
+        constant=_format_score(modality, answer.constant),
+        skill=_format_skill(answer.skill),
         source=DASH if best is None else best,
-        alone=Skill() if best is None else _shaded(known[best]),
+        alone=Skill() if best is None else _format_skill(known[best]),
     )
 
 
@@ -220,7 +220,7 @@ def _line(given: str, names: list[str], single: Mapping[tuple[str, str], Answer]
     return Line(
         given,
         [
-            None if name == given else _shaded(single[name, given].skill) if (name, given) in single else Skill()
+            None if name == given else _format_skill(single[name, given].skill) if (name, given) in single else Skill()
             for name in names
         ],
     )
@@ -246,11 +246,11 @@ def _unit(modality: Modality) -> float | None:
     return modality.scale[0]
 
 
-def _written(modality: Modality, value: float) -> str:
+def _format_score(modality: Modality, value: float) -> str:
     """Returns a formatted score; errors are followed by the error in original units, if there is one.
 
     Example:
-        >>> _written(Vector(1, scale=(800.0,)), 0.25), _written(Vector(2), 0.25)
+        >>> _format_score(Vector(1, scale=(800.0,)), 0.25), _format_score(Vector(2), 0.25)
         ('0.250 (200)', '0.250')
     """
     if not isfinite(value):
@@ -265,11 +265,11 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:#.3g}"
 
 
-def _shaded(skill: float) -> Skill:
+def _format_skill(skill: float) -> Skill:
     """Returns a formatted skill with its shading.
 
     Example:
-        >>> _shaded(0.754), _shaded(-3.0)
+        >>> _format_skill(0.754), _format_skill(-3.0)
         (Skill(text='0.75', heat=75, below=False), Skill(text='-3.00', heat=100, below=True))
     """
     return Skill(f"{skill:z.2f}", round(100 * min(abs(skill), 1)), skill < 0) if isfinite(skill) else Skill()

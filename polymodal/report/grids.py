@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal.evaluation.coherence.labels import list_label_modalities
+from polymodal.evaluation.subsets import select_shown_modalities
 from polymodal.inference.streaming import codes
 from polymodal.models.base import Model, answering
-from polymodal.report.code_map import classed, shown
 from polymodal.report.figures import Picture, picture
 from polymodal.runtime.seeding import own_streams
 
@@ -60,7 +61,7 @@ def choose(table: Table, examples: int, seed: int) -> list[int]:
     """Chooses rows to show: those with the fewest missing values, balanced over the classes of the first label."""
     pool = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:POOL]
     missing = (~table.observed[pool]).sum(1).tolist()
-    label = next((name for name in classed(table.schema) if name in table.values), None)
+    label = next((name for name in list_label_modalities(table.schema) if name in table.values), None)
     classes = pool if label is None else _classes(table, label)[pool]
     seen: dict[int, int] = {}
     keys = []
@@ -77,13 +78,13 @@ def _classes(table: Table, label: str) -> Tensor:
 
 def inputs(schema: Schema, batch: Batch, columns: list[str]) -> Grid:
     """Returns a grid of the input values of the rows."""
-    lines = [Line(name, _truth(schema, name, batch)) for name in shown(schema)]
+    lines = [Line(name, _truth(schema, name, batch)) for name in select_shown_modalities(schema)]
     return Grid("What the rows hold", "", columns, lines)
 
 
 def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
     """Returns a grid per modality: the truth, then predictions given all others, each single other, and all."""
-    schema, names = model.schema, shown(model.schema)
+    schema, names = model.schema, select_shown_modalities(model.schema)
     singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
     z, enough = codes(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
     grids = []
@@ -93,14 +94,14 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
         indices = [*(1 + m for m in others), *(1 + len(names) + source for source in sources), 0]
         heads = ["all the others" for _ in others] + [f"{names[source]} alone" for source in sources]
         lines = _lines(model, name, batch, [*heads, "all (reconstruction)"], z[indices], enough[indices])
-        grids.append(Grid(name, described(schema[name]), columns, lines))
+        grids.append(Grid(name, describe_modality(schema[name]), columns, lines))
     return grids
 
 
 def samples(model: Model, number: int, seed: int) -> Grid:
     """Returns a grid of unconditional samples; PyTorch's global random state is not changed."""
     with own_streams(seed):
-        values = model.sample(number, shown(model.schema))
+        values = model.sample(number, select_shown_modalities(model.schema))
     lines = [
         Line(name, [_cell(model.schema[name], value, f"{name} of a sample") for value in column])
         for name, column in values.items()
@@ -115,7 +116,7 @@ def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int)
     """
     if model.deterministic or len(model.schema) < 2:
         return []
-    grids, names = [], shown(model.schema)
+    grids, names = [], select_shown_modalities(model.schema)
     for place, column in enumerate(columns[:ROWS]):
         row, observed = batch[place : place + 1], batch.observed[place]
         source = next((name for name in names if observed[model.schema.index(name)]), None)
@@ -135,7 +136,7 @@ def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int)
     return grids
 
 
-def described(modality: Modality) -> str:
+def describe_modality(modality: Modality) -> str:
     """Returns the type and shape of a modality as text."""
     shape = " \N{MULTIPLICATION SIGN} ".join(map(str, modality.shape))
     return f"{type(modality).__name__.lower()} {shape}".strip()

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.evaluation import TASKS
+from polymodal.evaluation.subsets import select_shown_modalities
 from polymodal.io import checkpoint
 from polymodal.report import figures, grids
-from polymodal.report.code_map import code_map, shown
+from polymodal.report.code_map import code_map
 from polymodal.report.column_scores import present as present_columns
 from polymodal.report.rendering import render
 from polymodal.report.score_summary import present
@@ -101,8 +102,8 @@ def write(
     context = {
         "title": title or _title(model, table),
         "about": _about(model, table),
-        "left_out": len(model.schema) - len(shown(model.schema)),
-        "shown": len(shown(model.schema)),
+        "left_out": len(model.schema) - len(select_shown_modalities(model.schema)),
+        "shown": len(select_shown_modalities(model.schema)),
         **_pictures(model, table, examples, seed),
         "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
         "scores": None if scores is None or scores.empty else present(scores, model.schema),
@@ -156,7 +157,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
     best = _best(history, settings)
     columns = [str(column) for column in history]
     penalties = [column.removeprefix("validation/") for column in columns if column.startswith("validation/penalty/")]
-    terms = {"total": "total loss"} | {f"cost/{name}": f"cost of {name}" for name in shown(schema)}
+    terms = {"total": "total loss"} | {f"cost/{name}": f"cost of {name}" for name in select_shown_modalities(schema)}
     terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
     last = {name: float(history[name].iloc[-1]) for name in columns if name in ("prior_norm", "reference_cost")}
     if "prior_norm" in last:

@@ -22,8 +22,8 @@ __all__ = [
     "PATIENCE",
     "GoneError",
     "Share",
-    "agreed",
     "align_streams",
+    "all_reduce_max",
     "here",
     "join",
     "noticing",
@@ -83,17 +83,17 @@ def _leave() -> None:
         dist.destroy_process_group()
 
 
-def agreed(*numbers: int) -> list[int]:
+def all_reduce_max(*numbers: int) -> list[int]:
     """Returns the maximum of each number over all processes.
 
     Example:
-        >>> agreed(0, 15)
+        >>> all_reduce_max(0, 15)
         [0, 15]
     """
     if world() == 1:
         return [*numbers]
     held = torch.tensor(numbers, dtype=torch.int64)
-    _reduced(held, dist.ReduceOp.MAX)
+    _all_reduce(held, dist.ReduceOp.MAX)
     return held.tolist()
 
 
@@ -101,7 +101,7 @@ def sums(held: Tensor) -> Tensor:
     """Returns the sum of a tensor `(*)` over all processes, float64 on the CPU, bit-identical in all of them."""
     held = held.to("cpu", torch.float64, copy=True)
     if world() > 1:
-        _reduced(held, dist.ReduceOp.SUM)
+        _all_reduce(held, dist.ReduceOp.SUM)
     return held
 
 
@@ -125,7 +125,7 @@ def require_same(text: str, what: str) -> None:
         ValueError: The texts differ; raised in all processes.
     """
     number = int.from_bytes(blake2b(text.encode(), digest_size=7).digest(), "little")
-    most, least = agreed(number, -number)
+    most, least = all_reduce_max(number, -number)
     if most != -least:
         raise ValueError(
             f"all processes must have the same {what}, and some have others; start them with the same command, "
@@ -149,7 +149,7 @@ def together() -> Iterator[None]:
     except Exception as own:
         error = own
     text = "" if error is None else f"{type(error).__name__}: {error}"
-    told = "" if world() == 1 else _told(text)
+    told = "" if world() == 1 else _gather_first_text(text)
     if error is not None:
         raise error
     if told:
@@ -300,10 +300,10 @@ def working(start: int, stop: int, rows: int, device: torch.device, noise: int) 
         restore_streams(common, device)
 
 
-def _told(text: str) -> str:
+def _gather_first_text(text: str) -> str:
     """Returns the first text of all processes that is not empty, or an empty text."""
     said = text.encode()
-    (length,) = agreed(len(said))
+    (length,) = all_reduce_max(len(said))
     own = torch.zeros(length, dtype=torch.uint8)
     own[: len(said)] = torch.tensor([*said], dtype=torch.uint8)
     every = [torch.empty_like(own) for _ in range(world())]
@@ -313,5 +313,5 @@ def _told(text: str) -> str:
     return next(filter(None, texts), "")
 
 
-def _reduced(held: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
+def _all_reduce(held: Tensor, operation: dist.ReduceOp.RedOpType) -> None:
     dist.all_reduce(held, operation, group=_Line.group)

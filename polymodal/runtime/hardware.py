@@ -9,14 +9,14 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["described", "most", "processor", "restart"]
+__all__ = ["describe_device", "most", "processor", "restart"]
 
 
-def described(device: torch.device) -> str:
+def describe_device(device: torch.device) -> str:
     """Returns the name of a GPU, or the name of the processor and the number of threads.
 
     Example:
-        >>> described(torch.device("cpu")).endswith(("thread", "threads"))
+        >>> describe_device(torch.device("cpu")).endswith(("thread", "threads"))
         True
     """
     if device.type == "cuda":

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["free", "held", "kept"]
+__all__ = ["count_saved_bytes", "free", "retain_freed_memory"]
 
 GROUP = Path("/sys/fs/cgroup")
 
@@ -37,12 +37,12 @@ def free(device: torch.device) -> int:
         return available
 
 
-def kept(function: Callable[[], object]) -> int:
+def count_saved_bytes(function: Callable[[], object]) -> int:
     """Returns the bytes of all tensors that a function saves for its backward pass, counting shared memory once.
 
     Example:
         >>> x = torch.ones(1000, requires_grad=True)
-        >>> kept(lambda: (x.exp() * 2).sum())
+        >>> count_saved_bytes(lambda: (x.exp() * 2).sum())
         4000
     """
     sizes: dict[int, int] = {}
@@ -57,7 +57,7 @@ def kept(function: Callable[[], object]) -> int:
 
 
 @contextmanager
-def held() -> Iterator[None]:
+def retain_freed_memory() -> Iterator[None]:
     """Context manager that keeps freed CPU memory in the process, where the next training step can reuse it.
 
     The GNU C library returns blocks of more than 32 MB, and the end of its heap, to the system at once. The system

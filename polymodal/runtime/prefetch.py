@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 
-__all__ = ["ahead", "sent"]
+__all__ = ["ahead", "copy_to_device"]
 
 WORKERS, DEPTH = 2, 4
 """Number of threads, and number of batches that they prepare in advance."""
@@ -41,7 +41,7 @@ def ahead(
     pool, waiting = ThreadPoolExecutor(WORKERS, "polymodal-loader"), deque[Future[Batch]]()
     try:
         for part in parts:
-            waiting.append(pool.submit(_made, make, part, pinned=pinned))
+            waiting.append(pool.submit(_prepare_batch, make, part, pinned=pinned))
             if len(waiting) > DEPTH:
                 yield waiting.popleft().result().to(device)
         while waiting:
@@ -50,13 +50,13 @@ def ahead(
         pool.shutdown(cancel_futures=True)
 
 
-def sent(tensor: Tensor, device: torch.device) -> Tensor:
+def copy_to_device(tensor: Tensor, device: torch.device) -> Tensor:
     """Returns a tensor on a device; a copy to a GPU is asynchronous."""
     if tensor.is_cuda or device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
-def _made(make: Callable[[Tensor], Batch], part: Tensor, *, pinned: bool) -> Batch:
+def _prepare_batch(make: Callable[[Tensor], Batch], part: Tensor, *, pinned: bool) -> Batch:
     batch = make(part)
     return batch.pinned() if pinned and batch.observed.device.type == "cpu" else batch

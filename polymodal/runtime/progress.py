@@ -8,14 +8,14 @@ from typing import TypeVar
 
 from polymodal.runtime.formatting import printable
 
-__all__ = ["duration", "received", "say", "shown", "size_of"]
+__all__ = ["duration", "say", "show_download_progress", "show_progress", "size_of"]
 
 T = TypeVar("T")
 LINES = 10
 """Maximum number of progress lines if there is no terminal."""
 
 
-def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | None = None) -> Iterator[T]:
+def show_progress(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | None = None) -> Iterator[T]:
     """Yields parts and shows progress on stderr.
 
     On a terminal, it shows a bar with the remaining time; elsewhere, it prints one line per tenth of the work.
@@ -45,7 +45,9 @@ def shown(parts: Iterable[T], what: str, count: int, size: Callable[[T], int] | 
             say(f"{what}: {100 * done // count} %")
 
 
-def received(pieces: Iterable[bytes], what: str, size: int, done: int = 0) -> Generator[bytes, None, None]:
+def show_download_progress(
+    pieces: Iterable[bytes], what: str, size: int, done: int = 0
+) -> Generator[bytes, None, None]:
     """Yields chunks of a file and shows progress on stderr.
 
     On a terminal, it shows a bar in bytes; elsewhere, it prints one line per tenth of the file.

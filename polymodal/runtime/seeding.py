@@ -5,8 +5,8 @@ Two context managers sample from a seed. Both give the same numbers on the same 
 - `own_streams` uses separate generators for the random operations of this thread. The global generators are not
   changed, and threads do not wait for each other. Every operation takes some microseconds more, so it is for short
   computations.
-- `seeded` seeds the global generators and restores their states afterwards. It is for training, because operations take
-  no extra time. Threads take turns, and `give_way` lets waiting threads run between two steps.
+- `seed_streams` seeds the global generators and restores their states afterwards. It is for training, because
+  operations take no extra time. Threads take turns, and `give_way` lets waiting threads run between two steps.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
     "own_streams",
     "restore_streams",
     "row_noise",
-    "seeded",
+    "seed_streams",
     "streams",
 ]
 
@@ -87,7 +87,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[None]:
+def seed_streams(seed: int, device: torch.device) -> Iterator[None]:
     """Context manager that seeds PyTorch's global generators, and restores their states afterwards.
 
     Other threads wait; see `give_way`.
@@ -105,13 +105,13 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def global_streams() -> Iterator[None]:
-    """Context manager for sampling from the global generators without affecting another thread within `seeded`."""
+    """Context manager for sampling from the global generators without affecting a thread within `seed_streams`."""
     with TURNS:
         yield
 
 
 def give_way(device: torch.device) -> None:
-    """Within `seeded`, lets threads that wait for the global generators run, and then restores the random states."""
+    """Within `seed_streams`, lets threads that wait for the global generators run, then restores the random states."""
     if TURNS.depth != 1 or TURNS.owner != get_ident() or not TURNS.waiting:
         return
     own = streams(device)

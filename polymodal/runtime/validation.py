@@ -197,7 +197,7 @@ def check_kind(name: str, value: object, kind: type | tuple[type, ...], what: st
         TypeError: schema must be a Schema; got list; write Schema({...})
     """
     if not isinstance(value, kind):
-        raise TypeError(f"{name} must be {what}; got {_shown(value)}; {way}")
+        raise TypeError(f"{name} must be {what}; got {_describe_value(value)}; {way}")
 
 
 def check_whole(name: str, value: object, least: int = 1) -> None:
@@ -213,7 +213,9 @@ def check_whole(name: str, value: object, least: int = 1) -> None:
         TypeError: batch_size must be a whole number of at least 1; got 2.5; write it as 1
     """
     if not isinstance(value, Integral) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a whole number of at least {least}; got {_shown(value)}; write it as {least}")
+        raise TypeError(
+            f"{name} must be a whole number of at least {least}; got {_describe_value(value)}; write it as {least}"
+        )
     if value < least:
         raise ValueError(f"{name} must be at least {least}; got {value}")
 
@@ -226,7 +228,9 @@ def check_number(name: str, value: object, low: float, high: float) -> None:
         ValueError: The value is out of bounds.
     """
     if not isinstance(value, Real) or isinstance(value, bool):
-        raise TypeError(f"{name} must be a number from {low:g} to {high:g}; got {_shown(value)}; write it as {low:g}")
+        raise TypeError(
+            f"{name} must be a number from {low:g} to {high:g}; got {_describe_value(value)}; write it as {low:g}"
+        )
     if not low <= float(value) <= high:
         raise ValueError(f"{name} must be from {low:g} to {high:g}; got {value}")
 
@@ -256,7 +260,9 @@ def check_callable(name: str, value: object) -> None:
         TypeError: The value is neither.
     """
     if value is not None and not callable(value):
-        raise TypeError(f"{name} must be a function such as print, or None; got {_shown(value)}; write {name}=None")
+        raise TypeError(
+            f"{name} must be a function such as print, or None; got {_describe_value(value)}; write {name}=None"
+        )
 
 
 def check_mapping(name: str, value: object, example: str) -> None:
@@ -268,7 +274,9 @@ def check_mapping(name: str, value: object, example: str) -> None:
     check_kind(name, value, Mapping, "a mapping from names", f"write it as {example}")
     for key in value if isinstance(value, Mapping) else ():
         if not isinstance(key, str):
-            raise TypeError(f"{name} must be a mapping from names; got the key {_shown(key)}; write it as {example}")
+            raise TypeError(
+                f"{name} must be a mapping from names; got the key {_describe_value(key)}; write it as {example}"
+            )
 
 
 def check_list(name: str, value: object, what: str, example: str) -> None:
@@ -278,7 +286,7 @@ def check_list(name: str, value: object, what: str, example: str) -> None:
         TypeError: The value is not iterable, or is a single string or bytes.
     """
     if isinstance(value, str | bytes) or not isinstance(value, Iterable):
-        raise TypeError(f"{name} must be a list of {what}; got {_shown(value)}; write it as {example}")
+        raise TypeError(f"{name} must be a list of {what}; got {_describe_value(value)}; write it as {example}")
 
 
 def check_names(name: str, value: object, example: str = "['height']") -> None:
@@ -297,10 +305,10 @@ def check_names(name: str, value: object, example: str = "['height']") -> None:
         return  # iterating would consume an iterator
     for one in value:  # pyright: ignore[reportGeneralTypeIssues]
         if not isinstance(one, str):
-            raise TypeError(f"{name} must be a list of names; got {_shown(one)} in it; write it as {example}")
+            raise TypeError(f"{name} must be a list of names; got {_describe_value(one)} in it; write it as {example}")
 
 
-def _shown(value: Any) -> str:
+def _describe_value(value: Any) -> str:
     """Returns the `repr` of None, a number or a short string, and the name of the type of any other value."""
     if hasattr(value, "item") and not getattr(value, "shape", ()) and not isinstance(value, type):
         value = value.item()  # NumPy scalars to Python numbers

@@ -117,7 +117,7 @@ class OnRay:
     def _run(self, ray: Any, jobs: Sequence[Job], board: Board) -> dict[str, str]:
         # One call per process, so that the measured memory of a run does not include that of earlier runs.
         asked = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries, "max_calls": 1}
-        remote = ray.remote(**asked)(_worked)
+        remote = ray.remote(**asked)(_run_in_worker)
         waiting = {remote.remote(job, self.cpus): job for job in jobs}
         failures = {}
         board.begins(f"{board.at_once} at once")
@@ -143,7 +143,7 @@ class OnRay:
         return ray
 
 
-def _worked(job: Job, threads: int) -> Outcome:
+def _run_in_worker(job: Job, threads: int) -> Outcome:
     """Runs a job in a worker."""
     torch.set_num_threads(threads)
     return job()

@@ -50,7 +50,7 @@ class Cell:
     @property
     def setting(self) -> str:
         """Description of the varied settings, such as "beta=1"; empty if none is varied."""
-        return ", ".join(f"{name}={_written(value)}" for name, value in self.varied.items())
+        return ", ".join(f"{name}={_format_setting(value)}" for name, value in self.varied.items())
 
     @property
     def name(self) -> str:
@@ -125,8 +125,8 @@ class Study:
             ValueError: A setting is unknown or of the wrong type.
         """
         for seed in self.numbers:
-            for dataset, own in _named(self.datasets).items():
-                for model, particular in _named(self.models).items():
+            for dataset, own in _parse_named_settings(self.datasets).items():
+                for model, particular in _parse_named_settings(self.models).items():
                     if model not in own.get("without", ()):
                         yield from self._cells(dataset, own, model, particular, seed)
 
@@ -203,8 +203,8 @@ def _preset(name: str) -> dict[str, Any]:
 def _check(study: Study) -> None:
     if not study.name or Path(study.name).name != study.name or study.name.startswith("."):
         raise ValueError(f"name of a study must be the name of a folder; got {brief(repr(study.name))}")
-    rows = _named(study.models)
-    for dataset, own in _named(study.datasets).items():
+    rows = _parse_named_settings(study.models)
+    for dataset, own in _parse_named_settings(study.datasets).items():
         lookup(DATASETS, dataset, "data set")
         for model in [*own.get("without", ()), *(own.get("models") or {})]:
             lookup(dict.fromkeys([*rows, *MODELS]), model, "model")
@@ -238,7 +238,7 @@ def _check_varied(study: Study) -> None:
     if not cells:
         raise ValueError("a study must have at least one run; every model is left out on every data set")
     used = {name for cell in cells for name in cell.varied}
-    for own in ({"vary": study.vary}, *_named(study.models).values()):
+    for own in ({"vary": study.vary}, *_parse_named_settings(study.models).values()):
         for name, values in (own.get("vary") or {}).items():
             if isinstance(values, str) or not isinstance(values, Sequence) or not values:
                 raise ValueError(
@@ -251,7 +251,7 @@ def _check_varied(study: Study) -> None:
         raise ValueError("the runs of a study must differ; a value of `vary` stands there twice; leave one out")
 
 
-def _named(parts: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+def _parse_named_settings(parts: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """Returns settings by name.
 
     Raises:
@@ -279,5 +279,5 @@ def _has(settings: Settings, name: str) -> bool:
     return any(name in part for part in (settings.fit, settings.build, settings.data, schema_settings()))
 
 
-def _written(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -26,7 +26,7 @@ PENALTY = {"regularizer": "mmd", "relative": False}
 Settings = dict[str, Any]
 
 
-def _conditioned(p0: float, draws: int, betas: list[float]) -> tuple[Settings, Settings]:
+def _build_paper_settings(p0: float, draws: int, betas: list[float]) -> tuple[Settings, Settings]:
     """Returns the paper's settings of MAC-VAE, and those of MAC-WAE and M-WAE."""
     conditioned = {"p0": p0, "draws": draws, "skip": False, "vary": {"beta": betas}}
     return conditioned, {"schema.cost": "l2", **PENALTY, **conditioned}
@@ -39,7 +39,7 @@ def _paper(
 
     Predictions use the posterior mean; the authors' code uses one posterior sample.
     """
-    conditioned, wasserstein = _conditioned(p0, draws, betas)
+    conditioned, wasserstein = _build_paper_settings(p0, draws, betas)
     squashed = SQUASHED if classes else {}
     return {
         "mac-wae": wasserstein,
@@ -64,7 +64,7 @@ def _paper(
 
 def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
     """Returns the settings of each method in its own paper, with heads whose probabilities are not capped."""
-    conditioned, wasserstein = _conditioned(p0, draws, betas)
+    conditioned, wasserstein = _build_paper_settings(p0, draws, betas)
     vary = {"vary": {"beta": betas}}
     return {
         "mac-wae": wasserstein,
@@ -116,23 +116,23 @@ PAPERS_OWN: Settings = {
 """MAC-WAE in the setting of its paper, for comparison with MAC-WAE with the library's defaults."""
 
 
-def _tuned(default: float) -> dict[str, Any]:
+def _build_weight_grid(default: float) -> dict[str, Any]:
     """Returns the weights to tune: 0.3, 1 and 3 times the default weight of the divergence or penalty of a model."""
     return {"beta": [round(0.3 * default, 3), default, 3 * default]}
 
 
 SMALL: dict[str, Settings] = {
-    "mac-wae": {"draws": 5, "vary": _tuned(0.1)},
+    "mac-wae": {"draws": 5, "vary": _build_weight_grid(0.1)},
     "mac-wae-paper": {"draws": 5, **PAPERS_OWN},
-    "mac-vae": {"draws": 5, "vary": _tuned(1.0)},
-    "m-wae": {"draws": 5, "vary": _tuned(0.1)},
+    "mac-vae": {"draws": 5, "vary": _build_weight_grid(1.0)},
+    "m-wae": {"draws": 5, "vary": _build_weight_grid(0.1)},
     "jmvae": {"vary": {"alpha": [0.03, 0.1, 0.3]}},  # JMVAE's own paper varies alpha
-    "mopoe": {"vary": _tuned(1.0)},
-    "mvtcae": {"vary": _tuned(2.5)},
-    "nexus": {"vary": _tuned(1.0)},
-    "mvae": {"vary": _tuned(1.0)},
+    "mopoe": {"vary": _build_weight_grid(1.0)},
+    "mvtcae": {"vary": _build_weight_grid(2.5)},
+    "nexus": {"vary": _build_weight_grid(1.0)},
+    "mvae": {"vary": _build_weight_grid(1.0)},
     "mmvae": {"draws": 1},  # the default of 10 samples is too slow here; the bound has no weight to tune
-    "mmvae-plus": {"vary": _tuned(2.5)},
+    "mmvae-plus": {"vary": _build_weight_grid(2.5)},
 }
 """Models of the small studies: the library's defaults with fewer samples, and MAC-WAE in the setting of its paper.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from polymodal.studies.grid import Cell, Study
 
-__all__ = ["Collected", "choose", "collect", "mapped", "tuning_table"]
+__all__ = ["Collected", "choose", "collect", "collect_code_maps", "tuning_table"]
 
 FACTS = ("seconds", "memory", "epochs", "best_epoch", "validation_loss", "weights", "hardware")
 GIVEN = ["dataset", "model", "setting", "seed"]
@@ -41,11 +41,11 @@ def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collecte
     scores, runs = [pd.DataFrame(columns=[*GIVEN, "task", "name", "number"])], []
     for cell in cells:
         folder = root / cell.name
-        if not study_run.finished(folder, tasks):
+        if not study_run.is_finished(folder, tasks):
             continue
         who = {"dataset": cell.dataset, "model": cell.model, "setting": cell.setting, "seed": cell.seed}
         if tasks:
-            scores.append(study_run.scores(folder, tasks).assign(**who, **_varied(cell)))
+            scores.append(study_run.scores(folder, tasks).assign(**who, **_find_varied_setting(cell)))
         record = study_run.record(folder)
         facts = {name: record["run"].get(name) for name in (*FACTS, "validation")}
         runs.append({**who, "folder": cell.name, "rows": record["data"]["rows"], **facts})
@@ -53,7 +53,7 @@ def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collecte
     return Collected(every, pd.DataFrame(runs, columns=[*GIVEN, "folder", "rows", *FACTS, "validation"]))
 
 
-def _varied(cell: Cell) -> dict[str, Any]:
+def _find_varied_setting(cell: Cell) -> dict[str, Any]:
     """Returns name and number of the varied setting for curves; "" and NaN unless one numeric setting is varied."""
     values = [*cell.varied.items()]
     numeric = len(values) == 1 and isinstance(values[0][1], int | float) and not isinstance(values[0][1], bool)
@@ -114,7 +114,7 @@ def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "judged", "chosen"])
 
 
-def mapped(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
+def collect_code_maps(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
     """Returns the codes of test rows in two dimensions for the models in `study.maps`, with the first seed.
 
     A map is computed once from the model of the run and stored in the run folder as `map.csv`.

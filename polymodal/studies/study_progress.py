@@ -73,7 +73,7 @@ class Board:
         outcome = f"failed: {failure}" if failure else f"in {duration(seconds)}"
         line = f"{self.done}/{self.runs} {cell}: {outcome}"
         if self.bar is None:
-            say(f"{line}{self._left()}")
+            say(f"{line}{self._format_time_left()}")
             return
         if failure:
             self.bar.console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
@@ -82,9 +82,9 @@ class Board:
 
     def _describe(self, what: str) -> None:
         if self.bar is not None:
-            self.bar.update(self.task, description=printable(f"{what}{self._left()}"))
+            self.bar.update(self.task, description=printable(f"{what}{self._format_time_left()}"))
 
-    def _left(self) -> str:
+    def _format_time_left(self) -> str:
         every = [seconds for taken in self.took.values() for seconds in taken]
         if not every or not self.waiting:
             return ""

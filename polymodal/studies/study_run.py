@@ -26,7 +26,7 @@ from polymodal.runtime import hardware
 from polymodal.runtime.formatting import brief
 from polymodal.settings import Settings, network
 from polymodal.studies.identity import ELSEWHERE, digest
-from polymodal.training import chosen_device, fit
+from polymodal.training import fit, select_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,13 +39,13 @@ __all__ = [
     "FAILED",
     "RECORD",
     "SCORES",
-    "finished",
+    "is_finished",
     "note_failure",
+    "read_training_record",
     "record",
     "rows",
     "run",
     "scores",
-    "trained",
     "verifiers_of",
 ]
 
@@ -54,20 +54,20 @@ RUN = "run"
 """Key of the record that is written after training and updated after scoring."""
 
 
-def finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
+def is_finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
     """Returns whether a run is trained and scored on all of these tasks; no weights are needed."""
-    noted = trained(folder)
+    noted = read_training_record(folder)
     scored = {*tasks} <= {*noted.get("tasks", [])} and (not tasks or (folder / SCORES).exists())
     return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
 
 
 def rows(settings: Settings) -> Dataset:
     """Returns the data set of a run; the most recent data set is cached in memory."""
-    return _loaded(settings.dataset, json.dumps(settings.data, sort_keys=True))
+    return _load_cached_dataset(settings.dataset, json.dumps(settings.data, sort_keys=True))
 
 
 @lru_cache(maxsize=1)
-def _loaded(dataset: str, arguments: str) -> Dataset:
+def _load_cached_dataset(dataset: str, arguments: str) -> Dataset:
     return load_data(dataset, **json.loads(arguments))
 
 
@@ -76,7 +76,7 @@ def _features(inception: str, device: torch.device) -> Features:
     return features_of(inception, device)
 
 
-def trained(folder: Path) -> dict[str, Any]:
+def read_training_record(folder: Path) -> dict[str, Any]:
     """Returns the training and scoring entries of a run's record; empty before training has finished."""
     noted = record(folder).get(RUN, {})
     return noted if isinstance(noted, dict) else {}
@@ -110,7 +110,7 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
         ValueError: Another process is running this run.
         Exception: Any other error in training or scoring.
     """
-    if finished(folder, tasks, inception):
+    if is_finished(folder, tasks, inception):
         return
     with claim_folder(folder, "trains and scores it"):
         _run(cell, folder, tasks, inception)
@@ -118,12 +118,12 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
 
 def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) -> None:
     data = rows(cell.settings)
-    if "seconds" in trained(folder) and (folder / "model").exists():
-        model = load(folder / "model").to(chosen_device(cell.settings.fit["device"]))
+    if "seconds" in read_training_record(folder) and (folder / "model").exists():
+        model = load(folder / "model").to(select_device(cell.settings.fit["device"]))
     else:
         model = _train(cell, folder, data)
-    if "validation" not in trained(folder):  # scores that may be used to choose a setting
-        _note(folder, validation=_translated(evaluate(model, data.validation, tasks=["many-to-one"])))
+    if "validation" not in read_training_record(folder):  # scores that may be used to choose a setting
+        _note(folder, validation=_scores_to_dict(evaluate(model, data.validation, tasks=["many-to-one"])))
     _score(cell, folder, data, model, tasks, inception)
     (folder / FAILED).unlink(missing_ok=True)
     shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run is never resumed
@@ -135,7 +135,7 @@ def code_map(cell: Cell, folder: Path) -> Path | None:
     if not path.exists() and (folder / "model").exists():
         table = rows(cell.settings).test
         made = evaluation.code_map(load(folder / "model"), table)
-        if (label := next(iter(evaluation.classed(table.schema)), None)) is not None:
+        if (label := next(iter(evaluation.list_label_modalities(table.schema)), None)) is not None:
             shown = table.schema[label].show
             made["label"] = [str(shown(torch.tensor(number))) if number >= 0 else "" for number in made["label"]]
         checkpoint.write_text(path, made.to_csv(index=False, float_format="%.4f"))
@@ -159,7 +159,7 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
     for name in (SCORES, MAP):  # files of an earlier training
         (folder / name).unlink(missing_ok=True)
-    held, device = hardware.restart(), chosen_device(cell.settings.fit["device"])
+    held, device = hardware.restart(), select_device(cell.settings.fit["device"])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
@@ -168,7 +168,7 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     prior = {} if fitted.prior_history.empty else {"prior_seconds": float(fitted.prior_history["seconds"].iloc[-1])}
     _note(
         folder,
-        settings=_told(cell.settings),
+        settings=_select_extra_settings(cell.settings),
         seconds=float(history["seconds"].sum()) + prior.get("prior_seconds", 0.0),
         **prior,
         memory=peak / 2**20,
@@ -176,14 +176,14 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
         best_epoch=int(fitted.best_epoch),
         validation_loss=float(history["validation/total"].get(fitted.best_epoch, float("nan"))),
         weights=sum(parameter.numel() for parameter in model.parameters()),
-        hardware=hardware.described(device),
+        hardware=hardware.describe_device(device),
     )
     return model
 
 
 def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequence[str], inception: str | None) -> None:
     """Scores a run on the missing tasks; keeps existing scores, which may come from another study."""
-    noted = trained(folder)
+    noted = read_training_record(folder)
     have = {*noted.get("tasks", [])} if (folder / SCORES).exists() else set()
     if inception is not None and not noted.get("fid"):
         have -= {"generation"}
@@ -217,12 +217,12 @@ def _note(folder: Path, **facts: Any) -> None:
     checkpoint.write_text(folder / RECORD, checkpoint.to_json(noted))
 
 
-def _told(settings: Settings) -> dict[str, Any]:
+def _select_extra_settings(settings: Settings) -> dict[str, Any]:
     """Returns the settings that `fit` does not record: the data set and the arguments of its schema."""
     return {"dataset": settings.dataset, "schema": dict(settings.schema)}
 
 
-def _translated(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _scores_to_dict(scores: pd.DataFrame) -> dict[str, dict[str, Any]]:
     return {
         f"{row['modality']}/{row['metric']}": {"value": row["value"], "better": row["better"]}
         for row in scores.to_dict("records")

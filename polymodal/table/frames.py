@@ -12,7 +12,7 @@ from torch import Tensor
 
 from polymodal import csvfiles
 from polymodal.batch import Batch
-from polymodal.modalities.cells import CellError, Column, counted, dense
+from polymodal.modalities.cells import CellError, Column, dense, format_unseen_values
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import nearest
 from polymodal.runtime.validation import check_frame, check_path
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["MOST_UNREADABLE", "Reader", "collected", "csv", "fitted"]
+__all__ = ["MOST_UNREADABLE", "Reader", "csv", "fit_schema", "read_frames"]
 
 MOST_UNREADABLE = 0.01
 """Default for the largest share of damaged files in a column."""
@@ -95,7 +95,7 @@ class Reader:
         for name, odd in self.odd.items():
             if odd:
                 what = ("word", "words") if self.schema[name].shape else ("class", "classes")
-                said.append(f"{name!r}: {counted(odd, *what)}")
+                said.append(f"{name!r}: {format_unseen_values(odd, *what)}")
         said += [self._tell_cut(name) for name, cut in self.cut.items() if cut > self.files[name] / 50]
         said += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
         for name, damaged in self.damaged.items():
@@ -165,7 +165,7 @@ class Reader:
                 )
 
 
-def fitted(schema: Schema, frame: pd.DataFrame) -> Schema:
+def fit_schema(schema: Schema, frame: pd.DataFrame) -> Schema:
     """Returns the schema with unspecified settings learned from training rows: units, classes, words, formats.
 
     Raises:
@@ -204,7 +204,7 @@ def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequenc
     return csvfiles.read(path, csvfiles.Options(columns or None, missing)).frame
 
 
-def collected(
+def read_frames(
     pieces: Iterable[pd.DataFrame], reader: Reader, say: Callable[[str], object] | None
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Returns the values by name and the observed mask `(N, M)` of all rows that have at least one value."""

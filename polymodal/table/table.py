@@ -16,7 +16,7 @@ from polymodal import csvfiles
 from polymodal.batch import Batch, Index, Whole
 from polymodal.io.parquet_files import ParquetTable
 from polymodal.runtime import distributed
-from polymodal.runtime.prefetch import ahead, sent
+from polymodal.runtime.prefetch import ahead, copy_to_device
 from polymodal.runtime.seeding import number
 from polymodal.runtime.validation import check_callable, check_frame, check_kind, check_list, check_path, check_whole
 from polymodal.schema import Schema, check_tensors
@@ -141,7 +141,7 @@ class Table:
 
         def make(rows: Tensor) -> Batch:
             rows = rows.long()
-            return self._gathered(rows, choices) if share is None else self._part(rows, choices, *share)
+            return self._gather_batch(rows, choices) if share is None else self._part(rows, choices, *share)
 
         yield from ahead(make, parts[start::stride], device)
 
@@ -186,7 +186,7 @@ class Table:
         _check_options(schema, say)
         check_frame(frame)
         schema = Schema.infer(frame, root=root, say=say) if schema is None else schema
-        return cls._from_pieces([frame], frames.Reader(frames.fitted(schema, frame), root, unreadable), say)
+        return cls._from_pieces([frame], frames.Reader(frames.fit_schema(schema, frame), root, unreadable), say)
 
     @classmethod
     def from_csv(
@@ -317,14 +317,14 @@ class Table:
             raise ValueError("there must be at least one row; got none")
         known = pd.concat(first, ignore_index=True)
         schema = Schema.infer(known, root=root, say=say) if schema is None else schema
-        reader = frames.Reader(frames.fitted(schema, known), root, unreadable)
+        reader = frames.Reader(frames.fit_schema(schema, known), root, unreadable)
         return cls._from_pieces(chain(first, pieces), reader, say)
 
     @classmethod
     def _from_pieces(
         cls, pieces: Iterable[pd.DataFrame], reader: frames.Reader, say: Callable[[str], object] | None
     ) -> Table:
-        values, observed = frames.collected(pieces, reader, say)
+        values, observed = frames.read_frames(pieces, reader, say)
         if not len(observed):
             raise ValueError("at least one row must hold something; none does")
         return cls(values, observed, reader.schema)
@@ -395,20 +395,20 @@ class Table:
         digest.update(self.observed.cpu().numpy().tobytes())
         return digest.hexdigest()
 
-    def _gathered(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
+    def _gather_batch(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
         """Returns rows as a batch, with the sampled alternatives."""
         there = self.observed.device
-        index = sent(rows, there)
+        index = copy_to_device(rows, there)
         batch = self[index]
         values = dict(batch.values)
         for name, choice in choices.items():
-            values[name] = self.alternatives[name][index, sent(choice[rows], there)]
+            values[name] = self.alternatives[name][index, copy_to_device(choice[rows], there)]
         return Batch(values, batch.observed, None if self._host is None else self._host[rows], schema=self.schema)
 
     def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
         """Returns the part of these rows that a process works on."""
         own = distributed.part(len(rows), rank, world)
-        batch = self._gathered(rows[own], choices)
+        batch = self._gather_batch(rows[own], choices)
         counted = len(batch) if len(batch) < len(rows) else len(rows) / world
         known = (self.observed if self._host is None else self._host)[rows]
         return replace(batch, whole=Whole(known, own.start, counted))

@@ -10,14 +10,24 @@ import numpy as np
 
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.cells import CellError, class_name, numbers, texts
-from polymodal.modalities.label import ordered
+from polymodal.modalities.label import sort_names
 from polymodal.modalities.text import count_tokens
 from polymodal.runtime.formatting import brief
-from polymodal.tabular.images import image_of, seen_in
+from polymodal.tabular.images import image_of, inspect_images
 from polymodal.tabular.profile import Column
 from polymodal.tabular.proposal import Proposal
 
-__all__ = ["MOST_WORDS", "as_said", "cut_of", "is_list", "joined", "label_of", "number_of", "text_of", "vector_of"]
+__all__ = [
+    "MOST_WORDS",
+    "as_said",
+    "combine_columns",
+    "cut_of",
+    "is_list",
+    "label_of",
+    "number_of",
+    "text_of",
+    "vector_of",
+]
 
 WORDS = (
     "label, number, log, text, text:24, image, image:64, image:3x64x64, vector, audio, audio:32x128 or ignore, "
@@ -46,14 +56,14 @@ def as_said(column: Column, said: str) -> Proposal:
         raise ValueError(f"{column.name!r} must have a value to be {said}; no row has one; ignore it")
     word, _, rest = str(said).partition(":")
     sizes = tuple(int(part) if part.isdecimal() else 0 for part in rest.split("x")) if rest else ()
-    modality = _made(column, word, sizes) if all(sizes) and not str(said).endswith(":") else None
+    modality = _make_modality(column, word, sizes) if all(sizes) and not str(said).endswith(":") else None
     if modality is None:
         raise ValueError(f"modality of {column.name!r} must be one of {WORDS}; got {said!r}")
     cut = cut_of(column, modality.length) if isinstance(modality, Text) else ""
     return column.proposed(modality, "as you say", cut)
 
 
-def _made(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
+def _make_modality(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
     """Returns the modality for a word and sizes; None if it does not exist."""
     match word, sizes:
         case "label", ():
@@ -69,7 +79,7 @@ def _made(column: Column, word: str, sizes: tuple[int, ...]) -> Modality | None:
         case "image", (channels, height, width):
             return Image(channels, height, width)
         case "image", ((_,) | ()):
-            return image_of(seen_in(column), *sizes)
+            return image_of(inspect_images(column), *sizes)
         case "audio", ((_, _) | ()):
             return Audio(*(sizes or (32, 128)))
     return None
@@ -89,7 +99,7 @@ def label_of(column: Column) -> Label:
     elif column.kind in ("integer", "number"):
         found = column.cells.iloc[np.unique(column.values, return_index=True)[1]].tolist()
     else:
-        found = ordered(map(class_name, column.cells.unique()))
+        found = sort_names(map(class_name, column.cells.unique()))
     names = tuple(dict.fromkeys(map(class_name, found)))
     return Label(len(names), names=names)
 
@@ -128,7 +138,7 @@ def _units(values: np.ndarray) -> tuple[float, float]:
     return center, scale if values.min() < values.max() and 0 < scale < np.inf else 1.0
 
 
-def joined(columns: Sequence[Column]) -> Vector:
+def combine_columns(columns: Sequence[Column]) -> Vector:
     """Returns a vector modality for several columns of numbers, each scaled separately."""
     center, scale = zip(*(_units(_numbers(column)) for column in columns), strict=True)
     return Vector(len(columns), center=center, scale=scale, names=tuple(column.name for column in columns))

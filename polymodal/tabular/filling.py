@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["held", "put", "put_arrow"]
+__all__ = ["is_valid_cell", "put", "put_arrow"]
 
 
-def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
+def is_valid_cell(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
     """Returns which cells fit the type of a column, `(n,)` bool.
 
     A class that is not among the categories of the column does not fit, nor does a text that is not a date in a column
@@ -27,7 +27,7 @@ def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
 
     Example:
         >>> import pandas as pd
-        >>> held(pd.Series(["owl", None], dtype="category"), ["owl", "emu"])
+        >>> is_valid_cell(pd.Series(["owl", None], dtype="category"), ["owl", "emu"])
         array([ True, False])
     """
     import pandas as pd
@@ -39,7 +39,7 @@ def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
         return np.array([str(cell) in known for cell in cells], bool)
     if not (len(cells) and isinstance(cells[0], str)):
         return np.ones(len(cells), bool)
-    if _dated(column):
+    if _has_dates(column):
         return dates(cells).notna().to_numpy()
     if pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_bool_dtype(kind) and column.notna().any():
         return np.array([_is_number(cell) for cell in cells], bool)
@@ -49,8 +49,8 @@ def held(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
 def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     """Returns a column with new cells in some rows; the other rows and the type do not change.
 
-    Cells that do not fit the type are left out, see `held`. A column of floats without values, such as an empty column
-    of a file, becomes a column of objects if the cells are not numbers.
+    Cells that do not fit the type are left out, see `is_valid_cell`. A column of floats without values, such as an
+    empty column of a file, becomes a column of objects if the cells are not numbers.
 
     Arguments:
         column: Column of N cells.
@@ -64,7 +64,7 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     """
     import pandas as pd
 
-    fits = held(column, cells)
+    fits = is_valid_cell(column, cells)
     if not fits.all():
         rows, cells = rows[fits], [cell for cell, fit in zip(cells, fits, strict=True) if fit]
     if isinstance(column.dtype, pd.SparseDtype):
@@ -136,7 +136,7 @@ def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
     if pd.api.types.is_float_dtype(kind):
         return np.array(cells, np.float64).astype(getattr(kind, "numpy_dtype", kind))
     if pd.api.types.is_datetime64_any_dtype(kind):
-        return _zoned(dates(cells), getattr(kind, "tz", None)).astype(kind).array
+        return _localize_dates(dates(cells), getattr(kind, "tz", None)).astype(kind).array
     if not pd.api.types.is_object_dtype(kind):
         return pd.array([str(cell) for cell in cells], dtype=kind)
     made = np.empty(len(cells), dtype=object)
@@ -215,7 +215,7 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
         made = [Decimal(f"{float(cell):.{kind.scale}f}") for cell in cells]
         return pa.array([min(max(number, largest.copy_negate()), largest) for number in made], kind)
     if types.is_timestamp(kind):
-        return pa.array(_zoned(dates(cells), kind.tz), from_pandas=True).cast(kind, safe=False)
+        return pa.array(_localize_dates(dates(cells), kind.tz), from_pandas=True).cast(kind, safe=False)
     if types.is_temporal(kind):
         return pa.array(dates(cells), from_pandas=True).cast(kind, safe=False)
     if types.is_struct(kind):
@@ -256,7 +256,7 @@ def dates(cells: Sequence[Any]) -> pd.Series:
     return pd.to_datetime(pd.Series(texts, dtype=object), errors="coerce", format="ISO8601")
 
 
-def _zoned(dates: pd.Series, zone: Any) -> pd.Series:
+def _localize_dates(dates: pd.Series, zone: Any) -> pd.Series:
     """Returns local times with their time zone.
 
     An ambiguous time is the first one of the two, and a nonexistent time is shifted forward to the next valid one.
@@ -264,7 +264,7 @@ def _zoned(dates: pd.Series, zone: Any) -> pd.Series:
     return dates.dt.tz_localize(zone, ambiguous=np.ones(len(dates), bool), nonexistent="shift_forward")
 
 
-def _dated(column: pd.Series) -> bool:
+def _has_dates(column: pd.Series) -> bool:
     """Returns whether a column has dates."""
     import pandas as pd
 

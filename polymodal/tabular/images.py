@@ -13,14 +13,14 @@ import numpy as np
 
 from polymodal.modalities import Image
 from polymodal.modalities.image import image_source
-from polymodal.modalities.pixels import array_image, opened, show_pixels, upright_size
+from polymodal.modalities.pixels import array_image, open_image, show_pixels, upright_size
 from polymodal.runtime.formatting import brief
 from polymodal.tabular.profile import Column, ends_as
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["PICTURE_ENDINGS", "Seen", "image_of", "is_picture", "seen_in"]
+__all__ = ["PICTURE_ENDINGS", "Seen", "image_of", "inspect_images", "is_picture"]
 
 PICTURES = 32
 """Number of images whose size and colours are inspected."""
@@ -60,40 +60,40 @@ def image_of(seen: list[Seen], side: int | None = None) -> Image:
     return Image(channels, height, width)
 
 
-def seen_in(column: Column) -> list[Seen]:
+def inspect_images(column: Column) -> list[Seen]:
     """Inspects the first images of a column that can be read.
 
     Raises:
         ValueError: None of the images can be read.
     """
     failed: list[str] = []
-    seen = list(islice(_looked_at(column, failed), PICTURES))
+    seen = list(islice(_inspect_readable(column, failed), PICTURES))
     if not seen:
         raise ValueError(f"none of the pictures in {column.name!r} can be read: {failed[0]}")
     return seen
 
 
-def _looked_at(column: Column, failed: list[str]) -> Iterator[Seen]:
+def _inspect_readable(column: Column, failed: list[str]) -> Iterator[Seen]:
     for cell in column.first:
         try:
-            with _opened(cell, column.root) as picture:
-                yield _seen(picture)
+            with _open_image(cell, column.root) as picture:
+                yield _inspect_image(picture)
         except (OSError, SyntaxError, ValueError, TypeError) as error:
             failed.append(brief(error, 100))
 
 
 @contextmanager
-def _opened(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
+def _open_image(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
     """Opens an image as an object that may be changed."""
     source = image_source(cell, root)
     if isinstance(source, bytes | Path):
-        with opened(source) as picture:
+        with open_image(source) as picture:
             yield picture
     else:
         yield array_image(source) if isinstance(source, np.ndarray) else source.copy()
 
 
-def _seen(picture: PIL.Image.Image) -> Seen:
+def _inspect_image(picture: PIL.Image.Image) -> Seen:
     width, height = upright_size(picture)
     if picture.mode in GREY or picture.mode.startswith("I"):
         return Seen((height, width), True)

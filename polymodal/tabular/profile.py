@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polymodal.modalities.cell_texts import code_reason
 from polymodal.modalities.cells import CellError, dense, missing, numbers, texts
 from polymodal.runtime.formatting import brief, shell_quote
-from polymodal.tabular.proposal import Proposal, counted
+from polymodal.tabular.proposal import Proposal, format_count
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class Column:
         cells = dense(frame[name] if numbered else frame[name].reset_index(drop=True))
         cells = cells[~missing(cells)]
         try:
-            kind, values = _sorted_out(cells)
+            kind, values = _infer_kind(cells)
         except CellError as error:
             raise ValueError(f"{name}, row {cells.index[error.row]}: {error.why}") from error
         return cls(name, cells, kind, values, len(frame), root)
@@ -98,7 +98,7 @@ class Column:
     @property
     def there(self) -> str:
         """The number of rows with a value, in words."""
-        some, rows = len(self.values), counted(self.rows, "row")
+        some, rows = len(self.values), format_count(self.rows, "row")
         return rows if some == self.rows else f"{some:,} of {rows}"
 
     @property
@@ -141,7 +141,7 @@ class Column:
         return Proposal(self.name, (self.name,), modality, why, doubt)
 
 
-def _sorted_out(cells: pd.Series) -> tuple[str, pd.Series]:
+def _infer_kind(cells: pd.Series) -> tuple[str, pd.Series]:
     """Returns the kind of the cells of a column, and their values.
 
     Raises:
@@ -164,7 +164,7 @@ def _sorted_out(cells: pd.Series) -> tuple[str, pd.Series]:
 
 
 def _of_objects(cells: pd.Series) -> tuple[str, pd.Series]:
-    """Returns the kind and the values of cells of pandas' object type, like `_sorted_out`."""
+    """Returns the kind and the values of cells of pandas' object type, like `_infer_kind`."""
     import pandas as pd
 
     match pd.api.types.infer_dtype(cells):

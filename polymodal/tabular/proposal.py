@@ -10,10 +10,10 @@ from typing import NamedTuple
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.runtime.formatting import brief, printable
 
-__all__ = ["Proposal", "counted", "told"]
+__all__ = ["Proposal", "format_count", "format_proposals"]
 
 COLUMNS = 100
-"""Number of characters per line in the output of `told`."""
+"""Number of characters per line in the output of `format_proposals`."""
 
 
 class Proposal(NamedTuple):
@@ -31,11 +31,11 @@ class Proposal(NamedTuple):
     """Warning about an ambiguity, with the way to choose otherwise; empty if nothing is ambiguous."""
 
 
-def told(proposals: Iterable[Proposal]) -> str:
+def format_proposals(proposals: Iterable[Proposal]) -> str:
     """Returns proposals as text: a line for each proposal, and a line below it for an ambiguity.
 
     Example:
-        >>> print(told([Proposal("sex", ("sex",), Label(2), "2 different texts in 9 rows"),
+        >>> print(format_proposals([Proposal("sex", ("sex",), Label(2), "2 different texts in 9 rows"),
         ...             Proposal("id", ("id",), None, "an identifier", "write --modality id=number")]))
         sex  label, 2 classes  2 different texts in 9 rows
         id   left out          an identifier
@@ -53,12 +53,12 @@ def _lines(name: str, kind: str, why: str, doubt: str, first: int, second: int) 
         yield name
         name = ""
     margin, indent = " " * (first + second + 4), " " * (first + 2)
-    yield from _wrapped(f"{name:{first}}  {kind:{second}}  ", margin, why)
+    yield from _wrap_sentence(f"{name:{first}}  {kind:{second}}  ", margin, why)
     if doubt:
-        yield from _wrapped(f"{indent}? ", f"{indent}  ", doubt)
+        yield from _wrap_sentence(f"{indent}? ", f"{indent}  ", doubt)
 
 
-def _wrapped(begin: str, margin: str, sentence: str) -> list[str]:
+def _wrap_sentence(begin: str, margin: str, sentence: str) -> list[str]:
     """Wraps a sentence into lines, without breaking a command-line option that the user is to type."""
     advice = r"--modality (\$?'(?:[^']|'\"'\"')*'|\S+)"
     whole = re.sub(advice, lambda match: match[0].replace(" ", "\0"), printable(sentence))
@@ -72,13 +72,13 @@ def _kind_told(modality: Modality | None) -> str:
         case None:
             return "left out"
         case Label():
-            return f"label, {counted(modality.classes, 'class', 'classes')}"
+            return f"label, {format_count(modality.classes, 'class', 'classes')}"
         case Vector(size=1):
             return "number, logarithm" if modality.log else "number"
         case Vector():
             return f"vector of {modality.size}"
         case Text():
-            return f"text, {counted(modality.length, 'token')}"
+            return f"text, {format_count(modality.length, 'token')}"
         case Image():
             return f"picture {modality.channels}x{modality.height}x{modality.width}"
         case Audio():
@@ -86,11 +86,11 @@ def _kind_told(modality: Modality | None) -> str:
     return type(modality).__name__.lower()
 
 
-def counted(number: int, one: str, several: str | None = None) -> str:
+def format_count(number: int, one: str, several: str | None = None) -> str:
     """Returns a number with a noun in the singular or plural.
 
     Example:
-        >>> counted(1, "row"), counted(2000, "row"), counted(2, "class", "classes")
+        >>> format_count(1, "row"), format_count(2000, "row"), format_count(2, "class", "classes")
         ('1 row', '2,000 rows', '2 classes')
     """
     return f"{number:,} {one if number == 1 else several or one + 's'}"

@@ -10,10 +10,10 @@ from polymodal.modalities import Modality
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
 from polymodal.runtime.validation import check_frame
-from polymodal.tabular.candidates import as_said, joined
+from polymodal.tabular.candidates import as_said, combine_columns
 from polymodal.tabular.profile import Column
 from polymodal.tabular.proposal import Proposal
-from polymodal.tabular.rules import judged
+from polymodal.tabular.rules import propose_modality
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +86,7 @@ def propose(
         True
     """
     _check_frame(frame)
-    ignore, groups = _listed(ignore, "ignore"), _listed(groups, "groups")
+    ignore, groups = _check_name_list(ignore, "ignore"), _check_name_list(groups, "groups")
     if not isinstance(modalities, Mapping | None):
         raise TypeError(f"modalities must say by name what columns are, as {{'grams': 'log'}}; got {modalities!r}")
     words = {name: word for name, word in (modalities or {}).items() if not isinstance(word, Modality)}
@@ -96,7 +96,7 @@ def propose(
         if name not in frame.columns:
             raise unknown(name, frame.columns, "column")
     whole = [
-        _given(frame, name, modality)
+        _propose_specified(frame, name, modality)
         for name, modality in (modalities or {}).items()
         if isinstance(modality, Modality) and name not in words
     ]
@@ -106,7 +106,7 @@ def propose(
     return _check_names(list(_in_order(frame, words, whole, Path(root or "."))))
 
 
-def _listed(names: Iterable[str], what: str) -> list[str]:
+def _check_name_list(names: Iterable[str], what: str) -> list[str]:
     """Returns names as a list, after checking that they are a list of texts and not a single text."""
     if isinstance(names, str) or not isinstance(names, Iterable):
         raise TypeError(f"{what} must be a list of texts; got {names!r}; write [{names!r}]")
@@ -161,10 +161,10 @@ def _in_order(frame: pd.DataFrame, words: dict[str, str], whole: list[Proposal],
         else:
             column = Column.of(frame, name, root)
             same = earlier.setdefault(column.digest, name) if column.comparable else name
-            yield as_said(column, words[name]) if name in words else judged(column, same)
+            yield as_said(column, words[name]) if name in words else propose_modality(column, same)
 
 
-def _given(frame: pd.DataFrame, name: str, modality: Modality) -> Proposal:
+def _propose_specified(frame: pd.DataFrame, name: str, modality: Modality) -> Proposal:
     """Returns the proposal for a modality that the user defined."""
     columns = modality.columns(name)
     for column in columns:
@@ -185,4 +185,4 @@ def _group(frame: pd.DataFrame, prefix: str, taken: set[str]) -> Proposal:
             f"a group must be a prefix of the names of at least 2 columns of numbers; {prefix!r} begins "
             f"{', '.join(names) or 'none'} of {brief(', '.join(frame.columns))}"
         )
-    return Proposal(called, names, joined(columns), f"{len(names)} columns of numbers begin with {prefix!r}")
+    return Proposal(called, names, combine_columns(columns), f"{len(names)} columns of numbers begin with {prefix!r}")

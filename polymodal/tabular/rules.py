@@ -23,11 +23,11 @@ from polymodal.tabular.ambiguities import (
     way_missing,
 )
 from polymodal.tabular.candidates import MOST_WORDS, cut_of, is_list, label_of, number_of, text_of, vector_of
-from polymodal.tabular.images import PICTURE_ENDINGS, image_of, is_picture, seen_in
+from polymodal.tabular.images import PICTURE_ENDINGS, image_of, inspect_images, is_picture
 from polymodal.tabular.profile import MOST, Column, ends_as, mostly
 from polymodal.tabular.proposal import Proposal
 
-__all__ = ["judged"]
+__all__ = ["propose_modality"]
 
 FEWEST = 10
 """Minimum number of rows for texts that all differ to be identifiers."""
@@ -38,7 +38,7 @@ LARGEST_SHORT = 40
 SOUND_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 
 
-def judged(column: Column, same: str) -> Proposal:
+def propose_modality(column: Column, same: str) -> Proposal:
     """Returns the modality that the rules infer for a column, with the reason and warnings.
 
     Arguments:
@@ -56,10 +56,10 @@ def judged(column: Column, same: str) -> Proposal:
     if same != column.name:
         return column.left_out(f"the same as {same}", f"to take it all the same write {_nevertheless(column)}")
     made = JUDGES[column.kind](column)
-    return made if made.modality is None else made._replace(doubt=_joined(made.doubt, doubt_same(column)))
+    return made if made.modality is None else made._replace(doubt=_join_doubts(made.doubt, doubt_same(column)))
 
 
-def _joined(*doubts: str) -> str:
+def _join_doubts(*doubts: str) -> str:
     return "; ".join(filter(None, doubts))
 
 
@@ -67,16 +67,16 @@ def _nevertheless(column: Column) -> str:
     return column.otherwise("number" if column.kind in ("integer", "number") else "label")
 
 
-def _judged_boolean(column: Column) -> Proposal:
+def _propose_boolean(column: Column) -> Proposal:
     return column.proposed(label_of(column), f"true or false in {column.there}")
 
 
-def _judged_category(column: Column) -> Proposal:
+def _propose_category(column: Column) -> Proposal:
     why = f"{len(column.counts)} categories in {column.there}"
-    return column.proposed(label_of(column), why, _joined(doubt_padded(column), doubt_missing(column)))
+    return column.proposed(label_of(column), why, _join_doubts(doubt_padded(column), doubt_missing(column)))
 
 
-def _judged_integer(column: Column) -> Proposal:
+def _propose_integer(column: Column) -> Proposal:
     values, different = column.values, len(column.counts)
     if is_row_number(column):
         consecutive = different == int(values.max()) - int(values.min()) + 1
@@ -86,14 +86,14 @@ def _judged_integer(column: Column) -> Proposal:
             f"to take it all the same write {column.otherwise('number')}",
         )
     if different > 2 and (different > 10 or column.each < 5):
-        return _judged_number(column)
+        return _propose_number(column)
     why = f"{different} whole numbers {column.span} in {column.there}"
     plain = different == 2 and int(values.max()) - int(values.min()) == 1
     doubt = "" if plain else f"for a number write {column.otherwise('number')}"
-    return column.proposed(label_of(column), why, _joined(doubt_missing(column), doubt))
+    return column.proposed(label_of(column), why, _join_doubts(doubt_missing(column), doubt))
 
 
-def _judged_number(column: Column) -> Proposal:
+def _propose_number(column: Column) -> Proposal:
     whole, different = column.kind == "integer", len(column.counts)
     many = f"{different} " if whole and different <= 20 else ""
     named = doubt_identifier(column) if whole else ""
@@ -107,12 +107,12 @@ def _judged_number(column: Column) -> Proposal:
             f"a few values are far larger than the others: to take logarithms write {column.otherwise('log')}"
         )
     why = f"{many}{'whole ' if whole else ''}numbers {column.span} in {column.there}"
-    return column.proposed(number_of(column), why, _joined(*doubts))
+    return column.proposed(number_of(column), why, _join_doubts(*doubts))
 
 
-def _judged_text(column: Column) -> Proposal:
+def _propose_text(column: Column) -> Proposal:
     if column.kind == "text" and mostly(column.first, ends_as(PICTURE_ENDINGS)):
-        return _judged_picture(column)
+        return _propose_image(column)
     if column.kind == "text" and mostly(column.first, ends_as(SOUND_ENDINGS)):
         longer = column.otherwise("audio:96x128")
         return column.proposed(
@@ -142,7 +142,7 @@ def _judged_text(column: Column) -> Proposal:
         same = f"to take it all the same write {column.otherwise('text')}"
         return column.left_out(
             f"an identifier: short texts, another in each of {column.there}",
-            _joined(same, _doubt_of_texts(column, "texts")),
+            _join_doubts(same, _doubt_of_texts(column, "texts")),
         )
     if column.coded and each < 2:
         return column.left_out(
@@ -184,7 +184,7 @@ def _as_classes(column: Column, doubt: str, written: NumberTexts | None = None) 
         if written is None
         else (f"these look like numbers {written.what}, such as {written.example!r}: for numbers {written.way}")
     )
-    doubts = _joined(numbers, _doubt_of_texts(column, "classes"), doubt_padded(column), doubt)
+    doubts = _join_doubts(numbers, _doubt_of_texts(column, "classes"), doubt_padded(column), doubt)
     return column.proposed(label_of(column), why, doubts)
 
 
@@ -195,7 +195,7 @@ def _as_text(column: Column, words: float, doubt: str) -> Proposal:
     why = f"{what}, {len(column.counts):,} different ones in {column.there}"
     if len(text.vocabulary) == MOST_WORDS:
         why += f"; of their words the {MOST_WORDS:,} most frequent"
-    doubts = _joined(_doubt_of_texts(column, "texts"), cut_of(column, text.length), doubt)
+    doubts = _join_doubts(_doubt_of_texts(column, "texts"), cut_of(column, text.length), doubt)
     return column.proposed(text, why, doubts)
 
 
@@ -233,9 +233,9 @@ def _doubt_of_codes(column: Column) -> str:
     return f"cells {column.coded}, so these look like codes, not numbers; {number} reads them as numbers"
 
 
-def _judged_picture(column: Column) -> Proposal:
+def _propose_image(column: Column) -> Proposal:
     try:
-        seen = seen_in(column)
+        seen = inspect_images(column)
     except ValueError as error:
         return column.left_out(str(error), f"to take them for pictures write {column.otherwise('image:3x64x64')}")
     image = image_of(seen)
@@ -248,16 +248,16 @@ def _judged_picture(column: Column) -> Proposal:
     return column.proposed(image, f"pictures in {column.there}, {first}, made smaller", doubt)
 
 
-def _judged_object(column: Column) -> Proposal:
+def _propose_object(column: Column) -> Proposal:
     if mostly(column.first, is_picture):
-        return _judged_picture(column)
+        return _propose_image(column)
     if all(is_list(cell) for cell in column.values):
-        return _judged_list(column)
+        return _propose_list(column)
     doubt = "take what is of use out of it into columns of their own" if column.kind == "object" else ""
     return column.left_out(f"it holds {column.types}", doubt)
 
 
-def _judged_list(column: Column) -> Proposal:
+def _propose_list(column: Column) -> Proposal:
     first = column.values.iloc[0]
     if not len(first) or not all(number is None or _is_real(number) for number in first):
         return column.left_out("lists of something else than numbers")
@@ -277,13 +277,13 @@ def _is_number(text: str) -> bool:
 
 
 JUDGES: dict[str, Callable[[Column], Proposal]] = {
-    "boolean": _judged_boolean,
-    "category": _judged_category,
-    "integer": _judged_integer,
-    "number": _judged_number,
-    "text": _judged_text,
-    "date": _judged_text,
-    "bytes": _judged_object,
-    "object": _judged_object,
+    "boolean": _propose_boolean,
+    "category": _propose_category,
+    "integer": _propose_integer,
+    "number": _propose_number,
+    "text": _propose_text,
+    "date": _propose_text,
+    "bytes": _propose_object,
+    "object": _propose_object,
 }
 """The rule for each kind of column."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["balance", "balanced_weights", "constant_costs"]
+__all__ = ["balance", "compute_loss_weights", "constant_costs"]
 
 
 def balance(model: Model, rows: Table) -> None:
@@ -39,13 +39,13 @@ def balance(model: Model, rows: Table) -> None:
     with distributed.together():
         _check(model.schema, costs)
     if model.weights == "balanced":
-        model.weight.copy_(balanced_weights(model.schema, costs))
+        model.weight.copy_(compute_loss_weights(model.schema, costs))
     reference = float(model.weight.cpu().double() @ (costs * present))
     model.set_reference_cost(reference if reference > 0 else 1.0)  # it is 0 if no modality varies
     model.weighed.fill_(True)
 
 
-def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
+def compute_loss_weights(schema: Schema, costs: Tensor) -> Tensor:
     """Returns the balanced loss weights `w_m = max_j c_j / c_m`.
 
     The weights of the modalities of a group are divided by the size of the group. If the best constant prediction of a
@@ -62,7 +62,7 @@ def balanced_weights(schema: Schema, costs: Tensor) -> Tensor:
         >>> from polymodal.modalities import Label
         >>> from polymodal.schema import Schema
         >>> labels = Schema({"a": Label(2), "b": Label(2), "c": Label(2)}, groups={"g": ["b", "c"]})
-        >>> balanced_weights(labels, torch.tensor([4.0, 1.0, 2.0]))
+        >>> compute_loss_weights(labels, torch.tensor([4.0, 1.0, 2.0]))
         tensor([1., 2., 1.])
     """
     free = costs <= 1e-12 * costs.max()

@@ -28,10 +28,10 @@ __all__ = [
     "check_ranges",
     "check_rows",
     "check_shared",
-    "chosen_device",
     "join",
     "make_accelerator",
-    "placed",
+    "move_to_gpu_if_fits",
+    "select_device",
     "trainable",
 ]
 
@@ -87,7 +87,7 @@ def check_device(device: str) -> None:
         raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
 
 
-def chosen_device(name: str) -> torch.device:
+def select_device(name: str) -> torch.device:
     """Returns the device of a name; "auto" selects a CUDA GPU if one is available, otherwise the CPU.
 
     Raises:
@@ -146,7 +146,7 @@ def trainable(model: Model, rows: Table) -> Table:
     return rows
 
 
-def placed(rows: Table, device: torch.device) -> Table:
+def move_to_gpu_if_fits(rows: Table, device: torch.device) -> Table:
     """Moves the rows to the GPU if they need at most half of its free memory; otherwise returns them unchanged."""
     if device.type != "cuda" or not hasattr(rows, "nbytes"):
         return rows

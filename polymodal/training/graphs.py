@@ -174,7 +174,7 @@ class Graphs(Generic[T]):
         if not self.refused and key not in self.kept:
             times = self.seen[key] = self.seen.get(key, 0) + 1
             if times == BEFORE:
-                return self._watched(inputs, rows)
+                return self._run_and_check_sync(inputs, rows)
             if times > BEFORE and len(self.kept) < MOST:
                 self._capture(key, inputs, rows)
         if key not in self.kept:
@@ -183,7 +183,7 @@ class Graphs(Generic[T]):
         fixed.fill(inputs)
         return replay()
 
-    def _watched(self, inputs: Inputs, rows: int) -> T:
+    def _run_and_check_sync(self, inputs: Inputs, rows: int) -> T:
         done, trouble = self.recorder.watch(lambda: self.step(inputs, rows))
         if trouble:
             self._refuse(trouble)

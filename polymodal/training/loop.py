@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from polymodal.models.base import Model, check_model, tell_untrained
 from polymodal.runtime import distributed
-from polymodal.runtime.memory import held
-from polymodal.runtime.seeding import seeded
+from polymodal.runtime.memory import retain_freed_memory
+from polymodal.runtime.seeding import seed_streams
 from polymodal.runtime.validation import check_types
 from polymodal.table.table import Table, steps
 from polymodal.training.balance import balance
@@ -25,7 +25,7 @@ from polymodal.training.fit_settings import (
     check_rows,
     check_shared,
     make_accelerator,
-    placed,
+    move_to_gpu_if_fits,
     trainable,
 )
 from polymodal.training.records import Records
@@ -203,12 +203,12 @@ def fit(
             records = Records(folder, model, train, validation, settings, resume=resume)
         with closing(records), distributed.noticing(lambda: _advice(records)):
             if distributed.world() > 1:
-                described = _described(model, train, validation, settings)
+                described = _collect_shared_state(model, train, validation, settings)
                 distributed.require_same(repr([described, records.identity]), "model, data and settings")
                 for name, rows in {"train": train, "validation": validation}.items():
                     check_shared(name, rows)
             model.to(accelerator.device)
-            train, validation = (placed(rows, accelerator.device) for rows in (train, validation))
+            train, validation = (move_to_gpu_if_fits(rows, accelerator.device) for rows in (train, validation))
             if only is None:
                 _note_untrained(model, train, records)
             if records.state is None and only is None:
@@ -218,7 +218,12 @@ def fit(
             main = not distributed.rank()
             shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
             try:
-                with held(), seeded(run.seed, accelerator.device), arithmetic(precision, accelerator.device), shown:
+                with (
+                    retain_freed_memory(),
+                    seed_streams(run.seed, accelerator.device),
+                    arithmetic(precision, accelerator.device),
+                    shown,
+                ):
                     if len(train) < every:
                         shown.say(f"training on the {len(train):,} complete rows of {every:,}")
                     run.begin(shown)
@@ -262,7 +267,7 @@ def _note_untrained(model: Model, rows: Table, records: Records) -> None:
         warnings.warn(tell_untrained(none), RuntimeWarning, stacklevel=3)
 
 
-def _described(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:
+def _collect_shared_state(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:
     """Returns the model, the settings and the numbers of rows, which must be the same in all processes."""
     told = {name: value for name, value in settings.items() if name != "device"}
     return model, sorted(told.items()), len(train), len(validation)

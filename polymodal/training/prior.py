@@ -31,7 +31,7 @@ from polymodal.objectives import conditioning
 from polymodal.runtime import distributed
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.memory import free
-from polymodal.runtime.seeding import give_way, number, own_streams, seeded
+from polymodal.runtime.seeding import give_way, number, own_streams, seed_streams
 from polymodal.training.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class PriorTraining:
     def _losses(self, flow: CodeFlow, features: Features, rows: Tensor, mine: slice, seed: int) -> Tensor:
         """Returns the losses of this process's part of some rows; sampled values do not depend on the part."""
         observed = features.observed[rows]
-        with seeded(seed, torch.device("cpu")):
+        with seed_streams(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
             nothing = torch.rand(len(rows), 1) < NOTHING
             moment = torch.randn(len(rows), 1)

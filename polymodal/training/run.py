@@ -17,7 +17,7 @@ from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.runtime import distributed
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.seeding import give_way, number, restore_streams, seeded, streams
+from polymodal.runtime.seeding import give_way, number, restore_streams, seed_streams, streams
 from polymodal.table.table import steps
 from polymodal.training.graphs import Recorder
 from polymodal.training.means import Means, Terms
@@ -25,7 +25,7 @@ from polymodal.training.prior import PriorTraining, prior_epochs
 from polymodal.training.records import Records, State
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import check_document, check_state
-from polymodal.training.step import Step, planned
+from polymodal.training.step import Step, sample_plan
 from polymodal.training.stopping import Stop, Stopped
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class Run:
         Raises:
             FloatingPointError: The loss is not finite in one of the processes.
         """
-        signal, trouble = distributed.agreed(stop.asked or 0, bool(means and means.trouble))
+        signal, trouble = distributed.all_reduce_max(stop.asked or 0, bool(means and means.trouble))
         if means and trouble:
             with distributed.together():
                 means.check()
@@ -349,13 +349,18 @@ class Run:
         Every call uses the full penalty weight and the same random numbers.
         """
         means = self._means("validation")
-        with seeded(self.seed, self.device), evaluating(self.judged), torch.no_grad(), self.accelerator.autocast():
+        with (
+            seed_streams(self.seed, self.device),
+            evaluating(self.judged),
+            torch.no_grad(),
+            self.accelerator.autocast(),
+        ):
             batches = self.held_out.batches(self.batch_size, device=self.device, **self.place)
             for step, batch in enumerate(batches):
                 if self.stopping(stop, means):
                     return None
                 with self._at_work(batch, 0, step):
-                    terms = Terms.of(self.judged(batch, plan=planned(self.judged, batch)))
+                    terms = Terms.of(self.judged(batch, plan=sample_plan(self.judged, batch)))
                 means.add(terms, batch.total, batch.counted)
         means.look()
         self.stopping(stop, means)

@@ -13,14 +13,14 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from polymodal.batch import Batch
 from polymodal.models.base import Model, Plan
 from polymodal.runtime import distributed
-from polymodal.runtime.prefetch import sent
+from polymodal.runtime.prefetch import copy_to_device
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 from polymodal.training.means import Terms
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
-__all__ = ["Step", "planned"]
+__all__ = ["Step", "sample_plan"]
 
 
 class Step:
@@ -64,7 +64,7 @@ class Step:
             progress: Progress of the warm-up of the penalty weight, in [0, 1].
             rows: Number of rows of the update, including those of earlier accumulated batches; 0 if no update is due.
         """
-        inputs = Inputs(batch, planned(self.own, batch), progress, self.adam.param_groups[0]["lr"])
+        inputs = Inputs(batch, sample_plan(self.own, batch), progress, self.adam.param_groups[0]["lr"])
         if self.graphs is None:
             return self._run(inputs, rows)
         return self.graphs(inputs, rows)
@@ -99,12 +99,12 @@ class Step:
         weight = distributed.world() * batch.counted / batch.total  # gradients are averaged over processes
         self.accelerator.backward(loss.total * (share * weight))
         if rows:
-            with self._rated(inputs.rate):
+            with self._override_learning_rate(inputs.rate):
                 self.update(rows)
         return Terms.of(loss)
 
     @contextmanager
-    def _rated(self, rate: float | Tensor) -> Iterator[None]:
+    def _override_learning_rate(self, rate: float | Tensor) -> Iterator[None]:
         """Within a CUDA graph, makes Adam read its learning rate from the device."""
         if not isinstance(rate, Tensor):
             yield
@@ -141,7 +141,7 @@ class Step:
             self.own.zero_grad()
 
 
-def planned(model: Model, batch: Batch) -> Plan:
+def sample_plan(model: Model, batch: Batch) -> Plan:
     """Samples a model's random choices for a batch with the CPU's generator, whatever the device.
 
     Several processes sample the same choices for the entire batch, and each keeps those of its rows.
@@ -155,7 +155,7 @@ def planned(model: Model, batch: Batch) -> Plan:
     else:
         with distributed.here(len(batch)).draws():
             plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
-    return tuple(sent(tensor, batch.observed.device) for tensor in plan)
+    return tuple(copy_to_device(tensor, batch.observed.device) for tensor in plan)
 
 
 def _networks(model: Model) -> list[nn.Module]:

@@ -52,7 +52,7 @@ def birds(root: str | Path | None = None, *, length: int = 18, download: bool = 
         for split in storage.SPLITS:
             shards.save(table, folder / f"{split}.safetensors")
 
-    return storage.kept("birds", {"root": root, "length": length}, [], make, version=found)
+    return storage.load_or_build("birds", {"root": root, "length": length}, [], make, version=found)
 
 
 def plain(size):

@@ -5,12 +5,14 @@ import pyarrow.parquet as pq
 import pytest
 from commands import within
 
-from polymodal.runtime.progress import shown
+from polymodal.runtime.progress import show_progress
 
 
 @pytest.mark.parametrize("lengths", [[1], [3, 3, 3], [1] * 40, [7, 1, 0, 2, 30], [0, 5]])
 def test_parts_of_unequal_size_end_at_100_percent(capsys, lengths):
-    assert [*shown([[0] * length for length in lengths], "reading", sum(lengths), len)] == [[0] * n for n in lengths]
+    assert [*show_progress([[0] * length for length in lengths], "reading", sum(lengths), len)] == [
+        [0] * n for n in lengths
+    ]
     told = [int(line.split()[1]) for line in capsys.readouterr().err.splitlines()]
     assert told == sorted(set(told))
     assert told[-1] == 100
@@ -18,8 +20,8 @@ def test_parts_of_unequal_size_end_at_100_percent(capsys, lengths):
 
 
 def test_nothing_to_do_says_nothing(capsys):
-    assert [*shown([], "reading", 0)] == []
-    assert [*shown([[]], "reading", 0, len)] == [[]]
+    assert [*show_progress([], "reading", 0)] == []
+    assert [*show_progress([[]], "reading", 0, len)] == [[]]
     assert capsys.readouterr().err == ""
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from polymodal.comparison.display_names import called
+from polymodal.comparison.display_names import format_model_name
 from polymodal.io import checkpoint
 from polymodal.models import MODELS
 from polymodal.studies import compare, plan, study_run
@@ -29,7 +29,7 @@ def test_every_run_is_there(name):
     for cell in study.cells():
         scored = study.tuning_seeds is None or (cell.model, cell.setting) in reported
         if scored or cell.seed in study.tuned_on:
-            assert study_run.finished(RESULTS / "runs" / cell.name, study.tasks if scored else ()), cell
+            assert study_run.is_finished(RESULTS / "runs" / cell.name, study.tasks if scored else ()), cell
 
 
 def test_no_run_is_there_that_no_study_has():
@@ -113,7 +113,7 @@ def test_what_the_page_of_results_says():
     """Its tables of how often a model is best, and of mean ranks: a line of names, and lines of numbers for them."""
     text = (RESULTS / "README.md").read_text(encoding="utf-8")
     assert len(re.findall(r"^\| (?:study|mean rank) \| MAC-WAE \|.*MMVAE\+ \|$", text, re.MULTILINE)) == 2
-    named = {called(name): name for name in (*MODELS, "mac-wae-paper")}
+    named = {format_model_name(name): name for name in (*MODELS, "mac-wae-paper")}
     told = 0
     for head, body in re.findall(
         r"^\| (?:study|mean rank) \| (MAC-WAE .*) \|\n\|[-:|]+\|\n((?:\|.*\n)+)", text, re.MULTILINE

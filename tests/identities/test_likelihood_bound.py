@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 from torch.distributions import kl_divergence
 
 from polymodal.evaluation import evaluate, likelihood
-from polymodal.evaluation.likelihood import bound
+from polymodal.evaluation.likelihood import estimate_log_likelihood
 from polymodal.models import build
 from polymodal.table.table import Table
 
@@ -66,7 +66,7 @@ def evidence(world, table):
 @pytest.mark.parametrize("memory", [1, 4 * 2**20])
 def test_with_the_exact_posterior_it_is_the_evidence_of_every_draw(world, rows, draws, memory, monkeypatch):
     monkeypatch.setattr(likelihood, "CACHED", memory)
-    value, count = bound(made(world, "mvae"), rows, draws=draws, batch_size=70)
+    value, count = estimate_log_likelihood(made(world, "mvae"), rows, draws=draws, batch_size=70)
     assert count == 300
     assert value == pytest.approx(evidence(world, rows), abs=1e-5)
 
@@ -83,20 +83,20 @@ def test_of_incomplete_rows_it_is_the_evidence_of_what_they_have(world, rows):
     for row, has in zip(x, observed.numpy(), strict=True):
         some = has[place]
         expected.append(multivariate_normal(cov=world.covariance.numpy()[some][:, some]).logpdf(row[some]))
-    value, _ = bound(made(world, "mvae"), Table(values, observed, world.schema), draws=3)
+    value, _ = estimate_log_likelihood(made(world, "mvae"), Table(values, observed, world.schema), draws=3)
     assert value == pytest.approx(np.mean(expected), abs=1e-5)
 
 
 def test_weights_of_modalities_do_not_enter(world, rows):
     heavy = made(world, "mvae", weights={"a": 7.0, "b": 0.0})
-    assert bound(heavy, rows, draws=2)[0] == pytest.approx(evidence(world, rows), abs=1e-5)
+    assert estimate_log_likelihood(heavy, rows, draws=2)[0] == pytest.approx(evidence(world, rows), abs=1e-5)
 
 
 def test_more_draws_come_closer_from_below(world, rows):
     model = made(world, "mvae", width=3.0)
-    found = [bound(model, rows, draws=draws)[0] for draws in (1, 4, 16, 64)]
+    found = [estimate_log_likelihood(model, rows, draws=draws)[0] for draws in (1, 4, 16, 64)]
     assert (np.diff([*found, evidence(world, rows)]) > 0).all()
-    assert bound(model, rows, draws=1000)[0] == pytest.approx(evidence(world, rows), abs=0.01)
+    assert estimate_log_likelihood(model, rows, draws=1000)[0] == pytest.approx(evidence(world, rows), abs=0.01)
 
 
 def elbo(world, model, table):
@@ -112,7 +112,7 @@ def elbo(world, model, table):
 
 def test_from_one_draw_it_is_the_elbo_on_average(world, rows):
     model = made(world, "mvae", width=2.0)
-    found = [bound(model, rows, draws=1, seed=seed)[0] for seed in range(100)]
+    found = [estimate_log_likelihood(model, rows, draws=1, seed=seed)[0] for seed in range(100)]
     error = np.std(found, ddof=1) / len(found) ** 0.5
     assert np.mean(found) == pytest.approx(elbo(world, model, rows), abs=4 * error)
     assert error < 0.02 < evidence(world, rows) - np.mean(found)
@@ -127,7 +127,7 @@ def test_of_a_mixture_it_counts_the_density_of_all_experts(world, rows, name):
     else:  # private codes that say nothing: N(0, 1), which no decoder reads
         model = build(name, world.schema, latent_dim=D, private_dim=1, family="normal").double()
         model = encoding(world, decoding(world, model), prior=True, width=2.0, size=D + 1)
-    found = [bound(model, few, draws=draws)[0] for draws in (1, 30, 5000)]
+    found = [estimate_log_likelihood(model, few, draws=draws)[0] for draws in (1, 30, 5000)]
     assert found[0] < found[1] < found[2]
     assert found[2] == pytest.approx(evidence(world, few), abs=0.02)
 
@@ -155,7 +155,7 @@ def test_of_nexus_it_is_that_of_both_levels(world, own):
     law = multivariate_normal(mean.numpy(), (loadings @ below @ loadings.T + noise).numpy())
     x = torch.from_numpy(law.rvs(30, random_state=0))
     table = Table(dict(zip(NAMES, x.split([*SIZES.values()], dim=1), strict=True)), schema=world.schema)
-    found = [bound(model, table, draws=draws)[0] for draws in (1, 100, 20_000)]
+    found = [estimate_log_likelihood(model, table, draws=draws)[0] for draws in (1, 100, 20_000)]
     assert found[0] < found[1] < found[2]
     assert found[2] == pytest.approx(law.logpdf(x.numpy()).mean(), abs=0.05), found
 

@@ -330,7 +330,7 @@ def paper():
 def test_mac_wae_is_best_where_the_paper_says(paper):
     assert ranking.best(paper).iloc[0].tolist() == ["MAC-WAE", 26]
     assert ranking.best(ranking.without(paper, ["M-WAE"])).iloc[0].tolist() == ["MAC-WAE", 29]
-    assert len(ranking.compared(paper)[KEY].drop_duplicates()) == 42
+    assert len(ranking.select_shared_outcomes(paper)[KEY].drop_duplicates()) == 42
 
 
 @pytest.mark.parametrize(

@@ -36,10 +36,14 @@ def one_hot(self, parameters, x):
 OFF = {
     "equal indices decoded once": (mac, "_distinct", lambda b: (b, torch.arange(len(b)))),
     "alike networks together": (base, "architecture", lambda network: None),
-    "chains of layers as one function": (base, "chained", lambda network, x: network(x)),
+    "chains of layers as one function": (base, "apply_fused", lambda network, x: network(x)),
     "products by oneDNN": (linear, "_quick", lambda a, b: False),
     "transposed convolutions in another order": (Deconvolution, "link", lambda layer: None),
-    "one decoder after another": (mac, "summed", lambda function, z, _, pieces: sum(function(z[p], p) for p in pieces)),
+    "one decoder after another": (
+        mac,
+        "sum_chunks",
+        lambda function, z, _, pieces: sum(function(z[p], p) for p in pieces),
+    ),
     "no one-hot code": (OneHotL2, "__call__", one_hot),
 }
 """Of every saving, what stands in its place without it."""

@@ -11,7 +11,7 @@ import pytest
 from disks import full_at
 
 from polymodal.datasets import archives
-from polymodal.datasets.archives import unpack, unpacked
+from polymodal.datasets.archives import is_unpacked, unpack
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.transfer import md5_of
 
@@ -62,7 +62,7 @@ def refused(archive, most=PLENTY):
     with pytest.raises(ValueError, match="must") as caught:
         unpack(archive, archive.parent, "key", most=most)
     assert sorted(above.rglob("*")) == before
-    assert not unpacked(archive, archive.parent, "key")
+    assert not is_unpacked(archive, archive.parent, "key")
     assert str(archive) in str(caught.value)
     return str(caught.value)
 
@@ -75,11 +75,11 @@ def root(tmp_path):
 
 def test_all_of_it_is_unpacked(root, kind):
     archive = pack(root / f"x.{kind}", TREE)
-    assert not unpacked(archive, root, "key")
+    assert not is_unpacked(archive, root, "key")
     unpack(archive, root, "key", most=sum(map(len, TREE.values())))
     assert held(root, besides=[archive]) == TREE
-    assert unpacked(archive, root, "key")
-    assert not unpacked(archive, root, "another version's")
+    assert is_unpacked(archive, root, "key")
+    assert not is_unpacked(archive, root, "another version's")
     assert {path.name for path in root.iterdir()} == {"a", "three.txt", archive.name, f".{archive.name}.unpacked"}
 
 
@@ -87,9 +87,9 @@ def test_the_archive_may_be_removed_and_what_it_held_may_not(root, kind):
     archive = pack(root / f"x.{kind}", TREE)
     unpack(archive, root, "key", most=PLENTY)
     archive.unlink()
-    assert unpacked(archive, root, "key")
+    assert is_unpacked(archive, root, "key")
     (root / "three.txt").unlink()
-    assert not unpacked(archive, root, "key")
+    assert not is_unpacked(archive, root, "key")
 
 
 def test_what_else_is_there_stays_and_what_is_of_the_archive_is_replaced(root, kind):
@@ -133,7 +133,7 @@ def test_links_in_a_zip_are_refused(root):
 
 
 def test_more_than_it_may_hold_is_refused_before_it_is_written(root, kind, monkeypatch):
-    monkeypatch.setattr(archives, "_written", None)
+    monkeypatch.setattr(archives, "_extract_members", None)
     archive = pack(root / f"x.{kind}", {"zeros": bytes(5_000_000)})
     assert "must hold at most 4,999,999 bytes; it holds 5,000,000" in refused(archive, most=4_999_999)
 

@@ -15,7 +15,7 @@ import torch
 
 import polymodal as pm
 from polymodal.io import atomic, checkpoint
-from polymodal.io.locks import LOCK, claimed
+from polymodal.io.locks import LOCK, hold_lock
 
 SCHEMA = pm.Schema({"size": pm.Vector(2, hidden=(4,))})
 OLD, NEW = ({"a.json": {"x": number}, "a.safetensors": {"w": torch.full((3,), float(number))}} for number in (1, 2))
@@ -268,8 +268,8 @@ def test_a_disk_that_refuses_leaves_the_older_version_and_nothing_else(tmp_path,
 
 def test_a_second_process_is_told_who_holds_a_lock(tmp_path):
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom polymodal.io.locks import claimed\n"
-        "with claimed(Path(sys.argv[1]), 'it', 'trains'):\n    print('held', flush=True)\n    time.sleep(60)\n"
+        "import sys, time\nfrom pathlib import Path\nfrom polymodal.io.locks import hold_lock\n"
+        "with hold_lock(Path(sys.argv[1]), 'it', 'trains'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / LOCK)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -280,7 +280,7 @@ def test_a_second_process_is_told_who_holds_a_lock(tmp_path):
             pytest.raises(
                 ValueError, match=rf"^it must be used by one process at a time, and process {process.pid} trains since"
             ) as told,
-            claimed(tmp_path / LOCK, "it", "trains"),
+            hold_lock(tmp_path / LOCK, "it", "trains"),
         ):
             pass
         assert f"since {year}-" in str(told.value)
@@ -288,7 +288,7 @@ def test_a_second_process_is_told_who_holds_a_lock(tmp_path):
         process.kill()
         process.wait()
     assert names(tmp_path) == [LOCK]
-    with claimed(tmp_path / LOCK, "it", "trains"):  # a dead process has no locks
+    with hold_lock(tmp_path / LOCK, "it", "trains"):  # a dead process has no locks
         pass
     assert names(tmp_path) == []
 
@@ -300,13 +300,13 @@ def test_a_lock_is_for_other_threads_too_and_not_for_what_is_called_within(tmp_p
 
     def claim():
         try:
-            with claimed(tmp_path / LOCK, "it", "trains"):
-                told.append("claimed")
+            with hold_lock(tmp_path / LOCK, "it", "trains"):
+                told.append("hold_lock")
         except ValueError as error:
             told.append(str(error))
 
-    with claimed(tmp_path / LOCK, "it", "trains"):
-        with claimed(tmp_path / LOCK, "it", "scores"):
+    with hold_lock(tmp_path / LOCK, "it", "trains"):
+        with hold_lock(tmp_path / LOCK, "it", "scores"):
             pass
         assert names(tmp_path) == [LOCK]
         thread = Thread(target=claim)
@@ -314,7 +314,7 @@ def test_a_lock_is_for_other_threads_too_and_not_for_what_is_called_within(tmp_p
         thread.join()
     assert f"process {os.getpid()} (this one) trains since" in told[0]
     claim()
-    assert told[1] == "claimed"
+    assert told[1] == "hold_lock"
     assert names(tmp_path) == []
 
 
@@ -330,7 +330,7 @@ def test_what_stands_in_the_place_of_a_lock_is_left_alone(tmp_path, kind):
         lock.mkdir()
     else:
         lock.hardlink_to(tmp_path / "precious")
-    with claimed(lock, "it", "trains"):
+    with hold_lock(lock, "it", "trains"):
         pass
     assert (tmp_path / "precious").read_text() == "years"
     assert names(tmp_path) == [LOCK, "precious"]
@@ -340,10 +340,10 @@ def test_a_folder_that_cannot_be_written_or_locked_is_used_without_a_lock(tmp_pa
     def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
-    with claimed(tmp_path / "missing" / LOCK, "it", "trains"):
+    with hold_lock(tmp_path / "missing" / LOCK, "it", "trains"):
         pass
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with claimed(tmp_path / LOCK, "it", "trains"), claimed(tmp_path / LOCK, "it", "trains"):
+    with hold_lock(tmp_path / LOCK, "it", "trains"), hold_lock(tmp_path / LOCK, "it", "trains"):
         pass
     checkpoint.write(tmp_path / "m", NEW)
     assert held(tmp_path / "m") == 2

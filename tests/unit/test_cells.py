@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from polymodal.modalities.cells import class_name, missing, texts
-from polymodal.tabular.filling import dates, held, put, put_arrow
+from polymodal.tabular.filling import dates, is_valid_cell, put, put_arrow
 
 HOLE = np.array([1])
 
@@ -69,7 +69,7 @@ def test_a_cell_is_of_its_columns_type(column, cell, made):
     ],
 )
 def test_what_a_type_cannot_hold_is_left_out(column, cell):
-    assert held(column, [cell]).tolist() == [False]
+    assert is_valid_cell(column, [cell]).tolist() == [False]
     assert put(column, HOLE, [cell]).equals(column)
 
 

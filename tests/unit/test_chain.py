@@ -8,7 +8,7 @@ from torch import nn
 
 from polymodal.networks.conv import picture_decoder, spectrogram_decoder
 from polymodal.networks.cpu import chain
-from polymodal.networks.cpu.chain import chained
+from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.deconvolution import Deconvolution
 
 NETWORKS = {
@@ -58,7 +58,7 @@ def answers(compute, network, x):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_outputs_and_gradients(name, runs):
     network, x = made(name)
-    ours, theirs = (answers(compute, network, x) for compute in (chained, lambda network, x: network(x)))
+    ours, theirs = (answers(compute, network, x) for compute in (apply_fused, lambda network, x: network(x)))
     assert runs
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -68,7 +68,7 @@ def test_outputs_and_gradients(name, runs):
 def test_several_leading_axes(runs):
     network, x = made("nested")
     x = torch.stack([x, 2 * x])
-    ours, theirs = (answers(compute, network, x) for compute in (chained, lambda network, x: network(x)))
+    ours, theirs = (answers(compute, network, x) for compute in (apply_fused, lambda network, x: network(x)))
     assert runs
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-9)
@@ -77,22 +77,22 @@ def test_several_leading_axes(runs):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_finite_differences(name):
     network, x = made(name)
-    assert torch.autograd.gradcheck(lambda x: chained(network, x), x[:2].requires_grad_())
+    assert torch.autograd.gradcheck(lambda x: apply_fused(network, x), x[:2].requires_grad_())
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_without_gradients_it_is_the_same(name, runs):
     network, x = made(name)
-    y = chained(network, x)
+    y = apply_fused(network, x)
     with torch.no_grad():
-        assert torch.equal(chained(network, x), y)
+        assert torch.equal(apply_fused(network, x), y)
     assert len(runs) == 2
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_not_known_runs_as_it_is(name, runs):
     network, x = made(name, OTHERS)
-    assert torch.equal(chained(network, x), network(x))
+    assert torch.equal(apply_fused(network, x), network(x))
     assert not runs
 
 
@@ -100,7 +100,7 @@ def test_hooks_are_called(runs):
     network, x = made("nested")
     called = []
     network[0][0].register_forward_hook(lambda *_: called.append(1))
-    chained(network, x)
+    apply_fused(network, x)
     assert called
     assert not runs
 
@@ -108,7 +108,7 @@ def test_hooks_are_called(runs):
 def test_another_forward_pass_is_taken(runs):
     network, x = made("nested")
     vars(network[1])["forward"] = lambda x: x + 1
-    assert torch.equal(chained(network, x), network(x))
+    assert torch.equal(apply_fused(network, x), network(x))
     assert not runs
 
 
@@ -116,8 +116,8 @@ def test_lower_precision_and_no_rows_run_as_they_are(runs):
     network, x = made("nested")
     network, x = network.float(), x.float()
     with torch.autocast("cpu", torch.bfloat16):
-        assert torch.equal(chained(network, x), network(x))
-    assert chained(network, x[:0]).shape == (0, 2)
+        assert torch.equal(apply_fused(network, x), network(x))
+    assert apply_fused(network, x[:0]).shape == (0, 2)
     assert not runs
 
 
@@ -127,14 +127,14 @@ def test_frozen_parameters_have_no_gradient():
     for layer in (network[0], network[5]):
         layer.requires_grad_(False)
     for one in (network, free):
-        chained(one, x).square().sum().backward()
+        apply_fused(one, x).square().sum().backward()
     for a, b in zip(network.parameters(), free.parameters(), strict=True):
         assert a.grad is None if not a.requires_grad else torch.equal(a.grad, b.grad)
 
 
 def test_a_weight_that_changed_before_the_backward_pass_is_an_error():
     network, x = made("nested")
-    y = chained(network, x).sum()
+    y = apply_fused(network, x).sum()
     with torch.no_grad():
         network[1][0].weight.add_(1)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
@@ -144,6 +144,6 @@ def test_a_weight_that_changed_before_the_backward_pass_is_an_error():
 def test_a_graph_can_be_gone_through_twice():
     network, x = made("picture")
     x.requires_grad_()
-    y = chained(network, x).square().sum()
+    y = apply_fused(network, x).square().sum()
     first, second = (torch.autograd.grad(y, x, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)

@@ -346,7 +346,7 @@ def test_draws_are_relative_to_ten_and_more_is_better():
 
 def test_given_is_in_order_of_how_many_and_the_truth_is_a_level():
     table = further().query("task == 'coherence'").sample(frac=1, random_state=0)
-    (axes,) = curves.given(table).axes
+    (axes,) = curves.plot_given_modalities(table).axes
     made = lines(axes)
     assert set(made) == {"MAC-WAE", "MMVAE+", "MoPoE", curves.LEVEL}
     mean = table.groupby(["model", "given"])["value"].mean()
@@ -392,7 +392,7 @@ def test_no_row_has_the_colour_of_a_registered_model():
     axes = charts.rank_bars(ranking.ranks(frame)).axes[0]
     assert len({bar.get_facecolor() for bar in axes.patches}) == len(names)
     given = pd.concat([frame.assign(task="translation", given=f"{n} others", value=0.1 * n) for n in (1, 2)])
-    lines = [line for line in curves.given(given).axes[0].lines if line.get_label() != curves.LEVEL]
+    lines = [line for line in curves.plot_given_modalities(given).axes[0].lines if line.get_label() != curves.LEVEL]
     assert len({line.get_color() for line in lines}) == len(names)
 
 

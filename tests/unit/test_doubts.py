@@ -11,7 +11,7 @@ import torch
 from polymodal import Schema, Table
 from polymodal.modalities import Label, Text
 from polymodal.modalities.text import UNKNOWN
-from polymodal.tabular import Proposal, propose, told
+from polymodal.tabular import Proposal, format_proposals, propose
 
 ROWS = 200
 RANDOM = np.random.default_rng(0)
@@ -335,4 +335,4 @@ def test_texts_that_are_cut(words, enough):
 
 def test_lines_that_are_told_keep_within_their_width():
     frame = pd.DataFrame({name: pd.Series(CLEAN[name]) for name in CLEAN}).assign(x=mixed(list(NORMAL), -999))
-    assert max(map(len, told(propose(frame)).splitlines())) <= 100
+    assert max(map(len, format_proposals(propose(frame)).splitlines())) <= 100

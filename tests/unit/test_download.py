@@ -210,7 +210,7 @@ def test_ctrl_c_leaves_what_has_come(server, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(transfer, "received", stopped)
+        patched.setattr(transfer, "show_download_progress", stopped)
         with pytest.raises(KeyboardInterrupt):
             fetch([server.remote()], tmp_path, BY_HAND)
     (left,) = (tmp_path / "a").iterdir()
@@ -364,7 +364,7 @@ def test_progress_goes_on_where_the_file_does(server, tmp_path, capsys):
 def test_the_time_left_is_that_of_the_bytes_that_come(monkeypatch, capsys):
     clock = iter([0.0, 10.0, 20.0])
     monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
-    assert list(progress.received([b"x" * 100, b"y" * 100], "it", 1000, 600)) == [b"x" * 100, b"y" * 100]
+    assert list(progress.show_download_progress([b"x" * 100, b"y" * 100], "it", 1000, 600)) == [b"x" * 100, b"y" * 100]
     assert capsys.readouterr().err.splitlines() == [
         "it: 70 %, 700 bytes of 1.0 kB, 30 s left",
         "it: 80 %, 800 bytes of 1.0 kB, 20 s left",
@@ -374,7 +374,7 @@ def test_the_time_left_is_that_of_the_bytes_that_come(monkeypatch, capsys):
 def test_a_terminal_shows_a_bar_that_goes_on_where_the_file_does(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
-    assert b"".join(progress.received([b"x" * 100], "file.bin", 1000, 600)) == b"x" * 100
+    assert b"".join(progress.show_download_progress([b"x" * 100], "file.bin", 1000, 600)) == b"x" * 100
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", capsys.readouterr().err)
     assert "file.bin" in told
     assert "0.7/1.0 kB" in told

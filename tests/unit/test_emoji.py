@@ -210,13 +210,13 @@ def test_attributes_are_the_most_frequent_keywords_of_training_rows(made, every,
 
 def test_near_copies_and_plurals_are_one_keyword():
     words = [{"a", "copy"}] * 8 + [{"a"}, {"copy", "b"}] + [{f"w{i}"} for i in range(39)]
-    names = ATTRIBUTES._chosen(words, list(map(str, range(len(words)))))
+    names = ATTRIBUTES._select_keywords(words, list(map(str, range(len(words)))))
     assert names == ["a", "b", *sorted(f"w{i}" for i in range(39))[:38]]
     toned = [{"a"}] * 6 + [{"c"}, {"c"}] + [{f"w{i}"} for i in range(39)]
     bases = ["one"] * 6 + ["two", "three", *(f"{i}" for i in range(39))]
-    assert ATTRIBUTES._chosen(toned, bases)[:2] == ["c", "a"]  # all tones count as one
+    assert ATTRIBUTES._select_keywords(toned, bases)[:2] == ["c", "a"]  # all tones count as one
     with pytest.raises(ValueError, match="must have 40 keywords that differ"):
-        ATTRIBUTES._chosen(words[:20], bases[:20])
+        ATTRIBUTES._select_keywords(words[:20], bases[:20])
 
 
 COLUMNS = [*noto.COLUMNS, "cldr_short_name"]

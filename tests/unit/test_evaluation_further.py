@@ -12,7 +12,7 @@ from sklearn.metrics import accuracy_score
 
 from polymodal.evaluation import FURTHER, TASKS, evaluate, frechet_distance, train_verifiers
 from polymodal.evaluation.coherence.agreement import Verdicts
-from polymodal.evaluation.likelihood import bound
+from polymodal.evaluation.likelihood import estimate_log_likelihood
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
@@ -194,10 +194,13 @@ def test_given_features_look_at_pictures_in_colours_between_0_and_1():
 def test_every_model_with_a_density_has_a_bound_that_rises(name, schema, complete):
     batch = rows_of(schema, 11, complete=complete)
     model, table = build(name, schema, latent_dim=4), Table(batch.values, batch.observed, schema)
-    one, many = ([bound(model, table, draws=k, seed=seed)[0] for seed in range(30)] for k in (1, 20))
+    one, many = ([estimate_log_likelihood(model, table, draws=k, seed=seed)[0] for seed in range(30)] for k in (1, 20))
     assert np.isfinite(one + many).all()
     assert np.mean(many) > np.mean(one)
-    assert value(evaluate(model, table, tasks="likelihood", batch_size=4)) == bound(model, table, batch_size=4)[0]
+    assert (
+        value(evaluate(model, table, tasks="likelihood", batch_size=4))
+        == estimate_log_likelihood(model, table, batch_size=4)[0]
+    )
 
 
 # What is asked for, and what is left alone

@@ -164,7 +164,9 @@ def test_numbers_in_frames_of_texts_are_written_as_the_texts_are(name, kind, tmp
         assert made["p"][one["p"].notna()].equals(one["p"].dropna())
     batches = pa.Table.from_pandas(frame).to_batches(7)
     filler = imputation.Filler(model)
-    arrow = pa.Table.from_batches(imputation.imputed(filler, batches, imputation.kinds(filler, batches[0].schema)))
+    arrow = pa.Table.from_batches(
+        imputation.impute_batches(filler, batches, imputation.kinds(filler, batches[0].schema))
+    )
     assert all(re.fullmatch(pattern, text) for text in arrow["p"].to_pylist())
 
 

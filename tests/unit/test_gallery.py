@@ -185,4 +185,4 @@ def test_a_row_that_has_nothing_of_what_is_given_is_named_by_its_number(run, tmp
     ],
 )
 def test_names_are_separated_by_commas_unless_a_comma_is_theirs(run, texts, names):
-    assert predict.selected(texts, run[0].schema) == names
+    assert predict.parse_modality_names(texts, run[0].schema) == names

@@ -13,7 +13,7 @@ from polymodal.table.table import Table
 from polymodal.training import fit, run
 from polymodal.training.fit_settings import make_accelerator
 from polymodal.training.graphs import Recorder
-from polymodal.training.step import Step, planned
+from polymodal.training.step import Step, sample_plan
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 
@@ -86,9 +86,9 @@ def test_a_step_waits_for_nothing(name, graphs):
 def test_the_plan_is_that_of_the_cpu():
     model, rows = build("mac-wae", SCHEMA, latent_dim=4), table(8)
     torch.manual_seed(3)
-    here = planned(model, rows[:])
+    here = sample_plan(model, rows[:])
     torch.manual_seed(3)
-    there = planned(model.to(DEVICE), rows[:].to(DEVICE))
+    there = sample_plan(model.to(DEVICE), rows[:].to(DEVICE))
     for a, b in zip(here, there, strict=True):
         assert b.is_cuda
         assert torch.equal(a, b.cpu())

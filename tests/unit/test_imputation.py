@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from polymodal import impute
-from polymodal.imputation import Filler, imputed, kinds
+from polymodal.imputation import Filler, impute_batches, kinds
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import build
 from polymodal.models.base import Model
@@ -118,7 +118,7 @@ def test_of_arrow_as_of_a_frame():
     table = pa.Table.from_pandas(FRAME)
     filler = Filler(model_of())
     fields = kinds(filler, table.schema, sure=True, marked=True)
-    made = pa.Table.from_batches(imputed(filler, table.to_batches(2), fields))
+    made = pa.Table.from_batches(impute_batches(filler, table.to_batches(2), fields))
     assert made.schema.names == ["kind", "kind_sure", "grams", "wings", "ring", "filled"]
     same = impute(model_of(), FRAME, sure=True, marked=True, batch_size=2)
     pd.testing.assert_frame_equal(made.to_pandas(), same)

@@ -21,9 +21,9 @@ from polymodal.modalities import Image, Label
 from polymodal.models import build
 from polymodal.networks import Inception
 from polymodal.networks.inception import BLOCKS
-from polymodal.runtime.seeding import seeded
+from polymodal.runtime.seeding import seed_streams
 from polymodal.schema import Schema
-from polymodal.studies import compare, plan, study_run
+from polymodal.studies import plan, study_comparison, study_run
 from polymodal.table.table import Table
 
 PUBLISHED = """
@@ -390,7 +390,7 @@ class TestFID:
         assert list(fid.index) == ["m0", "m1", "m2", "m3", "m4"]
         assert set(fid["better"]) == {"lower"}
         assert set(fid["rows"]) == {20}
-        with seeded(3, torch.device("cpu")):
+        with seed_streams(3, torch.device("cpu")):
             drawn = model.sample(20)
         for name in ("m0", "m3"):
             true, made = (looked(x)[:, :6].double().numpy() for x in (data.test.values[name] / 255, drawn[name]))
@@ -425,7 +425,7 @@ class TestStudies:
     def cheap(self, monkeypatch):
         """Features that cost nothing."""
         study_run._features.cache_clear()
-        for part in (study_run, compare):
+        for part in (study_run, study_comparison):
             monkeypatch.setattr(part, "features_of", lambda *where: lambda x: x.flatten(1)[:, :4])
         yield
         study_run._features.cache_clear()
@@ -441,27 +441,29 @@ class TestStudies:
             plan(STUDY, inception=str(tmp_path / "no.safetensors"))
         torch.save({}, tmp_path / "weights.pth")
         with pytest.raises(ValueError, match="a pickle can run anything"):
-            compare.compare(STUDY, inception=str(tmp_path / "weights.pth"), folder=tmp_path / "all", progress=False)
+            study_comparison.compare(
+                STUDY, inception=str(tmp_path / "weights.pth"), folder=tmp_path / "all", progress=False
+            )
         assert not (tmp_path / "all").exists()
 
     @pytest.mark.usefixtures("cheap")
     def test_finished_runs_are_looked_at_and_not_trained(self, tmp_path, weights, monkeypatch):
-        before = compare.compare(STUDY, folder=tmp_path, progress=False)
+        before = study_comparison.compare(STUDY, folder=tmp_path, progress=False)
         assert "fid" not in set(before.scores["metric"])
         monkeypatch.setattr(study_run, "fit", lambda *rest, **options: pytest.fail("it trains"))
-        made = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        made = study_comparison.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
         assert not made.failures
         own = made.scores[made.scores["metric"] == "fid"]
         assert own["value"].notna().all()
         assert len(own) == 2 * 5
         assert made.page is not None
         monkeypatch.setattr(study_run, "evaluate", lambda *rest, **options: pytest.fail("it scores"))
-        again = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        again = study_comparison.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
         pd.testing.assert_frame_equal(again.scores, made.scores)
 
     @pytest.mark.usefixtures("cheap")
     def test_they_stay_beside_scores_on_other_tasks(self, tmp_path, weights):
-        made = compare.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
-        compare.compare({**STUDY, "tasks": ["many-to-one"]}, folder=tmp_path, progress=False)
-        again = compare.compare(STUDY, folder=tmp_path, progress=False)
+        made = study_comparison.compare(STUDY, inception=str(weights), folder=tmp_path, progress=False)
+        study_comparison.compare({**STUDY, "tasks": ["many-to-one"]}, folder=tmp_path, progress=False)
+        again = study_comparison.compare(STUDY, folder=tmp_path, progress=False)
         pd.testing.assert_frame_equal(again.scores, made.scores)

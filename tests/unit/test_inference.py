@@ -9,7 +9,7 @@ from conftest import rows_of
 from polymodal.batch import Batch
 from polymodal.inference import streaming
 from polymodal.inference.deduplication import contents
-from polymodal.inference.streaming import answered, distinct, embed, translate
+from polymodal.inference.streaming import decode_in_chunks, distinct, embed, translate
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
@@ -143,7 +143,7 @@ def test_what_nobody_asks_for_is_not_decoded(schema):
     table = table_of(schema, 4, complete=True)
     z, which = distinct(model, table[:], torch.eye(5).bool())
     model.decoders[0].register_forward_hook(lambda *_: pytest.fail("it ran"))
-    assert not list(answered(model, "audio", z, torch.full_like(which, -1)))
+    assert not list(decode_in_chunks(model, "audio", z, torch.full_like(which, -1)))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from polymodal.runtime.prefetch import DEPTH, ahead
 from polymodal.schema import Schema
 from polymodal.table import table as tables
 from polymodal.table.table import Table
-from polymodal.training.fit_settings import placed
+from polymodal.training.fit_settings import move_to_gpu_if_fits
 
 
 @pytest.fixture
@@ -105,10 +105,10 @@ def test_what_fits_is_placed_on_a_gpu(table, monkeypatch):
     gpu = torch.device("cuda", 0)
     for free, expected in ((2 * table.nbytes, [gpu]), (2 * table.nbytes - 1, [])):
         monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device, free=free: (free, 10**12))
-        assert placed(table, gpu) is table
+        assert move_to_gpu_if_fits(table, gpu) is table
         assert moved == expected
         moved.clear()
-    assert placed(table, torch.device("cpu")) is table
+    assert move_to_gpu_if_fits(table, torch.device("cpu")) is table
     own = SimpleNamespace(batches=table.batches)
-    assert placed(own, gpu) is own  # pyright: ignore[reportArgumentType]
+    assert move_to_gpu_if_fits(own, gpu) is own  # pyright: ignore[reportArgumentType]
     assert moved == []

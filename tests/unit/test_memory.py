@@ -34,7 +34,7 @@ needs_glibc = pytest.mark.skipif(
 
 
 def blocks_are_taken_again():
-    with memory.held():
+    with memory.retain_freed_memory():
         assert faults() < PAGES / 10
     # What small blocks that came later have cut off from the heap's end can be taken again, so ask for more than that.
     assert faults(16 * SIZE) > 16 * PAGES / 10  # large pages, where the system gives them, are fewer
@@ -45,7 +45,7 @@ def all_is_given_back():
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
     before = resident()
-    with memory.held():
+    with memory.retain_freed_memory():
         blocks = [torch.ones(SIZE // 4) for _ in range(4)]
         del blocks
         assert resident() > before + 3 * SIZE
@@ -72,5 +72,5 @@ def test_an_environment_that_tunes_it_is_left_alone(monkeypatch):
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
     assert memory._tunable() is None
-    with memory.held():
+    with memory.retain_freed_memory():
         assert torch.ones(3).sum() == 3

@@ -7,7 +7,7 @@ import torch
 
 import polymodal as pm
 from polymodal.evaluation import code_map, train_verifiers
-from polymodal.evaluation.likelihood import bound
+from polymodal.evaluation.likelihood import estimate_log_likelihood
 from polymodal.inference import streaming
 from polymodal.models import MODELS
 
@@ -56,7 +56,7 @@ ASKED = {
     "evaluate verifiers": lambda model, own, other: pm.evaluate(
         model, own, tasks=["coherence"], verifiers=train_verifiers(other, epochs=1)
     ),
-    "likelihood": lambda model, own, other: bound(model, other),
+    "likelihood": lambda model, own, other: estimate_log_likelihood(model, other),
     "code_map": lambda model, own, other: code_map(model, other),
     "fit train": lambda model, own, other: pm.fit(model, other, own, epochs=1, progress=False),
     "fit validation": lambda model, own, other: pm.fit(model, own, other, epochs=1, progress=False),

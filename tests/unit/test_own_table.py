@@ -153,7 +153,7 @@ def test_no_piece_is_read_behind_the_last_row_that_is_picked():
         yield from (frame[:5], frame[5:10], frame[10:15])
         raise AssertionError("it is not asked for")
 
-    assert user_tables.picked(pieces(), [12, 3, 0])["x"].tolist() == [12.0, 3.0, 0.0]
+    assert user_tables.select_rows(pieces(), [12, 3, 0])["x"].tolist() == [12.0, 3.0, 0.0]
 
 
 def test_folders_say_columns_and_are_part_of_what_is_kept(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.tabular import Proposal, propose, told
+from polymodal.tabular import Proposal, format_proposals, propose
 
 ADULT = [
     *("age", "workclass", "fnlwgt", "education", "education-num", "marital-status", "occupation", "relationship"),
@@ -408,11 +408,11 @@ def test_what_is_told_fits_a_hundred_columns_and_cuts_no_command():
     long = [
         Proposal("a name of many words " * 2, ("a",), Label(2), "why " * 40, "say " * 17 + "--modality 'a b c=text'")
     ]
-    lines = told([*long, Proposal("b", ("b",), Vector(1, log=True), "numbers")]).splitlines()
+    lines = format_proposals([*long, Proposal("b", ("b",), Vector(1, log=True), "numbers")]).splitlines()
     assert max(map(len, lines)) <= 100
     assert any("--modality 'a b c=text'" in line for line in lines)
     assert lines[-1].split() == ["b", "number,", "logarithm", "numbers"]
-    assert told([]) == ""
+    assert format_proposals([]) == ""
 
 
 def read(shared_data: Path, name: str, **options) -> dict[str, Proposal]:
@@ -420,7 +420,7 @@ def read(shared_data: Path, name: str, **options) -> dict[str, Proposal]:
         pytest.skip(f"needs {path}")
     frame = pd.read_csv(path, skipinitialspace=True, **options)
     proposals = propose(frame)
-    assert max(map(len, told(proposals).splitlines())) <= 100
+    assert max(map(len, format_proposals(proposals).splitlines())) <= 100
     for proposal in proposals:
         if proposal.modality is not None:
             column = proposal.modality.read_cells(frame[proposal.name], root=path.parent)

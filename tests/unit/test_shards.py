@@ -183,7 +183,7 @@ def keep(small, files=(), *, called=None, **arguments):
         for split in storage.SPLITS:
             shards.save(replace(small, **told(split)), folder / f"{split}.safetensors")
 
-    return storage.kept("mine", {"root": "somewhere", **arguments}, files, make)
+    return storage.load_or_build("mine", {"root": "somewhere", **arguments}, files, make)
 
 
 def test_a_data_set_is_made_once_for_what_determines_it(small, tmp_path, cached):
@@ -212,7 +212,7 @@ def test_what_breaks_off_leaves_nothing_in_the_cache(cached, error):
             raise error("halfway")
 
     with pytest.raises(error, match="halfway"):
-        storage.kept("mine", {}, [], make)
+        storage.load_or_build("mine", {}, [], make)
     assert list(cached.iterdir()) == []
 
 
@@ -230,7 +230,7 @@ def test_what_several_ask_for_at_once_is_made_once_and_serves_all(small, cached,
     if not locks:
         monkeypatch.setattr(storage, "alone", lambda folder, does: nullcontext(False))
     with ThreadPoolExecutor(4) as pool:
-        made = [pool.submit(storage.kept, "mine", {}, [], slow) for _ in range(4)]
+        made = [pool.submit(storage.load_or_build, "mine", {}, [], slow) for _ in range(4)]
     assert len({each.result().test.fingerprint() for each in made}) == 1
     assert len(called) == (1 if locks else 4)
     assert len(list(cached.iterdir())) == 1
@@ -301,7 +301,9 @@ def test_a_run_whose_files_are_in_the_cache_finds_them_when_it_has_moved(cached,
         (home / file).parent.mkdir(parents=True, exist_ok=True)
         (home / file).touch()
     noted = []
-    monkeypatch.setattr(module, "kept", lambda name, arguments, files, make: noted.append((arguments["root"], files)))
+    monkeypatch.setattr(
+        module, "load_or_build", lambda name, arguments, files, make: noted.append((arguments["root"], files))
+    )
     getattr(module, name)()
     getattr(module, name)(str(home))
     assert noted == [(root, [home / file for file in module.FACTS.layouts[0]]) for root in (None, str(home))]

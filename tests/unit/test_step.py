@@ -10,7 +10,7 @@ from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.training.fit_settings import make_accelerator
 from polymodal.training.graphs import BEFORE
-from polymodal.training.step import Step, planned
+from polymodal.training.step import Step, sample_plan
 
 SCHEMA = Schema({"vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
 SETTINGS = {"learning_rate": 0.01, "weight_decay": 0.1, "batch_size": 4, "accumulate": 1, "clip": None, "ema": None}
@@ -127,7 +127,7 @@ def test_what_a_row_has_is_at_hand_on_the_cpu():
 def test_the_plan_comes_from_what_is_at_hand():
     model, batch = build("mac-wae", SCHEMA, latent_dim=4), rows()
     torch.manual_seed(1)
-    here = planned(model, batch)
+    here = sample_plan(model, batch)
     torch.manual_seed(1)
     there = model.plan(batch.to("meta").known)
     assert all(torch.equal(a, b) for a, b in zip(here, there, strict=True))

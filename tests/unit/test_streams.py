@@ -17,7 +17,7 @@ from polymodal.evaluation import evaluate, train_verifiers
 from polymodal.inference.streaming import translate_samples
 from polymodal.models import MODELS
 from polymodal.models.flow_codes import sample_codes, sample_rows
-from polymodal.runtime.seeding import OwnStreams, give_way, global_streams, own_streams, seeded
+from polymodal.runtime.seeding import OwnStreams, give_way, global_streams, own_streams, seed_streams
 
 CPU = torch.device("cpu")
 SCHEMA = pm.Schema(
@@ -94,7 +94,7 @@ DRAWS = {
 @pytest.mark.parametrize("name", DRAWS)
 def test_own_streams_are_those_of_the_global_generator(name):
     draw = DRAWS[name]
-    with seeded(5, CPU):
+    with seed_streams(5, CPU):
         expected = [draw(), draw()]
     before = generators()
     with own_streams(5):
@@ -130,7 +130,7 @@ def test_threads_within_seeded_take_turns_and_give_way():
     order = []
 
     def steps(seed):
-        with seeded(seed, CPU):
+        with seed_streams(seed, CPU):
             drawn = []
             for _ in range(20):
                 drawn.append(torch.rand(2))
@@ -158,7 +158,7 @@ def test_a_fork_forgets_the_threads_that_it_has_not():
     inside, leave = threading.Event(), threading.Event()
 
     def hold():
-        with seeded(1, CPU):
+        with seed_streams(1, CPU):
             inside.set()
             leave.wait()
 
@@ -167,7 +167,7 @@ def test_a_fork_forgets_the_threads_that_it_has_not():
     inside.wait()
     child = os.fork()
     if not child:
-        with seeded(2, CPU):
+        with seed_streams(2, CPU):
             os._exit(0)
     began = time.monotonic()
     while not (ended := os.waitpid(child, os.WNOHANG))[0] and time.monotonic() < began + 20:

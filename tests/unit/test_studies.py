@@ -9,14 +9,13 @@ import pandas as pd
 import pytest
 import yaml
 
-from polymodal.cli.compare_studies import planned
+from polymodal.cli.compare_studies import tabulate_planned_runs
 from polymodal.io import atomic
 from polymodal.models import MODELS
 from polymodal.settings import resolve
-from polymodal.studies import PRESETS, compare, plan, study_run
-from polymodal.studies import compare as comparing
-from polymodal.studies.compare import _check
+from polymodal.studies import PRESETS, compare, plan, study_comparison, study_run
 from polymodal.studies.results import choose
+from polymodal.studies.study_comparison import _check
 from polymodal.training import FREE
 
 TINY = {"data.rows": 40, "held_out_rows": 20, "widths": [4], "latent_dim": 4, "epochs": 2, "batch_size": 16}
@@ -235,7 +234,7 @@ class TestRunning:
         shutil.rmtree(folder / "model")
         made = quiet(tmp_path, seeds=1, models=["m-wae"], tasks=["one-to-one"])
         assert {*made.scores["task"]} == {"one-to-one"}
-        assert study_run.trained(folder)["tasks"] == ["one-to-one"]
+        assert study_run.read_training_record(folder)["tasks"] == ["one-to-one"]
         assert {*pd.read_csv(folder / "scores.csv")["task"]} == {"one-to-one"}
 
     def test_killed_before_any_write_it_ends_the_same(self, tmp_path, monkeypatch):
@@ -402,7 +401,7 @@ class TestTuning:
         assert tuned["judged"].idxmin() == tuned.index[tuned["chosen"] == "yes"][0]
         every = quiet(tmp_path / "all", **{**study, "seeds": 1}, choose="translation")
         assert every.chosen["setting"].tolist() == made.chosen["setting"].tolist()
-        listed = planned(str(tmp_path / "study" / "study.yaml"), tmp_path, None)
+        listed = tabulate_planned_runs(str(tmp_path / "study" / "study.yaml"), tmp_path, None)
         counts = {
             name: [*map(str, column.cells)]
             for name, column in zip(
@@ -411,7 +410,7 @@ class TestTuning:
         }
         assert counts == {"model": ["m-wae", "mmvae"], "runs": ["5", "3"], "finished": ["5", "3"]}
         before = stamps(tmp_path)
-        monkeypatch.setattr(comparing, "network", None)  # nothing is left to check or to run
+        monkeypatch.setattr(study_comparison, "network", None)  # nothing is left to check or to run
         again = quiet(tmp_path, **study, tuning_seeds=1, choose="translation")
         assert stamps(tmp_path) == before
         pd.testing.assert_frame_equal(again.scores, made.scores)

@@ -13,7 +13,7 @@ from polymodal.modalities import Label, Vector
 from polymodal.models import base, build, load
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import balance, balanced_weights, constant_costs, fit
+from polymodal.training import balance, compute_loss_weights, constant_costs, fit
 from polymodal.training.fit_settings import arithmetic
 from polymodal.training.means import Means, Terms
 
@@ -87,7 +87,7 @@ def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
     assert fitted.history["train/total"].nunique() == 3
     row = fitted.history.iloc[0]
     costs = {name: row[f"validation/cost/{name}"] for name in schema}
-    weight = balanced_weights(schema, constant_costs(schema, table(schema))).tolist()
+    weight = compute_loss_weights(schema, constant_costs(schema, table(schema))).tolist()
     total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + (
         0.1 * row["reference_cost"] * row["validation/penalty/sliced"]
     )
@@ -231,7 +231,7 @@ def test_compile_compiles_the_networks_for_the_run_alone(schema, monkeypatch):
     model, _ = quick(schema, compile=True)
     assert {*model.encoders, *model.decoders} <= {*compiled}
     assert not any("forward" in vars(module) for module in model.modules())
-    monkeypatch.setattr(base, "chained", lambda network, x: network(x))  # for the same order of work
+    monkeypatch.setattr(base, "apply_fused", lambda network, x: network(x))  # for the same order of work
     assert torch.equal(weights(model), weights(quick(schema)[0]))
 
 
@@ -322,7 +322,7 @@ class TestBalance:
 
     def test_a_group_shares_one_modalitys_worth(self):
         schema = Schema({"a": Label(2), "b": Label(2), "c": Label(2)}, groups={"g": ["b", "c"]})
-        assert balanced_weights(schema, torch.tensor([4.0, 1.0, 2.0])).tolist() == [1, 2, 1]
+        assert compute_loss_weights(schema, torch.tensor([4.0, 1.0, 2.0])).tolist() == [1, 2, 1]
 
     def test_costs_are_those_of_the_best_constant(self):
         schema = Schema({"size": Vector(2), "kind": Label(2)})
@@ -337,7 +337,7 @@ class TestBalance:
         model = build("mac-wae", schema, latent_dim=6, draws=2)
         assert model.weight.tolist() == [1] * 5
         quick(schema, model=model, epochs=1)
-        expected = balanced_weights(schema, constant_costs(schema, table(schema))).float()
+        expected = compute_loss_weights(schema, constant_costs(schema, table(schema))).float()
         assert torch.equal(model.weight, expected)
         model.save(tmp_path / "model")
         again = load(tmp_path / "model")
@@ -371,7 +371,7 @@ class TestBalance:
     def test_what_never_varies_or_never_comes_weighs_one(self):
         schema = Schema({"size": Vector(1), "same": Vector(1), "never": Label(2)})
         values = {"size": torch.randn(9, 1), "same": torch.full((9, 1), 0.1)}
-        weights = balanced_weights(schema, constant_costs(schema, Table(values, schema=schema)))
+        weights = compute_loss_weights(schema, constant_costs(schema, Table(values, schema=schema)))
         assert weights.tolist() == [1, 1, 1]
 
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.io import checkpoint
-from polymodal.modalities.trial import untried
+from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import answering
-from polymodal.networks import chained
+from polymodal.networks import apply_fused
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams
 from polymodal.runtime.validation import check_arguments
@@ -58,7 +58,7 @@ class Verifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """Returns the encoder's features `(N, F)` of prepared values `(N, *shape)`."""
-        return chained(self.encoder, x)
+        return apply_fused(self.encoder, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns the logits `(N, classes)` of prepared values `(N, *shape)`."""
@@ -171,8 +171,8 @@ class Verifiers(nn.Module):
         document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
         try:
             make = partial(cls, **_arguments(document))
-            with own_streams(0), untried():
-                checkpoint.check_tensors("what it describes", held, _planned(make) or held)
+            with own_streams(0), skip_network_checks():
+                checkpoint.check_tensors("what it describes", held, _build_meta_state(make) or held)
                 made = make()
         except Exception as error:
             raise ValueError(f"{path} does not describe the verifiers beside it: {brief(error, 500)}") from error
@@ -198,7 +198,7 @@ def _arguments(document: dict[str, Any]) -> dict[str, Any]:
     return {"schema": schema} | {key: document[key] for key in KINDS if key not in ("format", "schema")}
 
 
-def _planned(make: Callable[[], Verifiers]) -> dict[str, Tensor] | None:
+def _build_meta_state(make: Callable[[], Verifiers]) -> dict[str, Tensor] | None:
     """Returns the classifiers' tensors without memory; None if a custom network cannot be built on the meta device."""
     try:
         with torch.device("meta"):

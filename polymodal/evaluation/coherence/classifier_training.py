@@ -12,8 +12,8 @@ from polymodal.evaluation.coherence.classifier import SIZE, Verifier, Verifiers
 from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of
 from polymodal.modalities.base import check_counts
 from polymodal.networks import evaluating
-from polymodal.runtime.progress import shown
-from polymodal.runtime.seeding import give_way, number, own_streams, seeded
+from polymodal.runtime.progress import show_progress
+from polymodal.runtime.seeding import give_way, number, own_streams, seed_streams
 
 if TYPE_CHECKING:
     from polymodal.table.table import Table
@@ -80,9 +80,9 @@ def train_verifiers(
     rows = {name: some for name, some in rows.items() if len(some) >= FEWEST}
     with own_streams(number(seed, len(train.schema))):
         made = Verifiers(train.schema, label, classes.number, dict.fromkeys(rows, 0.0), size, seed).to(device)
-    parts = shown(rows.items(), "training verifiers", len(rows)) if progress else rows.items()
+    parts = show_progress(rows.items(), "training verifiers", len(rows)) if progress else rows.items()
     for name, some in parts:
-        with seeded(number(seed, train.schema.index(name)), device):
+        with seed_streams(number(seed, train.schema.index(name)), device):
             made.accuracy[name] = _learn(
                 made.of(name), train, name, some, classes.values, epochs, batch_size, learning_rate
             )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["Classes", "classed", "classes_of", "label_of"]
+__all__ = ["Classes", "classes_of", "label_of", "list_label_modalities"]
 
 UNNAMED = "class"
 """Name in scores of labels that are not a modality."""
@@ -35,7 +35,7 @@ class Classes(NamedTuple):
         return UNNAMED if self.label is None else self.label
 
 
-def classed(schema: Schema) -> list[str]:
+def list_label_modalities(schema: Schema) -> list[str]:
     """Returns the names of the label modalities, whose values are one class each."""
     return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
 
@@ -55,7 +55,7 @@ def label_of(table: Table, label: str | None = None) -> str | None:
         >>> label_of(load("polydigits", rows=20, held_out_rows=10).test)
         'label'
     """
-    names = classed(table.schema)
+    names = list_label_modalities(table.schema)
     if label is not None:
         table.schema.index(label)  # raises an error for an unknown name
         if label not in names:

@@ -11,7 +11,7 @@ from torch import Tensor
 from polymodal.evaluation.coherence.agreement import agreement, variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.frechet import Features, Moments, frechet_distance
-from polymodal.inference.streaming import answered
+from polymodal.inference.streaming import decode_in_chunks
 from polymodal.modalities import Image
 from polymodal.models.base import Model, answering
 from polymodal.runtime.seeding import own_streams
@@ -24,7 +24,15 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.table.table import Table
 
-__all__ = ["Looked", "coherence", "colours", "distances", "drawn", "held", "score_classifiers"]
+__all__ = [
+    "Looked",
+    "coherence",
+    "colours",
+    "distances",
+    "measure_prior_samples",
+    "measure_true_values",
+    "score_classifiers",
+]
 
 MOST = 50_000
 """Maximum number of unconditional samples."""
@@ -52,9 +60,7 @@ class Looked:
     def look(self, name: str, values: Tensor) -> None:
         """Adds values of a modality, `(N, *shape)`."""
         if name in self.pictured and self.features is not None:
-            self.pictured[name].add(
-                self.features(_coloured(self.verifiers.schema[name].prepare(values, torch.float32)))
-            )
+            self.pictured[name].add(self.features(_to_rgb(self.verifiers.schema[name].prepare(values, torch.float32))))
         if name in self.seen:
             features = self.verifiers.features(name, values)
             self.seen[name].add(features)
@@ -63,7 +69,7 @@ class Looked:
             self.said[name].append(values.cpu())
 
 
-def held(table: Table, verifiers: Verifiers, features: Features | None, batch_size: int) -> Looked:
+def measure_true_values(table: Table, verifiers: Verifiers, features: Features | None, batch_size: int) -> Looked:
     """Returns the classes and moments of a table's true values, for the rows that have them."""
     looked = Looked(verifiers, features)
     for batch in table.batches(batch_size, device=verifiers.device):
@@ -73,7 +79,7 @@ def held(table: Table, verifiers: Verifiers, features: Features | None, batch_si
     return looked
 
 
-def drawn(
+def measure_prior_samples(
     model: Model,
     prior: Distribution,
     verifiers: Verifiers,
@@ -90,7 +96,7 @@ def drawn(
         for z in codes.split(batch_size):
             every = torch.arange(len(z), device=z.device)
             for name in model.schema:
-                for distribution, _ in answered(model, name, z, every):
+                for distribution, _ in decode_in_chunks(model, name, z, every):
                     looked.look(name, model.schema[name].value(distribution))
     return looked
 
@@ -145,6 +151,6 @@ def colours(modality: Modality) -> bool:
     return isinstance(modality, Image) and modality.channels in (1, 3)
 
 
-def _coloured(pictures: Tensor) -> Tensor:
+def _to_rgb(pictures: Tensor) -> Tensor:
     """Converts images `(N, 1, H, W)` or `(N, 3, H, W)` to `(N, 3, H, W)`."""
     return pictures.expand(-1, 3, -1, -1)

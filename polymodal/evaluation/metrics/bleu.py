@@ -52,7 +52,7 @@ class BLEU3(Metric):
             def against(answers: Tensor) -> Tensor:
                 references = true[rows].expand(len(answers), -1, -1).flatten(0, 1)
                 lengths = made_length[answers], true_length[rows].expand_as(answers)
-                matched, counts = _matched(made[answers.flatten()], references, lengths[0].flatten())
+                matched, counts = _count_ngram_matches(made[answers.flatten()], references, lengths[0].flatten())
                 numbers = torch.cat([matched, counts], dim=1).unflatten(0, answers.shape)
                 return torch.cat([numbers, torch.stack(lengths, dim=2)], dim=2)
 
@@ -76,7 +76,7 @@ def _words(tokens: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(kept, tokens, -1).gather(1, front), kept.sum(1)
 
 
-def _matched(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
+def _count_ngram_matches(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
     """Counts the n-grams of P texts that match their references, and all their n-grams, for n = 1, 2, 3.
 
     The k-th occurrence of an n-gram matches if the reference has at least k of it. The padding -1 after the reference's
@@ -99,10 +99,10 @@ def _matched(made: Tensor, true: Tensor, length: Tensor) -> tuple[Tensor, Tensor
         times = (own & (places <= places[:, None])).sum(2)  # occurrences of the same n-gram up to here
         matched.append((here & (times <= theirs.sum(2))).sum(1))
         counts.append(here.sum(1))
-        own, theirs = _preceded(same_own, own), _preceded(same, theirs)
+        own, theirs = _extend_ngram_matches(same_own, own), _extend_ngram_matches(same, theirs)
     return torch.stack(matched, dim=1), torch.stack(counts, dim=1)
 
 
-def _preceded(words: Tensor, ngrams: Tensor) -> Tensor:
+def _extend_ngram_matches(words: Tensor, ngrams: Tensor) -> Tensor:
     """Returns where (n + 1)-grams are equal: where words `(P, L, L)` are, and the n-grams that follow them are."""
     return words & torch.nn.functional.pad(ngrams[:, 1:, 1:], (0, 1, 0, 1))

@@ -61,7 +61,7 @@ class SSIM(Metric):
         scale = n / max(n - 1, 1) if self.sample else 1.0
         made, device = distribution.mean, target.device
         dtype = torch.promote_types(made.dtype, torch.float32)
-        smooth = Smooth(*(banded(weights, side).to(device, dtype) for side in (height, width)))
+        smooth = Smooth(*(make_band_matrix(weights, side).to(device, dtype) for side in (height, width)))
         smooth_twice = Smooth(2 * scale * smooth.down, smooth.across)
         c1, c2 = (torch.tensor(c, dtype=dtype, device=device) for c in self.constants)
 
@@ -96,7 +96,7 @@ class SSIM(Metric):
     def merge(self) -> None:
         """See `Metric`. The smallest window of all processes is kept; without images, a process has the full window."""
         super().merge()
-        self.used = -distributed.agreed(-self.used)[0]
+        self.used = -distributed.all_reduce_max(-self.used)[0]
 
     def score(self, sums: list[float], rows: int) -> float:
         """Returns the mean similarity, at most 1."""
@@ -151,11 +151,11 @@ class Smooth(NamedTuple):
         return inner(self.down, wide.mT).view(-1, n, channels, len(self.across))
 
 
-def banded(weights: Tensor, side: int) -> Tensor:
+def make_band_matrix(weights: Tensor, side: int) -> Tensor:
     """Returns the matrix of weighted means over consecutive pixels of a side, `(side - size + 1, side)`.
 
     Example:
-        >>> banded(torch.tensor([1.0, 2.0]), 3)
+        >>> make_band_matrix(torch.tensor([1.0, 2.0]), 3)
         tensor([[1., 2., 0.],
                 [0., 1., 2.]])
     """

@@ -15,7 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from polymodal.networks.cpu.linear import LINEAR, affine, inner, outer
 
-__all__ = ["Gradients", "Link", "chained", "layers_of", "watched"]
+__all__ = ["Gradients", "Link", "apply_fused", "has_hooks", "layers_of"]
 
 Gradients = tuple[Tensor | None, ...]
 """Gradients of a link's input and of its parameters, in order; None for those that were not requested."""
@@ -133,7 +133,7 @@ LINKS: dict[type[nn.Module], Callable[..., Link | None]] = {
 """Functions that convert layers to links, by layer type. Layers of other types may define a method `link`."""
 
 
-def chained(network: nn.Module, x: Tensor, otherwise: Callable[[Tensor], Tensor] | None = None) -> Tensor:
+def apply_fused(network: nn.Module, x: Tensor, otherwise: Callable[[Tensor], Tensor] | None = None) -> Tensor:
     """Computes `network(x)` as one function if all its layers have links and it runs on a CPU without autocast.
 
     Outputs and gradients are those of the separate layers. Second derivatives are not available.
@@ -146,7 +146,7 @@ def chained(network: nn.Module, x: Tensor, otherwise: Callable[[Tensor], Tensor]
     Example:
         >>> network = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 2))
         >>> x = torch.rand(5, 3)
-        >>> bool(torch.allclose(chained(network, x), network(x)))
+        >>> bool(torch.allclose(apply_fused(network, x), network(x)))
         True
     """
     links = _links(network) if _plain(x) else None
@@ -163,7 +163,7 @@ def layers_of(network: nn.Module) -> list[nn.Module]:
     return [part for layer in network for part in layers_of(layer)] if type(network) is nn.Sequential else [network]
 
 
-def watched(network: nn.Module) -> bool:
+def has_hooks(network: nn.Module) -> bool:
     """Whether a module of the network has hooks or a replaced forward method, such as a compiled one."""
     return any(
         module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or "forward" in vars(module)
@@ -172,7 +172,7 @@ def watched(network: nn.Module) -> bool:
 
 
 class Chain(torch.autograd.Function):
-    """The autograd function of `chained`."""
+    """The autograd function of `apply_fused`."""
 
     @staticmethod
     def forward(ctx: Any, links: list[Link], x: Tensor, *parameters: Tensor) -> Tensor:
@@ -214,7 +214,7 @@ def _plain(x: Tensor) -> bool:
 def _links(network: nn.Module) -> list[Link] | None:
     """Returns the links of a network, or None if a layer has no link."""
     layers = layers_of(network)
-    if watched(network):
+    if has_hooks(network):
         return None
     links: list[Link | None] = []
     while layers:

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-__all__ = ["Piece", "cut", "summed"]
+__all__ = ["Piece", "cut", "sum_chunks"]
 
 Piece = tuple[slice, slice]
 
 
-def summed(
+def sum_chunks(
     function: Callable[[Tensor, Piece], Tensor], z: Tensor, parameters: Iterable[Tensor], pieces: Sequence[Piece]
 ) -> Tensor:
     """Computes the sum of a function over chunks of codes, with the gradients of a single backward pass.
@@ -35,7 +35,7 @@ def summed(
     Example:
         >>> w = torch.ones(3, requires_grad=True)
         >>> z = torch.arange(24.0).view(4, 2, 3).requires_grad_()
-        >>> summed(lambda part, piece: (part * w).sum(), z, [w], cut(4, 2, 3)).backward()
+        >>> sum_chunks(lambda part, piece: (part * w).sum(), z, [w], cut(4, 2, 3)).backward()
         >>> w.grad, z.grad.sum()
         (tensor([ 84.,  92., 100.]), tensor(24.))
     """
@@ -58,7 +58,7 @@ def cut(draws: int, rows: int, most: int) -> list[Piece]:
 
 
 class Summed(torch.autograd.Function):
-    """The autograd function of `summed`."""
+    """The autograd function of `sum_chunks`."""
 
     @staticmethod
     def forward(ctx: Any, function: Callable[..., Tensor], pieces: Sequence[Piece], *tensors: Tensor) -> Tensor:
@@ -73,7 +73,7 @@ class Summed(torch.autograd.Function):
             total += value.detach()
             of_part, *rest = torch.autograd.grad(value, [part, *parameters], allow_unused=True)
             of_z[piece] += of_part
-            of_parameters = [_added(kept, new) for kept, new in zip(of_parameters, rest, strict=True)]
+            of_parameters = [_accumulate(kept, new) for kept, new in zip(of_parameters, rest, strict=True)]
         ctx.save_for_backward(of_z, *of_parameters)
         return total
 
@@ -84,7 +84,7 @@ class Summed(torch.autograd.Function):
         return None, None, *(None if kept is None else kept * grad_outputs[0] for kept in ctx.saved_tensors)
 
 
-def _added(kept: Tensor | None, new: Tensor | None) -> Tensor | None:
+def _accumulate(kept: Tensor | None, new: Tensor | None) -> Tensor | None:
     """Adds `new` to `kept` in place and returns the sum; None counts as zero."""
     return new if kept is None else kept if new is None else kept.add_(new)
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.networks.cpu.chain import Gradients, Link, chained
+from polymodal.networks.cpu.chain import Gradients, Link, apply_fused
 from polymodal.networks.cpu.linear import affine, inner, outer
 
 __all__ = ["Deconvolution", "Transposed"]
@@ -44,7 +44,7 @@ class Deconvolution(nn.ConvTranspose2d):
         """Maps `(N, in_channels, h, w)` to `(N, out_channels, H, W)`."""
         if output_size is not None or input.dim() != 4:
             return super().forward(input, output_size)
-        return chained(self, input, super().forward)
+        return apply_fused(self, input, super().forward)
 
     def link(self) -> Transposed | None:
         """Returns the link of the layer, or None if `Transposed` does not support its arguments."""

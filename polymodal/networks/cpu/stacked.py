@@ -8,7 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from polymodal.networks.cpu.chain import layers_of, watched
+from polymodal.networks.cpu.chain import has_hooks, layers_of
 from polymodal.networks.cpu.linear import LINEAR, affine
 from polymodal.networks.one_hot import OneHot
 
@@ -31,7 +31,7 @@ def architecture(network: nn.Module) -> tuple[str, ...] | None:
     """
     layers = layers_of(network)
     known = all(type(layer) in LINEAR or type(layer) in ELEMENTWISE for layer in layers)
-    return tuple(map(repr, layers)) if known and not watched(network) else None
+    return tuple(map(repr, layers)) if known and not has_hooks(network) else None
 
 
 def together(networks: Sequence[nn.Module], x: Tensor) -> Tensor:

@@ -14,13 +14,13 @@ from polymodal.comparison import comparison_page
 from polymodal.evaluation import inception as features_of
 from polymodal.io import checkpoint, yaml
 from polymodal.io.locks import claim_folder
-from polymodal.modalities.trial import untried
+from polymodal.modalities.trial import skip_network_checks
 from polymodal.runtime.registry import lookup
 from polymodal.settings import network
 from polymodal.studies import study_run
 from polymodal.studies.executors import PLACES, Job
 from polymodal.studies.grid import Cell, Study, plan
-from polymodal.studies.results import choose, collect, mapped, tuning_table
+from polymodal.studies.results import choose, collect, collect_code_maps, tuning_table
 from polymodal.studies.study_progress import Board
 from polymodal.training import check_settings
 
@@ -131,11 +131,11 @@ def _ran(
     reported = _select_reported(jobs, tuned, made)
     failed |= _run([job for job in reported if job.cell.name not in failed], place, progress)
     failures = {str(job.cell): failed[job.cell.name] for job in jobs if job.cell.name in failed}
-    return _written(made, [job.cell for job in reported], root, failures, beside, tuned)
+    return _write_results(made, [job.cell for job in reported], root, failures, beside, tuned)
 
 
 def _select_unfinished(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if not study_run.finished(job.folder, job.tasks, job.inception)]
+    return [job for job in jobs if not study_run.is_finished(job.folder, job.tasks, job.inception)]
 
 
 def _collect_tuning(tuning: list[Job], root: Path) -> pd.DataFrame | None:
@@ -177,13 +177,13 @@ def _check(cells: list[Cell]) -> None:
         data = study_run.rows(cell.settings)
         try:
             check_settings(**cell.settings.fit)
-            with torch.device("meta"), untried():
+            with torch.device("meta"), skip_network_checks():
                 network(cell.settings, data)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{cell}: {error}") from error
 
 
-def _written(
+def _write_results(
     study: Study,
     cells: list[Cell],
     root: Path,
@@ -205,7 +205,7 @@ def _written(
         chosen=chosen[chosen["by"] != ""],
         tuned=None if tuned is None else tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
-        maps=mapped(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
+        maps=collect_code_maps(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
         beside=beside,
         failures=[*failures.items()],
         notes=_notes(len(cells), len(runs), failures),
