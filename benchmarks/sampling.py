@@ -73,8 +73,8 @@ def measure(size: int, budget: float, progress: Shown) -> dict[str, Any]:
 
     def ours(_: int) -> None:
         with torch.no_grad():
-            noise, *again = torch.randn(1 + flow.returns, CODES, size)
-            flow.transport(noise, torch.zeros(1, size), b, again=again, steps=STEPS)
+            noise, *others = torch.randn(1 + flow.restarts, CODES, size)
+            flow.transport(noise, torch.zeros(1, size), b, restart_noise=others, steps=STEPS)
 
     def plain(_: int) -> None:
         with torch.no_grad():

@@ -203,7 +203,7 @@ class Filler:
         values = {name: clamp(self.model.schema[name], value) for name, value in batch.values.items()}
         return Batch(values, batch.observed)
 
-    def told(self) -> list[str]:
+    def list_messages(self) -> list[str]:
         """Returns messages about values that were changed on reading and about cells that cannot be imputed.
 
         Each message is one sentence.
@@ -214,7 +214,7 @@ class Filler:
         said = "holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
         untrained = [name for name in self.model.untrained or () if name not in self.reader.absent]
         return [
-            *self.reader.told(),
+            *self.reader.list_messages(),
             *([tell_untrained(untrained)] if untrained else []),
             *(f"{column!r} {said}" for column in self.files),
             *self._tell_holes(),
@@ -429,7 +429,7 @@ def impute(
     options |= {"seed": seed, "bounds": bounds}
     fillers = [Filler(model, **options, imputation=one) for one in several]
     made = [_impute(filler, frame, batch_size, sure=sure, marked=marked) for filler in fillers]
-    for sentence in fillers[0].told():  # all fillers have the same messages
+    for sentence in fillers[0].list_messages():  # all fillers have the same messages
         if say is not None:
             say(sentence)
     return made[0] if imputations is None else made
@@ -440,7 +440,7 @@ def _impute(filler: Filler, frame: pd.DataFrame, batch_size: int, *, sure: bool,
     filler.look(frame)
     starts = range(0, len(frame), batch_size)
     holes = [filler.holes(frame.iloc[start : start + batch_size]) for start in starts]
-    filler.told()  # raises an error if too many files are damaged
+    filler.list_messages()  # raises an error if too many files are damaged
     return _beside(frame, concat_filled(holes, starts), added)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from polymodal.cli import output_checks
 from polymodal.cli.run_folder import refuse_unwritable
 from polymodal.comparison import comparison_page, ranking
-from polymodal.comparison.display_names import task_called
+from polymodal.comparison.display_names import format_task_name
 from polymodal.comparison.scores import further
 from polymodal.evaluation import TASKS
 
@@ -53,7 +53,7 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
 
 def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) -> None:
     """Checks that a comparison would replace neither the scores nor any files but those of an earlier comparison."""
-    names = [*comparison_page.FILES, *(f"{task_called(str(task))}.csv" for task in scores["task"].unique())]
+    names = [*comparison_page.FILES, *(f"{format_task_name(str(task))}.csv" for task in scores["task"].unique())]
     for name in names:
         output_checks.refuse_sources(out / name, [source])
     if (out / comparison_page.PAGE).exists():

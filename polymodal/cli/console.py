@@ -97,10 +97,10 @@ def comparison(folder: Path) -> Table:
         folder: Folder of the comparison.
     """
     from polymodal.cli.compare_scores import standings
-    from polymodal.comparison.display_names import format_model_name, task_called
+    from polymodal.comparison.display_names import format_model_name, format_task_name
 
     lines, tasks = standings(folder)
-    table = _table("model", "best in", *map(task_called, tasks), right=1 + len(tasks))
+    table = _table("model", "best in", *map(format_task_name, tasks), right=1 + len(tasks))
     for model, best, *means in lines.to_numpy(object):
         table.add_row(
             *texts(format_model_name(model), best, *(f"{mean:.3f}" if mean == mean else DASH for mean in means))

@@ -43,7 +43,7 @@ class Source(NamedTuple):
     """Number of batches."""
     pieces: Iterable[tuple[Tensor, Table]]
     """Chunks of row numbers and their rows; rows that observe no modality are left out."""
-    told: Callable[[], list[str]] = list
+    messages: Callable[[], list[str]] = list
     """Function that returns messages about values that were changed on reading, after all chunks are read."""
 
 
@@ -210,7 +210,7 @@ def stream(
             held = {name: schema[name].bound(value, bounds) for name, value in values.items()}
             write({**columns, **{name: parquet_output.cells(schema[name], value) for name, value in held.items()}})
             written += len(numbers)
-        _say(source.told())
+        _say(source.messages())
     return written, count - written
 
 
@@ -307,7 +307,7 @@ def embed(
             known = {name: _read_labels(schema, name, batch) for name in labels}
             write({"row": rows.numpy(), **dict(zip(axes, z.float().numpy().T, strict=True)), **known})
             written += len(rows)
-        _say(source.told())
+        _say(source.messages())
     return written, source.rows - written
 
 
@@ -377,7 +377,7 @@ def _source(
     _say(file.messages)
     reader = frames.Reader(schema, file.root)
     passes = sum(-(-length // batch_size) for length in lengths)
-    return Source(sum(lengths), passes, _read(reader, pieces), reader.told)
+    return Source(sum(lengths), passes, _read(reader, pieces), reader.list_messages)
 
 
 def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tuple[Tensor, Table]]:
@@ -399,7 +399,7 @@ def _read_selected_rows(
     chosen = parse_row_numbers(rows, sum(lengths))
     reader = frames.Reader(schema, file.root, numbers=chosen)
     batch = reader.read(user_tables.select_rows(pieces, chosen))
-    _say(reader.told())
+    _say(reader.list_messages())
     return chosen, batch
 
 

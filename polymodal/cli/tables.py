@@ -282,7 +282,7 @@ def impute(
     fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
-    for sentence in table.messages + filler.told():
+    for sentence in table.messages + filler.list_messages():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
     return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"

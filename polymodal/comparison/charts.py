@@ -10,7 +10,7 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.comparison.display_names import format_model_name, styles, task_called
+from polymodal.comparison.display_names import format_model_name, format_task_name, styles
 from polymodal.io import checkpoint
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
@@ -109,7 +109,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
         for task, axes in zip(tasks, panels, strict=False):
             own = ranks[ranks["task"] == task][::-1]
             _bars(axes, own, [figures.look(style[model])[0] for model in own["model"]])
-            axes.set_title(task_called(task), loc="left", fontweight="bold")
+            axes.set_title(format_task_name(task), loc="left", fontweight="bold")
         for axes in panels:
             axes.remove()
         figure.supxlabel("average performance rank, with its standard error (1: always best, 0: always worst)")

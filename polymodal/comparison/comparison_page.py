@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from polymodal.comparison import charts, ranking, score_tables
 from polymodal.comparison import sections as further
-from polymodal.comparison.display_names import format_model_name, task_called
+from polymodal.comparison.display_names import format_model_name, format_task_name
 from polymodal.comparison.output_files import Folder, Section
 from polymodal.comparison.scores import OUTCOME, select_shared_outcomes, summary
 from polymodal.comparison.scores import further as unranked
@@ -184,7 +184,7 @@ def _headlines(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[Head
     for task, own in ranks.groupby("task", sort=False):
         top = own.iloc[0]
         detail = f"then {format_model_name(own['model'].iloc[1])}, {own['mean'].iloc[1]:.3f}" if len(own) > 1 else ""
-        what = f"average rank of {format_model_name(top['model'])}, {task_called(str(task))}"
+        what = f"average rank of {format_model_name(top['model'])}, {format_task_name(str(task))}"
         headlines.append(Headline(f"{top['mean']:.3f}", what, detail))
     return headlines[:4]
 
@@ -196,7 +196,7 @@ def _about(scores: pd.DataFrame, values: pd.DataFrame) -> str:
     each = "" if seeds is None or seeds.max() < 2 else f", {seeds.min()}" + f" to {seeds.max()}" * (seeds.nunique() > 1)
     trained = f"{each} seeds of each" if each else ""
     outcomes = len(values[OUTCOME].drop_duplicates())
-    tasks = _join_names([task_called(str(task)) for task in values["task"].unique()])
+    tasks = _join_names([format_task_name(str(task)) for task in values["task"].unique()])
     what = f": {outcomes} outcomes of {tasks}" if outcomes else ""
     return f"{models} model{'s' * (models > 1)} on {_join_names(datasets)}{trained}{what}."
 

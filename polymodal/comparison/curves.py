@@ -11,7 +11,7 @@ from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from polymodal.comparison.charts import INK, QUIET, create_figure, plain
-from polymodal.comparison.display_names import format_model_name, styles, task_called
+from polymodal.comparison.display_names import format_model_name, format_task_name, styles
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
@@ -91,7 +91,7 @@ def draws(table: pd.DataFrame) -> Figure:
             for place, modality in enumerate(modalities):
                 own = points[(points["task"] == task) & (points["modality"] == modality)]
                 _line(axes, own, place, printable(modality), len(modalities))
-            axes.set_title(task_called(task), loc="left", fontweight="bold")
+            axes.set_title(format_task_name(task), loc="left", fontweight="bold")
             axes.set_xlabel("draws K")
             plain(axes)
             _set_number_ticks(axes, points["number"])

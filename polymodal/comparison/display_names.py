@@ -8,7 +8,7 @@ from polymodal.models import MODELS
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
-__all__ = ["format_model_name", "styles", "task_called"]
+__all__ = ["format_model_name", "format_task_name", "styles"]
 
 SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
 """Display names that are not the name in capitals, including that of MAC-WAE in its paper's setting."""
@@ -24,11 +24,11 @@ def format_model_name(model: str) -> str:
     return SPELT[model] if model in SPELT else model.upper() if model in MODELS else printable(model)
 
 
-def task_called(task: str) -> str:
+def format_task_name(task: str) -> str:
     """Returns the name of a task with hyphens, as in the paper.
 
     Example:
-        >>> task_called("many_to_one")
+        >>> format_task_name("many_to_one")
         'many-to-one'
     """
     return printable(task).replace("_", "-")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from polymodal.comparison.display_names import format_model_name, task_called
+from polymodal.comparison.display_names import format_model_name, format_task_name
 from polymodal.comparison.scores import companions, place
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> She
                 error = f"± {row.standard_error:.3f}" if isfinite(row.standard_error) else ""
                 cells.append(Cell(f"{row.mean:.3f}", error, within.get((task, model), ""), leads))
         lines.append(Line(format_model_name(model), cells))
-    return Sheet("Average performance rank", ["model", *map(task_called, tasks)], [Block("", lines)], file)
+    return Sheet("Average performance rank", ["model", *map(format_task_name, tasks)], [Block("", lines)], file)
 
 
 def best(table: pd.DataFrame, count: int, file: str) -> Sheet:
@@ -122,7 +122,7 @@ def outcomes(
     for dataset, own in table.groupby("dataset", sort=False):
         heads = ["", *map(format_model_name, models)]
         blocks = [
-            Block(task_called(str(task)), _lines(rows, models, beside, ["modality"]))
+            Block(format_task_name(str(task)), _lines(rows, models, beside, ["modality"]))
             for task, rows in sorted(own.groupby("task", sort=False), key=lambda pair: place(str(pair[0])))
         ]
         sheets.append(Sheet(str(dataset), heads, blocks, file))
@@ -166,7 +166,7 @@ def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tupl
         ('many-to-one', 'mhd', 'label', 'acc', 'mmvae-plus')
     """
     return (
-        task_called(task).lower(),
+        format_task_name(task).lower(),
         dataset.lower(),
         modality.lower(),
         metric.lower(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from polymodal.comparison import charts, curves, score_tables
-from polymodal.comparison.display_names import format_model_name, task_called
+from polymodal.comparison.display_names import format_model_name, format_task_name
 from polymodal.comparison.output_files import Chart, Folder, Section
 from polymodal.comparison.scores import companions, place, summary
 from polymodal.evaluation import TASKS
@@ -80,7 +80,7 @@ def tasks(into: Folder, scores: pd.DataFrame, models: Sequence[str]) -> list[Sec
         table = summary(own, ["given"])
         if table.empty:
             continue
-        name = task_called(str(task))
+        name = format_task_name(str(task))
         shown = []
         for dataset, rows in own[~companions(own)].groupby("dataset", sort=False):
             if rows["given"].map(curves.others).nunique() > 1:
@@ -161,10 +161,10 @@ def _over_settings(into: Folder, rows: pd.DataFrame, chosen: pd.DataFrame | None
         marked = chosen[chosen["dataset"] == dataset] if chosen is not None else None
         ringed = set(zip(marked["model"], marked["setting"], strict=True)) if marked is not None else set()
         names = " and ".join(own["name"].unique())
-        title = f"{dataset}, {task_called(str(task))}"
+        title = f"{dataset}, {format_task_name(str(task))}"
         chart = curves.sweep(own, ringed)
         shown.append(
-            into.chart(_file("sweep", dataset, task_called(str(task))), chart, f"{title}, over {names}", title)
+            into.chart(_file("sweep", dataset, format_task_name(str(task))), chart, f"{title}, over {names}", title)
         )
     return shown
 

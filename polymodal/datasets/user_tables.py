@@ -368,7 +368,7 @@ class _Part:
         self.file.observed[self.filled : stop] = table.observed
         self.filled = stop
 
-    def told(self) -> list[str]:
+    def list_messages(self) -> list[str]:
         """Returns messages about values that were not used unchanged, one sentence each.
 
         Raises:
@@ -376,7 +376,7 @@ class _Part:
         """
         empty = len(self.rows) - self.filled
         left_out = [f"{empty:,} of {len(self.rows):,} rows hold nothing, and are left out"] if empty else []
-        return self.reader.told() + left_out
+        return self.reader.list_messages() + left_out
 
 
 def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
@@ -401,7 +401,7 @@ def _make(arguments: dict[str, Any], known: Schema | None, folder: Path, told: C
                 raise ValueError(
                     f"{arguments['path']} must have more rows that hold something; none of the {split} rows does"
                 )
-            messages += [f"{split} rows: {sentence}" for sentence in part.told()]
+            messages += [f"{split} rows: {sentence}" for sentence in part.list_messages()]
     for sentence in messages if known is None else ():
         say(sentence)
     if known is not None:

@@ -23,8 +23,8 @@ class FlowCodes(Distribution):
     Arguments:
         mean: Point prediction, `(*, B, D)`; `(D,)` for a distribution without rows, such as a prior.
         transport: Function that maps standard normal noise `(*, B, D)` to codes. It takes the `options` of `draw` as
-            keyword arguments, and if `returns` is not 0, also `again`, a list of `returns` noise tensors `(*, B, D)`.
-        returns: Number of restarts per sample, see `polymodal.networks.CodeFlow`.
+            keyword arguments, and if `restarts` is not 0, also `restart_noise`, so many tensors `(*, B, D)`.
+        restarts: Number of restarts per sample, see `polymodal.networks.CodeFlow`.
 
     Example:
         >>> q = FlowCodes(torch.zeros(4, 2), lambda noise: 3 + noise)
@@ -34,8 +34,8 @@ class FlowCodes(Distribution):
         True
     """
 
-    def __init__(self, mean: Tensor, transport: Callable[..., Tensor], returns: int = 0) -> None:
-        self.point, self.transport, self.returns = mean, transport, returns
+    def __init__(self, mean: Tensor, transport: Callable[..., Tensor], restarts: int = 0) -> None:
+        self.point, self.transport, self.restarts = mean, transport, restarts
         super().__init__(mean.shape[:-1], mean.shape[-1:], validate_args=False)
 
     @property
@@ -67,16 +67,16 @@ class FlowCodes(Distribution):
                 seed = int(torch.randint(2**63 - 1, ()))
         count = self.batch_shape[-1] if axes else prod(shape)
         numbers = range(count) if rows is None else rows
-        paths = 1 + self.returns
+        paths = 1 + self.restarts
         noise = row_noise(seed, numbers, prod(shape) if axes else 1, paths * size).to(self.point)
         noise = _reshape_noise(noise, shape, self.batch_shape).expand(*shape, *self.batch_shape, paths * size)
-        first, *again = noise.split(size, dim=-1)
+        first, *others = noise.split(size, dim=-1)
         with torch.no_grad():
-            return self.transport(first, **(options | ({"again": again} if again else {})))
+            return self.transport(first, **(options | ({"restart_noise": others} if others else {})))
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> FlowCodes:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the same distribution with its batch shape broadcast to `batch_shape`."""
-        return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport, self.returns)
+        return FlowCodes(self.point.expand(*batch_shape, *self.event_shape), self.transport, self.restarts)
 
 
 def sample_codes(

@@ -180,7 +180,7 @@ class MAC(Model):
         """The distribution that unconditional samples come from; see `Model.prior`."""
         if self.flow is None:
             return super().prior
-        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.returns)
+        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.restarts)
 
     @property
     def samples_by_flow(self) -> bool:
@@ -221,7 +221,7 @@ class MAC(Model):
         posterior = self._posterior(x, b, seen)
         if self.flow is None:
             return posterior
-        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.returns)
+        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.restarts)
 
     def encode_modalities(self, batch: Rows) -> Tensor:
         """Encodes each modality to features, `(B, M, F)`; missing modalities enter as their blanks."""

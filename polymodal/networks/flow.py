@@ -42,7 +42,7 @@ MOST_FREQUENCIES = 1000
 """Maximum number of frequencies in the embedding of time."""
 CONTEXT = 64
 """Default size of the embedding of the condition that all residual layers use."""
-RETURN = 0.5
+RESTART = 0.5
 """Time t at which a restart begins."""
 SHORTER = 1.5
 """Exponent that makes the solver's steps shorter towards the end of a path: the remaining time is proportional to this
@@ -88,7 +88,7 @@ class CodeFlow(nn.Module):
     scale: Tensor
     frequencies: Tensor
 
-    returns = 2
+    restarts = 2
     """Number of restarts of each sample in `FlowCodes`."""
 
     @property
@@ -201,7 +201,7 @@ class CodeFlow(nn.Module):
         c: Tensor | None = None,
         b: Tensor | None = None,
         *,
-        again: Sequence[Tensor] = (),
+        restart_noise: Sequence[Tensor] = (),
         steps: int = 25,
         guidance: float = 1.0,
         temperature: float = 1.0,
@@ -216,7 +216,7 @@ class CodeFlow(nn.Module):
             c: Codes given the conditioning masks, broadcastable to `(*, D)`; None samples unconditionally.
             b: Conditioning masks, bool, broadcastable to `(*, M)`; a row without True is unconditional. None samples
                 unconditionally.
-            again: Noise of each restart, in order, `(*, D)` each.
+            restart_noise: Noise of each restart, in order, `(*, D)` each.
             steps: Total number of solver steps on all paths, at least 1. At least half of them are for the last path.
                 If there are too few for all paths, there are no restarts.
             guidance: Weight g of the condition in `v_nothing + g (v_condition - v_nothing)`. 1 samples from p(w | c,
@@ -234,7 +234,9 @@ class CodeFlow(nn.Module):
         shape = noise.shape[:-1]
         c = noise.new_zeros(self.code_dim) if c is None else c
         b = torch.zeros(self.modalities, dtype=torch.bool, device=noise.device) if b is None else b
-        flat = [part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1]) for part in (c, b, noise, *again)]
+        flat = [
+            part.expand(*shape, part.shape[-1]).reshape(-1, part.shape[-1]) for part in (c, b, noise, *restart_noise)
+        ]
         at_once = AT_ONCE if noise.device.type == "cpu" else 2**16
         chunks = zip(*(part.split(at_once) for part in flat), strict=True)
         made = [
@@ -262,7 +264,7 @@ class CodeFlow(nn.Module):
         for i, (noise, count) in enumerate(zip(paths, counts, strict=False)):
             if temperature != 1:
                 noise = torch.where(b.any(-1, keepdim=True), temperature * noise, noise)
-            start = RETURN if i else 0.0
+            start = RESTART if i else 0.0
             w = _integrate(velocity, torch.lerp(c + self.sigma * noise, w, start), start, count)
         return w * self.scale + self.mean
 

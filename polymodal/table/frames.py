@@ -84,7 +84,7 @@ class Reader:
         observed = torch.stack([none if column is None else column.observed for column in columns.values()], dim=1)
         return Batch({name: column.values for name, column in columns.items() if column is not None}, observed)
 
-    def told(self) -> list[str]:
+    def list_messages(self) -> list[str]:
         """Returns one message for each problem: missing columns, unknown values, cut texts, outliers, damaged files.
 
         Raises:
@@ -216,7 +216,7 @@ def read_frames(
     if not batches:
         return {}, torch.zeros(0, len(reader.schema), dtype=torch.bool)
     observed = torch.cat([batch.observed for batch in batches])
-    said = reader.told()
+    said = reader.list_messages()
     if empty := reader.rows - len(observed):
         said.append(f"{empty:,} of {reader.rows:,} rows hold nothing, and are left out")
     if say is not None:

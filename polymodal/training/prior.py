@@ -350,6 +350,8 @@ def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
 def _clearly_higher(losses: Tensor, than: Tensor) -> bool:
     """Returns whether losses `(N,)` exceed earlier losses of the same rows by more than `CLEARLY` standard errors."""
     difference = losses - than
+    if len(difference) < 2:  # a standard error needs two rows
+        return False
     return bool(difference.mean() > CLEARLY * difference.std() / math.sqrt(len(difference)))
 
 

@@ -49,17 +49,18 @@ def test_the_error_of_the_solver_falls_with_the_square_of_its_steps(flow, guidan
     assert [a / b for a, b in pairwise(errors)] == pytest.approx([4, 4], rel=0.15)
 
 
-def test_the_error_falls_likewise_where_codes_take_fresh_paths(flow):
-    noise, c, *again = torch.randn(4, 50, 3).double()
+def test_the_error_falls_likewise_with_restarts(flow):
+    noise, c, *others = torch.randn(4, 50, 3).double()
     b = torch.rand(50, 2) < 0.5
-    exact = flow.transport(noise, c, b, again=again, steps=8192)
+    exact = flow.transport(noise, c, b, restart_noise=others, steps=8192)
     errors = [
-        float((flow.transport(noise, c, b, again=again, steps=n) - exact).detach().norm()) for n in (256, 512, 1024)
+        float((flow.transport(noise, c, b, restart_noise=others, steps=n) - exact).detach().norm())
+        for n in (256, 512, 1024)
     ]
     assert [a / b for a, b in pairwise(errors)] == pytest.approx([4, 4], rel=0.15)
 
 
-def test_a_fresh_path_starts_halfway_from_what_was_reached(flow):
+def test_a_restart_begins_halfway_between_the_code_and_new_noise(flow):
     noise, c, more = torch.randn(3, 5, 3).double()
     b = torch.tensor([[True, False]] * 4 + [[False, False]])
     known = torch.where(b.any(-1, keepdim=True), (c - flow.mean) / flow.scale, 0.0)
@@ -75,13 +76,13 @@ def test_a_fresh_path_starts_halfway_from_what_was_reached(flow):
     middle = start + one * (first + velocity(start + one * first, t)) / 2
     now = velocity(middle, t)
     expected = middle + two * now + two**2 / one * (now - first) / 2
-    found = flow.standardise(flow.transport(noise, c, b, again=[more], steps=4))
+    found = flow.standardise(flow.transport(noise, c, b, restart_noise=[more], steps=4))
     torch.testing.assert_close(found, expected)
-    few = flow.transport(noise, c, b, again=[more], steps=1)  # too few steps for two paths
+    few = flow.transport(noise, c, b, restart_noise=[more], steps=1)  # too few steps for two paths
     torch.testing.assert_close(few, flow.transport(noise, c, b, steps=1))
 
 
-def test_with_the_exact_velocity_fresh_paths_leave_the_distribution_as_it_is(monkeypatch):
+def test_with_the_exact_velocity_restarts_leave_the_distribution_as_it_is(monkeypatch):
     """Codes that are normal given c, in closed form: the velocity is linear, and the moments stay those of w."""
     mean, deviation, sigma = torch.tensor([0.3, -1.0]).double(), torch.tensor([0.6, 1.2]).double(), 1.0
     flow = CodeFlow(2, 2, width=8, sigma=sigma).double()
@@ -92,7 +93,7 @@ def test_with_the_exact_velocity_fresh_paths_leave_the_distribution_as_it_is(mon
 
     monkeypatch.setattr(CodeFlow, "velocity", velocity)
     noise = torch.randn(3, 200_000, 2, generator=torch.Generator().manual_seed(0)).double()
-    w = flow.transport(noise[0], again=[*noise[1:]], steps=96)
+    w = flow.transport(noise[0], restart_noise=[*noise[1:]], steps=96)
     torch.testing.assert_close(w.mean(0), mean, rtol=0, atol=0.01)
     torch.testing.assert_close(w.std(0), deviation, rtol=0.01, atol=0)
     assert torch.stack([w, noise[0]]).unbind(-1)[0].corrcoef()[0, 1] < 0.5  # it is another sample

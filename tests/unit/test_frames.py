@@ -140,7 +140,7 @@ def test_damaged_pictures(damage):
     reader.read(frame[:4])
     reader.read(frame[4:])
     with pytest.raises(ValueError, match="row 6: "):
-        reader.told()
+        reader.list_messages()
     said: list[str] = []
     table = Table.from_frame(frame, schema, unreadable=0.1, say=said.append)
     assert len(table) == 9

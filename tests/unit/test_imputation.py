@@ -48,7 +48,7 @@ def test_a_class_that_is_unknown_stays():
     filler = Filler(model_of())
     holes = filler.holes(FRAME)
     assert {name: hole.rows.tolist() for name, hole in holes.items()} == {"kind": [1], "grams": [2], "wings": [0]}
-    assert filler.told() == [
+    assert filler.list_messages() == [
         "'kind': 1 class that training never saw stands once, and is taken as unknown: 'tit' (1)",
         "8 cells were read as missing: 'kind' (2), 'grams' (3), 'wings' (3)",
         "2 rows with a missing cell have nothing to impute it from",
@@ -151,7 +151,7 @@ def test_names_of_files_are_not_made(kind, tmp_path):
     filler = Filler(model_of(schema), root=tmp_path)
     filler.holes(frame)
     filler.holes(frame)
-    assert filler.told()[0] == (
+    assert filler.list_messages()[0] == (
         "'photo' holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
     )
 

@@ -144,7 +144,7 @@ def test_ordinary_numbers_are_never_far(seed, kind):
     schema = pm.Table.from_frame(pd.DataFrame({"x": values[:200]}), pm.Schema({"x": Vector(1)}), say=None).schema
     reader = Reader(schema)
     reader.read(pd.DataFrame({"x": values[200:]}))
-    assert reader.told() == []
+    assert reader.list_messages() == []
 
 
 def test_the_range_of_logarithms_is_of_logarithms():
@@ -152,7 +152,7 @@ def test_the_range_of_logarithms_is_of_logarithms():
     schema = pm.Table.from_frame(pd.DataFrame({"x": income}), pm.Schema({"x": Vector(1, log=True)}), say=None).schema
     reader = Reader(schema)
     reader.read(pd.DataFrame({"x": [income.max() * 1000]}))
-    assert reader.told() == []
+    assert reader.list_messages() == []
 
 
 def test_the_range_is_kept_with_the_model_and_older_ones_have_none(tmp_path):
@@ -163,7 +163,7 @@ def test_the_range_is_kept_with_the_model_and_older_ones_have_none(tmp_path):
     assert older == Vector(1, center=(4.0,), scale=(2.0,), limits=((0.0, 1.0),))
     reader = Reader(pm.Schema({"x": older}))
     reader.read(pd.DataFrame({"x": [1e9]}))
-    assert reader.told() == []
+    assert reader.list_messages() == []
 
 
 def test_rows_of_a_table_are_judged_as_those_to_impute():

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import EXAMPLES, rows_of
 from safetensors.torch import load_file
+from scipy.stats import ttest_rel
 
 import polymodal as pm
 from polymodal.inference.streaming import distinct, translate_samples
@@ -233,9 +234,9 @@ def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
     train(folder=tmp_path / "run")
     path = tmp_path / "run/state/state.safetensors"
     tensors, document = pm.io.checkpoint.read_state(path)
-    for spoil in ({"step": -1}, {"step": 10**6}, {"history": "none"}):
+    for spoil in ({"step": -1}, {"step": 10**6}, {"history": "none"}, {"worse": -1}, {"worse": None}):
         pm.io.checkpoint.write_state(path, tensors, {**document, "prior": {**document["prior"], **spoil}})
-        with pytest.raises(ValueError, match=r"is damaged or edited: .*(step|list)"):
+        with pytest.raises(ValueError, match=r"is damaged or edited: .*(step|list|worse)"):
             train(folder=tmp_path / "run", resume=True)
     pm.io.checkpoint.write_state(path, {k: v for k, v in tensors.items() if k != "prior/best/mean"}, document)
     with pytest.raises(ValueError, match="prior/best/mean"):
@@ -391,6 +392,44 @@ def test_options_of_a_flow_are_refused_by_a_model_without_one():
         model.translate(table(4)[:], samples=2, steps=3)
     one, other = (model.translate(table(4)[:], samples=2, seed=3) for _ in range(2))
     assert torch.equal(one["vector"], other["vector"])
+
+
+def test_clearly_higher_losses_are_more_than_two_standard_errors_above_those_of_the_same_rows():
+    torch.manual_seed(0)
+    before = torch.rand(50, dtype=torch.float64)
+    for shift in (-0.1, 0.0, 0.005, 0.01, 0.02, 0.1):
+        after = before + shift + 0.05 * torch.randn(50, dtype=torch.float64)
+        assert prior._clearly_higher(after, before) == (ttest_rel(after, before).statistic > prior.CLEARLY)
+    assert not prior._clearly_higher(before, before)
+    assert not prior._clearly_higher(before, torch.full_like(before, float("inf")))  # the first round
+    assert not prior._clearly_higher(before[:1] + 1, before[:1])  # one row tells nothing
+
+
+@pytest.mark.parametrize(
+    ("higher", "ends", "kept"),
+    [
+        ([0.0] * 20, 20, 20),
+        ([0.0, -0.1, *[0.2] * 18], 7, 2),  # five rounds that are clearly worse than the second
+        ([0.0, -0.1, *[0.2] * 4, -0.1, *[0.2] * 13], 12, 7),  # one that is not, in time
+        ([0.0, -0.1, *[-0.099, -0.101] * 9], 20, 20),  # differences by chance
+    ],
+    ids=["equal", "overfitting", "recovered", "chance"],
+)
+def test_the_flow_stops_where_it_clearly_overfits_and_keeps_the_last_round_that_does_not(
+    higher, ends, kept, monkeypatch
+):
+    seen = []
+
+    def validate(self):
+        chance = 0.05 * torch.randn(20, generator=torch.Generator().manual_seed(len(seen)), dtype=torch.float64)
+        seen.append({name: tensor.clone() for name, tensor in self.average.state_dict().items()})
+        return 1 + higher[len(seen) - 1] + chance
+
+    monkeypatch.setattr(PriorTraining, "_validate", validate)
+    model, fitted = train(prior_epochs=40)
+    assert len(seen) == len(fitted.prior_history) == ends
+    assert same(model.flow, seen[kept - 1])
+    assert not same(model.flow, seen[kept - 2])
 
 
 def test_how_long_the_flow_is_trained_by_default(monkeypatch):

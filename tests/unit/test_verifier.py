@@ -49,7 +49,7 @@ def test_bytes_and_what_a_decoder_makes_of_them_are_of_one_class(verifiers):
     parts = torch.cat([verifiers.said("picture", part) for part in (picture / 255).split(7)])
     assert torch.equal(verifiers.said("picture", picture), parts)
     features = verifiers.features("picture", picture)
-    assert torch.equal(verifiers.told("picture", features), parts)
+    assert torch.equal(verifiers.classify_features("picture", features), parts)
     torch.testing.assert_close(verifiers.of("picture").head(features), verifiers.of("picture")(picture.float() / 255))
 
 

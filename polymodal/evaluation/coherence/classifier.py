@@ -123,14 +123,14 @@ class Verifiers(nn.Module):
             prepare, dtype = self.schema[name].prepare, verifier.head.weight.dtype
             return torch.cat([verifier.features(prepare(part, dtype)) for part in parts])
 
-    def told(self, name: str, features: Tensor) -> Tensor:
+    def classify_features(self, name: str, features: Tensor) -> Tensor:
         """Predicts the classes `(N,)` int64 from features `(N, F)` of the modality's classifier."""
         with torch.no_grad():
             return self.of(name).head(features).argmax(-1)
 
     def said(self, name: str, values: Tensor) -> Tensor:
         """Returns the predicted classes of values, `(N,)` int64; for the label, the values themselves."""
-        return values if name == self.label else self.told(name, self.features(name, values))
+        return values if name == self.label else self.classify_features(name, self.features(name, values))
 
     @property
     def device(self) -> torch.device:

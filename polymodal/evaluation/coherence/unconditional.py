@@ -64,7 +64,7 @@ class Looked:
         if name in self.seen:
             features = self.verifiers.features(name, values)
             self.seen[name].add(features)
-            self.said[name].append(self.verifiers.told(name, features).cpu())
+            self.said[name].append(self.verifiers.classify_features(name, features).cpu())
         elif name in self.said:
             self.said[name].append(values.cpu())
 
