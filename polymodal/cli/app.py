@@ -43,6 +43,8 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as stop:
+            if (gone := _find_gone(stop)) is not None:
+                raise gone from None
             _say("polymodal: stopped")
             raise typer.Exit(_code(stop)) from None
 
@@ -158,27 +160,42 @@ def main() -> None:
             standard_streams.finish()
         sys.exit(code)
     except (KeyboardInterrupt, typer.Abort) as stop:
+        if (gone := _find_gone(stop)) is not None:
+            sys.exit(_report(gone))
         _say("polymodal: stopped")
         sys.exit(_code(stop))
     except Exception as error:
         if len(arguments) < len(sys.argv) - 1:
             warn(traceback.format_exc().rstrip())
             sys.exit(1)
-        standard_streams.drop()
-        if processes.is_first_to_report(said := f"polymodal: {_format_error(error)}"):
-            standard_streams.complain(said)
-        sys.exit(2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1)
+        sys.exit(_report(error))
+
+
+def _report(error: Exception) -> int:
+    """Prints an error in one line, once for all processes, and returns the exit code."""
+    standard_streams.drop()
+    if processes.is_first_to_report(said := f"polymodal: {_format_error(error)}"):
+        standard_streams.complain(said)
+    return 2 if isinstance(error, ValueError | TypeError | OSError | UsageError) else 1
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """SIGTERM within stops as Ctrl-C does, unless the process has made something else of it."""
+    """Context manager in which SIGTERM stops the command as Ctrl-C does, unless SIGTERM has another handler already.
+
+    A launcher sends SIGTERM to the other processes as soon as one has ended. After an error in one of several
+    processes it is ignored, so that the process which reports for all of them does not end before it has printed.
+    """
     before = signal.getsignal(signal.SIGTERM)
     catches = before is signal.SIG_DFL and threading.current_thread() is threading.main_thread()
     if catches:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
+    except BaseException:
+        if catches and processes.count() > 1:
+            before = signal.SIG_IGN
+        raise
     finally:
         if catches:
             signal.signal(signal.SIGTERM, before)
@@ -210,6 +227,14 @@ def _gone(error: Exception) -> bool:
     """Whether another process has ended. Only one that knows of others has imported what says so."""
     parallel = sys.modules.get("polymodal.runtime.distributed")
     return parallel is not None and isinstance(error, parallel.GoneError)
+
+
+def _find_gone(stop: BaseException) -> Exception | None:
+    """Returns the error of another process having ended, if a signal arrived while this process was handling it."""
+    error = stop.__context__
+    while error is not None and not (isinstance(error, Exception) and _gone(error)):
+        error = error.__context__
+    return error
 
 
 def _say(line: str) -> None:

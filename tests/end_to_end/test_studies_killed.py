@@ -10,6 +10,8 @@ import time
 import psutil
 import pytest
 
+from polymodal.studies.executors import _run_in_worker
+
 STUDY = """
 name: two
 datasets: {polydigits: {data.rows: 300, held_out_rows: 50, widths: [4, 8]}}
@@ -100,11 +102,11 @@ def test_two_kills_and_the_same_scores(study, unharmed, tmp_path):
 
 
 def workers(parent):
-    """Processes of Ray's that are at a run."""
+    """The processes of Ray that work at a run. Ray names a process after the function that it runs."""
     found = []
     for process in psutil.Process(parent).children(recursive=True):
         try:
-            if process.cmdline()[:1] and process.cmdline()[0].startswith("ray::_worked"):
+            if process.cmdline()[:1] and process.cmdline()[0].startswith(f"ray::{_run_in_worker.__name__}"):
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.ZombieProcess):
             continue
