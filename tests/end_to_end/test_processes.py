@@ -187,3 +187,36 @@ def test_other_commands_refuse_to_be_started_in_several(monkeypatch, capsys):
     done = within(monkeypatch, capsys, "report", "run")
     assert done.returncode == 2
     assert done.stderr.startswith("polymodal: report must be started in one process, without torchrun or accelerate")
+
+
+INTERRUPTED = """
+import os, signal, sys
+from polymodal.cli import app, processes
+from polymodal.runtime.distributed import GoneError
+
+def stop(*_, **settings):
+    if sys.argv[1] == "before":
+        try:
+            raise GoneError("another process of this work is gone")
+        finally:
+            os.kill(os.getpid(), signal.SIGTERM)
+    raise GoneError("another process of this work is gone")
+
+def first(text):
+    if sys.argv[1] == "after":
+        os.kill(os.getpid(), signal.SIGTERM)
+    return True
+
+app.app, processes.is_first_to_report = stop, first
+app.main()
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_signal_of_the_launcher_does_not_take_the_message(when, tmp_path):
+    """It may arrive while the error is on its way, and while it is reported."""
+    command = [sys.executable, "-c", INTERRUPTED, when]
+    environment = {**os.environ, "RANK": "1", "WORLD_SIZE": "2"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    assert done.stderr == "polymodal: another process of this work is gone\n"
