@@ -88,7 +88,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reliability", metavar="FILE", type=Path, help="write docs/reliability.md from the results")
 
 
+class Threads:
+    """A test or doctest that sets the number of PyTorch's threads does not slow down those after it."""
+
+    number = torch.get_num_threads()
+
+    def pytest_runtest_teardown(self) -> None:
+        if torch.get_num_threads() != self.number:
+            torch.set_num_threads(self.number)
+
+
+MARKS = {"chromium": "browser", "server": "network"}
+"""Markers of tests that use these fixtures."""
+
+
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Threads())
     if config.getoption("--reliability") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(), "reliability")
 
@@ -99,6 +114,11 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        for name in MARKS.keys() & getattr(item, "fixturenames", ()):
+            item.add_marker(MARKS[name])
+        if Path(__file__).parent / "end_to_end" in item.path.parents:
+            item.add_marker("slow")
     if config.getoption("--reliability"):
         config.hook.pytest_deselected(items=[item for item in items if kind_of(item.nodeid) is None])
         items[:] = [item for item in items if kind_of(item.nodeid) is not None]

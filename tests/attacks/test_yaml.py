@@ -56,10 +56,10 @@ def test_one_error_in_no_time(kind, tmp_path):
     text, said = SLOW[kind]
     (tmp_path / "x.yaml").write_text(text, encoding="utf-8")
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ValueError, match=r"x\.yaml") as error:
         yaml.read(tmp_path / "x.yaml")
-    took, (_, most) = time.perf_counter() - start, tracemalloc.get_traced_memory()
+    took, (_, most) = time.process_time() - start, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert said in str(error.value)
     assert "\n" not in str(error.value)
@@ -75,12 +75,12 @@ PARTS = ["[", "{", "- ", "? ", "a: ", "&a ", "!!int ", "*a", ",", "\n ", "<<: ",
 def test_any_kilobyte_is_read_or_refused_in_no_time(part, other, tmp_path):
     for text in ((part + other) * 1000, "a: " + (part + other) * 1000):
         (tmp_path / "x.yaml").write_text(text[:1000])
-        start = time.perf_counter()
+        start = time.process_time()
         try:
             made = yaml.read(tmp_path / "x.yaml")
         except ValueError as error:
             made = str(error)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
         assert isinstance(made, dict) or "x.yaml" in made
 
 

@@ -77,11 +77,13 @@ def test_help_shows_an_example(capsys):
     assert "Example: python -m benchmarks.step" in capsys.readouterr().out
 
 
-def test_samples_by_a_flow_are_timed_next_to_heuns_method(tmp_path, capsys):
+def test_samples_by_a_flow_are_timed_next_to_heuns_method(tmp_path, capsys, monkeypatch):
+    for name, small in {"SIZES": (3, 5), "CODES": 20, "STEPS": 4, "BATCH": 8}.items():
+        monkeypatch.setattr(sampling, name, small)
     out = tmp_path / "sampling.json"
     assert sampling.main(["--budget", "0.1", "--threads", "1", "--out", str(out)]) == 0
     done = capsys.readouterr()
-    assert done.err.startswith("1/3 codes of 32: 1000 codes in ")
+    assert done.err.startswith("1/2 codes of 3: 20 codes in ")
     assert "by Heun's method" in done.out
     for case in json.loads(out.read_text())["cases"]:
         assert case["pairs"] >= 3

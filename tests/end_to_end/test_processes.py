@@ -31,7 +31,7 @@ def torchrun(count, *arguments):
 
 
 def finished(command, **options):
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=150, **options)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=900, **options)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -137,8 +137,8 @@ def test_a_killed_one_ends_the_others_with_one_message_and_the_run_goes_on(undis
     launcher, said = start(torchrun(3, "-m", "polymodal", *TRAIN.split()), tmp_path, "epoch 2/6")
     began = time.monotonic()
     os.kill(workers(launcher)[0], signal.SIGKILL)
-    said += launcher.communicate(timeout=60)[1].splitlines(keepends=True)
-    assert time.monotonic() - began < 60
+    said += launcher.communicate(timeout=300)[1].splitlines(keepends=True)
+    assert time.monotonic() - began < 300  # far from the ten minutes of patience
     assert launcher.returncode != 0
     told = [line for line in said if line.startswith("polymodal: ")]
     assert len(told) == 1, "".join(said)
@@ -155,7 +155,7 @@ def test_ctrl_c_is_met_by_all_and_the_run_goes_on(undisturbed, tmp_path):
     command = [*ACCELERATE, "--num_processes", "2", "-m", "polymodal", *TRAIN.split()]
     launcher, said = start(command, tmp_path, "epoch 2/6")
     launcher.send_signal(signal.SIGINT)
-    said += launcher.communicate(timeout=60)[1].splitlines(keepends=True)
+    said += launcher.communicate(timeout=300)[1].splitlines(keepends=True)
     told = [line for line in said if line.startswith("polymodal")]
     assert len(told) == 2, "".join(said)
     assert told[0].startswith("polymodal: training stopped ")

@@ -133,7 +133,7 @@ def test_ctrl_c_says_how_to_go_on(study, tmp_path):
     process = start(study, tmp_path)
     wait_for(lambda: under_way(tmp_path), process)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGINT
     assert errors.splitlines()[-1] == "polymodal: stopped. To go on, give the same command again"
     assert under_way(tmp_path)  # its state is there

@@ -164,7 +164,7 @@ def test_an_interrupt_leaves_nothing(root, cache, monkeypatch):
         calls.append(row)
         if len(calls) == 12:  # within the second of the three tables
             interrupt_main()
-            time.sleep(0.2)
+            time.sleep(1)
         return middle(row, picture)
 
     monkeypatch.setattr(MODULE, "_middle", interrupted)

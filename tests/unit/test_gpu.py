@@ -15,7 +15,7 @@ from polymodal.training.fit_settings import make_accelerator
 from polymodal.training.graphs import Recorder
 from polymodal.training.step import Step, sample_plan
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")]
 
 SCHEMA = Schema({**{name: EXAMPLES[name] for name in ("vector", "label", "image")}, "other": Vector(3)})
 SETTINGS = {"learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 8, "accumulate": 1, "clip": 1.0, "ema": 0.9}
