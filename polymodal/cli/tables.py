@@ -17,6 +17,8 @@ from polymodal.cli.predict import parse_modality_names
 from polymodal.cli.run_folder import experiment, open_model
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import DATASETS, user_tables
+from polymodal.inference import imputed_cells
+from polymodal.inference.imputer import Imputer
 from polymodal.io import checkpoint
 from polymodal.io.locks import claim_outputs
 from polymodal.io.parquet_files import ParquetTable
@@ -233,7 +235,7 @@ def impute(
     bounds: Bounds = "observed",
     options: Options = user_tables.USUAL,
     device: str = "auto",
-    batch_size: int = imputation.BATCH,
+    batch_size: int = imputation.BATCH_SIZE,
     overwrite: bool = False,
 ) -> str:
     """Imputes the missing values of a table's file, as `polymodal.impute` does.
@@ -279,13 +281,13 @@ def impute(
     model = open_model(folder, device)
     chosen = (parse_modality_names(some, model.schema) if some else None for some in (given, to))
     asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
-    fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
+    fillers = [Imputer(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
     for sentence in table.messages + filler.list_messages():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
-    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
+    return f"Filled {filler.imputed:,} cells of {rows[0]:,} rows: {files}"
 
 
 def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
@@ -317,7 +319,7 @@ def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overw
     output_checks.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
 
 
-def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables.File, Path, bool, bool, int], int]:
+def _writer(table: user_tables.File) -> Callable[[Imputer, user_tables.File, Path, bool, bool, int], int]:
     """Returns the function that imputes a file of this format and writes the result.
 
     Raises:
@@ -339,14 +341,14 @@ def _require_feather(table: user_tables.File, path: Path) -> None:
     output_checks.require_columns(path, held, names)
 
 
-def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _feather(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a Feather file, and returns its number of rows."""
     import pyarrow as pa
     from pyarrow import feather
 
     table.read(size)  # raises an error if the file or the options are invalid
     whole = feather.read_table(table.path, memory_map=False)
-    kinds = imputation.kinds(filler, whole.schema, sure, marked)
+    kinds = imputation.extend_arrow_schema(filler, whole.schema, sure, marked)
     made = imputation.impute_batches(filler, whole.to_batches(size), kinds, table.path)
     batches = [*show_progress(made, "imputing", len(whole), pa.RecordBatch.__len__)]
     feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
@@ -354,13 +356,13 @@ def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     return len(whole)
 
 
-def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _parquet(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes Parquet files in batches of `size` rows, and returns their number of rows."""
     import pyarrow as pa
 
     lengths, _ = table.read(size)  # raises an error if options for CSV files are given
     files = ParquetTable(table.path)
-    kinds = imputation.kinds(filler, files.schema, sure, marked)
+    kinds = imputation.extend_arrow_schema(filler, files.schema, sure, marked)
     made = imputation.impute_batches(filler, files.batches(size), kinds, table.path)
     with parquet_output.writing(out.resolve(), kinds) as write:
         for batch in show_progress(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
@@ -368,29 +370,28 @@ def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     return sum(lengths)
 
 
-def _csv(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _csv(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a CSV file, keeps every other character of it unchanged, and returns its number of rows."""
     with claim_outputs(out.resolve(), does="writes it"):
         return _write_csv(filler, table, out, sure, marked, size)
 
 
-def _write_csv(
-    filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int
-) -> int:
+def _write_csv(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
     document, frame = table.document, table.document.frame
-    added = filler.added(frame.columns, sure, marked)
+    added = filler.name_added_columns(frame.columns, sure, marked)
     starts = range(0, len(frame), size)
     pieces = [
-        filler.holes(frame.iloc[start : start + size]) for start in show_progress(starts, "imputing", len(starts))
+        filler.impute_chunk(frame.iloc[start : start + size])
+        for start in show_progress(starts, "imputing", len(starts))
     ]
-    holes = imputation.concat_filled(pieces, starts)
-    texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
+    holes = imputed_cells.concat_cells(pieces, starts)
+    texts = {name: filler.format_cells(name, hole.cells) for name, hole in holes.items()}
     cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
     columns = [
         csvfiles.Added(name, None, texts)
-        if after == imputation.FILLED
+        if after == imputed_cells.FILLED
         else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
-        for after, name, texts in imputation.format_added_columns(frame, holes, added)
+        for after, name, texts in imputed_cells.format_added_columns(frame, holes, added)
     ]
     checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)

@@ -12,6 +12,7 @@ import torch
 
 import polymodal as pm
 from polymodal import imputation
+from polymodal.inference.imputer import Imputer
 from polymodal.modalities import Label, Text, Vector
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
@@ -113,9 +114,9 @@ def model_of(table, tmp_path):
 
 def imputed_texts(model, path, column="p"):
     """What is written into the holes of a file's column, and what the model predicted."""
-    filler = imputation.Filler(model)
-    cells = filler.holes(frames.csv(path))[column].cells
-    return filler.texts(column, cells), cells
+    imputer = Imputer(model)
+    cells = imputer.impute_chunk(frames.csv(path))[column].cells
+    return imputer.format_cells(column, cells), cells
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -163,9 +164,9 @@ def test_numbers_in_frames_of_texts_are_written_as_the_texts_are(name, kind, tmp
         assert all(re.fullmatch(pattern, text) for text in made["p"])
         assert made["p"][one["p"].notna()].equals(one["p"].dropna())
     batches = pa.Table.from_pandas(frame).to_batches(7)
-    filler = imputation.Filler(model)
+    imputer = Imputer(model)
     arrow = pa.Table.from_batches(
-        imputation.impute_batches(filler, batches, imputation.kinds(filler, batches[0].schema))
+        imputation.impute_batches(imputer, batches, imputation.extend_arrow_schema(imputer, batches[0].schema))
     )
     assert all(re.fullmatch(pattern, text) for text in arrow["p"].to_pylist())
 

@@ -78,15 +78,16 @@ def test_cells_that_were_missing_and_those_that_stay():
     model = model_of()
     said = reports(model, frame, to=["height", "kind"], given=["rings", "tame"])
     assert said[0] == "23 cells were read as missing: 'kind' (20), 'height' (3)"
-    assert "1 row with a missing cell has nothing to impute it from" in said
-    assert "60 missing cells stay, in columns that the model was not trained on: 'note' (60)" in said
+    assert "1 row with a missing cell has no observed value to impute it from" in said
+    assert "60 missing cells stay missing, in columns that the model was not trained on: 'note' (60)" in said
 
 
 def test_predictions_that_a_columns_type_cannot_hold():
     frame = FRAME.assign(kind=pd.Series([None] * 60, dtype=pd.CategoricalDtype(["auk"])))
     said = " ".join(reports(model_of(), frame))
     assert (
-        "60 missing cells of 'kind' stay for the column's type, which cannot hold what is predicted, such as " in said
+        "60 missing cells of 'kind' stay missing, because the column's type cannot represent the prediction, such as "
+        in said
     )
 
 
