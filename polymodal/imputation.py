@@ -139,6 +139,7 @@ def impute(
     imputer = Imputer(
         model, given, to, root=root, unreadable=unreadable, seed=seed, imputation=several[0], bounds=bounds
     )
+    imputer.reader.labels = frame.index
     added = imputer.name_added_columns(frame.columns, sure, marked)
     imputer.infer_formats(frame)
     starts = range(0, len(frame), batch_size)

@@ -17,6 +17,7 @@ from polymodal.cli.predict import parse_modality_names
 from polymodal.cli.run_folder import experiment, open_model
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import DATASETS, user_tables
+from polymodal.datasets.table_files import USUAL, File
 from polymodal.inference import imputed_cells
 from polymodal.inference.imputer import Imputer
 from polymodal.io import checkpoint
@@ -183,14 +184,14 @@ def infer_csv_options(data: Mapping[str, Any]) -> dict[str, Any]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is not text, or its lines do not fit the inferred separator.
     """
-    file = user_tables.File(Path(data["path"]), Options.of(data))
+    file = File(Path(data["path"]), Options.of(data))
     if not file.text or not (made := csvfiles.detect_options(file.path, file.options)).given:
         return {}
     say(csvfiles.describe_detected_options(file.path, made))
     return made.given
 
 
-def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
+def of_run(folder: Path, path: Path, options: Options) -> File:
     """Returns a table's file that is read with the options of the run's training table by default.
 
     Arguments:
@@ -203,7 +204,7 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
         ValueError: The file format is not supported, or the run's record of its data is damaged.
     """
     other_formats.refuse_unknown(path)
-    file = user_tables.File(path, options)
+    file = File(path, options)
     source = experiment(folder)["data"]
     if not file.text or source.get("dataset") != "table":
         return file
@@ -211,14 +212,14 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
     known = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
     check_types(known, user_tables.table, f"{folder}/experiment.json")
     trained = Options.of(known)
-    return user_tables.File(path, options.after(trained), trained)
+    return File(path, options.after(trained), trained)
 
 
 def format_column_types(data: Mapping[str, Any]) -> str:
     """Returns a text with the inferred type of each column of a table and the reason for it."""
     from polymodal import tabular
 
-    return tabular.format_proposals(user_tables.columns(**data))
+    return tabular.format_proposals(user_tables.propose_types(**data))
 
 
 def impute(
@@ -233,7 +234,7 @@ def impute(
     imputations: int | None = None,
     seed: int = 0,
     bounds: Bounds = "observed",
-    options: Options = user_tables.USUAL,
+    options: Options = USUAL,
     device: str = "auto",
     batch_size: int = imputation.BATCH_SIZE,
     overwrite: bool = False,
@@ -290,7 +291,7 @@ def impute(
     return f"Filled {filler.imputed:,} cells of {rows[0]:,} rows: {files}"
 
 
-def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+def _check(table: File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
     """Checks that an output file can be written and would replace nothing but an earlier result."""
     if table.parquet:
         names = ParquetTable(table.path).unified.names
@@ -319,7 +320,7 @@ def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overw
     output_checks.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
 
 
-def _writer(table: user_tables.File) -> Callable[[Imputer, user_tables.File, Path, bool, bool, int], int]:
+def _writer(table: File) -> Callable[[Imputer, File, Path, bool, bool, int], int]:
     """Returns the function that imputes a file of this format and writes the result.
 
     Raises:
@@ -335,13 +336,13 @@ def _writer(table: user_tables.File) -> Callable[[Imputer, user_tables.File, Pat
     )
 
 
-def _require_feather(table: user_tables.File, path: Path) -> None:
+def _require_feather(table: File, path: Path) -> None:
     """Checks that a file has all columns of a table, as every earlier result has."""
     held, names = ([str(name) for name in other_formats.read(one)] for one in (path, table.path))
     output_checks.require_columns(path, held, names)
 
 
-def _feather(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _feather(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a Feather file, and returns its number of rows."""
     import pyarrow as pa
     from pyarrow import feather
@@ -356,7 +357,7 @@ def _feather(filler: Imputer, table: user_tables.File, out: Path, sure: bool, ma
     return len(whole)
 
 
-def _parquet(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _parquet(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes Parquet files in batches of `size` rows, and returns their number of rows."""
     import pyarrow as pa
 
@@ -370,13 +371,13 @@ def _parquet(filler: Imputer, table: user_tables.File, out: Path, sure: bool, ma
     return sum(lengths)
 
 
-def _csv(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a CSV file, keeps every other character of it unchanged, and returns its number of rows."""
     with claim_outputs(out.resolve(), does="writes it"):
         return _write_csv(filler, table, out, sure, marked, size)
 
 
-def _write_csv(filler: Imputer, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _write_csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     document, frame = table.document, table.document.frame
     added = filler.name_added_columns(frame.columns, sure, marked)
     starts = range(0, len(frame), size)

@@ -115,7 +115,7 @@ def model_of(table, tmp_path):
 def imputed_texts(model, path, column="p"):
     """What is written into the holes of a file's column, and what the model predicted."""
     imputer = Imputer(model)
-    cells = imputer.impute_chunk(frames.csv(path))[column].cells
+    cells = imputer.impute_chunk(frames.read_csv(path))[column].cells
     return imputer.format_cells(column, cells), cells
 
 
@@ -210,7 +210,7 @@ CODES = {
 def test_codes_are_no_numbers_without_a_word(name, each, tmp_path):
     texts = CODES[name] * each + [""] * each
     path = write_csv(tmp_path / "a.csv", texts, "code")
-    frame = frames.csv(path)
+    frame = frames.read_csv(path)
     assert frame["code"].dropna().tolist() == [text.strip() for text in texts if text]
     told = []
     schema = pm.Schema.infer(frame, say=told.append)
@@ -228,7 +228,7 @@ def test_codes_are_no_numbers_without_a_word(name, each, tmp_path):
 @pytest.mark.parametrize("name", ["three digits", "zip codes"])
 def test_codes_as_numbers_keep_their_width(name, tmp_path):
     path = write_csv(tmp_path / "a.csv", [*CODES[name], ""], "code")
-    schema = pm.Schema.infer(frames.csv(path), modalities={"code": "number"}, say=None)
+    schema = pm.Schema.infer(frames.read_csv(path), modalities={"code": "number"}, say=None)
     model = model_of(pm.Table.from_csv(path, schema, say=None), tmp_path)
     made, cells = imputed_texts(model, path, "code")
     assert len(made[0]) == len(CODES[name][0])
@@ -278,7 +278,7 @@ SPELLINGS = {
 def test_classes_keep_their_spelling(name, holes, tmp_path):
     texts, expected = SPELLINGS[name]
     path = write_csv(tmp_path / "a.csv", texts * 12 + ([""] * 3 if holes == "with holes" else []), "code")
-    schema = pm.Schema.infer(frames.csv(path), modalities={"code": "label"}, say=None)
+    schema = pm.Schema.infer(frames.read_csv(path), modalities={"code": "label"}, say=None)
     model = model_of(pm.Table.from_csv(path, schema, say=None), tmp_path)
     for new in (
         path,

@@ -195,7 +195,7 @@ def test_labels_follow_the_rows_of_a_table(root):
     assert torch.equal(some.complete().labels, table.labels[observed.all(1)])
     assert torch.equal(some.to("cpu").labels, table.labels)
     assert torch.equal(shards.load(shards.save(some, root / "some.safetensors")).labels, table.labels)
-    with pytest.raises(ValueError, match=r"labels must be int64 \(20,\), one of each row; got torch.int64 \(19,\)"):
+    with pytest.raises(ValueError, match=r"labels must be int64 \(20,\), one per row; got torch.int64 \(19,\)"):
         Table(table.values, observed, table.schema, labels=table.labels[1:])
 
 
