@@ -14,8 +14,9 @@ from torch import Tensor
 from polymodal import csvfiles
 from polymodal.batch import Batch, Index
 from polymodal.io.parquet_files import ParquetTable
+from polymodal.modalities.schema_checks import check_tensor_mapping
 from polymodal.runtime.validation import check_frame, check_kind, check_path, check_whole
-from polymodal.schema import Schema, check_tensors
+from polymodal.schema import Schema
 from polymodal.table import frames
 from polymodal.table.batching import iterate_batches
 from polymodal.table.table_checks import check_observed_values, check_shapes, hash_rows
@@ -72,8 +73,8 @@ class Table:
         if self.schema is None:
             raise ValueError("a table must have a schema; pass schema=Schema({...})")
         check_kind("schema", self.schema, Schema, "a Schema", "write schema=Schema({...})")
-        check_tensors(self.values)
-        check_tensors(self.alternatives)
+        check_tensor_mapping(self.values)
+        check_tensor_mapping(self.alternatives)
         values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
         object.__setattr__(self, "values", values)
         if self.observed is None:

@@ -216,7 +216,7 @@ def test_the_first_rows_and_again_by_their_source(root):
         assert torch.equal(part.labels, whole.labels[:rows])
     again = load("polymnist", **some.test.source["arguments"])
     assert again.train.fingerprint() == some.train.fingerprint() != every.train.fingerprint()
-    with pytest.raises(ValueError, match=r"validation rows of polymnist: the first rows must be 1"):
+    with pytest.raises(ValueError, match=r"validation rows of polymnist: rows must be in 1"):
         load("polymnist", root=root, held_out_rows=1_000_000)
 
 

@@ -93,7 +93,7 @@ class TestSchema:
 
     def test_groups_neither_overlap_nor_take_a_modalitys_name(self):
         for groups in ({"g": ["a"], "h": ["a"]}, {"g": ["a", "a"]}, {"a": ["b"]}):
-            with pytest.raises(ValueError, match="'a' stands twice"):
+            with pytest.raises(ValueError, match="'a' occurs twice"):
                 Schema({"a": Label(2), "b": Label(2)}, groups=groups)
 
     def test_kinds_are_checked(self):
