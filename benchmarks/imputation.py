@@ -183,7 +183,7 @@ METHODS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
 def load(name: str) -> tuple[pd.DataFrame, Schema]:
     """A table, and what its columns are."""
     source = TABLES[name]
-    frame = frames.csv(DATA / source.file, source.columns or None, source.missing)
+    frame = frames.read_csv(DATA / source.file, source.columns or None, source.missing)
     if source.rows is not None:
         frame = frame.sample(source.rows, random_state=0).reset_index(drop=True)
     return frame, frames.fit_schema(Schema.infer(frame, say=None), frame)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import inspect
-import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
+from polymodal import tabular
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, serialization
-from polymodal.runtime.formatting import brief, shell_quote
+from polymodal.modalities.differences import find_difference
+from polymodal.modalities.schema_checks import check_count, check_groups, check_name, check_tensor_mapping
+from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
 from polymodal.runtime.validation import (
     check_arguments,
@@ -31,22 +32,10 @@ from polymodal.runtime.validation import (
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Schema", "check_tensors"]
-
-MOST = 10_000
-"""Maximum number of modalities in a schema. Without it, a short file could describe arbitrarily many."""
-
-UNFIT = ("Cc", "Cf", "Cs", "Zl", "Zp")
-"""Unicode categories that names must not contain.
-
-They are control characters, zero-width and text-direction characters, surrogates, and line and paragraph separators.
-"""
-
+__all__ = ["Schema"]
 
 READ = "read the rows with the model's schema, as in Table.from_frame(frame, schema=model.schema)"
 """Default advice in the error message about a table with another schema."""
-MOST_SHOWN = 120
-"""Maximum number of characters with which a message shows each side of a difference between two schemas."""
 
 
 class Schema(Mapping[str, Modality]):
@@ -80,7 +69,7 @@ class Schema(Mapping[str, Modality]):
     def __init__(self, modalities: Mapping[str, Modality], groups: Mapping[str, list[str]] | None = None) -> None:
         example = "{'size': Vector(2)}"
         check_kind("modalities", modalities, Mapping, "a mapping from names to modalities", f"write Schema({example})")
-        _check_number(len(modalities))
+        check_count(len(modalities))
         for name, modality in modalities.items():
             if not (isinstance(name, str) and isinstance(modality, Modality)):
                 raise TypeError(
@@ -93,13 +82,11 @@ class Schema(Mapping[str, Modality]):
         for group, names in groups.items():
             check_names(f"groups[{group!r}]", names)
         self.groups = {group: list(names) for group, names in groups.items()}
-        grouped = [name for names in self.groups.values() for name in names]
         for name in [*self, *self.groups]:
-            _check_name(name)
-        for name in grouped:
+            check_name(name)
+        for name in (name for names in self.groups.values() for name in names):
             self.index(name)
-        for name in {*self.groups} & {*self} | {name for name, times in Counter(grouped).items() if times > 1}:
-            raise ValueError(f"a group must have a name of its own and share no modality; {name!r} stands twice")
+        check_groups(self.groups, self.modalities)
 
     def __getitem__(self, name: str) -> Modality:
         return self.modalities[name]
@@ -157,15 +144,15 @@ class Schema(Mapping[str, Modality]):
             >>> Schema.infer(frame, say=None)["kind"].names
             ('emu', 'owl')
         """
-        from polymodal import tabular
-
         check_callable("say", say)
-        made = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
+        proposals = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
         if say is not None:
-            say(tabular.format_proposals(made))
-        found = {one.name: one.modality for one in made if one.modality is not None}
+            say(tabular.format_proposals(proposals))
+        found = {one.name: one.modality for one in proposals if one.modality is not None}
         if not found:
-            raise ValueError("at least one column must be of use; all are left out; say by modalities what they are")
+            raise ValueError(
+                "at least one column must be used; all are left out; set their types with modalities={...}"
+            )
         return cls(found)
 
     def index(self, name: str) -> int:
@@ -199,13 +186,13 @@ class Schema(Mapping[str, Modality]):
         Raises:
             ValueError: `values` is empty, or its tensors do not all have the same number of rows.
         """
-        check_tensors(values)
+        check_tensor_mapping(values)
         for name, value in values.items():
             if not value.dim():
                 raise ValueError(f"{name!r} must be (B, ...); got a single number; write torch.stack([...])")
         rows = {len(value) for value in values.values()}
         if len(rows) != 1:
-            raise ValueError(f"values must hold one number of rows, of at least one modality; got {sorted(rows)}")
+            raise ValueError(f"all values must have the same number of rows; got {sorted(rows) or 'no values'}")
         device = next(iter(values.values())).device
         return Batch(values, self.mask(list(values), device).expand(rows.pop(), -1).clone())
 
@@ -238,7 +225,7 @@ class Schema(Mapping[str, Modality]):
             expected, given = (brief(", ".join(schema)) for schema in (self, other))
             raise ValueError(f"{what} must have the model's modalities in their order, {expected}; got {given}; {way}")
         for name, modality in self.items():
-            if difference := _difference(name, modality, other[name]):
+            if difference := find_difference(name, modality, other[name]):
                 part, expected, given = difference
                 raise ValueError(f"{name!r} of {what} must {part}, {expected}; got {given}; {way}")
 
@@ -285,7 +272,7 @@ class Schema(Mapping[str, Modality]):
         Returns:
             A list of B values for each modality; leading axes become nested lists.
         """
-        check_tensors(values)
+        check_tensor_mapping(values)
         return {name: _write_values(self[name], column) for name, column in values.items()}
 
     def replace(self, **arguments: Any) -> Schema:
@@ -334,67 +321,12 @@ class Schema(Mapping[str, Modality]):
         check_types({"groups": groups}, cls, "a schema")
         if not (isinstance(entries, list) and all(isinstance(entry, dict) for entry in entries)):
             raise ValueError(f"modalities of a schema must be a list of objects; got {brief(repr(entries))}")
-        _check_number(len(entries))
+        check_count(len(entries))
         named = [(entry.get("name"), serialization.from_json(entry)) for entry in entries]
         for name, times in Counter(repr(name) for name, _ in named).items():
             if times > 1:
-                raise ValueError(f"modalities must have names of their own; {brief(name)} stands {times} times")
+                raise ValueError(f"names of modalities must be unique; {brief(name)} occurs {times} times")
         return cls(dict(named), groups)
-
-
-def check_tensors(values: Mapping[str, Tensor]) -> None:
-    """Checks that a value is a mapping from names to tensors.
-
-    Raises:
-        TypeError: It is not. The message names the wrong part.
-    """
-    check_mapping("values", values, "{'size': torch.rand(4, 2)}")
-    for name, value in values.items():
-        check_kind(f"the values of {name!r}", value, Tensor, "a tensor", "use torch.as_tensor")
-
-
-def _check_number(modalities: int) -> None:
-    if not 1 <= modalities <= MOST:
-        raise ValueError(f"a schema must have at least one modality, and at most {MOST}; got {modalities}")
-
-
-def _check_name(name: str) -> None:
-    if not (1 <= len(name) <= 200) or any(unicodedata.category(letter) in UNFIT for letter in name):
-        better = " ".join("".join(c if unicodedata.category(c) not in UNFIT else " " for c in name).split())[:200]
-        shown, better = brief(repr(name), 60), better or "column"
-        raise ValueError(
-            "names of modalities and groups must have 1 to 200 characters, none of them a control character or "
-            "without width; "
-            f"got {shown}; rename the column, as by frame.rename(columns={{{shown}: {better[:60]!r}}}) or in the "
-            f"file's first line, or leave it out by ignore=[{shown}] or --modality "
-            f"{brief(shell_quote(f'{name}=ignore'), 80)}"
-        )
-
-
-def _difference(name: str, one: Modality, other: Modality) -> tuple[str, str, str] | None:
-    """Compares modalities of the same name: returns the broken rule, the expected and the given value, or None."""
-    if type(one).__name__ == type(other).__name__:
-        ours, theirs = ({**modality.representation, "columns": modality.columns(name)} for modality in (one, other))
-        for part in {**ours, **theirs}:
-            expected, given = ours.get(part), theirs.get(part)
-            if expected != given and not (isinstance(expected, range) and isinstance(given, range)):
-                return f"have the model's {part}", *_format_difference(expected, given)
-    ours, theirs = ((type(modality).__name__, modality.shape, modality.levels) for modality in (one, other))
-    return None if ours == theirs else ("be the model's", brief(repr(one)), brief(repr(other)))
-
-
-def _format_difference(expected: Any, given: Any) -> tuple[str, str]:
-    """Formats two different values for a message; for long lists, it adds the first position where they differ."""
-    if not (isinstance(expected, Sequence) and isinstance(given, Sequence)):
-        return brief(expected, MOST_SHOWN), brief(given, MOST_SHOWN)
-    listed = [", ".join(map(str, items)) for items in (expected, given)]
-    ours, theirs = (brief(text, MOST_SHOWN) if text else "none" for text in listed)
-    if max(map(len, listed)) <= MOST_SHOWN:
-        return ours, theirs
-    place = next(i for i, pair in enumerate(zip_longest(expected, given, fillvalue=object())) if pair[0] != pair[1])
-    ours, theirs = f"{len(expected):,} of them, {ours}", f"{len(given):,} of them, {theirs}"
-    there, here = (repr(items[place]) if place < len(items) else "none" for items in (expected, given))
-    return ours, f"{theirs} (number {place + 1} is {brief(here, 40)}, and must be {brief(there, 40)})"
 
 
 def _write_values(modality: Modality, values: Tensor) -> Any:

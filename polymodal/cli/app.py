@@ -24,7 +24,7 @@ from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     from polymodal.cli.output_folder import Answers
-    from polymodal.datasets.user_tables import File
+    from polymodal.datasets.table_files import File
 
 __all__ = ["app", "main"]
 

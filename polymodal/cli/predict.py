@@ -12,6 +12,8 @@ import torch
 from polymodal.cli import output_checks, output_folder, parquet_output
 from polymodal.cli.run_folder import open_model, open_tables
 from polymodal.datasets import user_tables
+from polymodal.datasets.table_building import read_nonempty_rows
+from polymodal.datasets.table_files import File
 from polymodal.inference import streaming
 from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.runtime.formatting import split_names
@@ -49,7 +51,7 @@ class Source(NamedTuple):
 
 def translate(
     folder: Path,
-    file: user_tables.File | None = None,
+    file: File | None = None,
     *,
     given: Sequence[str] = (),
     to: Sequence[str] = (),
@@ -121,7 +123,7 @@ def translate(
 
 def stream(
     folder: Path,
-    file: user_tables.File | None = None,
+    file: File | None = None,
     *,
     out: Path,
     given: Sequence[str] = (),
@@ -255,7 +257,7 @@ def sample(
 
 def embed(
     folder: Path,
-    file: user_tables.File | None = None,
+    file: File | None = None,
     *,
     out: Path,
     given: Sequence[str] = (),
@@ -347,7 +349,7 @@ def _range(part: str, length: int) -> Iterable[int]:
     return range(length)[slice(*numbers)] if ":" in part else [range(length)[int(part)]]
 
 
-def _sources(folder: Path, file: user_tables.File | None = None, *, tables: bool = True) -> list[Path]:
+def _sources(folder: Path, file: File | None = None, *, tables: bool = True) -> list[Path]:
     """Returns the paths that must not be overwritten: the input table and the training table.
 
     If `tables` is False, a folder of training tables is left out, because it may also hold other files.
@@ -356,7 +358,7 @@ def _sources(folder: Path, file: user_tables.File | None = None, *, tables: bool
     return [*([] if file is None else [file.path]), *trained]
 
 
-def _refuse_both(file: user_tables.File | None, split: str | None, rows: str | None = None) -> None:
+def _refuse_both(file: File | None, split: str | None, rows: str | None = None) -> None:
     """Checks that no split or rows of the run's data set are selected if a file with the rows is given."""
     for option, value in {"split": split, "rows": rows}.items():
         if file is not None and value is not None:
@@ -367,7 +369,7 @@ def _refuse_both(file: user_tables.File | None, split: str | None, rows: str | N
 
 
 def _source(
-    folder: Path, schema: Schema, split: str | None, file: user_tables.File | None, batch_size: int, on_changed: str
+    folder: Path, schema: Schema, split: str | None, file: File | None, batch_size: int, on_changed: str
 ) -> Source:
     """Returns the rows of a split or of a file; a file is read lazily."""
     if file is None:
@@ -383,12 +385,12 @@ def _source(
 def _read(reader: frames.Reader, pieces: Iterable[pd.DataFrame]) -> Iterator[tuple[Tensor, Table]]:
     for piece in pieces:
         start = reader.rows
-        places, table = user_tables.read_nonempty_rows(reader, piece)
+        places, table = read_nonempty_rows(reader, piece)
         yield start + places, table
 
 
 def _read_selected_rows(
-    folder: Path, schema: Schema, rows: str, split: str | None, file: user_tables.File | None, on_changed: str
+    folder: Path, schema: Schema, rows: str, split: str | None, file: File | None, on_changed: str
 ) -> tuple[list[int], Batch]:
     """Returns the selected rows of a split or of a file; a file is read only up to the last selected row."""
     if file is None:

@@ -136,7 +136,7 @@ def _contents(arguments: Mapping[str, Any]) -> Contents:
     path = str(arguments.get("path", ""))
     if not Path(path).is_absolute():
         raise ValueError(f"path must be absolute in a run; got {brief(repr(path), 60)}; restore the file of the run")
-    return user_tables.contents(path)
+    return user_tables.find_contents(path)
 
 
 def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_changed: str) -> bool:

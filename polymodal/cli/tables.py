@@ -17,6 +17,9 @@ from polymodal.cli.predict import parse_modality_names
 from polymodal.cli.run_folder import experiment, open_model
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import DATASETS, user_tables
+from polymodal.datasets.table_files import USUAL, File
+from polymodal.inference import imputed_cells
+from polymodal.inference.imputer import Imputer
 from polymodal.io import checkpoint
 from polymodal.io.locks import claim_outputs
 from polymodal.io.parquet_files import ParquetTable
@@ -181,14 +184,14 @@ def infer_csv_options(data: Mapping[str, Any]) -> dict[str, Any]:
         FileNotFoundError: The file does not exist.
         ValueError: The file is not text, or its lines do not fit the inferred separator.
     """
-    file = user_tables.File(Path(data["path"]), Options.of(data))
+    file = File(Path(data["path"]), Options.of(data))
     if not file.text or not (made := csvfiles.detect_options(file.path, file.options)).given:
         return {}
     say(csvfiles.describe_detected_options(file.path, made))
     return made.given
 
 
-def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
+def of_run(folder: Path, path: Path, options: Options) -> File:
     """Returns a table's file that is read with the options of the run's training table by default.
 
     Arguments:
@@ -201,7 +204,7 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
         ValueError: The file format is not supported, or the run's record of its data is damaged.
     """
     other_formats.refuse_unknown(path)
-    file = user_tables.File(path, options)
+    file = File(path, options)
     source = experiment(folder)["data"]
     if not file.text or source.get("dataset") != "table":
         return file
@@ -209,14 +212,14 @@ def of_run(folder: Path, path: Path, options: Options) -> user_tables.File:
     known = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
     check_types(known, user_tables.table, f"{folder}/experiment.json")
     trained = Options.of(known)
-    return user_tables.File(path, options.after(trained), trained)
+    return File(path, options.after(trained), trained)
 
 
 def format_column_types(data: Mapping[str, Any]) -> str:
     """Returns a text with the inferred type of each column of a table and the reason for it."""
     from polymodal import tabular
 
-    return tabular.format_proposals(user_tables.columns(**data))
+    return tabular.format_proposals(user_tables.propose_types(**data))
 
 
 def impute(
@@ -231,9 +234,9 @@ def impute(
     imputations: int | None = None,
     seed: int = 0,
     bounds: Bounds = "observed",
-    options: Options = user_tables.USUAL,
+    options: Options = USUAL,
     device: str = "auto",
-    batch_size: int = imputation.BATCH,
+    batch_size: int = imputation.BATCH_SIZE,
     overwrite: bool = False,
 ) -> str:
     """Imputes the missing values of a table's file, as `polymodal.impute` does.
@@ -279,16 +282,16 @@ def impute(
     model = open_model(folder, device)
     chosen = (parse_modality_names(some, model.schema) if some else None for some in (given, to))
     asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
-    fillers = [imputation.Filler(model, *chosen, **asked, imputation=one) for one in numbers]
+    fillers = [Imputer(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
     for sentence in table.messages + filler.list_messages():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
-    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
+    return f"Filled {filler.imputed:,} cells of {rows[0]:,} rows: {files}"
 
 
-def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
+def _check(table: File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
     """Checks that an output file can be written and would replace nothing but an earlier result."""
     if table.parquet:
         names = ParquetTable(table.path).unified.names
@@ -317,7 +320,7 @@ def _check(table: user_tables.File, out: Path, sources: Sequence[Path], *, overw
     output_checks.check_file(out, f"filled{csvfiles.kind(table.path)}", sources, require_result, overwrite=overwrite)
 
 
-def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables.File, Path, bool, bool, int], int]:
+def _writer(table: File) -> Callable[[Imputer, File, Path, bool, bool, int], int]:
     """Returns the function that imputes a file of this format and writes the result.
 
     Raises:
@@ -333,20 +336,20 @@ def _writer(table: user_tables.File) -> Callable[[imputation.Filler, user_tables
     )
 
 
-def _require_feather(table: user_tables.File, path: Path) -> None:
+def _require_feather(table: File, path: Path) -> None:
     """Checks that a file has all columns of a table, as every earlier result has."""
     held, names = ([str(name) for name in other_formats.read(one)] for one in (path, table.path))
     output_checks.require_columns(path, held, names)
 
 
-def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _feather(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a Feather file, and returns its number of rows."""
     import pyarrow as pa
     from pyarrow import feather
 
     table.read(size)  # raises an error if the file or the options are invalid
     whole = feather.read_table(table.path, memory_map=False)
-    kinds = imputation.kinds(filler, whole.schema, sure, marked)
+    kinds = imputation.extend_arrow_schema(filler, whole.schema, sure, marked)
     made = imputation.impute_batches(filler, whole.to_batches(size), kinds, table.path)
     batches = [*show_progress(made, "imputing", len(whole), pa.RecordBatch.__len__)]
     feather.write_feather(pa.Table.from_batches(batches, kinds), content := io.BytesIO())
@@ -354,13 +357,13 @@ def _feather(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     return len(whole)
 
 
-def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _parquet(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes Parquet files in batches of `size` rows, and returns their number of rows."""
     import pyarrow as pa
 
     lengths, _ = table.read(size)  # raises an error if options for CSV files are given
     files = ParquetTable(table.path)
-    kinds = imputation.kinds(filler, files.schema, sure, marked)
+    kinds = imputation.extend_arrow_schema(filler, files.schema, sure, marked)
     made = imputation.impute_batches(filler, files.batches(size), kinds, table.path)
     with parquet_output.writing(out.resolve(), kinds) as write:
         for batch in show_progress(made, "imputing", sum(lengths), pa.RecordBatch.__len__):
@@ -368,29 +371,28 @@ def _parquet(filler: imputation.Filler, table: user_tables.File, out: Path, sure
     return sum(lengths)
 
 
-def _csv(filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int) -> int:
+def _csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     """Imputes a CSV file, keeps every other character of it unchanged, and returns its number of rows."""
     with claim_outputs(out.resolve(), does="writes it"):
         return _write_csv(filler, table, out, sure, marked, size)
 
 
-def _write_csv(
-    filler: imputation.Filler, table: user_tables.File, out: Path, sure: bool, marked: bool, size: int
-) -> int:
+def _write_csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool, size: int) -> int:
     document, frame = table.document, table.document.frame
-    added = filler.added(frame.columns, sure, marked)
+    added = filler.name_added_columns(frame.columns, sure, marked)
     starts = range(0, len(frame), size)
     pieces = [
-        filler.holes(frame.iloc[start : start + size]) for start in show_progress(starts, "imputing", len(starts))
+        filler.impute_chunk(frame.iloc[start : start + size])
+        for start in show_progress(starts, "imputing", len(starts))
     ]
-    holes = imputation.concat_filled(pieces, starts)
-    texts = {name: filler.texts(name, hole.cells) for name, hole in holes.items()}
+    holes = imputed_cells.concat_cells(pieces, starts)
+    texts = {name: filler.format_cells(name, hole.cells) for name, hole in holes.items()}
     cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
     columns = [
         csvfiles.Added(name, None, texts)
-        if after == imputation.FILLED
+        if after == imputed_cells.FILLED
         else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
-        for after, name, texts in imputation.format_added_columns(frame, holes, added)
+        for after, name, texts in imputed_cells.format_added_columns(frame, holes, added)
     ]
     checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)

@@ -100,7 +100,7 @@ def _choose_defaults(line: Mapping[str, Any], document: Mapping[str, Any]) -> di
         return {}
     sections = [part for part in document.values() if isinstance(part, Mapping)]
     given = {name.rpartition(".")[2] for part in (line, document, *sections) for name in part}
-    suited = tables.defaults(own.rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
+    suited = tables.defaults(own.count_rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
     data = {**dict(document.get("data") or {}), **{name.removeprefix("data."): value for name, value in line.items()}}
     suited |= {f"data.{name}": value for name, value in tables.infer_csv_options(data).items()}
     return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}

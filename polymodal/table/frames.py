@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["MOST_UNREADABLE", "Reader", "csv", "fit_schema", "read_frames"]
+__all__ = ["MOST_UNREADABLE", "ROWS", "Reader", "fit_schema", "format_row", "read_csv", "read_frames"]
 
 MOST_UNREADABLE = 0.01
 """Default for the largest share of damaged files in a column."""
@@ -44,6 +44,7 @@ class Reader:
         root: Folder that file names in cells are relative to; by default the working folder.
         unreadable: Largest share of damaged files in a column; damaged files count as not observed.
         numbers: Row numbers to use in messages; by default 0, 1, 2 and so on.
+        labels: Labels of all rows in the index of their data frame. Messages add a label that is not the row number.
     """
 
     def __init__(
@@ -52,19 +53,21 @@ class Reader:
         root: str | Path | None = None,
         unreadable: float = MOST_UNREADABLE,
         numbers: Sequence[int] | np.ndarray | None = None,
+        labels: pd.Index | None = None,
     ) -> None:
         if root is not None:
             check_path("root", root)
-        self.schema, self.root, self.unreadable, self.numbers = schema, Path(root or "."), unreadable, numbers
+        self.schema, self.root, self.unreadable = schema, Path(root or "."), unreadable
+        self.numbers, self.labels = numbers, labels
         self.rows = 0
-        self.odd: dict[str, Counter[str]] = {name: Counter() for name in schema}
-        self.damaged: dict[str, list[tuple[int, str]]] = {name: [] for name in schema}
+        self.unseen: dict[str, Counter[str]] = {name: Counter() for name in schema}
+        self.damaged: dict[str, list[tuple[str, str]]] = {name: [] for name in schema}
         self.files: Counter[str] = Counter()
-        self.cut: Counter[str] = Counter()
+        self.truncated: Counter[str] = Counter()
         """Number of truncated texts by modality."""
         self.outliers = {name: Outliers(modality) for name, modality in schema.items()}
         self.absent: list[str] = []
-        self.here: set[str] = set()
+        self.columns: set[str] = set()
         """The columns of the first chunk."""
         self.further: list[str] = []
         """The columns of the first chunk that belong to no modality."""
@@ -77,7 +80,7 @@ class Reader:
             ValueError: A cell cannot be read, or no column of the schema is present, or a column that the schema needs
                 occurs twice. For a cell, the error names the column and the row.
         """
-        self._look(check_frame(frame))
+        self._inspect_columns(check_frame(frame))
         columns = {name: self._column(name, modality, frame) for name, modality in self.schema.items()}
         self.rows += len(frame)
         none = torch.zeros(len(frame), dtype=torch.bool)
@@ -91,51 +94,53 @@ class Reader:
             ValueError: More files are damaged than allowed.
         """
         self._refuse_damaged()
-        said = [sentence for name in self.absent for sentence in self._tell_absent(name)]
-        for name, odd in self.odd.items():
-            if odd:
+        messages = [sentence for name in self.absent for sentence in self._describe_absent(name)]
+        for name, unseen in self.unseen.items():
+            if unseen:
                 what = ("word", "words") if self.schema[name].shape else ("class", "classes")
-                said.append(f"{name!r}: {format_unseen_values(odd, *what)}")
-        said += [self._tell_cut(name) for name, cut in self.cut.items() if cut > self.files[name] / 50]
-        said += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
+                messages.append(f"{name!r}: {format_unseen_values(unseen, *what)}")
+        truncated = (name for name, count in self.truncated.items() if count > self.files[name] / 50)
+        messages += [self._describe_truncation(name) for name in truncated]
+        messages += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
         for name, damaged in self.damaged.items():
             if damaged:
-                said.append(f"{name!r}: {_files(damaged)}, and {'are' if len(damaged) > 1 else 'is'} not observed")
-        return said
+                count = "count" if len(damaged) > 1 else "counts"
+                messages.append(f"{name!r}: {_list_damaged(damaged)}, and {count} as missing")
+        return messages
 
-    def _look(self, frame: pd.DataFrame) -> None:
+    def _inspect_columns(self, frame: pd.DataFrame) -> None:
         """Records the modalities whose columns are missing, for the first chunk only."""
         if self.rows:
             return
-        _refuse_twice(self.schema, frame)
+        _require_unique_names(self.schema, frame)
         wanted = {name: modality.columns(name) for name, modality in self.schema.items()}
         known = {column for columns in wanted.values() for column in columns}
-        self.here = {*frame.columns}
+        self.columns = {*frame.columns}
         self.further = [column for column in frame.columns if isinstance(column, str) and column not in known]
-        self.absent = [name for name, columns in wanted.items() if not {*columns} <= self.here]
+        self.absent = [name for name, columns in wanted.items() if not {*columns} <= self.columns]
         if len(self.absent) == len(self.schema):
             every = [column for columns in wanted.values() for column in columns]
             raise ValueError(
-                f"the rows must have one of the columns {brief(', '.join(every))}; they have "
-                f"{brief(', '.join(map(str, frame.columns)))}; name them as those of training"
+                f"the table must have at least one of the columns {brief(', '.join(every))}; it has "
+                f"{brief(', '.join(map(str, frame.columns)))}; give them the names that they have in the training rows"
             )
 
-    def _tell_absent(self, name: str) -> Iterator[str]:
+    def _describe_absent(self, name: str) -> Iterator[str]:
         """Yields messages about the missing columns of a modality, with similar column names."""
         columns = self.schema[name].columns(name)
-        near = {column: nearest(column, self.further) for column in columns if column not in self.here}
+        near = {column: nearest(column, self.further) for column in columns if column not in self.columns}
         mean = f"; did you mean {near[name]!r}?" if columns == (name,) and near[name] else ""
-        yield f"{name!r} is not among the columns, and is taken as not observed{mean}"
+        yield f"{name!r} is not among the columns and counts as missing{mean}"
         if columns != (name,) and (len(near) < len(columns) or any(near.values())):
             for column, other in near.items():
                 mean = f"; did you mean {other!r}?" if other else ""
-                yield f"{name!r} is read from {len(columns)} columns, of which {column!r} is not there{mean}"
+                yield f"{name!r} is read from {len(columns)} columns, of which {column!r} does not exist{mean}"
 
-    def _tell_cut(self, name: str) -> str:
+    def _describe_truncation(self, name: str) -> str:
         """Returns the message that texts are cut."""
-        cut, are = self.cut[name], "are" if self.cut[name] > 1 else "is"
+        cut, are = self.truncated[name], "are" if self.truncated[name] > 1 else "is"
         length = self.schema[name].shape[0]
-        return f"{name!r}: {cut:,} of {self.files[name]:,} texts {are} longer than {length} tokens, and {are} cut"
+        return f"{name!r}: {cut:,} of {self.files[name]:,} texts {are} longer than {length} tokens and {are} cut"
 
     def _column(self, name: str, modality: Modality, frame: pd.DataFrame) -> Column | None:
         if name in self.absent:
@@ -144,34 +149,41 @@ class Reader:
         try:
             column = modality.read_cells(*(dense(frame[column]) for column in columns), root=self.root)
         except CellError as error:
-            raise ValueError(f"{' and '.join(columns)}, row {self._number(error.row)}: {error.why}") from error
-        self.odd[name].update(dict(column.odd))
-        self.damaged[name] += [(self._number(row), why) for row, why in column.unreadable]
-        self.cut[name] += column.cut
-        self.outliers[name].look(column.values, column.observed, self._number)
+            raise ValueError(f"{' and '.join(columns)}, row {self._name_row(error.row)}: {error.why}") from error
+        self.unseen[name].update(dict(column.odd))
+        self.damaged[name] += [(self._name_row(row), why) for row, why in column.unreadable]
+        self.truncated[name] += column.cut
+        self.outliers[name].look(column.values, column.observed, self._name_row)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column
 
-    def _number(self, row: int) -> int:
-        """Returns the number to use in messages for a row of the current chunk."""
-        return self.rows + row if self.numbers is None else int(self.numbers[self.rows + row])
+    def _name_row(self, row: int) -> str:
+        """Returns the name to use in messages for a row of the current chunk."""
+        position = self.rows + row
+        return format_row(position, self.labels) if self.numbers is None else str(int(self.numbers[position]))
 
     def _refuse_damaged(self) -> None:
         for name, damaged in self.damaged.items():
             if len(damaged) > max(self.unreadable * self.files[name], self.files[name] >= FEWEST):
+                enough = min(1.0, len(damaged) / self.files[name] + 0.005)
                 raise ValueError(
-                    f"{name!r}: at most {self.unreadable:.0%} of the files may be damaged; {_files(damaged)}; mend or "
-                    f"remove them, or allow more by unreadable={min(1.0, len(damaged) / self.files[name] + 0.005):.2f}"
+                    f"{name!r}: at most {self.unreadable:.0%} of the files may be damaged; {_list_damaged(damaged)}; "
+                    f"repair or remove them, or allow more with unreadable={enough:.2f}"
                 )
 
 
-def fit_schema(schema: Schema, frame: pd.DataFrame) -> Schema:
+def fit_schema(schema: Schema, frame: pd.DataFrame, name_row: Callable[[int], str] = str) -> Schema:
     """Returns the schema with unspecified settings learned from training rows: units, classes, words, formats.
+
+    Arguments:
+        schema: The modalities.
+        frame: Training rows.
+        name_row: Function from the position of a row to its name in messages.
 
     Raises:
         ValueError: A cell cannot be read; the error names the column and the row.
     """
-    _refuse_twice(schema, frame)
+    _require_unique_names(schema, frame)
     modalities = {}
     for name, modality in schema.items():
         columns = modality.columns(name)
@@ -180,14 +192,13 @@ def fit_schema(schema: Schema, frame: pd.DataFrame) -> Schema:
             cells = [dense(frame[column]) for column in columns if here]
             modalities[name] = modality.fitted(*cells).learn_cells(*cells) if here else modality
         except CellError as error:
-            row = frame.index[error.row] if frame.index.dtype.kind == "i" else error.row
-            raise ValueError(f"{' and '.join(columns)}, row {row}: {error.why}") from error
+            raise ValueError(f"{' and '.join(columns)}, row {name_row(error.row)}: {error.why}") from error
         except ValueError as error:
             raise ValueError(f"{name!r}: {error}") from error
     return type(schema)(modalities, schema.groups)
 
 
-def csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = ()) -> pd.DataFrame:
+def read_csv(path: str | Path, columns: Sequence[str] | None = None, missing: Sequence[str] = ()) -> pd.DataFrame:
     """Reads the cells of a CSV file, without the white space around them.
 
     Columns of codes such as 007 become texts. The data frame stores the formats of the other columns, see `keep_texts`.
@@ -216,24 +227,36 @@ def read_frames(
     if not batches:
         return {}, torch.zeros(0, len(reader.schema), dtype=torch.bool)
     observed = torch.cat([batch.observed for batch in batches])
-    said = reader.list_messages()
+    messages = reader.list_messages()
     if empty := reader.rows - len(observed):
-        said.append(f"{empty:,} of {reader.rows:,} rows hold nothing, and are left out")
+        messages.append(f"{empty:,} of {reader.rows:,} rows have no observed value and are left out")
     if say is not None:
-        for sentence in said:
+        for sentence in messages:
             say(sentence)
     return {name: torch.cat([batch.values[name] for batch in batches]) for name in batches[0].values}, observed
 
 
-def _refuse_twice(schema: Schema, frame: pd.DataFrame) -> None:
+def format_row(position: int, labels: pd.Index | None) -> str:
+    """Returns the name of a row in messages: its position, and its label where this is not the position.
+
+    Example:
+        >>> import pandas as pd
+        >>> format_row(1, pd.Index([0, 1, 2])), format_row(1, pd.Index(["a", "b"])), format_row(1, None)
+        ('1', "1 (label 'b')", '1')
+    """
+    label = position if labels is None else labels[position : position + 1].tolist()[0]
+    return str(position) if label == position else f"{position} (label {label!r})"
+
+
+def _require_unique_names(schema: Schema, frame: pd.DataFrame) -> None:
     """Raises an error if the frame has two columns with a name that a modality reads."""
     wanted = {column for name, modality in schema.items() for column in modality.columns(name)}
     for column in frame.columns[frame.columns.duplicated()]:
         if column in wanted:
-            raise ValueError(f"columns must have names of their own; {column!r} stands twice; rename one of them")
+            raise ValueError(f"column names must be unique; {column!r} occurs twice; rename one of the columns")
 
 
-def _files(damaged: Sequence[tuple[int, str]]) -> str:
+def _list_damaged(damaged: Sequence[tuple[str, str]]) -> str:
     listed = "; ".join(f"row {row}: {why}" for row, why in damaged[:MOST_LISTED])
     rest = f"; and {len(damaged) - MOST_LISTED} more" if len(damaged) > MOST_LISTED else ""
     return f"{len(damaged):,} file{'s' * (len(damaged) > 1)} cannot be read ({listed}{rest})"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import InitVar, dataclass, field, replace
-from itertools import chain, islice
+from dataclasses import InitVar, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,26 +12,21 @@ import torch
 from torch import Tensor
 
 from polymodal import csvfiles
-from polymodal.batch import Batch, Index, Whole
+from polymodal.batch import Batch, Index
 from polymodal.io.parquet_files import ParquetTable
-from polymodal.runtime import distributed
-from polymodal.runtime.prefetch import ahead, copy_to_device
-from polymodal.runtime.seeding import number
-from polymodal.runtime.validation import check_callable, check_frame, check_kind, check_list, check_path, check_whole
-from polymodal.schema import Schema, check_tensors
+from polymodal.modalities.schema_checks import check_tensor_mapping
+from polymodal.runtime.validation import check_frame, check_kind, check_path, check_whole
+from polymodal.schema import Schema
 from polymodal.table import frames
+from polymodal.table.batching import iterate_batches
+from polymodal.table.table_checks import check_observed_values, check_shapes, hash_rows
+from polymodal.table.table_input import check_options, read_chunks, read_csv_rows, read_dicts
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
 __all__ = ["Table", "steps"]
-
-FITTED = 2**18
-"""Number of rows of a Parquet file from which units, classes and words are learned."""
-
-PIECE = 64 * 2**20
-"""Size in bytes of the chunks in which a table is checked and hashed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +73,8 @@ class Table:
         if self.schema is None:
             raise ValueError("a table must have a schema; pass schema=Schema({...})")
         check_kind("schema", self.schema, Schema, "a Schema", "write schema=Schema({...})")
-        check_tensors(self.values)
-        check_tensors(self.alternatives)
+        check_tensor_mapping(self.values)
+        check_tensor_mapping(self.alternatives)
         values = {name: choices[:, 0] for name, choices in self.alternatives.items()} | dict(self.values)
         object.__setattr__(self, "values", values)
         if self.observed is None:
@@ -88,7 +82,8 @@ class Table:
         check_kind("observed", self.observed, Tensor, "a tensor", "write torch.tensor([[True, False]])")
         if self.observed.dim() != 2:
             raise ValueError(f"observed must be bool (N, M); got {tuple(self.observed.shape)}")
-        self._check()
+        check_shapes(self.values, self.observed, self.schema, self.labels)
+        check_observed_values(self.values, self.alternatives, self.observed, self.schema, is_trusted=digest is not None)
 
     def __len__(self) -> int:
         return len(self.observed)
@@ -127,23 +122,7 @@ class Table:
             An iterator over batches.
         """
         check_whole("batch_size", batch_size)
-        numbers = torch.int32 if len(self) < 2**31 else torch.int64  # the order of 10^9 rows takes 4 GB
-        order = torch.arange(len(self), dtype=numbers)
-        choices: dict[str, Tensor] = {}
-        if seed is not None:
-            generator = torch.Generator().manual_seed(number(seed, epoch))
-            order = torch.randperm(len(self), generator=generator, dtype=numbers)
-            for name, options in self.alternatives.items():
-                choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
-        parts = list(order.split(batch_size))
-        if len(parts) > 1 and len(parts[-1]) == 1:
-            parts[-2:] = [torch.cat(parts[-2:])]
-
-        def make(rows: Tensor) -> Batch:
-            rows = rows.long()
-            return self._gather_batch(rows, choices) if share is None else self._part(rows, choices, *share)
-
-        yield from ahead(make, parts[start::stride], device)
+        yield from iterate_batches(self, self._host, batch_size, seed, epoch, start, stride, share, device)
 
     @classmethod
     def from_frame(
@@ -171,7 +150,7 @@ class Table:
 
         Raises:
             ValueError: A cell cannot be read, no row has an observed value, or too many files are damaged. The error
-                names the column and the row, counted from 0 or by the label of an integer index.
+                names the column and the row, counted from 0, with its label in the index where this differs.
 
         Example:
             >>> import pandas as pd
@@ -183,10 +162,11 @@ class Table:
             >>> Table.from_frame(frame[:1], table.schema).values["grams"]
             tensor([[-1.]])
         """
-        _check_options(schema, say)
+        check_options(schema, say)
         check_frame(frame)
         schema = Schema.infer(frame, root=root, say=say) if schema is None else schema
-        return cls._from_pieces([frame], frames.Reader(frames.fit_schema(schema, frame), root, unreadable), say)
+        schema = frames.fit_schema(schema, frame, partial(frames.format_row, labels=frame.index))
+        return cls._read([frame], frames.Reader(schema, root, unreadable, labels=frame.index), say)
 
     @classmethod
     def from_csv(
@@ -235,14 +215,7 @@ class Table:
         texts = [[some] if isinstance(some, str) else some for some in (missing, present)]
         marks = (separator, decimal, thousands, encoding, quote)
         given = csvfiles.Options(columns, texts[0], texts[1], *marks, header=header)
-        document = csvfiles.read(path, given)
-        frame, said = document.frame, list(document.messages)
-        if schema is None and document.index is not None:
-            frame = frame.drop(columns=document.index)
-            said.append(f"{document.path.name}: {csvfiles.INDEX}")
-        if (say := options.get("say", print)) is not None:
-            for sentence in said:
-                say(sentence)
+        frame = read_csv_rows(path, given, schema, options.get("say", print))
         return cls.from_frame(frame, schema, **{"root": Path(path).parent, **options})
 
     @classmethod
@@ -258,7 +231,7 @@ class Table:
         """
         check_path("path", path)
         root = Path(path) if Path(path).is_dir() else Path(path).parent
-        return cls._from_frames(ParquetTable(path).frames(frames.ROWS), schema, **{"root": root, **options})
+        return cls._from_chunks(ParquetTable(path).frames(frames.ROWS), schema, **{"root": root, **options})
 
     @classmethod
     def from_arrow(cls, table: pa.Table, schema: Schema | None = None, **options: Any) -> Table:
@@ -267,7 +240,7 @@ class Table:
 
         check_kind("table", table, pa.Table, "a pyarrow table", "pass pyarrow.Table.from_pandas(frame)")
         pieces = (batch.to_pandas() for batch in table.to_batches(frames.ROWS))
-        return cls._from_frames(pieces, schema, **options)
+        return cls._from_chunks(pieces, schema, **options)
 
     @classmethod
     def from_dataset(cls, dataset: Iterable[Mapping[str, Any]], schema: Schema | None = None, **options: Any) -> Table:
@@ -281,75 +254,47 @@ class Table:
         Raises:
             TypeError: A row is not a dict.
         """
-        import pandas as pd
-
-        if isinstance(dataset, type | Mapping | pd.DataFrame):
-            raise TypeError(
-                f"dataset must give a dict per row; got {type(dataset).__name__}; write [{{'height': 1.5}}], or use "
-                "Table.from_frame"
-            )
-        indexed = hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
-        if not indexed:
-            check_list("dataset", dataset, "dicts, or a data set that gives them", "[{'height': 1.5}]")
-        rows = [dataset[row] for row in range(len(dataset))] if indexed else list(dataset)  # pyright: ignore[reportIndexIssue, reportArgumentType]
-        for place, row in enumerate(rows):
-            if not isinstance(row, Mapping):
-                raise TypeError(f"a data set must give a dict per row; row {place} is a {type(row).__name__}")
-        columns = dict.fromkeys(key for row in rows for key in row)
-        cells = {key: pd.Series([_plain(row.get(key)) for row in rows]) for key in columns}
-        return cls.from_frame(pd.DataFrame(cells), schema, **options)
+        return cls.from_frame(read_dicts(dataset), schema, **options)
 
     @classmethod
-    def _from_frames(
+    def _from_chunks(
         cls,
-        pieces: Iterator[pd.DataFrame],
+        chunks: Iterator[pd.DataFrame],
         schema: Schema | None,
         *,
         root: str | Path | None = None,
         unreadable: float = frames.MOST_UNREADABLE,
         say: Callable[[str], object] | None = print,
     ) -> Table:
-        import pandas as pd
-
-        _check_options(schema, say)
-        first = list(islice(pieces, FITTED // frames.ROWS))
-        if not first:
-            raise ValueError("there must be at least one row; got none")
-        known = pd.concat(first, ignore_index=True)
-        schema = Schema.infer(known, root=root, say=say) if schema is None else schema
-        reader = frames.Reader(frames.fit_schema(schema, known), root, unreadable)
-        return cls._from_pieces(chain(first, pieces), reader, say)
+        check_options(schema, say)
+        every, reader = read_chunks(chunks, schema, root=root, unreadable=unreadable, say=say)
+        return cls._read(every, reader, say)
 
     @classmethod
-    def _from_pieces(
-        cls, pieces: Iterable[pd.DataFrame], reader: frames.Reader, say: Callable[[str], object] | None
-    ) -> Table:
-        values, observed = frames.read_frames(pieces, reader, say)
+    def _read(cls, chunks: Iterable[pd.DataFrame], reader: frames.Reader, say: Callable[[str], object] | None) -> Table:
+        values, observed = frames.read_frames(chunks, reader, say)
         if not len(observed):
-            raise ValueError("at least one row must hold something; none does")
+            raise ValueError("at least one row must have an observed value; none has")
         return cls(values, observed, reader.schema)
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes of the observed mask, the values and the alternatives."""
+        """Size in bytes of the observed mask, the values, the alternatives and the labels."""
         parts = [self.observed, *self.values.values(), *self.alternatives.values()]
+        parts += [] if self.labels is None else [self.labels]
         return sum(part.numel() * part.element_size() for part in parts)
 
     def to(self, device: torch.device | str) -> Table:
         """Returns the same rows on a device; batches are then gathered on that device."""
-        values, choices = (
-            {name: value.to(device) for name, value in part.items()} for part in (self.values, self.alternatives)
+        values = {name: value.to(device) for name, value in self.values.items()}
+        choices = {name: value.to(device) for name, value in self.alternatives.items()}
+        labels = None if self.labels is None else self.labels.to(device)
+        host = self.observed.cpu() if self._host is None else self._host
+        moved = Table(
+            values, self.observed.to(device), self.schema, choices, self.source, self.fingerprint(), labels=labels
         )
-        there = replace(
-            self,
-            values=values,
-            observed=self.observed.to(device),
-            alternatives=choices,
-            digest=self.fingerprint(),
-            labels=None if self.labels is None else self.labels.to(device),
-        )
-        object.__setattr__(there, "_host", self.observed.cpu() if self._host is None else self._host)
-        return there
+        object.__setattr__(moved, "_host", host)
+        return moved
 
     def complete(self) -> Table:
         """Returns the complete rows, in which every modality is observed.
@@ -357,12 +302,12 @@ class Table:
         Raises:
             ValueError: No row is complete.
         """
-        whole = self.observed.all(1)
-        if whole.all():
+        is_complete = self.observed.all(1)
+        if is_complete.all():
             return self
-        if not whole.any():
-            raise ValueError(f"at least one row must have every modality; none of {len(self)} has")
-        return self._some(whole, {"rows": "complete"})
+        if not is_complete.any():
+            raise ValueError(f"at least one row must be complete, with every modality observed; none of {len(self)} is")
+        return self._select(is_complete, {"rows": "complete"})
 
     def first(self, rows: int) -> Table:
         """Returns the first rows; they share memory with this table.
@@ -372,97 +317,22 @@ class Table:
         """
         check_whole("rows", rows)
         if not 1 <= rows <= len(self):
-            raise ValueError(f"the first rows must be 1 to {len(self)}, for so many there are; got {rows}")
-        return self if rows == len(self) else self._some(slice(rows), {"first": rows})
+            raise ValueError(f"rows must be in 1..{len(self)}, the number of rows of the table; got {rows}")
+        return self if rows == len(self) else self._select(slice(rows), {"first": rows})
 
-    def _some(self, index: Tensor | slice, told: Mapping[str, Any]) -> Table:
-        """Returns some of the rows, with the entries of `told` added to the source."""
+    def _select(self, index: Tensor | slice, record: Mapping[str, Any]) -> Table:
+        """Returns some of the rows, with the entries of `record` added to the source."""
         values = {name: value[index] for name, value in self.values.items()}
         choices = {name: value[index] for name, value in self.alternatives.items()}
         labels = None if self.labels is None else self.labels[index]
-        source = {**self.source, **told}
+        source = {**self.source, **record}
         return Table(values, self.observed[index], self.schema, choices, source, labels=labels)
 
     def fingerprint(self) -> str:
         """Returns a hash of the schema, the observed mask, and the observed values only."""
         if self._digest is not None:
             return self._digest
-        digest = hashlib.blake2b(repr(self.schema).encode(), digest_size=16)
-        for name, has in zip(self.schema, self.observed.unbind(1), strict=True):
-            for part in (self.values.get(name), self.alternatives.get(name)):
-                for piece in () if part is None else _pieces(part, has):
-                    digest.update(piece.cpu().numpy().tobytes())
-        digest.update(self.observed.cpu().numpy().tobytes())
-        return digest.hexdigest()
-
-    def _gather_batch(self, rows: Tensor, choices: Mapping[str, Tensor]) -> Batch:
-        """Returns rows as a batch, with the sampled alternatives."""
-        there = self.observed.device
-        index = copy_to_device(rows, there)
-        batch = self[index]
-        values = dict(batch.values)
-        for name, choice in choices.items():
-            values[name] = self.alternatives[name][index, copy_to_device(choice[rows], there)]
-        return Batch(values, batch.observed, None if self._host is None else self._host[rows], schema=self.schema)
-
-    def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
-        """Returns the part of these rows that a process works on."""
-        own = distributed.part(len(rows), rank, world)
-        batch = self._gather_batch(rows[own], choices)
-        counted = len(batch) if len(batch) < len(rows) else len(rows) / world
-        known = (self.observed if self._host is None else self._host)[rows]
-        return replace(batch, whole=Whole(known, own.start, counted))
-
-    def _check(self) -> None:
-        for name, value in self.values.items():
-            if not isinstance(value, Tensor):
-                raise TypeError(f"{name!r} must be a tensor; got {type(value).__name__}; use torch.as_tensor")
-            self.schema.index(name)  # raises an error for a name that the schema does not know
-            modality = self.schema[name]
-            if tuple(value.shape[1:]) != modality.shape or len(value) != len(self):
-                raise ValueError(
-                    f"{name!r} must be {(len(self), *modality.shape)} like its modality; got {tuple(value.shape)}"
-                )
-        if self.observed.shape != (len(self), len(self.schema)) or self.observed.dtype != torch.bool:
-            raise ValueError(
-                f"observed must be bool (N, M) with one column for each of {', '.join(self.schema)}; "
-                f"got {self.observed.dtype} {tuple(self.observed.shape)}"
-            )
-        if self.labels is not None and (self.labels.shape != (len(self),) or self.labels.dtype != torch.int64):
-            raise ValueError(
-                f"labels must be int64 ({len(self)},), one of each row; "
-                f"got {self.labels.dtype} {tuple(self.labels.shape)}"
-            )
-        if len(empty := (~self.observed.any(1)).nonzero()):
-            raise ValueError(
-                f"every row must have at least one modality; row {int(empty[0])} has none "
-                f"({len(empty)} such rows); drop them"
-            )
-        for column, name in enumerate(self.schema):
-            has = self.observed[:, column]
-            if name not in self.values:
-                if has.any():
-                    raise ValueError(f"{name!r} is marked as observed, but values holds none of it")
-                continue
-            choices = self.alternatives.get(name, self.values[name][:, None])  # (N, A, *shape)
-            if len(choices) != len(self) or tuple(choices.shape[2:]) != self.schema[name].shape:
-                raise ValueError(
-                    f"alternatives of {name!r} must be (N, A, *shape), {len(self)} rows of values of shape "
-                    f"{self.schema[name].shape}; got {tuple(choices.shape)}"
-                )
-            if self._digest is not None and self.schema[name].levels is None:
-                continue  # these values were checked when they were written, and may not fit into memory
-            try:
-                for piece in _pieces(choices, has):
-                    self.schema[name].check(piece.flatten(0, 1))
-            except ValueError as error:
-                raise ValueError(f"{name!r}: {error}") from error
-
-
-def _check_options(schema: Schema | None, say: Callable[[str], object] | None) -> None:
-    if schema is not None:
-        check_kind("schema", schema, Schema, "a Schema", "write Schema({...}), or leave it out to have it inferred")
-    check_callable("say", say)
+        return hash_rows(self.values, self.alternatives, self.observed, self.schema)
 
 
 def steps(rows: int, batch_size: int) -> int:
@@ -474,18 +344,3 @@ def steps(rows: int, batch_size: int) -> int:
     """
     last = rows % batch_size or batch_size
     return -(-rows // batch_size) - (last == 1 and rows > batch_size)
-
-
-def _plain(cell: Any) -> Any:
-    """Converts a cell of a data set to one of a data frame: tensors to arrays, and scalars to Python numbers."""
-    if isinstance(cell, Tensor):
-        cell = cell.cpu().numpy()
-    return cell.item() if hasattr(cell, "item") and not getattr(cell, "shape", None) else cell
-
-
-def _pieces(value: Tensor, has: Tensor) -> Iterator[Tensor]:
-    """Yields the rows of `value`, `(N, *)`, where `has`, `(N,)` bool, is true, in chunks of about PIECE bytes."""
-    step = max(1, PIECE * len(value) // max(1, value.numel() * value.element_size()))
-    for start in range(0, len(value), step):
-        part, here = value[start : start + step], has[start : start + step]
-        yield part if here.all() else part[here]

@@ -34,17 +34,17 @@ class Outliers:
 
     def __init__(self, modality: Modality) -> None:
         self.modality, self.range = modality, _range(modality)
-        self.listed: list[tuple[int, float]] = []
+        self.listed: list[tuple[str, float]] = []
         self.far, self.outside, self.seen = 0, 0, 0
         self.smallest, self.largest = float("inf"), float("-inf")
 
-    def look(self, values: Tensor, observed: Tensor, number: Callable[[int], int]) -> None:
+    def look(self, values: Tensor, observed: Tensor, number: Callable[[int], str]) -> None:
         """Counts the rows of a chunk with numbers that are far outside.
 
         Arguments:
             values: Values as scaled in tables, `(B, *shape)`.
             observed: Mask of observed values, `(B,)` bool.
-            number: Function from the position of a row in the chunk to the row number for messages.
+            number: Function from the position of a row in the chunk to the row's name in messages.
         """
         if self.range is None or not len(values):
             return

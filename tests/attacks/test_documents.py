@@ -83,9 +83,9 @@ EDITED = {
     "name without width": (modality(IMAGE, name="a\u200bb"), r"got 'a\u200bb'"),
     "name with a mark of an order of bytes": (modality(IMAGE, name="\ufeffa"), r"got '\ufeffa'"),
     "name of tags": (modality(IMAGE, name="a\U000e0041"), r"got 'a\U000e0041'"),
-    "half a letter": (modality(IMAGE, name="\ud800"), "none of them a control character"),
+    "half a letter": (modality(IMAGE, name="\ud800"), "names of modalities and groups must have 1 to 200 characters"),
     "long name": (modality(IMAGE, name="x" * 100_000), "1 to 200 characters"),
-    "same name": (modality(IMAGE, name="audio"), "must have names of their own; 'audio' stands 2 times"),
+    "same name": (modality(IMAGE, name="audio"), "must be unique; 'audio' occurs 2 times"),
     "unknown network": (
         modality(IMAGE, network={"type": "r"}),
         "unknown network type 'r'; there are none; if it is your own",
@@ -122,9 +122,9 @@ EDITED = {
     "unspeakable picture": (modality(IMAGE, height=10**400), ""),
     "very many modalities": (
         at("schema", "modalities", value=[{"name": f"m{i}", "type": "label", "classes": 2} for i in range(100_000)]),
-        "a schema must have at least one modality, and at most 10000; got 100000",
+        "a schema must have at least one modality and at most 10000; got 100000",
     ),
-    "very many members": (at("schema", "groups", value={"g": ["label"] * 10**6}), "'label' stands twice"),
+    "very many members": (at("schema", "groups", value={"g": ["label"] * 10**6}), "'label' occurs twice"),
     "very many groups": (at("schema", "groups", value={f"g{i}": ["x"] for i in range(10**5)}), "unknown modality 'x'"),
 }
 

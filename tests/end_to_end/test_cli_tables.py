@@ -167,7 +167,7 @@ def test_choices_are_taken_and_settings_can_be_used_again(worked):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["train", "none.csv"], "none.csv must be a table's file, and does not exist"),
+        (["train", "none.csv"], "none.csv must be a table's file, but does not exist"),
         (["train", "polydigits", "--missing", "?"], "--missing is for a table's file"),
         (["train", "birds.csv", "--columns", "a,b"], "there must be a name for each of the 5 columns"),
         (["train", "birds.csv", "--modality", "specis=label"], "unknown column 'specis'"),

@@ -107,7 +107,7 @@ def test_what_is_not_taken_as_it_stands_is_told(polymodal, birds, tmp_path):
     birds.drop(columns="x2").replace({"owl": "dodo"}).to_csv(tmp_path / "odd.csv", index=False)
     done = polymodal("embed", "run", tmp_path / "odd.csv", "--out", tmp_path / "codes.parquet")
     assert done.returncode == 0
-    assert "'x' is not among the columns, and is taken as not observed\n" in done.stderr
+    assert "'x' is not among the columns and counts as missing\n" in done.stderr
     assert "'kind': " in done.stderr
     assert "'dodo'" in done.stderr
 
@@ -125,7 +125,7 @@ def test_a_file_may_have_no_names_and_holes_of_its_own(polymodal, birds, tmp_pat
         (["embed", "run", "birds.csv", "--split", "train"], "--split must be left out where a table's file is named"),
         (["translate", "run", "birds.csv", "--rows", "3"], "--rows must be left out where a table's file is named"),
         (["embed", "run", "--missing", "?"], "--missing is for a table's file, and none is named"),
-        (["embed", "run", "birds.parquet", "--missing", "?"], "missing is for CSV files; got birds.parquet"),
+        (["embed", "run", "birds.parquet", "--missing", "?"], "missing applies only to CSV files; got birds.parquet"),
         (["embed", "run", "bird.csv"], "bird.csv must be a file, and does not exist"),
         (["embed", "run", "bird.parquet"], "bird.parquet must be a Parquet file, or a folder of them"),
     ],

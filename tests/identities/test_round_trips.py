@@ -12,7 +12,8 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from polymodal import impute
-from polymodal.imputation import Filler, impute_batches, kinds
+from polymodal.imputation import extend_arrow_schema, impute_batches
+from polymodal.inference.imputer import Imputer
 from polymodal.modalities import Label, Modality, Text, Vector
 from polymodal.modalities.cells import class_name, missing
 from polymodal.models import build
@@ -197,8 +198,10 @@ def test_imputing_leaves_all_that_is_there(frame, index, batch_size):
 def test_imputing_by_arrow_leaves_all_that_is_there(frame, batch_size, added):
     model = small(inferred(frame))
     table = pa.Table.from_pandas(frame, preserve_index=False)
-    filler = Filler(model)
-    made = impute_batches(filler, table.to_batches(batch_size), kinds(filler, table.schema, added, added))
+    imputer = Imputer(model)
+    made = impute_batches(
+        imputer, table.to_batches(batch_size), extend_arrow_schema(imputer, table.schema, added, added)
+    )
     made = pa.Table.from_batches(made)
     assert [name for name in made.schema.names if name in table.schema.names] == table.schema.names
     for field in table.schema:

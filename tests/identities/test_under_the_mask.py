@@ -38,7 +38,7 @@ def made():
 
 
 def csv(name, columns=None):
-    return frames.csv(DATA / "tabular" / name, columns and [f"c{i}" for i in range(columns)], ["?"])
+    return frames.read_csv(DATA / "tabular" / name, columns and [f"c{i}" for i in range(columns)], ["?"])
 
 
 def emoji():

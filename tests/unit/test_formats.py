@@ -12,6 +12,7 @@ import torch
 
 import polymodal as pm
 from polymodal import imputation
+from polymodal.inference.imputer import Imputer
 from polymodal.modalities import Label, Text, Vector
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
@@ -113,9 +114,9 @@ def model_of(table, tmp_path):
 
 def imputed_texts(model, path, column="p"):
     """What is written into the holes of a file's column, and what the model predicted."""
-    filler = imputation.Filler(model)
-    cells = filler.holes(frames.csv(path))[column].cells
-    return filler.texts(column, cells), cells
+    imputer = Imputer(model)
+    cells = imputer.impute_chunk(frames.read_csv(path))[column].cells
+    return imputer.format_cells(column, cells), cells
 
 
 @pytest.mark.parametrize("name", NUMBERS)
@@ -163,9 +164,9 @@ def test_numbers_in_frames_of_texts_are_written_as_the_texts_are(name, kind, tmp
         assert all(re.fullmatch(pattern, text) for text in made["p"])
         assert made["p"][one["p"].notna()].equals(one["p"].dropna())
     batches = pa.Table.from_pandas(frame).to_batches(7)
-    filler = imputation.Filler(model)
+    imputer = Imputer(model)
     arrow = pa.Table.from_batches(
-        imputation.impute_batches(filler, batches, imputation.kinds(filler, batches[0].schema))
+        imputation.impute_batches(imputer, batches, imputation.extend_arrow_schema(imputer, batches[0].schema))
     )
     assert all(re.fullmatch(pattern, text) for text in arrow["p"].to_pylist())
 
@@ -209,7 +210,7 @@ CODES = {
 def test_codes_are_no_numbers_without_a_word(name, each, tmp_path):
     texts = CODES[name] * each + [""] * each
     path = write_csv(tmp_path / "a.csv", texts, "code")
-    frame = frames.csv(path)
+    frame = frames.read_csv(path)
     assert frame["code"].dropna().tolist() == [text.strip() for text in texts if text]
     told = []
     schema = pm.Schema.infer(frame, say=told.append)
@@ -227,7 +228,7 @@ def test_codes_are_no_numbers_without_a_word(name, each, tmp_path):
 @pytest.mark.parametrize("name", ["three digits", "zip codes"])
 def test_codes_as_numbers_keep_their_width(name, tmp_path):
     path = write_csv(tmp_path / "a.csv", [*CODES[name], ""], "code")
-    schema = pm.Schema.infer(frames.csv(path), modalities={"code": "number"}, say=None)
+    schema = pm.Schema.infer(frames.read_csv(path), modalities={"code": "number"}, say=None)
     model = model_of(pm.Table.from_csv(path, schema, say=None), tmp_path)
     made, cells = imputed_texts(model, path, "code")
     assert len(made[0]) == len(CODES[name][0])
@@ -277,7 +278,7 @@ SPELLINGS = {
 def test_classes_keep_their_spelling(name, holes, tmp_path):
     texts, expected = SPELLINGS[name]
     path = write_csv(tmp_path / "a.csv", texts * 12 + ([""] * 3 if holes == "with holes" else []), "code")
-    schema = pm.Schema.infer(frames.csv(path), modalities={"code": "label"}, say=None)
+    schema = pm.Schema.infer(frames.read_csv(path), modalities={"code": "label"}, say=None)
     model = model_of(pm.Table.from_csv(path, schema, say=None), tmp_path)
     for new in (
         path,

@@ -10,7 +10,9 @@ import pyarrow as pa
 import pytest
 import torch
 
+from polymodal.imputation import impute
 from polymodal.modalities import Image, Label, Text, Vector
+from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table.frames import Reader
 from polymodal.table.table import Table
@@ -64,17 +66,40 @@ def test_a_bad_cell_is_named_where_units_are_taken(column, modality):
         Table.from_frame(frame, Schema({column: modality}), say=None)
 
 
+@pytest.mark.parametrize(
+    ("index", "name"),
+    [(None, "2"), ([7, 1, 4], r"2 \(label 4\)"), (["a", "b", "c"], r"2 \(label 'c'\)"), ([1, 0, 2], "2")],
+)
+def test_a_row_is_named_by_its_position_and_its_label_where_that_differs(index, name):
+    frame = pd.DataFrame({"kind": ["owl"] * 3, "grams": [1.0, 2.0, "heavy"]}, index=index)
+    for schema in (SCHEMA, Schema({"grams": Vector(1)})):  # read with known units, and where units are learned
+        with pytest.raises(ValueError, match=f"^grams, row {name}: "):
+            Table.from_frame(frame, schema, say=None)
+    model = build("mac-wae", SCHEMA, latent_dim=2, hidden=(4,))
+    for batch_size in (1, 3):
+        with pytest.raises(ValueError, match=f"^grams, row {name}: "):
+            impute(model, frame, batch_size=batch_size)
+
+
+def test_a_far_number_names_its_row_by_position_and_label():
+    known = Table.from_frame(pd.DataFrame({"x": [0.0, 1.0, 0.5] * 9}), Schema({"x": Vector(1)}), say=None)
+    messages: list[str] = []
+    frame = pd.DataFrame({"x": [0.5, 1e6, 0.5]}, index=[5, 6, 7])
+    Table.from_frame(frame, known.schema, say=messages.append)
+    assert "1e+06 in row 1 (label 6)" in messages[0]
+
+
 def test_two_columns_of_a_name():
     frame = pd.DataFrame([[1.0, 2.0]], columns=["grams", "grams"])
     for schema in (SCHEMA, Schema({"grams": Vector(1, center=(0.0,), scale=(1.0,))})):
-        with pytest.raises(ValueError, match="'grams' stands twice; rename"):
+        with pytest.raises(ValueError, match="'grams' occurs twice; rename"):
             Table.from_frame(frame, schema)
-    with pytest.raises(ValueError, match="'grams' stands twice; rename"):
+    with pytest.raises(ValueError, match="'grams' occurs twice; rename"):
         Reader(SCHEMA).read(frame)
 
 
 def test_none_of_the_columns():
-    with pytest.raises(ValueError, match="must have one of the columns kind, grams, curve, note; they have x"):
+    with pytest.raises(ValueError, match="one of the columns kind, grams, curve, note; it has x"):
         Table.from_frame(pd.DataFrame({"x": [1]}), SCHEMA)
 
 
@@ -88,11 +113,11 @@ def test_what_is_unknown_is_told():
     said: list[str] = []
     table = Table.from_frame(frame, SCHEMA, say=said.append)
     assert said == [
-        "'grams' is not among the columns, and is taken as not observed",
-        "'curve' is not among the columns, and is taken as not observed",
+        "'grams' is not among the columns and counts as missing",
+        "'curve' is not among the columns and counts as missing",
         "'kind': 1 class that training never saw stands 2 times, and is taken as unknown: 'tit' (2)",
         "'note': 1 word that training never saw stands once, and is taken as unknown: 'blue' (1)",
-        "2 of 5 rows hold nothing, and are left out",
+        "2 of 5 rows have no observed value and are left out",
     ]
     assert table.observed[:, 0].tolist() == [True, False, True]
     assert table.observed[:, 3].tolist() == [True, True, True]
@@ -110,7 +135,7 @@ def test_pictures(cell, tmp_path):
     frame = pd.DataFrame({"photo": pd.Series([cell(), None, {"bytes": None, "path": None}, "gone.png"], dtype=object)})
     said: list[str] = []
     table = Table.from_frame(frame, Schema({"photo": Image(3, 4, 4)}), root=tmp_path, say=said.append)
-    assert said == ["3 of 4 rows hold nothing, and are left out"]
+    assert said == ["3 of 4 rows have no observed value and are left out"]
     assert table.values["photo"][0, :, 0, 0].tolist() == [*RED]
 
 

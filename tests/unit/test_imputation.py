@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from polymodal import impute
-from polymodal.imputation import Filler, impute_batches, kinds
+from polymodal.imputation import extend_arrow_schema, impute_batches
+from polymodal.inference.imputer import Imputer
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import build
 from polymodal.models.base import Model
@@ -45,16 +46,16 @@ def png(side: int = 4) -> bytes:
 
 
 def test_a_class_that_is_unknown_stays():
-    filler = Filler(model_of())
-    holes = filler.holes(FRAME)
-    assert {name: hole.rows.tolist() for name, hole in holes.items()} == {"kind": [1], "grams": [2], "wings": [0]}
-    assert filler.list_messages() == [
+    imputer = Imputer(model_of())
+    imputed = imputer.impute_chunk(FRAME)
+    assert {name: cells.rows.tolist() for name, cells in imputed.items()} == {"kind": [1], "grams": [2], "wings": [0]}
+    assert imputer.list_messages() == [
         "'kind': 1 class that training never saw stands once, and is taken as unknown: 'tit' (1)",
         "8 cells were read as missing: 'kind' (2), 'grams' (3), 'wings' (3)",
-        "2 rows with a missing cell have nothing to impute it from",
-        "2 missing cells stay, in columns that the model was not trained on: 'ring' (2)",
+        "2 rows with a missing cell have no observed value to impute it from",
+        "2 missing cells stay missing, in columns that the model was not trained on: 'ring' (2)",
     ]
-    assert (filler.filled, filler.left) == (3, 2)
+    assert (imputer.imputed, imputer.left) == (3, 2)
     made = impute(model_of(), FRAME)
     assert made["kind"][5] == "tit"
     assert made.loc[4].isna().all()
@@ -77,9 +78,9 @@ def test_what_is_given_and_what_is_filled():
 
 def test_names_that_stand_twice():
     twice = pd.concat([FRAME, FRAME[["ring"]]], axis=1)
-    with pytest.raises(ValueError, match="'ring' stands twice; rename"):
+    with pytest.raises(ValueError, match="'ring' occurs twice"):
         impute(model_of(), twice)
-    with pytest.raises(ValueError, match="'filled' stands twice; rename"):
+    with pytest.raises(ValueError, match="'filled' occurs twice"):
         impute(model_of(), FRAME.assign(filled=""), marked=True)
 
 
@@ -114,11 +115,22 @@ def test_a_number_is_as_sure_as_draws_agree():
     assert impute(model, FRAME, sure=True, seed=1)["grams_sure"][2] != made["grams_sure"][2]
 
 
+def test_rows_are_encoded_once_for_all_imputations(monkeypatch):
+    model = model_of(name="mac-vae")
+    alone = [Imputer(model, imputation=one).impute_chunk(FRAME)["grams"].cells[0] for one in range(3)]
+    encode, calls = model.encode, []
+    monkeypatch.setattr(model, "encode", lambda *arguments: calls.append(1) or encode(*arguments))
+    made = impute(model, FRAME, imputations=3, sure=True, marked=True)
+    assert len(calls) == 1
+    assert [frame["grams"][2] for frame in made] == alone
+    assert len(set(alone)) == 3
+
+
 def test_of_arrow_as_of_a_frame():
     table = pa.Table.from_pandas(FRAME)
-    filler = Filler(model_of())
-    fields = kinds(filler, table.schema, sure=True, marked=True)
-    made = pa.Table.from_batches(impute_batches(filler, table.to_batches(2), fields))
+    imputer = Imputer(model_of())
+    fields = extend_arrow_schema(imputer, table.schema, sure=True, marked=True)
+    made = pa.Table.from_batches(impute_batches(imputer, table.to_batches(2), fields))
     assert made.schema.names == ["kind", "kind_sure", "grams", "wings", "ring", "filled"]
     same = impute(model_of(), FRAME, sure=True, marked=True, batch_size=2)
     pd.testing.assert_frame_equal(made.to_pandas(), same)
@@ -148,11 +160,11 @@ def test_names_of_files_are_not_made(kind, tmp_path):
     made = impute(model_of(schema), frame, root=tmp_path, batch_size=1, marked=True)
     assert made["photo"].equals(frame["photo"])
     assert made["filled"].tolist() == ["", "kind", ""]
-    filler = Filler(model_of(schema), root=tmp_path)
-    filler.holes(frame)
-    filler.holes(frame)
-    assert filler.list_messages()[0] == (
-        "'photo' holds files, or their names, and its holes stay: what is made has no file; pictures could be bytes"
+    imputer = Imputer(model_of(schema), root=tmp_path)
+    imputer.impute_chunk(frame)
+    imputer.impute_chunk(frame)
+    assert imputer.list_messages()[0].startswith(
+        "'photo' contains files or file names, and its missing cells stay missing"
     )
 
 
@@ -166,8 +178,8 @@ def test_too_many_damaged_pictures():
 
 def test_what_fits_no_category_is_not_filled():
     frame = FRAME.assign(kind=pd.Series([None] * 6, dtype=pd.CategoricalDtype(["auk"])))
-    filler = Filler(model_of())
-    assert filler.holes(frame)["kind"].rows.tolist() == []
+    imputer = Imputer(model_of())
+    assert imputer.impute_chunk(frame)["kind"].rows.tolist() == []
     assert impute(model_of(), frame, marked=True)["filled"].tolist()[:3] == ["wings", "", "grams"]
 
 

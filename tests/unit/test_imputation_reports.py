@@ -53,12 +53,12 @@ def test_a_complete_frame_is_not_worth_a_word():
 )
 def test_misspelt_columns(wrong, name, right):
     said = reports(model_of(), FRAME.assign(height=np.nan).rename(columns=wrong))
-    assert f"{name!r} is not among the columns, and is taken as not observed; did you mean {right!r}?" in said
+    assert f"{name!r} is not among the columns and counts as missing; did you mean {right!r}?" in said
 
 
 def test_absent_columns_that_nothing_resembles():
     said = reports(model_of(), FRAME[["kind", "rings"]].assign(note="x"))
-    assert said == [f"{name!r} is not among the columns, and is taken as not observed" for name in ("height", "tame")]
+    assert said == [f"{name!r} is not among the columns and counts as missing" for name in ("height", "tame")]
 
 
 def test_a_vector_names_the_column_that_it_lacks():
@@ -66,8 +66,8 @@ def test_a_vector_names_the_column_that_it_lacks():
     said = reports(
         model_of(schema=pm.Schema({"kind": Label(3), "size": size})), FRAME.rename(columns={"height": "hieght"})
     )
-    assert "'size' is not among the columns, and is taken as not observed" in said
-    assert "'size' is read from 2 columns, of which 'height' is not there; did you mean 'hieght'?" in said
+    assert "'size' is not among the columns and counts as missing" in said
+    assert "'size' is read from 2 columns, of which 'height' does not exist; did you mean 'hieght'?" in said
 
 
 def test_cells_that_were_missing_and_those_that_stay():
@@ -78,15 +78,16 @@ def test_cells_that_were_missing_and_those_that_stay():
     model = model_of()
     said = reports(model, frame, to=["height", "kind"], given=["rings", "tame"])
     assert said[0] == "23 cells were read as missing: 'kind' (20), 'height' (3)"
-    assert "1 row with a missing cell has nothing to impute it from" in said
-    assert "60 missing cells stay, in columns that the model was not trained on: 'note' (60)" in said
+    assert "1 row with a missing cell has no observed value to impute it from" in said
+    assert "60 missing cells stay missing, in columns that the model was not trained on: 'note' (60)" in said
 
 
 def test_predictions_that_a_columns_type_cannot_hold():
     frame = FRAME.assign(kind=pd.Series([None] * 60, dtype=pd.CategoricalDtype(["auk"])))
     said = " ".join(reports(model_of(), frame))
     assert (
-        "60 missing cells of 'kind' stay for the column's type, which cannot hold what is predicted, such as " in said
+        "60 missing cells of 'kind' stay missing, because the column's type cannot represent the prediction, such as "
+        in said
     )
 
 
@@ -182,6 +183,6 @@ def test_texts_that_are_cut(long, rows):
     frame = pd.DataFrame({"kind": "oak", "note": ["old red tree " * 2] * long + ["old"] * (rows - long)})
     are = "are" if long > 1 else "is"
     said = reports(pm.build("mac-wae", schema, latent_dim=4), frame)
-    assert said == [f"'note': {long} of {rows} texts {are} longer than 4 tokens, and {are} cut"]
+    assert said == [f"'note': {long} of {rows} texts {are} longer than 4 tokens and {are} cut"]
     few = pd.DataFrame({"kind": "oak", "note": ["old red tree " * 2] + ["old"] * 99})
     assert reports(pm.build("mac-wae", schema, latent_dim=4), few) == []

@@ -12,7 +12,7 @@ from polymodal.batch import Batch
 from polymodal.modalities import Vector
 from polymodal.runtime.prefetch import DEPTH, ahead
 from polymodal.schema import Schema
-from polymodal.table import table as tables
+from polymodal.table import table_checks
 from polymodal.table.table import Table
 from polymodal.training.fit_settings import move_to_gpu_if_fits
 
@@ -77,13 +77,13 @@ def test_an_error_reaches_the_one_who_waits():
 @pytest.mark.parametrize("piece", [1, 100, 10**9])
 def test_pieces_change_no_fingerprint(table, piece, monkeypatch):
     whole = table.fingerprint()
-    monkeypatch.setattr(tables, "PIECE", piece)
+    monkeypatch.setattr(table_checks, "CHUNK_BYTES", piece)
     assert table.fingerprint() == whole
 
 
 @pytest.mark.parametrize("row", [0, 11, 22])
 def test_every_piece_is_checked(row, monkeypatch):
-    monkeypatch.setattr(tables, "PIECE", 16)
+    monkeypatch.setattr(table_checks, "CHUNK_BYTES", 16)
     values = torch.rand(23, 2)
     values[row, 1] = torch.nan
     with pytest.raises(ValueError, match="'x': values must be finite"):

@@ -246,7 +246,7 @@ def test_foreign_metadata_for_pandas_is_one_error_that_names_the_file(tmp_path, 
     text = metadata if isinstance(metadata, bytes) else json.dumps(metadata)
     pq.write_table(pa.table({"x": [1]}).replace_schema_metadata({"pandas": text}), tmp_path / "a.parquet")
     for path in (tmp_path / "a.parquet", tmp_path):
-        for call in (read, user_tables.rows, Table.from_parquet):
+        for call in (read, user_tables.count_rows, Table.from_parquet):
             with pytest.raises(ValueError, match=r"a.parquet must be a Parquet file: .*; restore it, or write it anew"):
                 call(path)
 

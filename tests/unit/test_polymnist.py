@@ -195,7 +195,7 @@ def test_labels_follow_the_rows_of_a_table(root):
     assert torch.equal(some.complete().labels, table.labels[observed.all(1)])
     assert torch.equal(some.to("cpu").labels, table.labels)
     assert torch.equal(shards.load(shards.save(some, root / "some.safetensors")).labels, table.labels)
-    with pytest.raises(ValueError, match=r"labels must be int64 \(20,\), one of each row; got torch.int64 \(19,\)"):
+    with pytest.raises(ValueError, match=r"labels must be int64 \(20,\), one per row; got torch.int64 \(19,\)"):
         Table(table.values, observed, table.schema, labels=table.labels[1:])
 
 
@@ -216,7 +216,7 @@ def test_the_first_rows_and_again_by_their_source(root):
         assert torch.equal(part.labels, whole.labels[:rows])
     again = load("polymnist", **some.test.source["arguments"])
     assert again.train.fingerprint() == some.train.fingerprint() != every.train.fingerprint()
-    with pytest.raises(ValueError, match=r"validation rows of polymnist: the first rows must be 1"):
+    with pytest.raises(ValueError, match=r"validation rows of polymnist: rows must be in 1"):
         load("polymnist", root=root, held_out_rows=1_000_000)
 
 

@@ -1,0 +1,123 @@
+"""Prediction of the missing cells of a batch, with the certainty of each predicted class and number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polymodal.inference.imputed_cells import ImputedCells
+from polymodal.inference.streaming import decode_in_chunks
+from polymodal.models.base import Model, answering
+from polymodal.models.flow_codes import sample_rows
+from polymodal.runtime.seeding import number
+
+if TYPE_CHECKING:
+    from torch.distributions import Distribution
+
+    from polymodal.batch import Batch
+    from polymodal.modalities.base import Bounds
+
+__all__ = ["has_certainty", "predict_cells"]
+
+STD_SAMPLES = 20
+"""Number of posterior samples for the standard deviation of a predicted number."""
+
+
+def has_certainty(model: Model, name: str) -> bool:
+    """Returns whether the certainty of a modality's predictions is available.
+
+    It always is for classes. For numbers it comes from posterior samples, which a deterministic model does not have.
+    """
+    modality = model.schema[name]
+    if modality.levels is not None:
+        return not modality.shape
+    return modality.shape == (1,) and not model.deterministic
+
+
+def predict_cells(
+    model: Model,
+    batch: Batch,
+    given: Tensor,
+    masks: dict[str, np.ndarray],
+    rows: Sequence[int],
+    imputations: Sequence[int | None],
+    *,
+    seed: int,
+    bounds: Bounds,
+) -> list[dict[str, ImputedCells]]:
+    """Predicts each modality and its certainty in the rows in which it is missing, once per imputation.
+
+    The rows are encoded once for all imputations.
+
+    Arguments:
+        model: Model that predicts.
+        batch: Batch of B rows.
+        given: Conditioning masks of the rows, `(B, M)` bool.
+        masks: Masks of the rows in which a modality is missing, `(B,)` bool each, by name of the modality.
+        rows: Numbers of the rows, on which their posterior samples depend.
+        imputations: Numbers of the posterior samples; None for the posterior mean.
+        seed: Random seed of the posterior samples.
+        bounds: Range of predicted numbers, as in `impute`.
+
+    Returns:
+        For each imputation, the predictions by name of the modality. Their rows are positions in the batch, and their
+        cells are one list per column of the modality.
+    """
+    with answering(model):
+        posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
+        stds: dict[str, np.ndarray] = {}
+        if numbers := [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]:
+            # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
+            z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * len(rows))
+            stds = {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in numbers}
+        predictions = []
+        for imputation in imputations:
+            if imputation is None:
+                codes = posterior.mean
+            else:
+                codes = sample_rows(posterior, [1], seed=number(seed, imputation), rows=rows)[0]
+            predictions.append(
+                {name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()}
+            )
+        return predictions
+
+
+def _predict(
+    model: Model, name: str, mask: np.ndarray, codes: Tensor, std: np.ndarray | None, bounds: Bounds
+) -> ImputedCells:
+    """Predicts a modality from codes `(B, code_dim)` in the n rows of a mask `(B,)`; cells are a list per column.
+
+    For a number with a certainty, `std` is the standard deviation of its predictions, `(n,)`.
+    """
+    modality, rows = model.schema[name], _to_index(mask, codes)
+    cells: list[list[Any]] = [[] for _ in modality.columns(name)]
+    sure = np.full(len(rows), np.nan) if std is None else std
+    for distribution, index in decode_in_chunks(model, name, codes[rows], torch.arange(len(rows), device=codes.device)):
+        chunk = (index >= 0).cpu().numpy()
+        values = modality.bound(modality.value(distribution).cpu(), bounds)
+        for column, written in zip(cells, modality.write_cells(values), strict=True):
+            column.extend(written)
+        if modality.levels is not None and has_certainty(model, name):
+            sure[chunk] = _compute_probability(distribution)
+    return ImputedCells(rows.cpu().numpy(), cells, sure)
+
+
+def _compute_std(model: Model, name: str, z: Tensor) -> np.ndarray:
+    """Returns the standard deviation of a number in its original units `(n,)`, for samples `(S, n, code_dim)`."""
+    modality = model.schema[name]
+    values = modality.value(modality.distribution(model.emit(z, [name])[name])).cpu()
+    return modality.write(values).std(0).squeeze(-1).numpy()
+
+
+def _compute_probability(distribution: Distribution) -> np.ndarray:
+    """Returns the probability of the most probable class, `(n,)`."""
+    return distribution.log_prob(distribution.mode).exp().cpu().numpy()
+
+
+def _to_index(mask: np.ndarray, like: Tensor) -> Tensor:
+    """Returns the positions at which a mask `(N,)` is True, on the device of `like`."""
+    return torch.from_numpy(np.flatnonzero(mask)).to(like.device)
