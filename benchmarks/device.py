@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from polymodal.training.fit_settings import arithmetic
+from polymodal.training.accelerator import arithmetic
 from polymodal.training.step import sample_plan
 
 if TYPE_CHECKING:

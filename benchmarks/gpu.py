@@ -32,8 +32,10 @@ from benchmarks.timing import spread
 from polymodal.runtime.registry import lookup
 from polymodal.table.table import Table
 from polymodal.training import fit
-from polymodal.training.fit_settings import arithmetic, check_compiler, check_device, make_accelerator
+from polymodal.training.accelerator import arithmetic, check_compiler, check_device, make_accelerator
+from polymodal.training.fit_settings import FitSettings
 from polymodal.training.graphs import Recorder
+from polymodal.training.loop import complete_settings
 from polymodal.training.step import Step
 
 if TYPE_CHECKING:
@@ -237,16 +239,8 @@ def _way(name: str, here: list[str]) -> Way:
     return lookup({name: WAYS[name] for name in here}, name, "way")
 
 
-def _settings(shape: Shape, *, compiled: bool) -> dict[str, Any]:
-    return {
-        "learning_rate": shape.learning_rate,
-        "weight_decay": 1e-5,
-        "batch_size": shape.batch_size,
-        "accumulate": 1,
-        "clip": None,
-        "ema": None,
-        "compile": compiled,
-    }
+def _settings(shape: Shape, *, compiled: bool) -> FitSettings:
+    return complete_settings(learning_rate=shape.learning_rate, batch_size=shape.batch_size, compile=compiled)
 
 
 def _rows(shape: Shape, device: torch.device) -> Batch:

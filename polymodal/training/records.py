@@ -17,6 +17,7 @@ from polymodal.io.locks import claim_folder
 from polymodal.modalities.serialization import strip_notes
 from polymodal.models import upgrade_document
 from polymodal.runtime import distributed
+from polymodal.training.fit_settings import FitSettings
 
 if TYPE_CHECKING:
     from polymodal.models import Model
@@ -48,7 +49,7 @@ class Records:
         model: Model, whose name, seed and arguments are recorded.
         train: Training rows, whose source and fingerprint are recorded.
         validation: Validation rows, whose fingerprint is recorded.
-        settings: Arguments of `fit`.
+        settings: Settings of the run.
         resume: Whether to resume a run in the folder.
 
     Raises:
@@ -63,7 +64,7 @@ class Records:
         model: Model,
         train: Table,
         validation: Table,
-        settings: dict[str, Any],
+        settings: FitSettings,
         *,
         resume: bool,
     ) -> None:
@@ -79,16 +80,16 @@ class Records:
         self.experiment = _plain(
             {
                 "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
-                "fit": settings,
+                "fit": vars(settings),
                 "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
                 "versions": _versions(),
             }
         )
-        free = [name for name in FREE if name != "epochs" or settings["schedule"] != "cosine"]
+        free = [name for name in FREE if name != "epochs" or settings.schedule != "cosine"]
         self.identity = _plain(
             {
                 "model": _without_notes(self.model),
-                "fit": {name: value for name, value in settings.items() if name not in free},
+                "fit": {name: value for name, value in vars(settings).items() if name not in free},
                 "data": {"train": _fingerprint(train), "validation": _fingerprint(validation)},
             }
         )

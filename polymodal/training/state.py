@@ -1,4 +1,4 @@
-"""Checks of a training state that was read from a file."""
+"""Parts of a training state: checks of what was read from a file, copies of weights, and Adam's moments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from polymodal.io import checkpoint
 
-__all__ = ["check_document", "check_state"]
+__all__ = ["check_document", "check_state", "copy_weights", "restore_optimizer"]
 
 COUNTS = ("epoch", "step", "update", "rows")
 COLUMNS = ("epoch", "seconds", "learning_rate", "train/total", "validation/total")
@@ -74,6 +74,20 @@ def check_document(document: Mapping[str, Any]) -> None:
         raise ValueError(f"history must be a list of numbers by name, {', '.join(COLUMNS)} among them")
     if len(rows) != document["epoch"] - 1 or any(row["epoch"] != i for i, row in enumerate(rows, 1)):
         raise ValueError("history must have a row for each epoch before the one under way, and has not")
+
+
+def copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    """Returns a copy of a model's weights by name."""
+    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def restore_optimizer(adam: torch.optim.Optimizer, values: Mapping[str, Tensor]) -> None:
+    """Restores the state of an optimiser from tensors by parameter number and name, such as "0/exp_avg"."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in values.items():
+        index, _, key = name.partition("/")
+        state.setdefault(int(index), {})[key] = value
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
 
 
 def _without(tensors: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:

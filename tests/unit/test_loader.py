@@ -14,7 +14,7 @@ from polymodal.runtime.prefetch import DEPTH, ahead
 from polymodal.schema import Schema
 from polymodal.table import table as tables
 from polymodal.table.table import Table
-from polymodal.training.fit_settings import move_to_gpu_if_fits
+from polymodal.training.training_rows import move_to_gpu_if_fits
 
 
 @pytest.fixture

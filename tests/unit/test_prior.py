@@ -22,7 +22,7 @@ from polymodal.networks import CodeFlow
 from polymodal.report import write
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import Stopped, fit, prior
+from polymodal.training import Stopped, fit, prior, prior_features
 from polymodal.training.display import TrainingProgress
 from polymodal.training.prior import PriorTraining, prior_epochs
 
@@ -204,7 +204,7 @@ class Interrupted(TrainingProgress):
 def test_interrupted_in_either_phase_it_ends_with_the_same_bits(after, tmp_path, monkeypatch):
     monkeypatch.setattr("polymodal.training.prior.PATIENCE", 12)  # all steps are taken
     model, fitted = train(folder=tmp_path / "whole")
-    monkeypatch.setattr("polymodal.training.loop.TrainingProgress", Interrupted)
+    monkeypatch.setattr("polymodal.training.run_setup.TrainingProgress", Interrupted)
     monkeypatch.setattr(Interrupted, "after", after)
     with pytest.raises(Stopped, match="prior" if after > 10 else "training stopped"):
         train(folder=tmp_path / "run")
@@ -245,7 +245,7 @@ def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
 
 def test_features_in_a_file_give_the_same_flow(monkeypatch):
     expected = train()[0]
-    monkeypatch.setattr(prior, "free", lambda device: 0)
+    monkeypatch.setattr(prior_features, "free", lambda device: 0)
     assert same(expected, train()[0])
 
 
@@ -399,10 +399,10 @@ def test_clearly_higher_losses_are_more_than_two_standard_errors_above_those_of_
     before = torch.rand(50, dtype=torch.float64)
     for shift in (-0.1, 0.0, 0.005, 0.01, 0.02, 0.1):
         after = before + shift + 0.05 * torch.randn(50, dtype=torch.float64)
-        assert prior._clearly_higher(after, before) == (ttest_rel(after, before).statistic > prior.CLEARLY)
-    assert not prior._clearly_higher(before, before)
-    assert not prior._clearly_higher(before, torch.full_like(before, float("inf")))  # the first round
-    assert not prior._clearly_higher(before[:1] + 1, before[:1])  # one row tells nothing
+        assert prior._is_clearly_higher(after, before) == (ttest_rel(after, before).statistic > prior.CLEARLY)
+    assert not prior._is_clearly_higher(before, before)
+    assert not prior._is_clearly_higher(before, torch.full_like(before, float("inf")))  # the first round
+    assert not prior._is_clearly_higher(before[:1] + 1, before[:1])  # one row tells nothing
 
 
 @pytest.mark.parametrize(
@@ -451,7 +451,7 @@ def test_what_incomplete_rows_teach():
 
     model, _ = train(prior="normal")
     training = PriorTraining(model, table(200), table(20), epochs=1, seed=0, device=torch.device("cpu"))
-    features = training.rows
+    features = training.train
     for place in range(20):
         training._losses(Spy(), features, torch.arange(200), slice(0, 200), place)
     given, observed = torch.stack(seen), table(200).observed

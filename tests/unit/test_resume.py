@@ -211,7 +211,9 @@ def test_an_early_stop_is_told_and_more_patience_goes_on(schema, tmp_path, capsy
     again = run(schema, folder, resume=True, **early | {"epochs": 15, "progress": True})[1]
     assert len(again.history) == stopped
     said = capsys.readouterr().err
-    assert f"this run is over, after {stopped} epochs, for the best was epoch {again.best_epoch} and patience" in said
+    assert (
+        f"this run is over, after {stopped} epochs, because the best epoch is {again.best_epoch} and patience" in said
+    )
     assert "going on" not in said
     longer = outcome(folder, *run(schema, folder, resume=True, **early | {"patience": None}))
     assert_same(longer, outcome(tmp_path / "whole", *run(schema, tmp_path / "whole", **early | {"patience": None})))

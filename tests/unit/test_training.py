@@ -14,7 +14,7 @@ from polymodal.models import base, build, load
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 from polymodal.training import balance, compute_loss_weights, constant_costs, fit
-from polymodal.training.fit_settings import arithmetic
+from polymodal.training.accelerator import arithmetic
 from polymodal.training.means import Means, Terms
 
 
@@ -410,7 +410,7 @@ class TestCompleteRows:
 
 
 class TestCodes:
-    """History has the norm of the codes next to the prior's; a warning says where the codes have left the prior."""
+    """History has the norm of the codes next to the prior's; a warning says where the codes are far from the prior."""
 
     def test_norms_are_those_of_the_codes(self, schema):
         model = build("mac-wae", schema, latent_dim=6, draws=1, p0=0.0)
@@ -430,8 +430,8 @@ class TestCodes:
             RuntimeWarning, match=r"after epoch 2 their mean norm is \d.*; raise beta \(it is 0\)"
         ) as said:
             quick(schema, model=model, epochs=4, warmup=2)
-        assert len([one for one in said if "left the prior" in str(one.message)]) == 1
+        assert len([one for one in said if "far from the prior" in str(one.message)]) == 1
 
     def test_none_where_they_have_not(self, schema, recwarn):
         quick(schema, epochs=4)
-        assert not [one for one in recwarn if "left the prior" in str(one.message)]
+        assert not [one for one in recwarn if "far from the prior" in str(one.message)]
