@@ -158,7 +158,7 @@ def clear(settings: Settings) -> None:
     """
     if count() > 1:
         training.join(settings.fit["device"])
-    with distributed.together():
+    with distributed.share_errors():
         if number() == 0:
             with claim_folder(Path(settings.folder), "removes an earlier run from it"):
                 for name in reversed(FILES):

@@ -120,7 +120,7 @@ class Table:
             stride: Step between batches: every `stride`-th batch from `start` on, so that several processes can take
                 turns with complete batches.
             share: Rank of a process and number of processes; each process gets a part of every batch, see
-                `distributed.part`.
+                `distributed.split_batch`.
             device: Device of the batches; by default that of the table.
 
         Returns:
@@ -407,7 +407,7 @@ class Table:
 
     def _part(self, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int) -> Batch:
         """Returns the part of these rows that a process works on."""
-        own = distributed.part(len(rows), rank, world)
+        own = distributed.split_batch(len(rows), rank, world)
         batch = self._gather_batch(rows[own], choices)
         counted = len(batch) if len(batch) < len(rows) else len(rows) / world
         known = (self.observed if self._host is None else self._host)[rows]

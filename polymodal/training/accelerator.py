@@ -83,12 +83,12 @@ def make_accelerator(
             InitProcessGroupKwargs(timeout=distributed.PATIENCE),
         ],
     )
-    if accelerator.num_processes != distributed.world():
+    if accelerator.num_processes != distributed.world_size():
         raise ValueError(
-            f"the {distributed.world()} processes must be started by torchrun or accelerate launch, which tell each "
-            "its number (RANK, LOCAL_RANK, WORLD_SIZE); this one was not told"
+            f"the {distributed.world_size()} processes must be started by torchrun or accelerate launch, which set "
+            "RANK, LOCAL_RANK and WORLD_SIZE for each; for this process they are not set"
         )
-    distributed.join()
+    distributed.create_cpu_group()
     return accelerator
 
 

@@ -76,7 +76,7 @@ class AutoencoderTraining:
         self.updates = settings.epochs * updates
         # Arguments of `batches` that select the rows of this process.
         self.share: dict[str, Any] = (
-            {"share": (distributed.rank(), distributed.world())} if distributed.world() > 1 else {}
+            {"share": (distributed.rank(), distributed.world_size())} if distributed.world_size() > 1 else {}
         )
         best = Best(model)
         self.step = Step(model, accelerator, settings, Recorder.of(accelerator))
@@ -178,7 +178,7 @@ class AutoencoderTraining:
         if batch.whole is None:
             return nullcontext()
         start, noise = batch.whole.start, number(self.settings.seed, epoch, step, distributed.rank())
-        return distributed.working(start, start + len(batch), batch.total, self.device, noise)
+        return distributed.set_local_rows(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self) -> dict[str, float] | None:
         """Returns the mean loss terms over the validation rows, or None if asked to stop.

@@ -36,7 +36,7 @@ def balance(model: Model, rows: Table) -> None:
     if model.weighed:
         return
     costs, present = _measure(model.schema, rows, likelihood=model.likelihood)
-    with distributed.together():
+    with distributed.share_errors():
         _check(model.schema, costs)
     if model.weights == "balanced":
         model.weight.copy_(compute_loss_weights(model.schema, costs))
@@ -105,7 +105,7 @@ def _measure(
         batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
-    turns = distributed.world() if steps(len(rows), batch_size) >= distributed.world() else 1
+    turns = distributed.world_size() if steps(len(rows), batch_size) >= distributed.world_size() else 1
     turn: dict[str, Any] = {"start": distributed.rank(), "stride": turns} if turns > 1 else {}
     for batch in rows.batches(batch_size, **turn):
         values = schema.hide(batch, torch.float64)
@@ -115,8 +115,8 @@ def _measure(
             a, b = sums.get(name, (0.0, 0.0))
             sums[name] = a + first, b + second
     if turns > 1:
-        counts = distributed.sums(counts)
-        sums = {name: (distributed.sums(a), distributed.sums(b)) for name, (a, b) in sums.items()}
+        counts = distributed.all_reduce_sum(counts)
+        sums = {name: (distributed.all_reduce_sum(a), distributed.all_reduce_sum(b)) for name, (a, b) in sums.items()}
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:

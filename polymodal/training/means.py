@@ -53,7 +53,7 @@ class Means:
         """Sums over the rows of all processes, by name; all processes must read them together."""
         if self._sums is None:
             return {}
-        totals = self._sums if distributed.world() == 1 else distributed.sums(self._sums).to(self._sums)
+        totals = self._sums if distributed.world_size() == 1 else distributed.all_reduce_sum(self._sums).to(self._sums)
         return {name: total.clone() for name, total in zip(self.names, totals, strict=True)}
 
     @sums.setter

@@ -233,7 +233,7 @@ class PriorTraining:
         if self.order is None or place == 0:
             self.order = torch.randperm(len(self.train.known), generator=_generator(self.seed, STEPS, epoch))
         rows = self.order[place * BATCH : (place + 1) * BATCH]
-        own = distributed.part(len(rows), distributed.rank(), distributed.world())
+        own = distributed.split_batch(len(rows), distributed.rank(), distributed.world_size())
         losses = self._losses(self.flow, self.train, rows, own, number(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)
         self.schedule.before(self.step)

@@ -213,7 +213,7 @@ class Records:
 
     def _write(self, write: Callable[[], object]) -> None:
         """Calls `write` in the main process, and raises its error in all processes."""
-        with distributed.together():
+        with distributed.share_errors():
             if distributed.rank():
                 return
             try:

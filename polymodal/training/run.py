@@ -73,7 +73,7 @@ class Run:
             warnings.warn(tell_untrained(self.records.untrained), RuntimeWarning, stacklevel=3)
         self.records.begin()
         state, self.records.state = self.records.state, None
-        with distributed.together():
+        with distributed.share_errors():
             if self.accelerator.log_with:
                 plain = {k: v if isinstance(v, int | float) else str(v) for k, v in vars(self.settings).items()}
                 self.accelerator.init_trackers("polymodal", None if state else plain)

@@ -63,12 +63,12 @@ def open_run(
     rows = len(train)
     train, validation = select_rows(model, train), select_rows(model, validation)
     accelerator = make_accelerator(settings.device, settings.precision, settings.trackers, folder)
-    with distributed.together():
+    with distributed.share_errors():
         if settings.compile:
             check_compiler(accelerator.device)
         records = Records(folder, model, train, validation, settings, resume=resume)
-    with closing(records), distributed.noticing(lambda: _describe_restart(records)):
-        if distributed.world() > 1:
+    with closing(records), distributed.detect_lost_process(lambda: _describe_restart(records)):
+        if distributed.world_size() > 1:
             _check_processes(model, train, validation, settings, records)
         run = _make_run(model, accelerator, train, validation, settings, records, stop, progress=progress)
         try:

@@ -102,7 +102,7 @@ class RunState:
         Raises:
             FloatingPointError: The loss has become infinite or NaN since the last check.
         """
-        with distributed.together():
+        with distributed.share_errors():
             self.means.check()
         step = self.train_step
         adam = step.adam.state_dict()["state"]

@@ -79,7 +79,7 @@ class Step:
         batch = inputs.batch
         loss = self.wrapped(batch, progress=inputs.progress, plan=inputs.plan)
         share = 1.0 if self.settings.accumulate == 1 else batch.total / self.settings.batch_size
-        weight = distributed.world() * batch.counted / batch.total  # gradients are averaged over processes
+        weight = distributed.world_size() * batch.counted / batch.total  # gradients are averaged over processes
         self.accelerator.backward(loss.total * (share * weight))
         if rows:
             with self._override_learning_rate(inputs.rate):
@@ -159,7 +159,7 @@ def sample_plan(model: Model, batch: Batch) -> Plan:
     if batch.whole is None:
         plan = model.plan(batch.known)
     else:
-        with distributed.here(len(batch)).draws():
+        with distributed.get_local_rows(len(batch)).common_streams():
             plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
     return tuple(copy_to_device(tensor, batch.observed.device) for tensor in plan)
 

@@ -80,7 +80,7 @@ class Stop:
         """
         number, trouble = distributed.all_reduce_max(self.signal or 0, bool(means and means.trouble))
         if means and trouble:
-            with distributed.together():
+            with distributed.share_errors():
                 means.check()
         self.signal = number or self.signal
         return bool(number)

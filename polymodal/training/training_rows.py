@@ -46,9 +46,9 @@ def check_shared(name: str, rows: Any) -> None:
     taken = signature(rows.batches).parameters
     if "share" not in taken and not any(parameter.kind is Parameter.VAR_KEYWORD for parameter in taken.values()):
         raise TypeError(
-            f"{name}.batches must take share=(process, processes) and stride, as polymodal.Table.batches does, where "
-            f"{distributed.world()} processes train together; {type(rows).__name__}.batches does not; add them, or "
-            "train in one process"
+            f"{name}.batches must take share=(process, processes) and stride, as polymodal.Table.batches does, to "
+            f"train in {distributed.world_size()} processes; {type(rows).__name__}.batches does not; add these "
+            "arguments, or train in one process"
         )
 
 

@@ -80,7 +80,7 @@ class Metric(ABC):
 
     def merge(self) -> None:
         """Adds the sums of the other processes; must be called in all of them."""
-        self.sums, self.rows = distributed.sums(self.sums), distributed.sums(self.rows).long()
+        self.sums, self.rows = distributed.all_reduce_sum(self.sums), distributed.all_reduce_sum(self.rows).long()
 
     def compute(self, stream: int = 0) -> float:
         """Returns the score of a stream over all rows so far; NaN without rows."""
