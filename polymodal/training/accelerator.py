@@ -34,7 +34,7 @@ def check_device(device: str) -> None:
     """
     devices = ["auto", "cpu", "cuda"] if torch.cuda.is_available() else ["auto", "cpu"]
     if device not in devices:
-        raise ValueError(f"device must be one of those at hand, {', '.join(devices)}; got {device!r}")
+        raise ValueError(f"device must be an available one: {', '.join(devices)}; got {device!r}")
 
 
 def select_device(name: str) -> torch.device:

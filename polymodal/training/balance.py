@@ -129,6 +129,6 @@ def _check(schema: Schema, costs: Tensor) -> None:
     for name, cost in zip(schema, costs.tolist(), strict=True):
         if not isfinite(cost):
             raise FloatingPointError(
-                f"the best constant's cost of {name!r} must be finite, to balance the weights; got {cost}; look at its "
-                "values, or pass weights='sum' and relative=False to build"
+                f"the cost of the best constant prediction of {name!r} must be finite to balance the loss weights; got "
+                f"{cost}; check its values, or pass weights='sum' and relative=False to build"
             )

@@ -112,6 +112,6 @@ class Means:
         wrong = ", ".join(f"{name} is {number}" for name, number, finite in numbers if not finite)
         self.trouble = (
             f"the {self.split} loss must stay finite; in epoch {self.epoch}, {where}, {wrong}; "
-            "the model keeps its best weights until then; lower learning_rate or set clip, and look at the values "
-            "of what is named here"
+            "the model has the best weights before that; lower learning_rate or set clip, and check the values of the "
+            "terms that are named here"
         )

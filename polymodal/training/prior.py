@@ -294,7 +294,7 @@ class PriorTraining:
         if not math.isfinite(train + validation):
             raise FloatingPointError(
                 f"the loss of the prior must stay finite; after {self.step} steps it is {train} on the training rows "
-                f"and {validation} on the validation rows; look at the model's codes (`model.embed`)"
+                f"and {validation} on the validation rows; check the model's codes (`model.embed`)"
             )
         if _is_clearly_higher(losses, self.lowest):
             self.worse += 1

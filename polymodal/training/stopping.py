@@ -28,7 +28,7 @@ class Stopped(KeyboardInterrupt):
         self.where, self.folder, self.signal = where, folder, signal
 
     def __str__(self) -> str:
-        return f"{self.where}; to go on, call fit with the same arguments, folder={str(self.folder)!r} and resume=True"
+        return f"{self.where}; to resume, call fit with the same arguments, folder={str(self.folder)!r} and resume=True"
 
 
 class Stop:

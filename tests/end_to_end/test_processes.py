@@ -82,7 +82,9 @@ def test_what_is_wrong_in_one_is_an_error_of_all(processes):
     for said in processes["refusals"]:
         assert said["settings"].startswith("ValueError: all processes must have the same model, data and settings")
         assert said["loss"].startswith("FloatingPointError: the train loss must stay finite; in epoch 1, step 1, ")
-        assert said["measured"].startswith("FloatingPointError: the best constant's cost of 'size' must be finite")
+        assert said["measured"].startswith(
+            "FloatingPointError: the cost of the best constant prediction of 'size' must be finite"
+        )
         assert said["folder"].startswith("OSError: /dev/null/run must be writable: Not a directory")
 
 
@@ -147,7 +149,7 @@ def test_a_killed_one_ends_the_others_with_one_message_and_the_run_goes_on(undis
     done = finished(torchrun(2, "-m", "polymodal", "train", "--resume", "run"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Best epoch") == 1
-    assert done.stderr.count("going on in epoch") == 1
+    assert done.stderr.count("resuming in epoch") == 1
     same_run(undisturbed, tmp_path / "run")
 
 

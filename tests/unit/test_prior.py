@@ -263,7 +263,7 @@ def reuse(model):
 def test_what_is_refused_leaves_the_flow_as_it_was(tmp_path):
     model, _ = train(folder=tmp_path / "run")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="must not hold a run"):
+    with pytest.raises(ValueError, match="must not contain a run"):
         train(model=model, folder=tmp_path / "run")
     assert same(before, model)
 
