@@ -32,7 +32,7 @@ from benchmarks.timing import spread
 from polymodal.runtime.registry import lookup
 from polymodal.table.table import Table
 from polymodal.training import fit
-from polymodal.training.accelerator import arithmetic, check_compiler, check_device, make_accelerator
+from polymodal.training.accelerator import check_compiler, check_device, make_accelerator, set_precision
 from polymodal.training.fit_settings import FitSettings
 from polymodal.training.graphs import Recorder
 from polymodal.training.loop import complete_settings
@@ -138,7 +138,7 @@ def measure(
         check_compiler(device)
     accelerator = make_accelerator(str(device), precision)
     step = Step(model, accelerator, _settings(shape, compiled=compiled), Recorder.of(accelerator) if graph else None)
-    with arithmetic(precision, device):
+    with set_precision(precision, device):
         seconds = timed(lambda: step(batch, 1.0, len(batch)), device, budget, told)
     step.release()
     taken = spread(seconds)

@@ -24,7 +24,7 @@ from polymodal.modalities.cells import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_rows
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.seeding import check_seed, number
+from polymodal.runtime.seeding import check_seed, derive_seed
 from polymodal.runtime.validation import check_callable, check_frame, check_names, check_number, check_whole
 from polymodal.table import frames
 from polymodal.tabular import filling as cells
@@ -283,7 +283,7 @@ class Filler:
             draws = None if model.deterministic else sample_rows(posterior, [DRAWS], seed=self.seed, rows=same)
             codes = posterior.mean
             if self.imputation is not None:
-                own = number(self.seed, self.imputation)
+                own = derive_seed(self.seed, self.imputation)
                 codes = sample_rows(posterior, [1], seed=own, rows=rows)[0]
             return {name: self._answer(name, mask, codes, draws) for name, mask in asked.items()}
 

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed import ProcessGroup
 
-from polymodal.runtime.seeding import restore_streams, streams
+from polymodal.runtime.seeding import get_random_states, restore_random_states
 
 __all__ = [
     "PATIENCE",
@@ -107,10 +107,10 @@ def all_reduce_sum(tensor: Tensor) -> Tensor:
 def align_streams(device: torch.device) -> None:
     """Sets PyTorch's random states to those of the main process."""
     if world_size() > 1:
-        states = streams(device)
+        states = get_random_states(device)
         for state in states.values():
             dist.broadcast(state, 0, group=_CpuGroup.group)
-        restore_streams(states, device)
+        restore_random_states(states, device)
 
 
 def require_same(text: str, what: str) -> None:
@@ -280,18 +280,18 @@ def set_local_rows(start: int, stop: int, rows: int, device: torch.device, noise
         device: Device whose random states are used.
         noise: Random seed that is specific to this process.
     """
-    common = streams(device)
+    common = get_random_states(device)
 
     @contextmanager
     def common_streams() -> Iterator[None]:
         nonlocal common
-        own = streams(device)
-        restore_streams(common, device)
+        own = get_random_states(device)
+        restore_random_states(common, device)
         try:
             yield
         finally:
-            common = streams(device)
-            restore_streams(own, device)
+            common = get_random_states(device)
+            restore_random_states(own, device)
 
     torch.manual_seed(noise)
     token = _LOCAL_ROWS.set(LocalRows(start, stop, rows, common_streams))
@@ -299,7 +299,7 @@ def set_local_rows(start: int, stop: int, rows: int, device: torch.device, noise
         yield
     finally:
         _LOCAL_ROWS.reset(token)
-        restore_streams(common, device)
+        restore_random_states(common, device)
 
 
 def _gather_first_text(text: str) -> str:

@@ -16,8 +16,8 @@ from polymodal import csvfiles
 from polymodal.batch import Batch, Index, Whole
 from polymodal.io.parquet_files import ParquetTable
 from polymodal.runtime import distributed
-from polymodal.runtime.prefetch import ahead, copy_to_device
-from polymodal.runtime.seeding import number
+from polymodal.runtime.prefetch import copy_to_device, prefetch_batches
+from polymodal.runtime.seeding import derive_seed
 from polymodal.runtime.validation import check_callable, check_frame, check_kind, check_list, check_path, check_whole
 from polymodal.schema import Schema, check_tensors
 from polymodal.table import frames
@@ -131,7 +131,7 @@ class Table:
         order = torch.arange(len(self), dtype=numbers)
         choices: dict[str, Tensor] = {}
         if seed is not None:
-            generator = torch.Generator().manual_seed(number(seed, epoch))
+            generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
             order = torch.randperm(len(self), generator=generator, dtype=numbers)
             for name, options in self.alternatives.items():
                 choices[name] = torch.randint(options.shape[1], (len(self),), generator=generator)
@@ -143,7 +143,7 @@ class Table:
             rows = rows.long()
             return self._gather_batch(rows, choices) if share is None else self._part(rows, choices, *share)
 
-        yield from ahead(make, parts[start::stride], device)
+        yield from prefetch_batches(make, parts[start::stride], device)
 
     @classmethod
     def from_frame(

@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 __all__ = [
-    "arithmetic",
     "check_compiler",
     "check_device",
     "check_precision",
     "connect_processes",
     "make_accelerator",
     "select_device",
+    "set_precision",
 ]
 
 
@@ -106,7 +106,7 @@ def connect_processes(device: str) -> None:
 
 
 @contextmanager
-def arithmetic(precision: str | None, device: torch.device) -> Iterator[None]:
+def set_precision(precision: str | None, device: torch.device) -> Iterator[None]:
     """Context manager that sets the precision of 32-bit matrix products and convolutions on a GPU.
 
     They use TensorFloat-32 if `precision` is "tf32", and full 32-bit precision otherwise. PyTorch's default differs: it

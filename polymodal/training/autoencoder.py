@@ -14,7 +14,7 @@ import torch
 from polymodal.batch import Batch
 from polymodal.models.base import Model, evaluating
 from polymodal.runtime import distributed
-from polymodal.runtime.seeding import give_way, number, seed_streams
+from polymodal.runtime.seeding import derive_seed, let_others_run, seed_streams
 from polymodal.table.table import steps
 from polymodal.training.display import TrainingProgress
 from polymodal.training.fit_settings import FitSettings
@@ -150,7 +150,7 @@ class AutoencoderTraining:
             state.means.add(terms, batch.total, batch.counted)
             state.step += 1
             self.shown.step()
-            give_way(self.device)
+            let_others_run(self.device)
             if due:
                 rows = 0
                 if self._end_update(began):
@@ -177,7 +177,7 @@ class AutoencoderTraining:
         """Returns a context in which a model processes its part of a batch that several processes may share."""
         if batch.whole is None:
             return nullcontext()
-        start, noise = batch.whole.start, number(self.settings.seed, epoch, step, distributed.rank())
+        start, noise = batch.whole.start, derive_seed(self.settings.seed, epoch, step, distributed.rank())
         return distributed.set_local_rows(start, start + len(batch), batch.total, self.device, noise)
 
     def _validate(self) -> dict[str, float] | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["balance", "compute_loss_weights", "constant_costs"]
+__all__ = ["balance", "compute_constant_costs", "compute_loss_weights"]
 
 
 def balance(model: Model, rows: Table) -> None:
@@ -76,7 +76,9 @@ MOST = 16 * 2**20
 """Maximum bytes of float64 values per batch."""
 
 
-def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None) -> Tensor:
+def compute_constant_costs(
+    schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
+) -> Tensor:
     """Returns the mean cost of the best constant prediction of each modality, over the rows that have the modality.
 
     Arguments:
@@ -100,7 +102,7 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
 def _measure(
     schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the costs of `constant_costs` and the share of the rows that have each modality, `(M,)` float64."""
+    """Returns the costs of `compute_constant_costs` and the share of rows that have each modality, `(M,)` float64."""
     if batch_size is None:
         batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}

@@ -29,7 +29,7 @@ from polymodal.models.base import answering
 from polymodal.objectives import conditioning
 from polymodal.runtime import distributed
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.seeding import give_way, number, own_streams, seed_streams
+from polymodal.runtime.seeding import derive_seed, let_others_run, own_streams, seed_streams
 from polymodal.training.prior_features import Features, compute_features, compute_moments
 from polymodal.training.schedule import Schedule
 from polymodal.training.state import copy_weights, restore_optimizer
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from polymodal.table.table import Table
     from polymodal.training.display import TrainingProgress
 
-__all__ = ["PriorTraining", "prior_epochs"]
+__all__ = ["PriorTraining", "count_prior_epochs"]
 
 BATCH = 512
 """Rows per step."""
@@ -66,7 +66,7 @@ WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 """Numbers that distinguish the seeds of initial weights, training steps and validation."""
 
 
-def prior_epochs(rows: int, updates: int) -> int:
+def count_prior_epochs(rows: int, updates: int) -> int:
     """Returns the default number of epochs of the flow: four steps for every three updates of the autoencoder.
 
     Arguments:
@@ -74,7 +74,7 @@ def prior_epochs(rows: int, updates: int) -> int:
         updates: Number of updates of the autoencoder.
 
     Example:
-        >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
+        >>> count_prior_epochs(16_000, 2_000), count_prior_epochs(100, 4)
         (87, 6)
     """
     return max(1, math.ceil(UPDATES * updates / _count_steps(rows)))
@@ -114,7 +114,7 @@ class PriorTraining:
     ) -> None:
         self.model, self.seed, self.device, self.precision = model, seed, device, precision
         with answering(model):
-            with own_streams(number(seed, WEIGHTS)):
+            with own_streams(derive_seed(seed, WEIGHTS)):
                 flow = model.make_flow()
             self.blanks = model.encode_blanks()
             self.train, self.validation = (
@@ -164,7 +164,7 @@ class PriorTraining:
                 save()
             if should_stop():
                 return
-            give_way(self.device)
+            let_others_run(self.device)
 
     def finish(self) -> None:
         """Loads the averaged weights of the last round that was not clearly worse than the best into the model's flow.
@@ -234,7 +234,7 @@ class PriorTraining:
             self.order = torch.randperm(len(self.train.known), generator=_generator(self.seed, STEPS, epoch))
         rows = self.order[place * BATCH : (place + 1) * BATCH]
         own = distributed.split_batch(len(rows), distributed.rank(), distributed.world_size())
-        losses = self._losses(self.flow, self.train, rows, own, number(self.seed, STEPS, epoch, place))
+        losses = self._losses(self.flow, self.train, rows, own, derive_seed(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)
         self.schedule.before(self.step)
         loss.backward()
@@ -285,7 +285,9 @@ class PriorTraining:
             for start in range(0, rows, BATCH):
                 some = torch.arange(start, min(start + BATCH, rows))
                 every = slice(0, len(some))
-                losses = self._losses(self.average, self.validation, some, every, number(self.seed, VALIDATION, start))
+                losses = self._losses(
+                    self.average, self.validation, some, every, derive_seed(self.seed, VALIDATION, start)
+                )
                 made.append(losses.double().cpu())
         return torch.cat(made)
 
@@ -323,7 +325,7 @@ def _is_clearly_higher(losses: Tensor, than: Tensor) -> bool:
 
 
 def _generator(*parts: int) -> torch.Generator:
-    return torch.Generator().manual_seed(number(*parts))
+    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
 def _sum_over_processes(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.runtime.memory import free
+from polymodal.runtime.memory import measure_free_memory
 
 if TYPE_CHECKING:
     from polymodal.models import MAC
@@ -78,7 +78,7 @@ def _allocate(rows: int, like: Tensor) -> Tensor:
     """
     shape, size = (rows, *like.shape[1:]), rows * like[0].numel() * like.element_size()
     for device in dict.fromkeys([like.device, torch.device("cpu")]):
-        if size <= free(device) / 2:
+        if size <= measure_free_memory(device) / 2:
             return torch.empty(shape, dtype=like.dtype, device=device)
     with NamedTemporaryFile(prefix="polymodal-") as file:  # the mapping stays valid after the file is removed
         file.truncate(size)

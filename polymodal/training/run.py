@@ -10,7 +10,7 @@ from polymodal.runtime import distributed
 from polymodal.training.autoencoder import AutoencoderTraining
 from polymodal.training.display import TrainingProgress
 from polymodal.training.fit_settings import FitSettings
-from polymodal.training.prior import PriorTraining, prior_epochs
+from polymodal.training.prior import PriorTraining, count_prior_epochs
 from polymodal.training.records import Records, State
 from polymodal.training.run_state import split_state
 from polymodal.training.state import copy_weights
@@ -145,7 +145,7 @@ class Run:
     def _make_prior_training(self) -> PriorTraining:
         epochs = self.settings.prior_epochs
         if epochs is None:
-            epochs = prior_epochs(len(self.train), self.autoencoder.updates)
+            epochs = count_prior_epochs(len(self.train), self.autoencoder.updates)
         return PriorTraining(
             cast("MAC", self.model),
             self.train,

@@ -13,7 +13,7 @@ from polymodal.runtime import distributed
 from polymodal.runtime.memory import retain_freed_memory
 from polymodal.runtime.seeding import seed_streams
 from polymodal.table.table import Table, steps
-from polymodal.training.accelerator import arithmetic, check_compiler, make_accelerator
+from polymodal.training.accelerator import check_compiler, make_accelerator, set_precision
 from polymodal.training.balance import balance
 from polymodal.training.display import TrainingProgress
 from polymodal.training.fit_settings import FitSettings
@@ -75,7 +75,7 @@ def open_run(
             with (
                 retain_freed_memory(),
                 seed_streams(settings.seed, accelerator.device),
-                arithmetic(settings.precision, accelerator.device),
+                set_precision(settings.precision, accelerator.device),
                 run.shown,
             ):
                 if len(train) < rows:

@@ -12,7 +12,7 @@ from torch import Tensor
 from polymodal.models.base import Model
 from polymodal.runtime import distributed
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.seeding import restore_streams, streams
+from polymodal.runtime.seeding import get_random_states, restore_random_states
 from polymodal.training.means import Means
 from polymodal.training.records import State
 from polymodal.training.schedule import Schedule
@@ -112,7 +112,7 @@ class RunState:
             "average": {} if step.average is None else step.average.state_dict(),
             "optimizer": {f"{i}/{name}": value for i, values in adam.items() for name, value in values.items()},
             "means": self.means.sums,
-            "random": streams(self.device),
+            "random": get_random_states(self.device),
         }
         tensors = {f"{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
         scaler = step.accelerator.scaler
@@ -159,7 +159,7 @@ class RunState:
         parts, history = _split_tensors(tensors), document["history"]
         self.schedule.after_epochs([row["validation/total"] for row in history])
         restore_optimizer(step.adam, parts.get("optimizer", {}))
-        restore_streams(parts["random"], self.device)
+        restore_random_states(parts["random"], self.device)
         if step.accelerator.scaler is not None and document["scaler"] is not None:
             step.accelerator.scaler.load_state_dict(document["scaler"])
         if step.average is not None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.modalities import Vector
-from polymodal.runtime.prefetch import DEPTH, ahead
+from polymodal.runtime.prefetch import DEPTH, prefetch_batches
 from polymodal.schema import Schema
 from polymodal.table import table as tables
 from polymodal.table.table import Table
@@ -53,7 +53,7 @@ def test_no_more_is_made_than_is_needed_soon():
         made.append(int(part))
         return Batch({}, torch.ones(1, 1, dtype=torch.bool))
 
-    batches = ahead(make, torch.arange(100).split(1), "cpu")
+    batches = prefetch_batches(make, torch.arange(100).split(1), "cpu")
     next(batches)
     assert len(made) <= DEPTH + 1
     batches.close()
@@ -67,7 +67,7 @@ def test_an_error_reaches_the_one_who_waits():
             raise ValueError("row 2 is broken")
         return Batch({"x": part}, torch.ones(1, 1, dtype=torch.bool))
 
-    batches = ahead(make, torch.arange(5).split(1), "cpu")
+    batches = prefetch_batches(make, torch.arange(5).split(1), "cpu")
     assert [int(next(batches).values["x"]) for _ in range(2)] == [0, 1]
     with pytest.raises(ValueError, match="row 2 is broken"):
         next(batches)

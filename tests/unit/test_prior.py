@@ -24,7 +24,7 @@ from polymodal.schema import Schema
 from polymodal.table.table import Table
 from polymodal.training import Stopped, fit, prior, prior_features
 from polymodal.training.display import TrainingProgress
-from polymodal.training.prior import PriorTraining, prior_epochs
+from polymodal.training.prior import PriorTraining, count_prior_epochs
 
 SCHEMA = Schema({"text": EXAMPLES["text"], "vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
 NAMES = ["mac-wae", "m-wae", "mac-vae"]
@@ -245,7 +245,7 @@ def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
 
 def test_features_in_a_file_give_the_same_flow(monkeypatch):
     expected = train()[0]
-    monkeypatch.setattr(prior_features, "free", lambda device: 0)
+    monkeypatch.setattr(prior_features, "measure_free_memory", lambda device: 0)
     assert same(expected, train()[0])
 
 
@@ -437,7 +437,7 @@ def test_how_long_the_flow_is_trained_by_default(monkeypatch):
     rows = table(600, complete=True)
     model = build("mac-wae", SCHEMA, latent_dim=4, draws=1, prior="flow")
     fitted = fit(model, rows, table(20), epochs=1, batch_size=100, progress=False)
-    assert fitted.prior_history["epoch"].iloc[-1] == prior_epochs(600, 6) == 8
+    assert fitted.prior_history["epoch"].iloc[-1] == count_prior_epochs(600, 6) == 8
 
 
 def test_what_incomplete_rows_teach():
