@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from polymodal.training.fit_settings import arithmetic
+from polymodal.training.accelerator import set_precision
 from polymodal.training.step import sample_plan
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def rates(device: torch.device, side: int = 4096, numbers: int = 2**26) -> dict[
     found: dict[str, float] = {}
     for precision, dtype in {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}.items():
         a, b = torch.rand(2, side, side, device=device).to(dtype)
-        with arithmetic(precision, device):
+        with set_precision(precision, device):
             found[precision] = 2 * side**3 / min(_repeated(partial(torch.matmul, a, b), device, 5))
     source, target = torch.rand(numbers, device=device), torch.zeros(numbers, device=device)
     found["copy"] = 2 * source.nbytes / min(_repeated(partial(target.copy_, source), device, 5))

@@ -32,8 +32,10 @@ from benchmarks.timing import spread
 from polymodal.runtime.registry import lookup
 from polymodal.table.table import Table
 from polymodal.training import fit
-from polymodal.training.fit_settings import arithmetic, check_compiler, check_device, make_accelerator
+from polymodal.training.accelerator import check_compiler, check_device, make_accelerator, set_precision
+from polymodal.training.fit_settings import FitSettings
 from polymodal.training.graphs import Recorder
+from polymodal.training.loop import complete_settings
 from polymodal.training.step import Step
 
 if TYPE_CHECKING:
@@ -136,7 +138,7 @@ def measure(
         check_compiler(device)
     accelerator = make_accelerator(str(device), precision)
     step = Step(model, accelerator, _settings(shape, compiled=compiled), Recorder.of(accelerator) if graph else None)
-    with arithmetic(precision, device):
+    with set_precision(precision, device):
         seconds = timed(lambda: step(batch, 1.0, len(batch)), device, budget, told)
     step.release()
     taken = spread(seconds)
@@ -237,16 +239,8 @@ def _way(name: str, here: list[str]) -> Way:
     return lookup({name: WAYS[name] for name in here}, name, "way")
 
 
-def _settings(shape: Shape, *, compiled: bool) -> dict[str, Any]:
-    return {
-        "learning_rate": shape.learning_rate,
-        "weight_decay": 1e-5,
-        "batch_size": shape.batch_size,
-        "accumulate": 1,
-        "clip": None,
-        "ema": None,
-        "compile": compiled,
-    }
+def _settings(shape: Shape, *, compiled: bool) -> FitSettings:
+    return complete_settings(learning_rate=shape.learning_rate, batch_size=shape.batch_size, compile=compiled)
 
 
 def _rows(shape: Shape, device: torch.device) -> Batch:

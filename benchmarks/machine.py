@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from polymodal.runtime.hardware import processor
+from polymodal.runtime.hardware import describe_processor
 
 __all__ = ["describe", "product", "versions"]
 
@@ -28,7 +28,7 @@ def describe() -> dict[str, Any]:
         square matrices; `copy_gbytes`, 10^9 bytes per second, read and written, in a copy too large for any cache.
     """
     return {
-        "cpu": processor(),
+        "cpu": describe_processor(),
         "threads": torch.get_num_threads(),
         "gflops": product_rate() / 1e9,
         "copy_gbytes": copy_rate() / 1e9,

@@ -18,7 +18,7 @@ from torch import Tensor
 from benchmarks import reference
 from benchmarks.harness import fused, train
 from benchmarks.shapes import Shape, model_of, named, rows_of
-from polymodal.runtime.hardware import most, restart
+from polymodal.runtime.hardware import measure_peak_memory, reset_peak_memory
 
 __all__ = ["VARIANTS", "Variant", "main"]
 
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     shape, draws, variant, threads = sys.argv[1:] if arguments is None else arguments
     torch.set_num_threads(int(threads))
     take(named("2 pictures"), 1, VARIANTS[variant])
-    held = restart()
+    held = reset_peak_memory()
     take(named(shape), int(draws), VARIANTS[variant])
-    print(json.dumps({"peak": most() - held, "held": held}))
+    print(json.dumps({"peak": measure_peak_memory() - held, "held": held}))
     return 0
 
 

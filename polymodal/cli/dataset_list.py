@@ -18,7 +18,7 @@ from rich.text import Text
 from polymodal.datasets import DATASETS
 from polymodal.datasets.base import Facts, facts
 from polymodal.datasets.storage import cache, place
-from polymodal.runtime.progress import size_of
+from polymodal.runtime.progress import format_size
 from polymodal.runtime.registry import lookup
 
 __all__ = ["every", "one"]
@@ -112,7 +112,7 @@ def _list_cache_folders(name: str, quick: bool) -> dict[str, str]:
     if not folders:
         return {} if quick else {"cache": f"nothing in {cache() / 'datasets'}"}
     size = sum(file.stat().st_size for folder in folders for file in folder.iterdir() if file.is_file())
-    return {"cache": f"{size_of(size)}:" + "".join(f"\n{folder}" for folder in sorted(folders))}
+    return {"cache": f"{format_size(size)}:" + "".join(f"\n{folder}" for folder in sorted(folders))}
 
 
 def _description(make: Callable[..., Any]) -> list[str]:

@@ -74,7 +74,7 @@ def write(folder: Path, answers: Answers, about: Mapping[str, Any]) -> Path:
     from polymodal.cli.contact_sheet import sheet
 
     refuse_foreign(folder)
-    with checkpoint.replacing(folder.resolve()) as fresh:
+    with checkpoint.replace_folder(folder.resolve()) as fresh:
         _write_pictures(fresh, answers)
         (fresh / "table.csv").write_text(_csv(columns(answers)), encoding="utf-8", newline="\n")
         sheet(answers).save(fresh / "grid.png")

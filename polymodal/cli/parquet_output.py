@@ -79,7 +79,7 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
 
     with (
         claim_outputs(out, does="writes it"),
-        checkpoint.writing(out) as fresh,
+        checkpoint.replace_file(out) as fresh,
         pq.ParquetWriter(fresh, kinds) as writer,
     ):
         yield lambda rows: writer.write(rows if isinstance(rows, pa.RecordBatch) else pa.table(rows, schema=kinds))

@@ -24,7 +24,7 @@ from polymodal.models import load as load_model
 from polymodal.report import write
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
-from polymodal.training import join, select_device
+from polymodal.training import connect_processes, select_device
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +105,7 @@ def evaluate(
     if inception is not None and "generation" not in tasks:
         raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
     if count() > 1:
-        join(device)
+        connect_processes(device)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
     earlier = _find_outdated_tasks(path)
     features = None if inception is None else features_of(inception, select_device(device))

@@ -27,7 +27,7 @@ from polymodal.io.untrusted import refuse_endless
 from polymodal.io.yaml import assignments, dump, read
 from polymodal.models import upgrade_arguments_of
 from polymodal.runtime import distributed
-from polymodal.runtime.progress import duration
+from polymodal.runtime.progress import format_duration
 from polymodal.runtime.seeding import seed_streams
 from polymodal.settings import Settings, make, resolve, schema_settings
 from polymodal.table.table import steps
@@ -158,7 +158,7 @@ def clear(settings: Settings) -> None:
     """
     if count() > 1:
         training.join(settings.fit["device"])
-    with distributed.together():
+    with distributed.share_errors():
         if number() == 0:
             with claim_folder(Path(settings.folder), "removes an earlier run from it"):
                 for name in reversed(FILES):
@@ -279,7 +279,7 @@ def describe_training(settings: Settings, data: Dataset, model: Model) -> str:
     name = _get_dataset_name(settings, data)
     return (
         f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
-        f"about {duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
+        f"about {format_duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
     )
 
 

@@ -10,7 +10,7 @@ from polymodal.comparison.display_names import format_model_name, format_task_na
 from polymodal.comparison.output_files import Chart, Folder, Section
 from polymodal.comparison.scores import companions, place, summary
 from polymodal.evaluation import TASKS
-from polymodal.runtime.progress import duration
+from polymodal.runtime.progress import format_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,7 +104,7 @@ def cost(into: Folder, runs: pd.DataFrame | None) -> list[Section]:
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
         line = {"data set": dataset, "model": format_model_name(str(model)), "runs": len(own)}
         if "seconds" in own and own["seconds"].notna().any():
-            line["time of a run"] = duration(float(own["seconds"].mean()))
+            line["time of a run"] = format_duration(float(own["seconds"].mean()))
         if "memory" in own and own["memory"].notna().any():
             line["memory, MiB"] = round(float(own["memory"].max()))
         if "weights" in own and own["weights"].notna().any():

@@ -79,7 +79,7 @@ def fill(
     kinds |= {f"alternative/{name}": (schema[name].dtype, (rows, a, *schema[name].shape)) for name, a in many.items()}
     kinds["observed"] = (torch.bool, (rows, len(schema)))
     kinds |= {} if labels is None else {"labels": (torch.int64, (rows,))}
-    with checkpoint.filling(path, kinds, _document(schema, digest, source or {})) as tensors:
+    with checkpoint.create_state(path, kinds, _document(schema, digest, source or {})) as tensors:
         if labels is not None:
             tensors["labels"][:] = labels
         yield Filling(_part(tensors, "value/"), tensors["observed"], _part(tensors, "alternative/"))

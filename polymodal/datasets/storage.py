@@ -144,7 +144,7 @@ def load_or_build(
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
     """Builds a folder of the cache; without locks, keeps the folder of another process that finished first."""
     try:
-        with checkpoint.replacing(folder) as fresh:
+        with checkpoint.replace_folder(folder) as fresh:
             make(fresh)
             if _whole(folder):
                 raise FileExistsError  # and may be in use

@@ -162,7 +162,7 @@ def _shorten(path: Path, rows: int) -> None:
     """Truncates a table's file to its first rows."""
     tensors, document = checkpoint.map_state(path)
     kinds = {name: (tensor.dtype, (rows, *tensor.shape[1:])) for name, tensor in tensors.items()}
-    with checkpoint.filling(path, kinds, document) as shorter:
+    with checkpoint.create_state(path, kinds, document) as shorter:
         for name, tensor in shorter.items():
             tensor[:] = tensors[name][:rows]
 

@@ -248,12 +248,12 @@ def _score_predictions(
     verifiers = verifiers if "coherence" in tasks else None
     targets = targets_of(model.schema, questions, verifiers, 0 if classes is None else classes.number)
     given = given.to(model.weight.device)
-    turn, turns = distributed.rank(), distributed.world()
+    turn, turns = distributed.rank(), distributed.world_size()
     place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
     batches = table.batches(batch_size, device=given.device, **place)
     if progress:
         batches = show_progress(batches, "evaluating", -(-steps(len(table), batch_size) // turns))
-    with answering(model), distributed.noticing(lambda: "start all of them again"):
+    with answering(model), distributed.detect_lost_process(lambda: "start all processes again"):
         for number, batch in enumerate(batches):
             start = (turn + number * turns) * batch_size
             of = None if classes is None else classes.values[start : start + len(batch)]

@@ -13,7 +13,7 @@ from polymodal.inference.imputed_cells import ImputedCells
 from polymodal.inference.streaming import decode_in_chunks
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_rows
-from polymodal.runtime.seeding import number
+from polymodal.runtime.seeding import derive_seed
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from polymodal.inference.deduplication import contents
 from polymodal.models.base import Model, answering
-from polymodal.runtime.prefetch import ahead
+from polymodal.runtime.prefetch import prefetch_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -305,7 +305,7 @@ def _batches(
         stop = min(start + batch_size, count)
         return torch.arange(start, stop) if numbers is None else numbers[start:stop]
 
-    made = ahead(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
+    made = prefetch_batches(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
     yield from zip(map(part, starts), made, strict=True)
 
 

@@ -22,7 +22,7 @@ from uuid import uuid4
 
 from polymodal.io.locks import LOCK, lock_abandoned, remove_abandoned, try_lock
 
-__all__ = ["flush", "partial", "replacing", "standing", "sweep", "writing"]
+__all__ = ["find_folder", "flush", "replace_file", "replace_folder", "sweep", "temporary_folder"]
 
 TEMPORARY = re.compile(r"\.(?P<name>.+)-[0-9a-f]{8}\.(?P<kind>partial|previous)", re.DOTALL)
 """Hidden names next to a file or folder."""
@@ -37,27 +37,27 @@ EXCHANGE, HERE = 2, -100
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Path]:
+def replace_file(path: Path) -> Iterator[Path]:
     """Yields a path to write a file to, which is renamed to `path` at the end, or removed after an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with partial(path) as folder:
+    with temporary_folder(path) as folder:
         yield folder / path.name
         flush(folder / path.name)
         (folder / path.name).replace(path)
 
 
 @contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
+def replace_folder(folder: Path) -> Iterator[Path]:
     """Yields a new folder, which is renamed to `folder` at the end, or removed after an error."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with partial(folder) as hidden:
+    with temporary_folder(folder) as hidden:
         fresh = hidden / folder.name
         fresh.mkdir()
         yield fresh
         _take_place(fresh, folder)
 
 
-def standing(folder: Path) -> Path:
+def find_folder(folder: Path) -> Path:
     """Returns the folder, or its previous version if a process was killed while it replaced the folder."""
     return folder if os.path.exists(folder) else _orphan(folder) or folder  # noqa: PTH110 (also handles names that are too long)
 
@@ -132,7 +132,7 @@ def _beside(target: Path) -> list[Path]:
 
 
 @contextmanager
-def partial(target: Path) -> Iterator[Path]:
+def temporary_folder(target: Path) -> Iterator[Path]:
     """Yields a locked hidden folder next to a target, and removes it at the end.
 
     Those of killed processes are removed first. If there is insufficient space and the error names no file, the target

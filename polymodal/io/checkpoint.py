@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from polymodal.io.atomic import flush, partial, replacing, standing, sweep, writing
+from polymodal.io.atomic import find_folder, flush, replace_file, replace_folder, sweep, temporary_folder
 from polymodal.io.untrusted import (
     DOCUMENT,
     DTYPES,
@@ -30,22 +30,22 @@ from polymodal.io.untrusted import (
 __all__ = [
     "check_tensors",
     "check_writable",
-    "filling",
+    "create_state",
+    "find_folder",
     "map_state",
     "read_header",
     "read_json",
     "read_state",
     "read_tensors",
     "refuse_foreign",
-    "replacing",
-    "standing",
+    "replace_file",
+    "replace_folder",
     "sweep",
     "to_json",
     "write",
     "write_bytes",
     "write_state",
     "write_text",
-    "writing",
 ]
 
 
@@ -76,7 +76,7 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     refuse_foreign(folder, list(files))
     if folder in (Path.cwd(), *Path.cwd().parents):
         raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
-    with replacing(folder) as fresh:
+    with replace_folder(folder) as fresh:
         for name, content in files.items():
             if name.endswith(".safetensors"):
                 _save(fresh / name, content)
@@ -115,7 +115,7 @@ def write_text(path: str | Path, text: str) -> Path:
 def write_bytes(path: str | Path, content: bytes) -> Path:
     """Writes a file under a temporary name, and then renames it."""
     path = Path(path)
-    with writing(path) as fresh:
+    with replace_file(path) as fresh:
         fresh.write_bytes(content)
     return path
 
@@ -135,13 +135,13 @@ def write_state(path: str | Path, tensors: Mapping[str, Tensor], document: Mappi
         ({'w': tensor([0., 0.])}, {'x': 1})
     """
     path = Path(path)
-    with writing(path) as fresh:
+    with replace_file(path) as fresh:
         _save(fresh, tensors, {DOCUMENT: to_json(document)})
     return path
 
 
 @contextmanager
-def filling(
+def create_state(
     path: str | Path, kinds: Mapping[str, tuple[torch.dtype, Sequence[int]]], document: Mapping[str, Any]
 ) -> Iterator[dict[str, Tensor]]:
     """Writes a file like `write_state`, but its tensors are filled in place and may be larger than memory.
@@ -162,7 +162,7 @@ def filling(
     Example:
         >>> import tempfile, torch
         >>> with tempfile.TemporaryDirectory() as root:
-        ...     with filling(root + "/a.safetensors", {"w": (torch.uint8, (3,))}, {"x": 1}) as tensors:
+        ...     with create_state(root + "/a.safetensors", {"w": (torch.uint8, (3,))}, {"x": 1}) as tensors:
         ...         tensors["w"][1:] = 2
         ...     read_state(root + "/a.safetensors")
         ({'w': tensor([0, 2, 2], dtype=torch.uint8)}, {'x': 1})
@@ -170,7 +170,7 @@ def filling(
     path = Path(path)
     header, places = _build_header(kinds, {DOCUMENT: to_json(document)})
     size = len(header) + max((stop for _, stop in places.values()), default=0)
-    with writing(path) as fresh:
+    with replace_file(path) as fresh:
         with fresh.open("wb") as file:
             file.write(header)
             try:
@@ -188,7 +188,7 @@ def check_writable(folder: Path) -> None:
         OSError: The folder cannot be created, or is not writable.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with partial(folder / "probe") as probe:
+    with temporary_folder(folder / "probe") as probe:
         (probe / "probe").touch()
 
 

@@ -101,7 +101,7 @@ def load(folder: str | Path) -> Model:
         ValueError: The files are damaged, were written by a newer version of this library, or use unknown names.
     """
     check_path("folder", folder)
-    folder = checkpoint.standing(Path(folder))
+    folder = checkpoint.find_folder(Path(folder))
     path, weights = folder / "model.json", folder / "weights.safetensors"
     document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
     most = 10_000 + 10 * len(held)

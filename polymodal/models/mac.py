@@ -44,7 +44,7 @@ from polymodal.objectives.regularizers import (
     make_regularizer,
     spell_regularizer,
 )
-from polymodal.runtime.memory import count_saved_bytes, free
+from polymodal.runtime.memory import count_saved_bytes, measure_free_memory
 from polymodal.schema import Schema
 
 __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae", "upgrade_arguments"]
@@ -331,7 +331,7 @@ class MAC(Model):
             return self.at_once or codes
         if z.dtype not in self._probed:
             self._probed[z.dtype] = self._bytes(z.detach().new_zeros(4, self.code_dim))
-        most = int(free(z.device) / 2 // self._probed[z.dtype])
+        most = int(measure_free_memory(z.device) / 2 // self._probed[z.dtype])
         self._fitting = codes if codes <= most else self._fitting
         return max(1, most)
 

@@ -16,7 +16,7 @@ from polymodal.report.code_map import code_map
 from polymodal.report.column_scores import present as present_columns
 from polymodal.report.rendering import render
 from polymodal.report.score_summary import present
-from polymodal.runtime.progress import duration
+from polymodal.runtime.progress import format_duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,7 +173,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
         if lines:
             level = last.get("prior_norm") if term == "codes/norm" else None
             curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}", level)))
-    time = duration(float(history["seconds"].sum())) if "seconds" in history else ""
+    time = format_duration(float(history["seconds"].sum())) if "seconds" in history else ""
     return Training(len(epochs), time, best, curves, _facts(history, last))
 
 
@@ -185,7 +185,8 @@ def _with_flow(training: Training, history: pd.DataFrame) -> Training:
     curve = figures.curve(lines, epochs, best, f"curve{len(training.curves)}")
     fact = (
         f"The flow over the codes was then trained for {epochs[-1]:.3g} epochs in "
-        f"{duration(float(history['seconds'].iloc[-1]))}; its lowest validation loss is that of epoch {best:.3g}."
+        f"{format_duration(float(history['seconds'].iloc[-1]))}; its lowest validation loss is that of epoch "
+        f"{best:.3g}."
     )
     curves = [*training.curves, Curve("loss of the flow (epochs of its own)", curve)]
     return training._replace(curves=curves, facts=[*training.facts, fact])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["describe_device", "most", "processor", "restart"]
+__all__ = ["describe_device", "describe_processor", "measure_peak_memory", "reset_peak_memory"]
 
 
 def describe_device(device: torch.device) -> str:
@@ -22,10 +22,10 @@ def describe_device(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     threads = torch.get_num_threads()
-    return f"{processor() or 'CPU'}, {threads} thread{'s' * (threads > 1)}"
+    return f"{describe_processor() or 'CPU'}, {threads} thread{'s' * (threads > 1)}"
 
 
-def processor() -> str | None:
+def describe_processor() -> str | None:
     """Returns the model name of the processor; None if the system does not provide it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -35,7 +35,7 @@ def processor() -> str | None:
     return names[0] if names else platform.processor() or None
 
 
-def restart() -> int:
+def reset_peak_memory() -> int:
     """Resets the peak memory use of the process and returns its current memory use in bytes.
 
     If the system cannot reset the peak, as on systems other than Linux, returns the peak instead.
@@ -43,18 +43,18 @@ def restart() -> int:
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:  # not Linux: the peak, which is little more than the current memory use
-        return most()
-    return _status("VmRSS")
+        return measure_peak_memory()
+    return _read_status("VmRSS")
 
 
-def most() -> int:
-    """Returns the peak memory use of the process in bytes; on Linux, the peak since `restart`."""
+def measure_peak_memory() -> int:
+    """Returns the peak memory use of the process in bytes; on Linux, the peak since `reset_peak_memory`."""
     if Path("/proc/self/status").exists():
-        return _status("VmHWM")
+        return _read_status("VmHWM")
     # Bytes on macOS, kilobytes elsewhere.
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def _status(key: str) -> int:
+def _read_status(key: str) -> int:
     lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-__all__ = ["count_saved_bytes", "free", "retain_freed_memory"]
+__all__ = ["count_saved_bytes", "measure_free_memory", "retain_freed_memory"]
 
 GROUP = Path("/sys/fs/cgroup")
 
@@ -22,7 +22,7 @@ USUAL = {MMAP_MAX: 65_536, TRIM_THRESHOLD: 64 * 2**20, MMAP_THRESHOLD: 32 * 2**2
 """Values that the library adopts itself in a process that has used large blocks."""
 
 
-def free(device: torch.device) -> int:
+def measure_free_memory(device: torch.device) -> int:
     """Returns the free memory of a device in bytes; on the CPU, the memory limit of a container is respected."""
     if device.type == "cuda":
         cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
@@ -65,7 +65,7 @@ def retain_freed_memory() -> Iterator[None]:
     memory is returned at the end of the context. The context does nothing with another C library, or if the environment
     already tunes the allocator.
     """
-    library = _tunable()
+    library = _load_tunable_library()
     if library is None:
         yield
         return
@@ -79,7 +79,7 @@ def retain_freed_memory() -> Iterator[None]:
         library.malloc_trim(0)
 
 
-def _tunable() -> ctypes.CDLL | None:
+def _load_tunable_library() -> ctypes.CDLL | None:
     """Returns the GNU C library if it is available and the environment does not tune it, otherwise None."""
     if any(name.startswith("MALLOC_") for name in os.environ) or "malloc" in os.environ.get("GLIBC_TUNABLES", ""):
         return None

@@ -11,13 +11,13 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 
-__all__ = ["ahead", "copy_to_device"]
+__all__ = ["copy_to_device", "prefetch_batches"]
 
 WORKERS, DEPTH = 2, 4
 """Number of threads, and number of batches that they prepare in advance."""
 
 
-def ahead(
+def prefetch_batches(
     make: Callable[[Tensor], Batch], parts: Iterable[Tensor], device: torch.device | str | None = None
 ) -> Iterator[Batch]:
     """Yields a batch for each part, in order; if a device is given, threads prepare some batches in advance.
@@ -31,7 +31,8 @@ def ahead(
 
     Example:
         >>> rows = Batch({"x": torch.arange(5)}, torch.ones(5, 1, dtype=torch.bool))
-        >>> [batch.values["x"].tolist() for batch in ahead(lambda part: rows[part], torch.arange(5).split(2), "cpu")]
+        >>> batches = prefetch_batches(lambda part: rows[part], torch.arange(5).split(2), "cpu")
+        >>> [batch.values["x"].tolist() for batch in batches]
         [[0, 1], [2, 3], [4]]
     """
     if device is None:

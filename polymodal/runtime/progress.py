@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from polymodal.runtime.formatting import printable
 
-__all__ = ["duration", "say", "show_download_progress", "show_progress", "size_of"]
+__all__ = ["format_duration", "format_size", "say", "show_download_progress", "show_progress"]
 
 T = TypeVar("T")
 LINES = 10
@@ -76,7 +76,7 @@ def show_download_progress(
         before, done = done, done + len(piece)
         if done * LINES // size > before * LINES // size:
             left = (time.monotonic() - start) * max(0, size - done) / (done - first)
-            say(f"{what}: {100 * done // size} %, {size_of(done)} of {size_of(size)}, {left:.0f} s left")
+            say(f"{what}: {100 * done // size} %, {format_size(done)} of {format_size(size)}, {left:.0f} s left")
 
 
 def say(line: str) -> None:
@@ -86,11 +86,11 @@ def say(line: str) -> None:
     Console(stderr=True).print(printable(line), soft_wrap=True, highlight=False, markup=False)
 
 
-def size_of(count: int) -> str:
+def format_size(count: int) -> str:
     """Formats a number of bytes with a suitable unit.
 
     Example:
-        >>> size_of(999), size_of(1_000), size_of(11_594_722), size_of(1_150_585_339)
+        >>> format_size(999), format_size(1_000), format_size(11_594_722), format_size(1_150_585_339)
         ('999 bytes', '1.0 kB', '11.6 MB', '1.2 GB')
     """
     for unit, factor in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
@@ -99,11 +99,11 @@ def size_of(count: int) -> str:
     return f"{count} bytes"
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Formats a duration in seconds with a suitable unit.
 
     Example:
-        >>> duration(76.2), duration(5000.0), duration(36_000.0)
+        >>> format_duration(76.2), format_duration(5000.0), format_duration(36_000.0)
         ('76 seconds', '83 minutes', '10.0 hours')
     """
     if seconds < 120:

@@ -6,7 +6,7 @@ Two context managers sample from a seed. Both give the same numbers on the same 
   changed, and threads do not wait for each other. Every operation takes some microseconds more, so it is for short
   computations.
 - `seed_streams` seeds the global generators and restores their states afterwards. It is for training, because
-  operations take no extra time. Threads take turns, and `give_way` lets waiting threads run between two steps.
+  operations take no extra time. Threads take turns, and `let_others_run` lets waiting threads run between two steps.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from polymodal.runtime.validation import check_whole
 __all__ = [
     "OwnStreams",
     "check_seed",
-    "give_way",
+    "derive_seed",
+    "get_random_states",
     "global_streams",
-    "number",
+    "let_others_run",
     "own_streams",
-    "restore_streams",
+    "restore_random_states",
     "row_noise",
     "seed_streams",
-    "streams",
 ]
 
 
@@ -90,17 +90,17 @@ if hasattr(os, "register_at_fork"):
 def seed_streams(seed: int, device: torch.device) -> Iterator[None]:
     """Context manager that seeds PyTorch's global generators, and restores their states afterwards.
 
-    Other threads wait; see `give_way`.
+    Other threads wait; see `let_others_run`.
     """
     with TURNS:
-        before, outermost = streams(device), TURNS.depth == 1
+        before, outermost = get_random_states(device), TURNS.depth == 1
         if outermost:
             TURNS.before = before
         torch.manual_seed(seed)
         try:
             yield
         finally:
-            restore_streams(TURNS.before if outermost else before, device)
+            restore_random_states(TURNS.before if outermost else before, device)
 
 
 @contextmanager
@@ -110,22 +110,22 @@ def global_streams() -> Iterator[None]:
         yield
 
 
-def give_way(device: torch.device) -> None:
+def let_others_run(device: torch.device) -> None:
     """Within `seed_streams`, lets threads that wait for the global generators run, then restores the random states."""
     if TURNS.depth != 1 or TURNS.owner != get_ident() or not TURNS.waiting:
         return
-    own = streams(device)
-    restore_streams(TURNS.before, device)
+    own = get_random_states(device)
+    restore_random_states(TURNS.before, device)
     TURNS.__exit__()
     stopped: BaseException | None = None
     while True:
         try:
             TURNS.__enter__()
             break
-        except BaseException as error:  # Ctrl-C; the lock is still needed, because `seeded` releases it
+        except BaseException as error:  # Ctrl-C; the lock is still needed, because `seed_streams` releases it
             stopped = error
-    TURNS.before = streams(device)
-    restore_streams(own, device)
+    TURNS.before = get_random_states(device)
+    restore_random_states(own, device)
     if stopped is not None:
         raise stopped
 
@@ -143,20 +143,20 @@ class OwnStreams(TorchDispatchMode):
         kwargs = dict(kwargs or {})
         if torch.Tag.nondeterministic_seeded not in func.tags or kwargs.get("generator") is not None:
             return func(*args, **kwargs)
-        device = _device(args, kwargs)
+        device = _find_device(args, kwargs)
         if device.type == "meta":  # meta tensors have no values
             return func(*args, **kwargs)
         generator = self._generator(device)
-        if (able := _able(func)) is not None:
-            return able(*args, **{**kwargs, "generator": generator})
+        if (overload := _find_overload_with_generator(func)) is not None:
+            return overload(*args, **{**kwargs, "generator": generator})
         with global_streams():  # without a generator argument: use the global generator, set to the own one's state
-            before = streams(device)
-            restore_streams({device.type: generator.get_state()}, device)
+            before = get_random_states(device)
+            restore_random_states({device.type: generator.get_state()}, device)
             try:
                 return func(*args, **kwargs)
             finally:
-                generator.set_state(streams(device)[device.type])
-                restore_streams(before, device)
+                generator.set_state(get_random_states(device)[device.type])
+                restore_random_states(before, device)
 
     def _generator(self, device: torch.device) -> torch.Generator:
         if device not in self.generators:
@@ -181,7 +181,7 @@ def own_streams(seed: int) -> Iterator[None]:
 
 
 @cache
-def _able(operation: Any) -> Any:
+def _find_overload_with_generator(operation: Any) -> Any:
     """Returns the overload of a random operation that accepts a generator, or None."""
     names = [argument.name for argument in operation._schema.arguments]
     if "generator" in names:
@@ -194,7 +194,7 @@ def _able(operation: Any) -> Any:
     return None
 
 
-def _device(args: Iterable[Any], kwargs: Mapping[str, Any]) -> torch.device:
+def _find_device(args: Iterable[Any], kwargs: Mapping[str, Any]) -> torch.device:
     """Returns the device on which an operation samples: that of its first tensor, or that of a new tensor."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor):
@@ -202,25 +202,25 @@ def _device(args: Iterable[Any], kwargs: Mapping[str, Any]) -> torch.device:
     return torch.device(kwargs.get("device") or "cpu")
 
 
-def number(*parts: int) -> int:
+def derive_seed(*parts: int) -> int:
     """Returns a random seed that is derived from a sequence of integers.
 
     Different sequences almost always give different seeds. Zeros at the end of a short sequence make no difference.
 
     Example:
-        >>> number(0, 1) == number(0, 1), number(0, 1) == number(1, 0)
+        >>> derive_seed(0, 1) == derive_seed(0, 1), derive_seed(0, 1) == derive_seed(1, 0)
         (True, False)
     """
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> 1)
 
 
-def streams(device: torch.device) -> dict[str, Tensor]:
+def get_random_states(device: torch.device) -> dict[str, Tensor]:
     """Returns the states of the generators that a device uses: of the CPU and, for a GPU, also of the GPU."""
     states = {"cpu": torch.get_rng_state()}
     return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
 
 
-def restore_streams(states: Mapping[str, Tensor], device: torch.device) -> None:
+def restore_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
     """Restores the states of generators; a generator whose state is not given is unchanged."""
     if "cpu" in states:
         torch.set_rng_state(states["cpu"])

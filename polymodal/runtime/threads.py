@@ -10,20 +10,20 @@ from typing import TypeVar
 
 import torch
 
-__all__ = ["each"]
+__all__ = ["map_in_threads"]
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
-def each(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) -> list[U]:
+def map_in_threads(function: Callable[[T], U], pieces: Sequence[T], device: torch.device) -> list[U]:
     """Applies a function to each chunk without gradients; on a CPU, in as many threads as PyTorch uses.
 
     Each thread computes on one core. If a chunk fits the cache of a core, this is faster than using all cores for one
     chunk after another, because no operation waits for the slowest core.
 
     Example:
-        >>> each(lambda x: x.sum(), torch.arange(6).split(2), torch.device("cpu"))
+        >>> map_in_threads(lambda x: x.sum(), torch.arange(6).split(2), torch.device("cpu"))
         [tensor(1), tensor(5), tensor(9)]
     """
 

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from polymodal.runtime.formatting import printable
-from polymodal.runtime.progress import duration, say
+from polymodal.runtime.progress import format_duration, say
 
 if TYPE_CHECKING:
     from polymodal.studies.grid import Cell
@@ -70,7 +70,7 @@ class Board:
             self.took.setdefault((cell.dataset, cell.model), []).append(seconds)
         if not self.shown:
             return
-        outcome = f"failed: {failure}" if failure else f"in {duration(seconds)}"
+        outcome = f"failed: {failure}" if failure else f"in {format_duration(seconds)}"
         line = f"{self.done}/{self.runs} {cell}: {outcome}"
         if self.bar is None:
             say(f"{line}{self._format_time_left()}")
@@ -90,4 +90,4 @@ class Board:
             return ""
         alike = [self.took.get((cell.dataset, cell.model), every) for cell in self.waiting.values()]
         seconds = sum(sum(taken) / len(taken) for taken in alike)
-        return f"; about {duration(seconds / min(self.at_once, len(self.waiting)))} left"
+        return f"; about {format_duration(seconds / min(self.at_once, len(self.waiting)))} left"

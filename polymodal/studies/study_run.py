@@ -159,11 +159,13 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
     for name in (SCORES, MAP):  # files of an earlier training
         (folder / name).unlink(missing_ok=True)
-    held, device = hardware.restart(), select_device(cell.settings.fit["device"])
+    held, device = hardware.reset_peak_memory(), select_device(cell.settings.fit["device"])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
-    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(hardware.most(), held)
+    peak = (
+        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(hardware.measure_peak_memory(), held)
+    )
     history = fitted.history.set_index("epoch")
     prior = {} if fitted.prior_history.empty else {"prior_seconds": float(fitted.prior_history["seconds"].iloc[-1])}
     _note(

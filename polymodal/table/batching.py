@@ -11,8 +11,8 @@ from torch import Tensor
 
 from polymodal.batch import Batch, Whole
 from polymodal.runtime import distributed
-from polymodal.runtime.prefetch import ahead, copy_to_device
-from polymodal.runtime.seeding import number
+from polymodal.runtime.prefetch import copy_to_device, prefetch_batches
+from polymodal.runtime.seeding import derive_seed
 
 if TYPE_CHECKING:
     from polymodal.table.table import Table
@@ -52,7 +52,7 @@ def iterate_batches(
             return _gather_batch(table, host, rows, choices)
         return _gather_part(table, host, rows, choices, *share)
 
-    yield from ahead(make, parts[start::stride], device)
+    yield from prefetch_batches(make, parts[start::stride], device)
 
 
 def _order_rows(
@@ -63,7 +63,7 @@ def _order_rows(
     order = torch.arange(count, dtype=dtype)
     choices: dict[str, Tensor] = {}
     if seed is not None:
-        generator = torch.Generator().manual_seed(number(seed, epoch))
+        generator = torch.Generator().manual_seed(derive_seed(seed, epoch))
         order = torch.randperm(count, generator=generator, dtype=dtype)
         for name, options in alternatives.items():
             choices[name] = torch.randint(options.shape[1], (count,), generator=generator)
@@ -88,7 +88,7 @@ def _gather_part(
     table: Table, host: Tensor | None, rows: Tensor, choices: Mapping[str, Tensor], rank: int, world: int
 ) -> Batch:
     """Returns the part of these rows that a process works on."""
-    own = distributed.part(len(rows), rank, world)
+    own = distributed.split_batch(len(rows), rank, world)
     batch = _gather_batch(table, host, rows[own], choices)
     counted = len(batch) if len(batch) < len(rows) else len(rows) / world
     known = (table.observed if host is None else host)[rows]

@@ -115,7 +115,7 @@ class Table:
             stride: Step between batches: every `stride`-th batch from `start` on, so that several processes can take
                 turns with complete batches.
             share: Rank of a process and number of processes; each process gets a part of every batch, see
-                `distributed.part`.
+                `distributed.split_batch`.
             device: Device of the batches; by default that of the table.
 
         Returns:

@@ -1,7 +1,7 @@
 """Training loop for all models, based on Accelerate."""
 
-from polymodal.training.balance import balance, compute_loss_weights, constant_costs
-from polymodal.training.fit_settings import check_device, join, select_device
+from polymodal.training.accelerator import check_device, connect_processes, select_device
+from polymodal.training.balance import balance, compute_constant_costs, compute_loss_weights
 from polymodal.training.loop import Fit, check_settings, fit
 from polymodal.training.records import FREE, holds_run
 from polymodal.training.stopping import Stopped
@@ -13,10 +13,10 @@ __all__ = [
     "balance",
     "check_device",
     "check_settings",
+    "compute_constant_costs",
     "compute_loss_weights",
-    "constant_costs",
+    "connect_processes",
     "fit",
     "holds_run",
-    "join",
     "select_device",
 ]

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["balance", "compute_loss_weights", "constant_costs"]
+__all__ = ["balance", "compute_constant_costs", "compute_loss_weights"]
 
 
 def balance(model: Model, rows: Table) -> None:
@@ -36,7 +36,7 @@ def balance(model: Model, rows: Table) -> None:
     if model.weighed:
         return
     costs, present = _measure(model.schema, rows, likelihood=model.likelihood)
-    with distributed.together():
+    with distributed.share_errors():
         _check(model.schema, costs)
     if model.weights == "balanced":
         model.weight.copy_(compute_loss_weights(model.schema, costs))
@@ -76,7 +76,9 @@ MOST = 16 * 2**20
 """Maximum bytes of float64 values per batch."""
 
 
-def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None) -> Tensor:
+def compute_constant_costs(
+    schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
+) -> Tensor:
     """Returns the mean cost of the best constant prediction of each modality, over the rows that have the modality.
 
     Arguments:
@@ -100,12 +102,12 @@ def constant_costs(schema: Schema, rows: Table, *, likelihood: bool = False, bat
 def _measure(
     schema: Schema, rows: Table, *, likelihood: bool = False, batch_size: int | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Returns the costs of `constant_costs` and the share of the rows that have each modality, `(M,)` float64."""
+    """Returns the costs of `compute_constant_costs` and the share of rows that have each modality, `(M,)` float64."""
     if batch_size is None:
         batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
-    turns = distributed.world() if steps(len(rows), batch_size) >= distributed.world() else 1
+    turns = distributed.world_size() if steps(len(rows), batch_size) >= distributed.world_size() else 1
     turn: dict[str, Any] = {"start": distributed.rank(), "stride": turns} if turns > 1 else {}
     for batch in rows.batches(batch_size, **turn):
         values = schema.hide(batch, torch.float64)
@@ -115,8 +117,8 @@ def _measure(
             a, b = sums.get(name, (0.0, 0.0))
             sums[name] = a + first, b + second
     if turns > 1:
-        counts = distributed.sums(counts)
-        sums = {name: (distributed.sums(a), distributed.sums(b)) for name, (a, b) in sums.items()}
+        counts = distributed.all_reduce_sum(counts)
+        sums = {name: (distributed.all_reduce_sum(a), distributed.all_reduce_sum(b)) for name, (a, b) in sums.items()}
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:
@@ -129,6 +131,6 @@ def _check(schema: Schema, costs: Tensor) -> None:
     for name, cost in zip(schema, costs.tolist(), strict=True):
         if not isfinite(cost):
             raise FloatingPointError(
-                f"the best constant's cost of {name!r} must be finite, to balance the weights; got {cost}; look at its "
-                "values, or pass weights='sum' and relative=False to build"
+                f"the cost of the best constant prediction of {name!r} must be finite to balance the loss weights; got "
+                f"{cost}; check its values, or pass weights='sum' and relative=False to build"
             )

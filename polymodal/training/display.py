@@ -56,7 +56,7 @@ class TrainingProgress:
     def resume(self, epoch: int, step: int) -> None:
         """Shows that a run is resumed in an epoch, after a number of its steps."""
         self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
-        self.say(f"going on in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
+        self.say(f"resuming in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
 
     def step(self) -> None:
         """Advances the bar by one step."""

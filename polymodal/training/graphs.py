@@ -118,15 +118,15 @@ class Recorder:
             The result of the function, and a description of the line that synchronised first; None if none did.
         """
         mode = torch.cuda.get_sync_debug_mode()
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
             try:
                 done = self.run(function)
             finally:
                 torch.cuda.set_sync_debug_mode(mode)
-        waits = [warning for warning in said if "called a synchronizing" in str(warning.message)]
-        return done, f"line {waits[0].lineno} of {Path(waits[0].filename).name} waits for it" if waits else None
+        waits = [warning for warning in caught if "called a synchronizing" in str(warning.message)]
+        return done, f"line {waits[0].lineno} of {Path(waits[0].filename).name} waits for the GPU" if waits else None
 
     def record(self, function: Callable[[], T]) -> Callable[[], T]:
         """Captures a function without executing its work; returns a function that runs the graph.
@@ -201,8 +201,8 @@ class Graphs(Generic[T]):
         self.refused = True
         self.kept.clear()
         warnings.warn(
-            f"a training step of this model cannot run as one CUDA graph, for {trouble}; it goes on without, "
-            "which is slower and gives the same",
+            f"a training step of this model cannot run as one CUDA graph ({trouble}); training continues "
+            "without graphs, which is slower and gives the same results",
             RuntimeWarning,
             stacklevel=2,
         )

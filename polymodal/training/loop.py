@@ -1,42 +1,37 @@
-"""The training loop for all models."""
+"""`fit`, the training of all models, and where its parts are.
+
+- `FitSettings` in `polymodal.training.fit_settings` holds the arguments of `fit`.
+- `open_run` in `polymodal.training.run_setup` checks the rows and sets up the device, the run folder and the run.
+- `Run` in `polymodal.training.run` has the two phases of training: `train_autoencoder` and, if a flow samples the
+  codes, `train_prior`.
+- `AutoencoderTraining` in `polymodal.training.autoencoder` is the first phase: its epochs, batches and validation.
+- `Step` in `polymodal.training.step` is one step of the first phase. Its method `_forward_backward_update` is the
+  sequence of forward pass, backward pass and update of the weights.
+- `RunState` in `polymodal.training.run_state` is what is saved to resume the first phase.
+- `PriorTraining` in `polymodal.training.prior` is the second phase, with its own steps and state.
+"""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from inspect import signature
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any, Literal
 
-from polymodal.models.base import Model, check_model, tell_untrained
-from polymodal.runtime import distributed
-from polymodal.runtime.memory import retain_freed_memory
-from polymodal.runtime.seeding import seed_streams
+from polymodal.models.base import Model, check_model
 from polymodal.runtime.validation import check_types
-from polymodal.table.table import Table, steps
-from polymodal.training.balance import balance
-from polymodal.training.display import TrainingProgress
-from polymodal.training.fit_settings import (
-    arithmetic,
-    check_compiler,
-    check_ranges,
-    check_rows,
-    check_shared,
-    make_accelerator,
-    move_to_gpu_if_fits,
-    trainable,
-)
-from polymodal.training.records import Records
-from polymodal.training.run import Run
+from polymodal.table.table import Table
+from polymodal.training.fit_settings import FitSettings, check_folder, check_ranges
+from polymodal.training.run_setup import open_run
 from polymodal.training.schedule import Kind
 from polymodal.training.stopping import Stop
+from polymodal.training.training_rows import check_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Fit", "check_settings", "fit"]
+__all__ = ["Fit", "check_settings", "complete_settings", "fit"]
 
 
 @dataclass(frozen=True)
@@ -167,76 +162,43 @@ def fit(
     import pandas as pd
 
     check_model(model)
-    settings = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "learning_rate": learning_rate,
-        "schedule": schedule,
-        "learning_rate_warmup": learning_rate_warmup,
-        "weight_decay": weight_decay,
-        "accumulate": accumulate,
-        "clip": clip,
-        "ema": ema,
-        "warmup": warmup,
-        "patience": patience,
-        "prior_epochs": prior_epochs,
-        "only": only,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "compile": compile,
-        "save_every": save_every,
-        "trackers": trackers,
-    }
-    check_settings(**settings, folder=folder, resume=resume)
-    settings = {name: value.item() if hasattr(value, "item") else value for name, value in settings.items()}
-    for name, rows in {"train": train, "validation": validation}.items():
-        check_rows(name, rows, model.schema)
-    if only == "prior":
+    settings = FitSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        schedule=schedule,
+        learning_rate_warmup=learning_rate_warmup,
+        weight_decay=weight_decay,
+        accumulate=accumulate,
+        clip=clip,
+        ema=ema,
+        warmup=warmup,
+        patience=patience,
+        prior_epochs=prior_epochs,
+        only=only,
+        seed=seed,
+        device=device,
+        precision=precision,
+        compile=compile,
+        save_every=save_every,
+        trackers=trackers,
+    )
+    check_settings(**vars(settings), folder=folder, resume=resume)
+    settings, folder = settings.to_python(), None if folder is None else Path(folder)
+    check_rows(train, validation, model.schema)
+    if settings.only == "prior":
         model.enable_flow()
-    every, (train, validation) = len(train), (trainable(model, rows) for rows in (train, validation))
-    with Stop(caught=folder is not None) as stop:
-        accelerator = make_accelerator(device, precision, trackers, None if folder is None else Path(folder))
-        with distributed.together():
-            if compile:
-                check_compiler(accelerator.device)
-            records = Records(folder, model, train, validation, settings, resume=resume)
-        with closing(records), distributed.noticing(lambda: _advice(records)):
-            if distributed.world() > 1:
-                described = _collect_shared_state(model, train, validation, settings)
-                distributed.require_same(repr([described, records.identity]), "model, data and settings")
-                for name, rows in {"train": train, "validation": validation}.items():
-                    check_shared(name, rows)
-            model.to(accelerator.device)
-            train, validation = (move_to_gpu_if_fits(rows, accelerator.device) for rows in (train, validation))
-            if only is None:
-                _note_untrained(model, train, records)
-            if records.state is None and only is None:
-                balance(model, train)
-            model.drop_flow()  # only here, because an error in a check above must leave the model unchanged
-            run = Run(model, accelerator, train, validation, records, settings)
-            main = not distributed.rank()
-            shown = TrainingProgress(run.epochs, steps(len(train), run.batch_size), shown=progress and main)
-            try:
-                with (
-                    retain_freed_memory(),
-                    seed_streams(run.seed, accelerator.device),
-                    arithmetic(precision, accelerator.device),
-                    shown,
-                ):
-                    if len(train) < every:
-                        shown.say(f"training on the {len(train):,} complete rows of {every:,}")
-                    run.begin(shown)
-                    while not (run.over or run.stopping(stop)):
-                        run.one_epoch(stop, shown)
-                    if stop.asked:
-                        run.leave(stop)
-                    if model.samples_by_flow:
-                        run.train_prior(stop, shown)
-            finally:
-                run.release()
+    with (
+        Stop(caught=folder is not None) as stop,
+        open_run(model, train, validation, settings, folder, stop, resume=resume, progress=progress) as run,
+    ):
+        run.begin()
+        if settings.only is None:
+            run.train_autoencoder()
+        if model.samples_by_flow:
+            run.train_prior()
     prior_history = pd.DataFrame([] if run.prior is None else run.prior.history)
-    return Fit(pd.DataFrame(run.history), run.best.epoch, records.folder, prior_history)
+    return Fit(pd.DataFrame(run.state.history), run.state.best.epoch, folder, prior_history)
 
 
 def check_settings(**settings: Any) -> None:
@@ -255,32 +217,13 @@ def check_settings(**settings: Any) -> None:
         ValueError: epochs must be positive and below 2^63; got 0
     """
     check_types(settings, fit, "fit")
-    check_ranges(**settings)
+    complete = complete_settings(**settings)
+    if "folder" in settings:
+        check_folder(settings["folder"], complete, resume=settings.get("resume", False))
+    check_ranges(complete)
 
 
-def _note_untrained(model: Model, rows: Table, records: Records) -> None:
-    """Warns about modalities that no training row has, whose networks stay untrained, and records their names."""
-    if not hasattr(rows, "observed"):
-        return
-    none = records.untrained = model.note_training(rows.observed)
-    if none and not distributed.rank():
-        warnings.warn(tell_untrained(none), RuntimeWarning, stacklevel=3)
-
-
-def _collect_shared_state(model: Model, train: Table, validation: Table, settings: dict[str, Any]) -> tuple[Any, ...]:
-    """Returns the model, the settings and the numbers of rows, which must be the same in all processes."""
-    told = {name: value for name, value in settings.items() if name != "device"}
-    return model, sorted(told.items()), len(train), len(validation)
-
-
-def _advice(records: Records) -> str:
-    """Returns advice for the user when another process has ended."""
-    if records.folder is None:
-        return "start all of them again; with folder=... they would go on where they were"
-    if records.written is None:
-        return f"no state was written to {records.folder} yet; start all of them again"
-    epoch, step = records.written
-    return (
-        f"the state of epoch {epoch}, after {step} of its steps, is in {records.folder}; start all of them again with "
-        f"resume=True (polymodal train --resume {quote(str(records.folder))})"
-    )
+def complete_settings(**settings: Any) -> FitSettings:
+    """Returns settings with the given values, and the defaults of `fit` for all others."""
+    defaults = {name: parameter.default for name, parameter in signature(fit).parameters.items()}
+    return FitSettings(**{field.name: {**defaults, **settings}[field.name] for field in fields(FitSettings)})

@@ -53,7 +53,7 @@ class Means:
         """Sums over the rows of all processes, by name; all processes must read them together."""
         if self._sums is None:
             return {}
-        totals = self._sums if distributed.world() == 1 else distributed.sums(self._sums).to(self._sums)
+        totals = self._sums if distributed.world_size() == 1 else distributed.all_reduce_sum(self._sums).to(self._sums)
         return {name: total.clone() for name, total in zip(self.names, totals, strict=True)}
 
     @sums.setter
@@ -112,6 +112,6 @@ class Means:
         wrong = ", ".join(f"{name} is {number}" for name, number, finite in numbers if not finite)
         self.trouble = (
             f"the {self.split} loss must stay finite; in epoch {self.epoch}, {where}, {wrong}; "
-            "the model keeps its best weights until then; lower learning_rate or set clip, and look at the values "
-            "of what is named here"
+            "the model has the best weights before that; lower learning_rate or set clip, and check the values of the "
+            "terms that are named here"
         )

@@ -6,9 +6,9 @@ then samples new conditioning masks b, computes the codes c given b from the fea
 
     t = 1 / (1 + exp(-(n - a g))),    n ~ N(0, 1)
 
-with a = `EARLIER`, and g = 1 for a row with a condition and g = 0 for a row without one. With probability `NOTHING` a
-row has no condition, which trains the unconditional distribution. An incomplete row has no condition either if its mask
-observes all of its modalities, because its missing values are unknown.
+with a = `SHIFT`, and g = 1 for a row with a condition and g = 0 for a row without one. With probability
+`UNCONDITIONAL` a row has no condition, which trains the unconditional distribution. An incomplete row has no condition
+either if its mask observes all of its modalities, because its missing values are unknown.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ import math
 import time
 from collections.abc import Mapping
 from copy import deepcopy
-from tempfile import NamedTemporaryFile
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
@@ -30,9 +29,10 @@ from polymodal.models.base import answering
 from polymodal.objectives import conditioning
 from polymodal.runtime import distributed
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.memory import free
-from polymodal.runtime.seeding import give_way, number, own_streams, seed_streams
+from polymodal.runtime.seeding import derive_seed, let_others_run, own_streams, seed_streams
+from polymodal.training.prior_features import Features, compute_features, compute_moments
 from polymodal.training.schedule import Schedule
+from polymodal.training.state import copy_weights, restore_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from polymodal.table.table import Table
     from polymodal.training.display import TrainingProgress
 
-__all__ = ["PriorTraining", "prior_epochs"]
+__all__ = ["PriorTraining", "count_prior_epochs"]
 
 BATCH = 512
 """Rows per step."""
@@ -57,16 +57,16 @@ UPDATES = 4 / 3
 """Steps of the flow per update of the autoencoder."""
 RATE, WARMUP, DECAY = 8e-3, 0.05, 0.999
 """Learning rate of AdamW, share of the steps over which it rises, and decay of the averaged weights."""
-NOTHING = 0.3
+UNCONDITIONAL = 0.3
 """Probability that a row has no condition."""
-EARLIER = 0.5
+SHIFT = 0.5
 """Shift of the times of rows with a condition, in log-odds, towards the start of the path, which determines the content
 of a code, such as the digit."""
 WEIGHTS, STEPS, VALIDATION = 1, 2, 3
 """Numbers that distinguish the seeds of initial weights, training steps and validation."""
 
 
-def prior_epochs(rows: int, updates: int) -> int:
+def count_prior_epochs(rows: int, updates: int) -> int:
     """Returns the default number of epochs of the flow: four steps for every three updates of the autoencoder.
 
     Arguments:
@@ -74,27 +74,15 @@ def prior_epochs(rows: int, updates: int) -> int:
         updates: Number of updates of the autoencoder.
 
     Example:
-        >>> prior_epochs(16_000, 2_000), prior_epochs(100, 4)
+        >>> count_prior_epochs(16_000, 2_000), count_prior_epochs(100, 4)
         (87, 6)
     """
-    return max(1, math.ceil(UPDATES * updates / _steps(rows)))
+    return max(1, math.ceil(UPDATES * updates / _count_steps(rows)))
 
 
-def _steps(rows: int) -> int:
+def _count_steps(rows: int) -> int:
     """Returns the steps per epoch; rows that do not fill a batch are left out, unless there is no full batch."""
     return max(1, rows // BATCH)
-
-
-class Features(NamedTuple):
-    """Outputs of the encoders for all rows of a table."""
-
-    known: Tensor
-    """Features of each modality, `(N, M, F)`."""
-    codes: Tensor
-    """Posterior means given all observed modalities and, for a stochastic encoder, standard deviations,
-    `(N, 1 or 2, D)`."""
-    observed: Tensor
-    """Observed mask, `(N, M)` bool, on the CPU."""
 
 
 class PriorTraining:
@@ -126,33 +114,35 @@ class PriorTraining:
     ) -> None:
         self.model, self.seed, self.device, self.precision = model, seed, device, precision
         with answering(model):
-            with own_streams(number(seed, WEIGHTS)):
+            with own_streams(derive_seed(seed, WEIGHTS)):
                 flow = model.make_flow()
             self.blanks = model.encode_blanks()
-            self.rows, self.held_out = (_features(model, self.blanks, table, device) for table in (train, validation))
-            flow.mean, flow.scale = (part.to(model.weight) for part in _moments(self.rows.codes))
+            self.train, self.validation = (
+                compute_features(model, self.blanks, table, device) for table in (train, validation)
+            )
+            flow.mean, flow.scale = (part.to(model.weight) for part in compute_moments(self.train.codes))
         self.average, self.flow = flow, deepcopy(flow).requires_grad_(True)
         self.parameters = [*self.flow.parameters()]
         self.adam = torch.optim.AdamW(self.parameters, lr=RATE, fused=device.type in ("cpu", "cuda"))
-        self.per_epoch, self.epochs = _steps(len(self.rows.known)), epochs
+        self.per_epoch, self.epochs = _count_steps(len(self.train.known)), epochs
         self.total = epochs * self.per_epoch
         self.schedule = Schedule(self.adam, "cosine", int(WARMUP * self.total), self.total)
         self.step, self.seconds, self.sum = 0, 0.0, torch.zeros((), device=device)
         self.order: Tensor | None = None  # order of the rows in the current epoch
-        self.kept, self.worse = _copy(self.average), 0
-        self.lowest = torch.full((len(self.held_out.known),), math.inf, dtype=torch.float64)
+        self.kept, self.worse = copy_weights(self.average), 0
+        self.lowest = torch.full((len(self.validation.known),), math.inf, dtype=torch.float64)
         self.history: list[dict[str, float]] = []
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         """Whether all steps are done, or the validation loss was clearly higher in `PATIENCE` consecutive rounds."""
         return self.step >= self.total or self.worse >= PATIENCE
 
-    def run(self, stopping: Callable[[], bool], save: Callable[[], None], shown: TrainingProgress) -> None:
+    def run(self, should_stop: Callable[[], bool], save: Callable[[], None], shown: TrainingProgress) -> None:
         """Trains the flow until it is done, or until asked to stop.
 
         Arguments:
-            stopping: Function that returns whether to stop.
+            should_stop: Function that returns whether to stop.
             save: Function that writes the state.
             shown: Progress display.
 
@@ -161,9 +151,9 @@ class PriorTraining:
         """
         shown.begin_prior(self.total, self.step)
         ends = {math.ceil(self.total * (i + 1) / ROUNDS) for i in range(ROUNDS)}
-        while not self.over:
+        while not self.is_over:
             began = time.perf_counter()
-            self._one_step()
+            self._take_step()
             due = self.step in ends
             losses = self._validate() if due else None
             self.seconds += time.perf_counter() - began
@@ -172,9 +162,9 @@ class PriorTraining:
                 self._end_round(losses, self.step - max((end for end in ends if end < self.step), default=0))
                 shown.prior(self.step, *(self.history[-1][f"prior/{part}"] for part in ("train", "validation")))
                 save()
-            if stopping():
+            if should_stop():
                 return
-            give_way(self.device)
+            let_others_run(self.device)
 
     def finish(self) -> None:
         """Loads the averaged weights of the last round that was not clearly worse than the best into the model's flow.
@@ -195,7 +185,7 @@ class PriorTraining:
             "optimizer": {
                 f"{i}/{name}": value
                 for i, p in enumerate(self.parameters)
-                for name, value in (self.adam.state[p] or _fresh(p)).items()
+                for name, value in (self.adam.state[p] or _make_adam_state(p)).items()
             },
         }
         tensors = {f"prior/{part}/{name}": value for part, values in parts.items() for name, value in values.items()}
@@ -212,8 +202,8 @@ class PriorTraining:
             self._restore(path, tensors, document)
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(
-                f"the state in {path} must be of this run, and is damaged or edited: {brief(error)}; resume from a "
-                "copy of it, or train in another folder"
+                f"the state in {path} must be that of this run, and is damaged or edited: {brief(error)}; "
+                "resume from a copy of it, or train in another folder"
             ) from error
 
     def _restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
@@ -224,33 +214,32 @@ class PriorTraining:
             parts[part][name] = value
         step, worse, history = document["step"], document["worse"], document["history"]
         if type(worse) is not int or not 0 <= worse <= ROUNDS:
-            raise ValueError(f"worse rounds of the prior must be in 0..{ROUNDS}; got {worse!r}")
-        if type(step) is not int or not 0 <= step <= self.total or not isinstance(history, list):
-            raise ValueError(f"the step of the prior must be in 0..{self.total}; got {step!r}")
+            raise ValueError(f"the number of worse rounds of the prior must be from 0 to {ROUNDS}; got {worse!r}")
+        if type(step) is not int or not 0 <= step <= self.total:
+            raise ValueError(f"the step of the prior must be from 0 to {self.total}; got {step!r}")
+        if not isinstance(history, list):
+            raise ValueError(f"the history of the prior must be a list; got {type(history).__name__}")
         self.flow.load_state_dict(parts["flow"])
         self.average.load_state_dict(parts["average"])
         self.kept = {name: value.to(self.device) for name, value in parts["best"].items()}
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in parts["optimizer"].items():
-            index, _, key = name.partition("/")
-            state.setdefault(int(index), {})[key] = value
-        self.adam.load_state_dict({"state": state, "param_groups": self.adam.state_dict()["param_groups"]})
+        restore_optimizer(self.adam, parts["optimizer"])
         self.order, self.lowest = None, parts["validation"]["lowest"].clone()
         self.step, self.worse, self.history, self.seconds = step, worse, history, float(document["seconds"])
         self.sum = torch.tensor(float(document["sum"]), device=self.device)
 
-    def _one_step(self) -> None:
+    def _take_step(self) -> None:
+        """Takes one step: forward pass, backward pass, and update of the flow and of its averaged weights."""
         epoch, place = divmod(self.step, self.per_epoch)
         if self.order is None or place == 0:
-            self.order = torch.randperm(len(self.rows.known), generator=_generator(self.seed, STEPS, epoch))
+            self.order = torch.randperm(len(self.train.known), generator=_generator(self.seed, STEPS, epoch))
         rows = self.order[place * BATCH : (place + 1) * BATCH]
-        mine = distributed.part(len(rows), distributed.rank(), distributed.world())
-        losses = self._losses(self.flow, self.rows, rows, mine, number(self.seed, STEPS, epoch, place))
+        own = distributed.split_batch(len(rows), distributed.rank(), distributed.world_size())
+        losses = self._losses(self.flow, self.train, rows, own, derive_seed(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)
         self.schedule.before(self.step)
         loss.backward()
         if len(losses) < len(rows):
-            loss = _reduce(self.parameters, loss.detach())
+            loss = _sum_over_processes(self.parameters, loss.detach())
         self.adam.step()
         self.adam.zero_grad()
         self.sum += loss.detach()
@@ -259,35 +248,46 @@ class PriorTraining:
         decay = min(DECAY, (1 + self.step) / (10 + self.step))
         get_ema_multi_avg_fn(decay)([*self.average.parameters()], [*self.parameters], None)
 
-    def _losses(self, flow: CodeFlow, features: Features, rows: Tensor, mine: slice, seed: int) -> Tensor:
-        """Returns the losses of this process's part of some rows; sampled values do not depend on the part."""
+    def _losses(self, flow: CodeFlow, features: Features, rows: Tensor, own: slice, seed: int) -> Tensor:
+        """Returns the losses of this process's rows among some rows; sampled values do not depend on which these are.
+
+        Arguments:
+            flow: Flow over codes.
+            features: Features of all rows.
+            rows: Numbers of the B rows of a batch.
+            own: Part of the batch that this process has.
+            seed: Random seed for masks, noise and times.
+        """
         observed = features.observed[rows]
         with seed_streams(seed, torch.device("cpu")):
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
-            nothing = torch.rand(len(rows), 1) < NOTHING
-            moment = torch.randn(len(rows), 1)
+            unconditional = torch.rand(len(rows), 1) < UNCONDITIONAL
+            n = torch.randn(len(rows), 1)
             size = self.model.code_dim
-            noise, own = torch.randn(len(rows), size), torch.randn(len(rows), size) if self.model.stochastic else None
-        nothing |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
-        t = (moment - EARLIER * ~nothing).sigmoid()  # more often in the middle of the path, which is hardest to learn
-        known, codes = (part[rows[mine].to(part.device)].to(self.device) for part in features[:2])
-        dtype, masks = self.model.weight.dtype, b[mine].to(self.device)
+            noise = torch.randn(len(rows), size)
+            posterior_noise = torch.randn(len(rows), size) if self.model.stochastic else None
+        unconditional |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)
+        t = (n - SHIFT * ~unconditional).sigmoid()  # more often in the middle of the path, which is hardest to learn
+        known, codes = (part[rows[own].to(part.device)].to(self.device) for part in features[:2])
+        dtype, masks = self.model.weight.dtype, b[own].to(self.device)
         with torch.no_grad():
             c, w = self.model.fuse(known, self.blanks, masks).mean, codes[:, 0]
-            if own is not None:  # the decoders were trained on posterior samples, not on posterior means
-                w = w + codes[:, 1] * own[mine].to(w)
-        given = masks & ~nothing[mine].to(self.device)
+            if posterior_noise is not None:  # the decoders were trained on posterior samples, not on posterior means
+                w = w + codes[:, 1] * posterior_noise[own].to(w)
+        given = masks & ~unconditional[own].to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            return flow.loss(w, c, given, noise[mine].to(self.device, dtype), t[mine].to(self.device, dtype))
+            return flow.loss(w, c, given, noise[own].to(self.device, dtype), t[own].to(self.device, dtype))
 
     def _validate(self) -> Tensor:
         """Returns the loss of each validation row, `(N,)`, with the same masks, noise and times in every round."""
-        made, rows = [], len(self.held_out.known)
+        made, rows = [], len(self.validation.known)
         with torch.no_grad():
             for start in range(0, rows, BATCH):
                 some = torch.arange(start, min(start + BATCH, rows))
                 every = slice(0, len(some))
-                losses = self._losses(self.average, self.held_out, some, every, number(self.seed, VALIDATION, start))
+                losses = self._losses(
+                    self.average, self.validation, some, every, derive_seed(self.seed, VALIDATION, start)
+                )
                 made.append(losses.double().cpu())
         return torch.cat(made)
 
@@ -296,12 +296,12 @@ class PriorTraining:
         if not math.isfinite(train + validation):
             raise FloatingPointError(
                 f"the loss of the prior must stay finite; after {self.step} steps it is {train} on the training rows "
-                f"and {validation} on the validation rows; look at the model's codes (`model.embed`)"
+                f"and {validation} on the validation rows; check the model's codes (`model.embed`)"
             )
-        if _clearly_higher(losses, self.lowest):
+        if _is_clearly_higher(losses, self.lowest):
             self.worse += 1
         else:
-            self.worse, self.kept = 0, _copy(self.average)
+            self.worse, self.kept = 0, copy_weights(self.average)
         if validation < float(self.lowest.mean()):
             self.lowest = losses
         self.sum.zero_()
@@ -316,38 +316,7 @@ class PriorTraining:
         )
 
 
-def _features(model: MAC, blanks: Tensor, table: Table, device: torch.device) -> Features:
-    """Computes the features and codes of each row; stores them in files on disk if memory is insufficient."""
-    known, codes, observed, start = torch.empty(0), torch.empty(0), [], 0
-    for batch in table.batches(BATCH, device=device):
-        some = model.encode_modalities(batch)
-        posterior = model.fuse(some, blanks, batch.observed)
-        spread = [posterior.variance.sqrt()] if model.stochastic else []
-        code = torch.stack([posterior.mean, *spread], dim=1)
-        if not start:
-            known, codes = _room(len(table), some), _room(len(table), code)
-        rows = slice(start, start := start + len(some))
-        known[rows], codes[rows] = some, code
-        observed.append(batch.observed.cpu())
-    return Features(known, codes, torch.cat(observed))
-
-
-def _moments(codes: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the mean and standard deviation of posterior samples of the codes, `(D,)` each.
-
-    The standard deviation of an element that does not vary is replaced by 1.
-    """
-    first = second = torch.zeros((), dtype=torch.float64)
-    for part in codes.split(2**16):
-        mean, *spread = part.cpu().double().unbind(1)
-        first = first + mean.sum(0)
-        second = second + sum((one.square() for one in spread), mean.square()).sum(0)
-    mean = first / len(codes)
-    scale = (second / len(codes) - mean.square()).clamp(min=0).sqrt()
-    return mean, torch.where(scale > 1e-6 * scale.max(), scale, 1.0)
-
-
-def _clearly_higher(losses: Tensor, than: Tensor) -> bool:
+def _is_clearly_higher(losses: Tensor, than: Tensor) -> bool:
     """Returns whether losses `(N,)` exceed earlier losses of the same rows by more than `CLEARLY` standard errors."""
     difference = losses - than
     if len(difference) < 2:  # a standard error needs two rows
@@ -355,39 +324,20 @@ def _clearly_higher(losses: Tensor, than: Tensor) -> bool:
     return bool(difference.mean() > CLEARLY * difference.std() / math.sqrt(len(difference)))
 
 
-def _room(rows: int, like: Tensor) -> Tensor:
-    """Allocates an uninitialised tensor for a number of rows.
-
-    It is on the device if that has enough free memory, otherwise in main memory, otherwise in a temporary file that
-    disappears when the process ends.
-    """
-    shape, size = (rows, *like.shape[1:]), rows * like[0].numel() * like.element_size()
-    for device in dict.fromkeys([like.device, torch.device("cpu")]):
-        if size <= free(device) / 2:
-            return torch.empty(shape, dtype=like.dtype, device=device)
-    with NamedTemporaryFile(prefix="polymodal-") as file:  # the mapping stays valid after the file is removed
-        file.truncate(size)
-        return torch.from_file(file.name, shared=True, size=size, dtype=torch.uint8).view(like.dtype).view(shape)
-
-
 def _generator(*parts: int) -> torch.Generator:
-    return torch.Generator().manual_seed(number(*parts))
+    return torch.Generator().manual_seed(derive_seed(*parts))
 
 
-def _reduce(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
+def _sum_over_processes(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
     """Sums the gradients and the losses of a batch over all processes; returns the summed loss."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None].to(gradients[0])])
-    dist.all_reduce(flat)
+    dist.all_sum_over_processes(flat)
     for gradient, summed in zip(gradients, flat[:-1].split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(summed.view_as(gradient))
     return flat[-1].to(loss)
 
 
-def _fresh(p: Tensor) -> dict[str, Tensor]:
+def _make_adam_state(p: Tensor) -> dict[str, Tensor]:
     """Returns AdamW's state of a parameter before the first step."""
     return {"step": torch.zeros(()), "exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
-
-
-def _copy(flow: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in flow.state_dict().items()}

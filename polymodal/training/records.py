@@ -17,6 +17,7 @@ from polymodal.io.locks import claim_folder
 from polymodal.modalities.serialization import strip_notes
 from polymodal.models import upgrade_document
 from polymodal.runtime import distributed
+from polymodal.training.fit_settings import FitSettings
 
 if TYPE_CHECKING:
     from polymodal.models import Model
@@ -48,7 +49,7 @@ class Records:
         model: Model, whose name, seed and arguments are recorded.
         train: Training rows, whose source and fingerprint are recorded.
         validation: Validation rows, whose fingerprint is recorded.
-        settings: Arguments of `fit`.
+        settings: Settings of the run.
         resume: Whether to resume a run in the folder.
 
     Raises:
@@ -63,7 +64,7 @@ class Records:
         model: Model,
         train: Table,
         validation: Table,
-        settings: dict[str, Any],
+        settings: FitSettings,
         *,
         resume: bool,
     ) -> None:
@@ -79,16 +80,16 @@ class Records:
         self.experiment = _plain(
             {
                 "model": {"name": model.name, "seed": model.seed, "arguments": model.arguments},
-                "fit": settings,
+                "fit": vars(settings),
                 "data": {**getattr(train, "source", {}), "rows": len(train), "fingerprint": _fingerprint(train)},
                 "versions": _versions(),
             }
         )
-        free = [name for name in FREE if name != "epochs" or settings["schedule"] != "cosine"]
+        free = [name for name in FREE if name != "epochs" or settings.schedule != "cosine"]
         self.identity = _plain(
             {
                 "model": _without_notes(self.model),
-                "fit": {name: value for name, value in settings.items() if name not in free},
+                "fit": {name: value for name, value in vars(settings).items() if name not in free},
                 "data": {"train": _fingerprint(train), "validation": _fingerprint(validation)},
             }
         )
@@ -172,8 +173,8 @@ class Records:
     def _open(self, folder: Path, *, resume: bool) -> None:
         if holds_run(folder) and not resume:
             raise ValueError(
-                f"{folder} must not hold a run, and does; pass resume=True to go on with it, choose another folder, "
-                "or remove that one"
+                f"{folder} must not contain a run, but it does; pass resume=True to resume that run, choose another "
+                "folder, or remove that run"
             )
         if (folder / STATE).exists():
             self.state = checkpoint.read_state(folder / STATE)
@@ -181,7 +182,7 @@ class Records:
             self._keep_source(folder)
             self.written = self.state[1].get("epoch", 0), self.state[1].get("step", 0)
         elif holds_run(folder):
-            raise ValueError(f"{folder} must hold {STATE} to be resumed, and does not; choose another folder")
+            raise ValueError(f"{folder} must contain {STATE} to be resumed, but it does not; choose another folder")
         if distributed.rank():
             return
         try:
@@ -203,16 +204,16 @@ class Records:
                 f"{folder / STATE} must be of format {FORMAT}; got {document.get('format')!r}; "
                 "if it is newer, update polymodal"
             )
-        if difference := _difference(_upgrade_experiment(document.get("experiment")), self.identity, ""):
-            name, there, here = difference
+        if difference := _find_difference(_upgrade_experiment(document.get("experiment")), self.identity, ""):
+            name, recorded, given = difference
             raise ValueError(
-                f"{folder} holds another experiment: {name} is {there} there, and {here} here; "
+                f"{folder} contains a different experiment: {name} is {recorded} there, but {given} was given; "
                 "resume with the same data, model and settings, or choose another folder"
             )
 
     def _write(self, write: Callable[[], object]) -> None:
         """Calls `write` in the main process, and raises its error in all processes."""
-        with distributed.together():
+        with distributed.share_errors():
             if distributed.rank():
                 return
             try:
@@ -222,8 +223,8 @@ class Records:
 
     def _unwritten(self, error: OSError) -> OSError:
         return OSError(
-            f"{self.folder} must be writable: {error.strerror or error}; what was written before is untouched; "
-            "make room or give the right to write, and resume the run"
+            f"{self.folder} must be writable: {error.strerror or error}; earlier files are unchanged; "
+            "free space on the disk or permit writing, and resume the run"
         )
 
 
@@ -249,18 +250,18 @@ def _without_notes(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "schema": {**schema, "modalities": modalities}}
 
 
-def _difference(there: Any, here: Any, name: str) -> tuple[str, str, str] | None:
+def _find_difference(recorded: Any, given: Any, name: str) -> tuple[str, str, str] | None:
     """Returns the name of the first entry in which two JSON documents differ and its two values, or None."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        for key in {**here, **there}:
+    if isinstance(recorded, dict) and isinstance(given, dict):
+        for key in {**given, **recorded}:
             inner = f"{name}.{key}" if name else key
-            if found := _difference(there.get(key), here.get(key), inner):
+            if found := _find_difference(recorded.get(key), given.get(key), inner):
                 return found
         return None
-    return None if there == here else (name, _short(there), _short(here))
+    return None if recorded == given else (name, _shorten(recorded), _shorten(given))
 
 
-def _short(value: Any) -> str:
+def _shorten(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else text[:37] + "..."
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from polymodal.batch import Batch
 from polymodal.models.base import Model, Plan
 from polymodal.runtime import distributed
 from polymodal.runtime.prefetch import copy_to_device
+from polymodal.training.fit_settings import FitSettings
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 from polymodal.training.means import Terms
 
@@ -26,82 +27,87 @@ __all__ = ["Step", "sample_plan"]
 class Step:
     """A training step that never synchronises with the device, which allows a GPU to run it as one CUDA graph.
 
+    `_forward_backward_update` is the sequence of forward pass, backward pass and update.
+
     Arguments:
         model: Model to train.
         accelerator: Accelerate's `Accelerator`.
-        settings: Arguments of `fit`, of which `learning_rate`, `weight_decay`, `batch_size`, `accumulate`, `clip`,
-            `ema` and `compile` are used.
+        settings: Settings of the run.
         recorder: Recorder that captures steps as CUDA graphs; None runs them without graphs.
+
+    Attributes:
+        wrapped: The model as Accelerate wraps it for mixed precision and several processes.
+        average: Averaged weights; None without averaging.
     """
 
     def __init__(
-        self, model: Model, accelerator: Accelerator, settings: Mapping[str, Any], recorder: Recorder | None = None
+        self, model: Model, accelerator: Accelerator, settings: FitSettings, recorder: Recorder | None = None
     ) -> None:
-        self.own, self.accelerator = model, accelerator
-        self.batch_size, self.accumulate, self.clip = (settings[key] for key in ("batch_size", "accumulate", "clip"))
+        self.model, self.accelerator, self.settings = model, accelerator, settings
         self.adam = torch.optim.Adam(
             model.parameters(),
-            lr=settings["learning_rate"],
-            weight_decay=settings["weight_decay"],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
         self.average = None
-        if decay := settings["ema"]:
-            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))
-        if settings["compile"]:
+        if settings.ema:
+            self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
+        if settings.compile:
             _compile(_networks(model))
-        self.model, self.optimizer = accelerator.prepare(model, self.adam)
+        self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.graphs = None
         if recorder is not None:
-            self.graphs = Graphs(self._run, recorder, model.weight.dtype, self._forget)
-        self._first = True
+            self.graphs = Graphs(self._forward_backward_update, recorder, model.weight.dtype, self._drop_gradients)
+        self._is_first = True
 
     def __call__(self, batch: Batch, progress: float, rows: int = 0) -> Terms:
-        """Runs the forward and the backward pass and, if `rows` is positive, the update; returns the loss terms.
+        """Takes one step: forward pass, backward pass and, if `rows` is positive, the update; returns the loss terms.
 
         Arguments:
             batch: Batch of B rows, on the device.
             progress: Progress of the warm-up of the penalty weight, in [0, 1].
             rows: Number of rows of the update, including those of earlier accumulated batches; 0 if no update is due.
         """
-        inputs = Inputs(batch, sample_plan(self.own, batch), progress, self.adam.param_groups[0]["lr"])
+        inputs = Inputs(batch, sample_plan(self.model, batch), progress, self.adam.param_groups[0]["lr"])
         if self.graphs is None:
-            return self._run(inputs, rows)
+            return self._forward_backward_update(inputs, rows)
         return self.graphs(inputs, rows)
 
-    def update(self, rows: int) -> None:
-        """Takes one step of the optimiser on gradients that were accumulated over a number of rows."""
-        if self.accumulate > 1:  # gradient of the mean over rows
-            for p in self.own.parameters():
-                if p.grad is not None:
-                    p.grad.mul_(self.batch_size / rows)
-        if self.clip is not None:
-            self.accelerator.clip_grad_norm_(self.model.parameters(), self.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=not self._keeps)
-        self._update_average()
-
-    def release(self) -> None:
-        """Reverts the changes of mixed precision and compilation to the model."""
-        vars(self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)).pop("forward", None)
-        for network in _networks(self.own):
-            vars(network).pop("forward", None)
-
-    @property
-    def _keeps(self) -> bool:
-        """Whether gradients keep their memory between updates, because graphs accumulate into it."""
-        return self.graphs is not None and self.accumulate > 1
-
-    def _run(self, inputs: Inputs, rows: int) -> Terms:
-        loss = self.model(inputs.batch, progress=inputs.progress, plan=inputs.plan)
+    def _forward_backward_update(self, inputs: Inputs, rows: int) -> Terms:
+        """Runs the forward pass, the backward pass and, if `rows` is positive, the update; see `__call__`."""
         batch = inputs.batch
-        share = 1.0 if self.accumulate == 1 else batch.total / self.batch_size
-        weight = distributed.world() * batch.counted / batch.total  # gradients are averaged over processes
+        loss = self.wrapped(batch, progress=inputs.progress, plan=inputs.plan)
+        share = 1.0 if self.settings.accumulate == 1 else batch.total / self.settings.batch_size
+        weight = distributed.world_size() * batch.counted / batch.total  # gradients are averaged over processes
         self.accelerator.backward(loss.total * (share * weight))
         if rows:
             with self._override_learning_rate(inputs.rate):
                 self.update(rows)
         return Terms.of(loss)
+
+    def update(self, rows: int) -> None:
+        """Takes one step of the optimiser on gradients that were accumulated over a number of rows."""
+        if self.settings.accumulate > 1:  # gradient of the mean over rows
+            for p in self.model.parameters():
+                if p.grad is not None:
+                    p.grad.mul_(self.settings.batch_size / rows)
+        if self.settings.clip is not None:
+            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.settings.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=not self._keeps_gradients)
+        self._update_average()
+
+    def release(self) -> None:
+        """Reverts the changes of mixed precision and compilation to the model."""
+        vars(self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)).pop("forward", None)
+        for network in _networks(self.model):
+            vars(network).pop("forward", None)
+
+    @property
+    def _keeps_gradients(self) -> bool:
+        """Whether gradients keep their memory between updates, because graphs accumulate into it."""
+        return self.graphs is not None and self.settings.accumulate > 1
 
     @contextmanager
     def _override_learning_rate(self, rate: float | Tensor) -> Iterator[None]:
@@ -125,20 +131,20 @@ class Step:
         """
         if self.average is None:
             return
-        if self._first:  # copies the weights, unless the run is resumed and the average has been restored
-            self.average.update_parameters(self.own)
-            self._first = False
+        if self._is_first:  # copies the weights, unless the run is resumed and the average has been restored
+            self.average.update_parameters(self.model)
+            self._is_first = False
             return
-        kept, now = self.average.module, self.own
+        kept, now = self.average.module, self.model
         assert self.average.multi_avg_fn is not None
         self.average.multi_avg_fn([*kept.parameters()], [*now.parameters()], self.average.n_averaged)
         _copy_buffers(kept, now)
         self.average.n_averaged += 1
 
-    def _forget(self) -> None:
+    def _drop_gradients(self) -> None:
         """Drops gradients that a failed capture has left in the memory of a graph."""
-        if not self._keeps:
-            self.own.zero_grad()
+        if not self._keeps_gradients:
+            self.model.zero_grad()
 
 
 def sample_plan(model: Model, batch: Batch) -> Plan:
@@ -153,7 +159,7 @@ def sample_plan(model: Model, batch: Batch) -> Plan:
     if batch.whole is None:
         plan = model.plan(batch.known)
     else:
-        with distributed.here(len(batch)).draws():
+        with distributed.get_local_rows(len(batch)).common_streams():
             plan = model.part(model.plan(batch.whole.known), slice(batch.whole.start, batch.whole.start + len(batch)))
     return tuple(copy_to_device(tensor, batch.observed.device) for tensor in plan)
 
@@ -172,6 +178,6 @@ def _compile(networks: list[nn.Module]) -> None:
 
 
 @torch.no_grad()
-def _copy_buffers(there: nn.Module, here: nn.Module) -> None:
-    for kept, now in zip(there.buffers(), here.buffers(), strict=True):
+def _copy_buffers(target: nn.Module, source: nn.Module) -> None:
+    for kept, now in zip(target.buffers(), source.buffers(), strict=True):
         kept.copy_(now)

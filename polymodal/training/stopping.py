@@ -8,6 +8,9 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any
 
+from polymodal.runtime import distributed
+from polymodal.training.means import Means
+
 __all__ = ["Stop", "Stopped"]
 
 
@@ -25,7 +28,7 @@ class Stopped(KeyboardInterrupt):
         self.where, self.folder, self.signal = where, folder, signal
 
     def __str__(self) -> str:
-        return f"{self.where}; to go on, call fit with the same arguments, folder={str(self.folder)!r} and resume=True"
+        return f"{self.where}; to resume, call fit with the same arguments, folder={str(self.folder)!r} and resume=True"
 
 
 class Stop:
@@ -37,16 +40,19 @@ class Stop:
     Arguments:
         caught: Whether to catch the signals.
 
+    Attributes:
+        signal: The signal that was caught; None before.
+
     Example:
         >>> import os
         >>> with Stop(caught=True) as stop:
         ...     os.kill(os.getpid(), signal.SIGTERM)
-        ...     print(stop.asked == signal.SIGTERM)
+        ...     print(stop.signal == signal.SIGTERM)
         True
     """
 
     def __init__(self, *, caught: bool) -> None:
-        self.asked: int | None = None
+        self.signal: int | None = None
         self._caught = caught and threading.current_thread() is threading.main_thread()
         self._before: dict[int, Any] = {}
 
@@ -63,6 +69,22 @@ class Stop:
         for number, before in self._before.items():
             signal.signal(number, before)
 
+    def is_requested(self, means: Means | None = None) -> bool:
+        """Returns whether any process was asked to stop; all processes must call it.
+
+        Arguments:
+            means: Means of the loss terms, whose check for finite values is shared by all processes.
+
+        Raises:
+            FloatingPointError: The loss is not finite in one of the processes.
+        """
+        number, trouble = distributed.all_reduce_max(self.signal or 0, bool(means and means.trouble))
+        if means and trouble:
+            with distributed.share_errors():
+                means.check()
+        self.signal = number or self.signal
+        return bool(number)
+
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.asked = number
+        self.signal = number
         self.__exit__(None, None, None)

@@ -99,4 +99,4 @@ def test_numbers_that_are_none(state, name, tmp_path):
     tensors[name] = tensors[name] * float("nan")
     save_file(tensors, tmp_path / "a", metadata)
     error = attempt(path, (tmp_path / "a").read_bytes())
-    assert f"{name} must hold numbers, and has NaN" in str(error)
+    assert f"{name} must not contain NaN" in str(error)

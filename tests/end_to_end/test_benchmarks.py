@@ -143,7 +143,7 @@ def test_the_benchmark_of_a_gpu_runs_on_a_cpu_too(tmp_path, capsys, monkeypatch)
     [
         (["--ways", "graph"], "unknown way 'graph'; known are eager, eager bf16, eager compiled"),
         (["--epochs", "-1"], "epochs must be at least 0; got -1"),
-        (["--device", "tpu"], "device must be one of those at hand, auto, cpu"),
+        (["--device", "tpu"], "device must be an available one: auto, cpu"),
     ],
 )
 def test_what_a_device_cannot_do_is_one_line(arguments, said, capsys):

@@ -78,7 +78,7 @@ def test_an_earlier_demo_is_replaced_and_nothing_else_is(run, tmp_path):
         (["report", "nowhere"], "nowhere must be the folder of a run"),
         (["demo", "--folder", "x", "--rows", "105"], "rows must be a positive multiple of 10"),
         (["report", __file__], "with experiment.json; it is a file"),
-        (["demo", "--folder", "x", "--device", "gpu"], "device must be one of those at hand, auto, cpu"),
+        (["demo", "--folder", "x", "--device", "gpu"], "device must be an available one: auto, cpu"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(arguments, said, tmp_path):

@@ -180,7 +180,7 @@ def test_a_run_does_not_go_on_with_a_changed_table(command, place):
     RENAMED.to_csv(place / "trees.csv", index=False)
     done = command("train", "--resume", "run", "--epochs", "61")
     assert done.returncode == 2
-    assert "holds another experiment" in done.stderr
+    assert "a different experiment" in done.stderr
 
 
 @pytest.mark.parametrize("value", ["ignore", "", "Error"])

@@ -319,7 +319,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--set", "epochs=x"], "epochs of fit must be int; got 'x'"),
         (["train", "polydigits", "--epochs", "0"], "epochs must be positive"),
         (["train", "polydigits", "--beta", "1", "--set", "beta=2"], "got beta as an option and by --set"),
-        (["train", "polydigits", "--device", "gpu"], "device must be one of those at hand"),
+        (["train", "polydigits", "--device", "gpu"], "device must be an available one"),
         (["train", "polydigits", "--set", "rows=105"], "rows must be a positive multiple of 10"),
         (["train", "polydigits", "--set", "rows=100", "--beta", "-1"], "beta must be finite and not negative, got -1"),
         (["train", "polydigits", "--set", "rows=100", "--set", "heads=2"], "unknown argument of modalities 'heads'"),
@@ -359,8 +359,8 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; write --out codes.parquet"),
         (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
         (["sample", "nowhere"], "it does not exist"),
-        (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be one of those at hand"),
-        (["report", "{run}", "--device", "tpu"], "device must be one of those at hand"),
+        (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be an available one"),
+        (["report", "{run}", "--device", "tpu"], "device must be an available one"),
     ],
 )
 def test_a_mistake_is_one_line_and_writes_nothing(folder, command, tmp_path, monkeypatch, arguments, said):

@@ -43,7 +43,7 @@ def test_it_prints_the_command_that_goes_on_and_ends_with_the_same_bytes(tmp_pat
     end = start(again, tmp_path)
     said = end.communicate()[1]
     assert end.returncode == 0, said
-    assert said.startswith("going on in epoch ")
+    assert said.startswith("resuming in epoch ")
     runs = [tmp_path / "runs" / name for name in ("whole", "mine")]
     for file in ("model/weights.safetensors", "model/model.json"):
         one, other = ((run / file).read_bytes() for run in runs)

@@ -93,10 +93,10 @@ def test_a_full_disk_is_one_error_and_leaves_the_earlier_state(unharmed, tmp_pat
     message = done.stdout.strip()
     assert "\n" not in message
     assert message.startswith(f"OSError: {folder} must be writable: ")
-    assert "what was written before is untouched; make room" in message
+    assert "earlier files are unchanged" in message
     assert len(pd.read_csv(folder / "history.csv")) == 1
     done = train(folder)
-    assert "going on in epoch 2/3, after 0 of its 10 steps" in done.stderr
+    assert "resuming in epoch 2/3, after 0 of its 10 steps" in done.stderr
     assert outcome(folder) == unharmed
 
 

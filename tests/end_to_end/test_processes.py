@@ -82,7 +82,9 @@ def test_what_is_wrong_in_one_is_an_error_of_all(processes):
     for said in processes["refusals"]:
         assert said["settings"].startswith("ValueError: all processes must have the same model, data and settings")
         assert said["loss"].startswith("FloatingPointError: the train loss must stay finite; in epoch 1, step 1, ")
-        assert said["measured"].startswith("FloatingPointError: the best constant's cost of 'size' must be finite")
+        assert said["measured"].startswith(
+            "FloatingPointError: the cost of the best constant prediction of 'size' must be finite"
+        )
         assert said["folder"].startswith("OSError: /dev/null/run must be writable: Not a directory")
 
 
@@ -142,12 +144,12 @@ def test_a_killed_one_ends_the_others_with_one_message_and_the_run_goes_on(undis
     assert launcher.returncode != 0
     told = [line for line in said if line.startswith("polymodal: ")]
     assert len(told) == 1, "".join(said)
-    assert told[0].startswith("polymodal: another process of this work is gone")
-    assert "is in run; start all of them again with resume=True (polymodal train --resume run)" in told[0]
+    assert told[0].startswith("polymodal: another process of this run has ended")
+    assert "is in run; start all processes again with resume=True (polymodal train --resume run)" in told[0]
     done = finished(torchrun(2, "-m", "polymodal", "train", "--resume", "run"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Best epoch") == 1
-    assert done.stderr.count("going on in epoch") == 1
+    assert done.stderr.count("resuming in epoch") == 1
     same_run(undisturbed, tmp_path / "run")
 
 
@@ -197,10 +199,10 @@ from polymodal.runtime.distributed import GoneError
 def stop(*_, **settings):
     if sys.argv[1] == "before":
         try:
-            raise GoneError("another process of this work is gone")
+            raise GoneError("another process of this run has ended")
         finally:
             os.kill(os.getpid(), signal.SIGTERM)
-    raise GoneError("another process of this work is gone")
+    raise GoneError("another process of this run has ended")
 
 def first(text):
     if sys.argv[1] == "after":
@@ -219,4 +221,4 @@ def test_a_signal_of_the_launcher_does_not_take_the_message(when, tmp_path):
     environment = {**os.environ, "RANK": "1", "WORLD_SIZE": "2"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    assert done.stderr == "polymodal: another process of this work is gone\n"
+    assert done.stderr == "polymodal: another process of this run has ended\n"

@@ -139,7 +139,7 @@ def test_pieces_are_taken_where_all_would_not_fit(monkeypatch):
     monkeypatch.setattr(
         mac.MAC, "_decoded", lambda self, names, z: taken.append(len(z[names[0]])) or emit(self, names, z)
     )
-    monkeypatch.setattr(mac, "free", lambda device: 500_000)
+    monkeypatch.setattr(mac, "measure_free_memory", lambda device: 500_000)
     loss = loss_and_gradients(model, lambda: model.loss(batch).total)
     assert 1 <= max(taken) < 6
     assert_equal(loss, loss_and_gradients(whole, lambda: whole.loss(batch).total), 1e-9, 1e-9)

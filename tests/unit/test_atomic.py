@@ -27,7 +27,7 @@ def names(folder):
 
 def held(folder):
     """Which of the versions a folder holds: all of it."""
-    folder = checkpoint.standing(folder)
+    folder = checkpoint.find_folder(folder)
     number = checkpoint.read_json(folder / "a.json")["x"]
     assert checkpoint.read_tensors(folder / "a.safetensors")["w"].tolist() == [number] * 3
     assert names(folder) == ["a.json", "a.safetensors"]
@@ -112,7 +112,7 @@ WRITERS = {
 
 
 def _fill(path, number):
-    with checkpoint.filling(path, {"w": (torch.uint8, (99,))}, {"x": number}) as tensors:
+    with checkpoint.create_state(path, {"w": (torch.uint8, (99,))}, {"x": number}) as tensors:
         tensors["w"].fill_(number)
 
 
@@ -213,13 +213,13 @@ def test_names_of_others_stay(tmp_path, name):
 
 
 def test_what_a_living_process_writes_stays_and_what_a_dead_one_left_goes(tmp_path):
-    with checkpoint.replacing(tmp_path / "m") as fresh:
+    with checkpoint.replace_folder(tmp_path / "m") as fresh:
         (fresh / "a").write_text("half")
         (tmp_path / ".m-0123abcd.partial").mkdir()
         (tmp_path / ".m-1123abcd.partial").write_text("of an earlier release")
         (tmp_path / ".other-0123abcd.partial").mkdir()
         checkpoint.write_text(tmp_path / "m.csv", "a")
-        with checkpoint.writing(tmp_path / "m") as file:
+        with checkpoint.replace_file(tmp_path / "m") as file:
             assert len(names(tmp_path)) == 4  # of the two that write, of the other name, and the CSV file
             file.touch()
         (tmp_path / "m").unlink()
@@ -350,7 +350,7 @@ def test_a_folder_that_cannot_be_written_or_locked_is_used_without_a_lock(tmp_pa
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EFBIG, errno.EDQUOT])
-@pytest.mark.parametrize("write", [atomic.writing, atomic.replacing])
+@pytest.mark.parametrize("write", [atomic.replace_file, atomic.replace_folder])
 def test_where_there_is_no_room_the_file_is_named(tmp_path, write, number):
     with pytest.raises(OSError, match=r"out\.csv") as caught, write(tmp_path / "out.csv"):
         raise OSError(number, os.strerror(number))

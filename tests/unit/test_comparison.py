@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from polymodal.comparison import charts, comparison_page, curves, ranking
-from polymodal.runtime.progress import duration
+from polymodal.runtime.progress import format_duration
 
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
 METRICS = {"image": ["ssim", "ssim-paper"], "sound": ["rmse"]}
@@ -194,7 +194,7 @@ def test_says_what_happened(page):
         "MoPoE",
         "beta=10",
         "two cores",
-        duration(90),
+        format_duration(90),
         "1,234",
     ):
         assert said in text

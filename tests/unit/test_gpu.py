@@ -10,15 +10,16 @@ from polymodal.modalities import Vector
 from polymodal.models import MODELS, build
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import fit, run
-from polymodal.training.fit_settings import make_accelerator
+from polymodal.training import fit, run_state
+from polymodal.training.accelerator import make_accelerator
 from polymodal.training.graphs import Recorder
+from polymodal.training.loop import complete_settings
 from polymodal.training.step import Step, sample_plan
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")]
 
 SCHEMA = Schema({**{name: EXAMPLES[name] for name in ("vector", "label", "image")}, "other": Vector(3)})
-SETTINGS = {"learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 8, "accumulate": 1, "clip": 1.0, "ema": 0.9}
+SETTINGS = {"learning_rate": 1e-3, "weight_decay": 1e-5, "batch_size": 8, "clip": 1.0, "ema": 0.9}
 DEVICE = torch.device("cuda", 0)
 
 
@@ -32,7 +33,7 @@ def made(model, *, graphs=True, precision=None):
     model = model.to(DEVICE).train()
     recorder = Recorder.of(accelerator) if graphs else None
     assert (recorder is not None) == graphs
-    return Step(model, accelerator, {**SETTINGS, "compile": False}, recorder)
+    return Step(model, accelerator, complete_settings(**SETTINGS), recorder)
 
 
 def weights(model):
@@ -137,7 +138,7 @@ def test_a_run_goes_on_from_its_state(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run(monkeypatch):
-    monkeypatch.setattr(run, "READ_BACK", 4)
+    monkeypatch.setattr(run_state, "READ_BACK", 4)
     model = build("mac-wae", SCHEMA, latent_dim=4, weights=dict.fromkeys(SCHEMA, 1e38))
     with pytest.raises(FloatingPointError, match=r"steps 1 to 4, .*total is"):
         fit(model, table(64), table(9, 1), epochs=1, batch_size=8, learning_rate=1e30, device="cuda", progress=False)

@@ -131,7 +131,7 @@ def test_what_cannot_be_captured_is_said_once_and_trains_as_it_is(monkeypatch, r
         weights, _ = with_graphs(monkeypatch, recorder, complete=True)
     (warning,) = [each for each in heard if "CUDA graph" in str(each.message)]
     assert said in str(warning.message)
-    assert "goes on without" in str(warning.message)
+    assert "continues without" in str(warning.message)
     assert recorder.replayed == 0
     assert torch.equal(weights, trained(complete=True)[0])
 

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.modalities import Vector
-from polymodal.runtime.prefetch import DEPTH, ahead
+from polymodal.runtime.prefetch import DEPTH, prefetch_batches
 from polymodal.schema import Schema
 from polymodal.table import table_checks
 from polymodal.table.table import Table
-from polymodal.training.fit_settings import move_to_gpu_if_fits
+from polymodal.training.training_rows import move_to_gpu_if_fits
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_no_more_is_made_than_is_needed_soon():
         made.append(int(part))
         return Batch({}, torch.ones(1, 1, dtype=torch.bool))
 
-    batches = ahead(make, torch.arange(100).split(1), "cpu")
+    batches = prefetch_batches(make, torch.arange(100).split(1), "cpu")
     next(batches)
     assert len(made) <= DEPTH + 1
     batches.close()
@@ -67,7 +67,7 @@ def test_an_error_reaches_the_one_who_waits():
             raise ValueError("row 2 is broken")
         return Batch({"x": part}, torch.ones(1, 1, dtype=torch.bool))
 
-    batches = ahead(make, torch.arange(5).split(1), "cpu")
+    batches = prefetch_batches(make, torch.arange(5).split(1), "cpu")
     assert [int(next(batches).values["x"]) for _ in range(2)] == [0, 1]
     with pytest.raises(ValueError, match="row 2 is broken"):
         next(batches)

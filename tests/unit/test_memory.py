@@ -29,7 +29,8 @@ def faults(size=SIZE, times=3):
 
 
 needs_glibc = pytest.mark.skipif(
-    not sys.platform.startswith("linux") or memory._tunable() is None, reason="the GNU C library is not in use"
+    not sys.platform.startswith("linux") or memory._load_tunable_library() is None,
+    reason="the GNU C library is not in use",
 )
 
 
@@ -63,14 +64,14 @@ def test_in_a_process_of_its_own(law):
 
 def test_an_environment_that_tunes_it_is_left_alone(monkeypatch):
     monkeypatch.setenv("MALLOC_ARENA_MAX", "2")
-    assert memory._tunable() is None
+    assert memory._load_tunable_library() is None
     monkeypatch.undo()
     monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
-    assert memory._tunable() is None
+    assert memory._load_tunable_library() is None
 
 
 def test_another_c_library_is_left_alone(monkeypatch):
     monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    assert memory._tunable() is None
+    assert memory._load_tunable_library() is None
     with memory.retain_freed_memory():
         assert torch.ones(3).sum() == 3

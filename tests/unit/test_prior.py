@@ -22,9 +22,9 @@ from polymodal.networks import CodeFlow
 from polymodal.report import write
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import Stopped, fit, prior
+from polymodal.training import Stopped, fit, prior, prior_features
 from polymodal.training.display import TrainingProgress
-from polymodal.training.prior import PriorTraining, prior_epochs
+from polymodal.training.prior import PriorTraining, count_prior_epochs
 
 SCHEMA = Schema({"text": EXAMPLES["text"], "vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
 NAMES = ["mac-wae", "m-wae", "mac-vae"]
@@ -204,7 +204,7 @@ class Interrupted(TrainingProgress):
 def test_interrupted_in_either_phase_it_ends_with_the_same_bits(after, tmp_path, monkeypatch):
     monkeypatch.setattr("polymodal.training.prior.PATIENCE", 12)  # all steps are taken
     model, fitted = train(folder=tmp_path / "whole")
-    monkeypatch.setattr("polymodal.training.loop.TrainingProgress", Interrupted)
+    monkeypatch.setattr("polymodal.training.run_setup.TrainingProgress", Interrupted)
     monkeypatch.setattr(Interrupted, "after", after)
     with pytest.raises(Stopped, match="prior" if after > 10 else "training stopped"):
         train(folder=tmp_path / "run")
@@ -245,7 +245,7 @@ def test_a_damaged_state_of_the_prior_is_refused(tmp_path):
 
 def test_features_in_a_file_give_the_same_flow(monkeypatch):
     expected = train()[0]
-    monkeypatch.setattr(prior, "free", lambda device: 0)
+    monkeypatch.setattr(prior_features, "measure_free_memory", lambda device: 0)
     assert same(expected, train()[0])
 
 
@@ -263,7 +263,7 @@ def reuse(model):
 def test_what_is_refused_leaves_the_flow_as_it_was(tmp_path):
     model, _ = train(folder=tmp_path / "run")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(ValueError, match="must not hold a run"):
+    with pytest.raises(ValueError, match="must not contain a run"):
         train(model=model, folder=tmp_path / "run")
     assert same(before, model)
 
@@ -399,10 +399,10 @@ def test_clearly_higher_losses_are_more_than_two_standard_errors_above_those_of_
     before = torch.rand(50, dtype=torch.float64)
     for shift in (-0.1, 0.0, 0.005, 0.01, 0.02, 0.1):
         after = before + shift + 0.05 * torch.randn(50, dtype=torch.float64)
-        assert prior._clearly_higher(after, before) == (ttest_rel(after, before).statistic > prior.CLEARLY)
-    assert not prior._clearly_higher(before, before)
-    assert not prior._clearly_higher(before, torch.full_like(before, float("inf")))  # the first round
-    assert not prior._clearly_higher(before[:1] + 1, before[:1])  # one row tells nothing
+        assert prior._is_clearly_higher(after, before) == (ttest_rel(after, before).statistic > prior.CLEARLY)
+    assert not prior._is_clearly_higher(before, before)
+    assert not prior._is_clearly_higher(before, torch.full_like(before, float("inf")))  # the first round
+    assert not prior._is_clearly_higher(before[:1] + 1, before[:1])  # one row tells nothing
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_how_long_the_flow_is_trained_by_default(monkeypatch):
     rows = table(600, complete=True)
     model = build("mac-wae", SCHEMA, latent_dim=4, draws=1, prior="flow")
     fitted = fit(model, rows, table(20), epochs=1, batch_size=100, progress=False)
-    assert fitted.prior_history["epoch"].iloc[-1] == prior_epochs(600, 6) == 8
+    assert fitted.prior_history["epoch"].iloc[-1] == count_prior_epochs(600, 6) == 8
 
 
 def test_what_incomplete_rows_teach():
@@ -451,7 +451,7 @@ def test_what_incomplete_rows_teach():
 
     model, _ = train(prior="normal")
     training = PriorTraining(model, table(200), table(20), epochs=1, seed=0, device=torch.device("cpu"))
-    features = training.rows
+    features = training.train
     for place in range(20):
         training._losses(Spy(), features, torch.arange(200), slice(0, 200), place)
     given, observed = torch.stack(seen), table(200).observed

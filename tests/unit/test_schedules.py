@@ -58,9 +58,9 @@ def plain(schema, epochs, rate, *, decay=None, batch_size=BATCH, model=None):
 
 def last_weights(schema, monkeypatch, **settings):
     """The weights after the last update, whichever epoch was the best."""
-    monkeypatch.setattr("polymodal.training.run.Best.offer", lambda self, epoch, loss, model: self.keep(model))
+    monkeypatch.setattr("polymodal.training.run_state.Best.offer", lambda self, epoch, loss, model: self.keep(model))
     monkeypatch.setattr(
-        "polymodal.training.run.Best.keep",
+        "polymodal.training.run_state.Best.keep",
         lambda self, model: vars(self).update(weights={k: v.clone() for k, v in model.state_dict().items()}),
         raising=False,
     )
@@ -217,9 +217,9 @@ class TestTrackers:
         with pytest.raises(ValueError, match=r"write \['tensorboard'\]"):
             check_settings(trackers="tensorboard")
         monkeypatch.setattr("accelerate.tracking._available_trackers", [])
-        with pytest.raises(ValueError, match="must be installed, and is not; try: pip install tensorboard"):
+        with pytest.raises(ValueError, match=r"tensorboard.*not installed.*pip install tensorboard"):
             run(schema, trackers=["tensorboard"], folder=tmp_path)
-        with pytest.raises(ValueError, match="trackers needs the folder of a run"):
+        with pytest.raises(ValueError, match="trackers needs a run folder"):
             run(schema, trackers=["tensorboard"])
 
 
@@ -227,14 +227,14 @@ class TestTrackers:
     ("settings", "message"),
     [
         ({"schedule": "cosin"}, "schedule of fit must be 'constant', 'cosine', 'plateau'; got 'cosin'"),
-        ({"schedule": "plateau", "learning_rate_warmup": 1}, "learning_rate_warmup goes with the schedules"),
+        ({"schedule": "plateau", "learning_rate_warmup": 1}, "learning_rate_warmup must be 0 .*'plateau'; got 1"),
         ({"accumulate": 0}, "accumulate must be positive"),
         ({"ema": 1.0}, "ema must be between 0 and 1"),
-        ({"save_every": 3}, "save_every needs the folder of a run"),
-        ({"resume": True}, "resume needs the folder of a run"),
-        ({"learning_rate_warmup": -1}, "learning_rate_warmup must not be negative"),
-        ({"learning_rate_warmup": 5}, "learning_rate_warmup must be at most epochs"),
-        ({"seed": -1}, "seed must not be negative"),
+        ({"save_every": 3}, "save_every needs a run folder"),
+        ({"resume": True}, "resume needs a run folder"),
+        ({"learning_rate_warmup": -1}, "learning_rate_warmup must be at least 0 .*-1"),
+        ({"learning_rate_warmup": 5}, "learning_rate_warmup must be at most epochs .*got 5"),
+        ({"seed": -1}, "seed must be at least 0 .*-1"),
         ({"learning_rate": "fast"}, "learning_rate of fit must be float; got 'fast'"),
     ],
 )

@@ -252,7 +252,7 @@ def test_a_setting_that_would_change_the_values_is_refused_before_anything_is_wr
 def test_what_shows_without_data_is_refused_without_data(tmp_path):
     settings = resolve({**SOME, "folder": str(tmp_path)})
     train.check(settings)
-    with pytest.raises(ValueError, match="device must be one of those at hand"):
+    with pytest.raises(ValueError, match="device must be an available one"):
         train.check(replace(settings, fit={**settings.fit, "device": "gpu"}))
     with pytest.raises(ValueError, match="it is a file"):
         train.check(replace(settings, folder=__file__))

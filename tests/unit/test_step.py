@@ -8,17 +8,18 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from polymodal.models import build
 from polymodal.schema import Schema
-from polymodal.training.fit_settings import make_accelerator
+from polymodal.training.accelerator import make_accelerator
 from polymodal.training.graphs import BEFORE
+from polymodal.training.loop import complete_settings
 from polymodal.training.step import Step, sample_plan
 
 SCHEMA = Schema({"vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
-SETTINGS = {"learning_rate": 0.01, "weight_decay": 0.1, "batch_size": 4, "accumulate": 1, "clip": None, "ema": None}
+SETTINGS = {"learning_rate": 0.01, "weight_decay": 0.1, "batch_size": 4}
 
 
 def made(recorder=None, **settings):
     model = build("mac-wae", SCHEMA, latent_dim=4, draws=2).train()
-    return Step(model, make_accelerator("cpu", None), {**SETTINGS, "compile": False, **settings}, recorder)
+    return Step(model, make_accelerator("cpu", None), complete_settings(**SETTINGS, **settings), recorder)
 
 
 def rows(number=4, seed=0):
@@ -26,7 +27,7 @@ def rows(number=4, seed=0):
 
 
 def test_it_is_a_step_of_stock_pytorch():
-    step, plain = made(clip=0.1), made().own
+    step, plain = made(clip=0.1), made().model
     adam = torch.optim.Adam(plain.parameters(), lr=0.01, weight_decay=0.1)
     for seed in range(3):
         torch.manual_seed(seed)
@@ -39,16 +40,16 @@ def test_it_is_a_step_of_stock_pytorch():
         adam.zero_grad()
         assert terms.names == (*loss.terms, "total")
         torch.testing.assert_close(terms.values, torch.stack([*loss.terms.values(), loss.total]).detach())
-        for p, q in zip(step.own.parameters(), plain.parameters(), strict=True):
+        for p, q in zip(step.model.parameters(), plain.parameters(), strict=True):
             torch.testing.assert_close(p, q, rtol=1e-5, atol=1e-6)
             assert p.grad is None
 
 
 def test_batches_of_an_update_weigh_by_their_rows():
     """Two batches, of 4 rows and of 3, and one gradient: that of the mean over the 7."""
-    step, plain = made(accumulate=2, clip=1e9), made().own
+    step, plain = made(accumulate=2, clip=1e9), made().model
     seen = []
-    step.adam.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in step.own.parameters()))
+    step.adam.register_step_pre_hook(lambda *_: seen.extend(p.grad.clone() for p in step.model.parameters()))
     torch.manual_seed(0)
     step(rows(4), 1.0)
     step(rows(3, seed=1), 1.0, 7)
@@ -61,7 +62,7 @@ def test_batches_of_an_update_weigh_by_their_rows():
 @pytest.mark.parametrize("recorder", [None, Fake()])
 def test_the_average_is_pytorchs_own(recorder):
     step = made(recorder, ema=0.9)
-    model = step.own
+    model = step.model
     same = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(0.9))
     for update in range(6):
         model.weight.fill_(update)  # a buffer, which is copied
@@ -78,11 +79,11 @@ def test_an_average_goes_on_where_it_was():
     for _ in range(2):
         first(rows(), 1.0, 4)
     again.average.load_state_dict(first.average.state_dict())
-    again.own.load_state_dict(first.own.state_dict())
+    again.model.load_state_dict(first.model.state_dict())
     before = again.average.module.state_dict()["joint.first.weight"].clone()
     again(rows(), 1.0, 4)
     after = again.average.module.state_dict()["joint.first.weight"]
-    torch.testing.assert_close(after, 0.9 * before + 0.1 * again.own.joint.first.weight.detach())
+    torch.testing.assert_close(after, 0.9 * before + 0.1 * again.model.joint.first.weight.detach())
 
 
 def test_a_graph_reads_its_learning_rate_from_memory_and_adam_is_as_before_elsewhere():
@@ -92,7 +93,7 @@ def test_a_graph_reads_its_learning_rate_from_memory_and_adam_is_as_before_elsew
         lambda adam, *_: read.append((adam.param_groups[0]["lr"], adam.param_groups[0]["capturable"]))
     )
     batch = rows_of(SCHEMA, 4, complete=True)
-    step.own.draws = 1
+    step.model.draws = 1
     for i in range(BEFORE + 3):
         step.adam.param_groups[0]["lr"] = 0.01 / 2**i
         step(batch, 1.0, 4)
@@ -106,13 +107,13 @@ def test_a_graph_reads_its_learning_rate_from_memory_and_adam_is_as_before_elsew
 
 def test_gradients_that_graphs_add_to_stay_where_they_are():
     step, places = made(Fake(), accumulate=2), set()
-    step.own.indices = "exhaustive"  # all steps of one shape
+    step.model.indices = "exhaustive"  # all steps of one shape
     for i in range(12):
         step(rows(), 1.0, 8 if i % 2 else 0)
-        places.add(tuple(p.grad.data_ptr() for p in step.own.parameters()))
+        places.add(tuple(p.grad.data_ptr() for p in step.model.parameters()))
     assert len(places) == 1
     assert step.graphs.recorder.captured == 2
-    assert all(not p.grad.any() for p in step.own.parameters())
+    assert all(not p.grad.any() for p in step.model.parameters())
 
 
 def test_what_a_row_has_is_at_hand_on_the_cpu():

@@ -17,7 +17,7 @@ from polymodal.evaluation import evaluate, train_verifiers
 from polymodal.inference.streaming import translate_samples
 from polymodal.models import MODELS
 from polymodal.models.flow_codes import sample_codes, sample_rows
-from polymodal.runtime.seeding import OwnStreams, give_way, global_streams, own_streams, seed_streams
+from polymodal.runtime.seeding import OwnStreams, global_streams, let_others_run, own_streams, seed_streams
 
 CPU = torch.device("cpu")
 SCHEMA = pm.Schema(
@@ -115,7 +115,7 @@ def test_own_streams_go_on_where_they_were_and_do_not_nest():
 
 
 def test_an_operation_without_a_generator_leaves_the_global_one_as_it_was(monkeypatch):
-    monkeypatch.setattr("polymodal.runtime.seeding._able", lambda operation: None)
+    monkeypatch.setattr("polymodal.runtime.seeding._find_overload_with_generator", lambda operation: None)
     before = generators()
     with own_streams(5):
         made = torch.rand(4), torch.rand(4)
@@ -136,7 +136,7 @@ def test_threads_within_seeded_take_turns_and_give_way():
                 drawn.append(torch.rand(2))
                 order.append(seed)
                 time.sleep(0.001)
-                give_way(CPU)
+                let_others_run(CPU)
         return torch.cat(drawn)
 
     def plain(_):

@@ -13,8 +13,8 @@ from polymodal.modalities import Label, Vector
 from polymodal.models import base, build, load
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import balance, compute_loss_weights, constant_costs, fit
-from polymodal.training.fit_settings import arithmetic
+from polymodal.training import balance, compute_constant_costs, compute_loss_weights, fit
+from polymodal.training.accelerator import set_precision
 from polymodal.training.means import Means, Terms
 
 
@@ -87,7 +87,7 @@ def test_validation_is_the_same_every_time_and_takes_the_full_penalty(schema):
     assert fitted.history["train/total"].nunique() == 3
     row = fitted.history.iloc[0]
     costs = {name: row[f"validation/cost/{name}"] for name in schema}
-    weight = compute_loss_weights(schema, constant_costs(schema, table(schema))).tolist()
+    weight = compute_loss_weights(schema, compute_constant_costs(schema, table(schema))).tolist()
     total = sum(w * costs[name] for w, name in zip(weight, schema, strict=True)) + (
         0.1 * row["reference_cost"] * row["validation/penalty/sliced"]
     )
@@ -161,7 +161,7 @@ class TestFolder:
     def test_a_folder_with_a_run_is_refused_and_left_alone(self, schema, tmp_path):
         quick(schema, tmp_path / "run", epochs=1)
         before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
-        with pytest.raises(ValueError, match="must not hold a run, and does"):
+        with pytest.raises(ValueError, match="must not contain a run"):
             quick(schema, tmp_path / "run", epochs=1)
         assert before == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
@@ -194,7 +194,7 @@ class TestArguments:
             ({"patience": 0}, "patience must be positive"),
             ({"clip": -1.0}, "clip must be positive"),
             ({"learning_rate": -1.0}, "learning_rate must be positive"),
-            ({"device": "gpu"}, "device must be one of those at hand, auto, cpu"),
+            ({"device": "gpu"}, "device must be an available one: auto, cpu"),
             ({"precision": "fp8"}, "precision of fit must be 'bf16', 'fp16', 'tf32' or None; got 'fp8'"),
         ],
     )
@@ -241,10 +241,10 @@ def test_tf32_is_on_within_a_run_on_a_gpu_only_if_it_is_asked_for():
 
     before = now()
     for precision, within in {None: (False, "highest"), "bf16": (False, "highest"), "tf32": (True, "high")}.items():
-        with arithmetic(precision, torch.device("cuda")):
+        with set_precision(precision, torch.device("cuda")):
             assert now() == within
         assert now() == before
-    with arithmetic(None, torch.device("cpu")):
+    with set_precision(None, torch.device("cpu")):
         assert now() == before
 
 
@@ -329,7 +329,7 @@ class TestBalance:
         size = torch.tensor([[0.0, 0.0], [2.0, 4.0], [9.0, 9.0]])
         kind = torch.tensor([0, 1, 1])
         observed = torch.tensor([[True, True], [True, True], [False, True]])
-        costs = constant_costs(schema, Table({"size": size, "kind": kind}, observed, schema))
+        costs = compute_constant_costs(schema, Table({"size": size, "kind": kind}, observed, schema))
         entropy = -(1 / 3 * math.log(1 / 3) + 2 / 3 * math.log(2 / 3))
         assert costs.tolist() == pytest.approx([(1 + 4) / 2, entropy])
 
@@ -337,7 +337,7 @@ class TestBalance:
         model = build("mac-wae", schema, latent_dim=6, draws=2)
         assert model.weight.tolist() == [1] * 5
         quick(schema, model=model, epochs=1)
-        expected = compute_loss_weights(schema, constant_costs(schema, table(schema))).float()
+        expected = compute_loss_weights(schema, compute_constant_costs(schema, table(schema))).float()
         assert torch.equal(model.weight, expected)
         model.save(tmp_path / "model")
         again = load(tmp_path / "model")
@@ -371,7 +371,7 @@ class TestBalance:
     def test_what_never_varies_or_never_comes_weighs_one(self):
         schema = Schema({"size": Vector(1), "same": Vector(1), "never": Label(2)})
         values = {"size": torch.randn(9, 1), "same": torch.full((9, 1), 0.1)}
-        weights = compute_loss_weights(schema, constant_costs(schema, Table(values, schema=schema)))
+        weights = compute_loss_weights(schema, compute_constant_costs(schema, Table(values, schema=schema)))
         assert weights.tolist() == [1, 1, 1]
 
 
@@ -410,7 +410,7 @@ class TestCompleteRows:
 
 
 class TestCodes:
-    """History has the norm of the codes next to the prior's; a warning says where the codes have left the prior."""
+    """History has the norm of the codes next to the prior's; a warning says where the codes are far from the prior."""
 
     def test_norms_are_those_of_the_codes(self, schema):
         model = build("mac-wae", schema, latent_dim=6, draws=1, p0=0.0)
@@ -430,8 +430,8 @@ class TestCodes:
             RuntimeWarning, match=r"after epoch 2 their mean norm is \d.*; raise beta \(it is 0\)"
         ) as said:
             quick(schema, model=model, epochs=4, warmup=2)
-        assert len([one for one in said if "left the prior" in str(one.message)]) == 1
+        assert len([one for one in said if "far from the prior" in str(one.message)]) == 1
 
     def test_none_where_they_have_not(self, schema, recwarn):
         quick(schema, epochs=4)
-        assert not [one for one in recwarn if "left the prior" in str(one.message)]
+        assert not [one for one in recwarn if "far from the prior" in str(one.message)]

@@ -59,7 +59,7 @@ class Verdicts:
     def merge(self) -> None:
         """Adds the counts of the other processes; must be called in all of them."""
         self.right, self.said, self.true = (
-            distributed.sums(counts).long() for counts in (self.right, self.said, self.true)
+            distributed.all_reduce_sum(counts).long() for counts in (self.right, self.said, self.true)
         )
 
     def accuracy(self, stream: int) -> float:

@@ -166,7 +166,7 @@ class Verifiers(nn.Module):
             FileNotFoundError: The folder has no saved classifiers.
             ValueError: The files are damaged, newer than this library, or have unknown names.
         """
-        folder = checkpoint.standing(Path(folder))
+        folder = checkpoint.find_folder(Path(folder))
         path, weights = folder / "verifiers.json", folder / "weights.safetensors"
         document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
         try:

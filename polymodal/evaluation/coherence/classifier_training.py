@@ -13,7 +13,7 @@ from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of
 from polymodal.modalities.base import check_counts
 from polymodal.networks import evaluating
 from polymodal.runtime.progress import show_progress
-from polymodal.runtime.seeding import give_way, number, own_streams, seed_streams
+from polymodal.runtime.seeding import derive_seed, let_others_run, own_streams, seed_streams
 
 if TYPE_CHECKING:
     from polymodal.table.table import Table
@@ -78,11 +78,11 @@ def train_verifiers(
     classes, device = classes_of(train, label), torch.device(device)
     rows = {name: _rows(train, name, classes) for name in train.schema if name != label}
     rows = {name: some for name, some in rows.items() if len(some) >= FEWEST}
-    with own_streams(number(seed, len(train.schema))):
+    with own_streams(derive_seed(seed, len(train.schema))):
         made = Verifiers(train.schema, label, classes.number, dict.fromkeys(rows, 0.0), size, seed).to(device)
     parts = show_progress(rows.items(), "training verifiers", len(rows)) if progress else rows.items()
     for name, some in parts:
-        with seed_streams(number(seed, train.schema.index(name)), device):
+        with seed_streams(derive_seed(seed, train.schema.index(name)), device):
             made.accuracy[name] = _learn(
                 made.of(name), train, name, some, classes.values, epochs, batch_size, learning_rate
             )
@@ -139,7 +139,7 @@ def _learn(
             nn.utils.clip_grad_norm_(verifier.parameters(), 1.0)
             adam.step()
             schedule.step()
-            give_way(verifier.head.weight.device)
+            let_others_run(verifier.head.weight.device)
         if (accuracy := _accuracy(verifier, table, name, held, classes)) >= best:
             best, kept = accuracy, {key: value.clone() for key, value in verifier.state_dict().items()}
     verifier.load_state_dict(kept)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal.runtime import distributed
-from polymodal.runtime.threads import each
+from polymodal.runtime.threads import map_in_threads
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -76,11 +76,11 @@ class Metric(ABC):
             return numbers.double().masked_fill(~has[:, rows, None], 0).sum(1)
 
         pieces = [*map(slice, bounds, bounds[1:])]
-        self.sums += torch.stack(each(summed, pieces, target.device)).sum(0).cpu()
+        self.sums += torch.stack(map_in_threads(summed, pieces, target.device)).sum(0).cpu()
 
     def merge(self) -> None:
         """Adds the sums of the other processes; must be called in all of them."""
-        self.sums, self.rows = distributed.sums(self.sums), distributed.sums(self.rows).long()
+        self.sums, self.rows = distributed.all_reduce_sum(self.sums), distributed.all_reduce_sum(self.rows).long()
 
     def compute(self, stream: int = 0) -> float:
         """Returns the score of a stream over all rows so far; NaN without rows."""

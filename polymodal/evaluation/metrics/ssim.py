@@ -18,7 +18,7 @@ from torch import Tensor
 from polymodal.evaluation.metrics.base import Against, Compared, Metric, at_once
 from polymodal.networks.cpu.linear import inner
 from polymodal.runtime import distributed
-from polymodal.runtime.threads import each
+from polymodal.runtime.threads import map_in_threads
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -70,7 +70,7 @@ class SSIM(Metric):
 
         often = answers[answers >= 0].bincount(minlength=len(made)) > 1
         place = often.cumsum(0) - 1
-        parts = each(moments, made[often].split(at_once(made)), device) if often.any() else []
+        parts = map_in_threads(moments, made[often].split(at_once(made)), device) if often.any() else []
         known = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
 
         def compared(rows: slice) -> Against:

@@ -29,7 +29,7 @@ class Regularizer(ABC):
 
         With several processes, `z` has the rows of this process, and the results of all processes are averaged,
         weighted by their numbers of rows. A penalty that is not a mean over rows must also use the rows of the other
-        processes; see `polymodal.runtime.distributed.here`.
+        processes; see `polymodal.runtime.distributed.get_local_rows`.
 
         Arguments:
             posterior: Posterior q(z | x, b), batch shape `(*, B)`; not used by a penalty on samples.

@@ -36,7 +36,7 @@ class Discrepancy(Regularizer):
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """Returns the penalty of each conditioning, `(*)`; see `Regularizer`."""
-        share = distributed.here(z.shape[-2])
+        share = distributed.get_local_rows(z.shape[-2])
         if share.rows < 2:
             raise ValueError(
                 "the MMD needs at least 2 rows in a batch, for it compares pairs of codes; got 1 row; "
@@ -44,10 +44,12 @@ class Discrepancy(Regularizer):
             )
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
-            with share.draws():
+            with share.common_streams():
                 p = prior.sample(torch.Size([*z.shape[:-2], share.rows])).to(z.dtype)
             own = p[..., share.start : share.stop, :]
-            within = self._pairs(own, p, share.start) + share.mirrored(self._pairs(z, share.gather(z), share.start))
+            within = self._pairs(own, p, share.start) + share.correct_pair_gradients(
+                self._pairs(z, share.gather(z), share.start)
+            )
             return within / (z.shape[-2] * (share.rows - 1)) - 2 * self.kernel(p, z).mean((-2, -1))
 
     def kernel(self, u: Tensor, v: Tensor) -> Tensor:

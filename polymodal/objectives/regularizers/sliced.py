@@ -60,15 +60,15 @@ class Sliced(Regularizer):
 
     def __call__(self, posterior: Distribution, z: Tensor, prior: Distribution) -> Tensor:
         """Returns the penalty of each conditioning, `(*)`; see `Regularizer`."""
-        share = distributed.here(z.shape[-2])
+        share = distributed.get_local_rows(z.shape[-2])
         with torch.autocast(z.device.type, enabled=False):
             z = z.to(torch.promote_types(z.dtype, torch.float32))
-            with share.draws():
+            with share.common_streams():
                 theta = torch.randn(*z.shape[:-2], z.shape[-1], self.directions, dtype=z.dtype, device=z.device)
                 theta = theta / theta.norm(dim=-2, keepdim=True)  # (*, D, L)
                 target = self._target(prior, theta, share.rows).to(z.dtype)  # (*, N, L), ascending
             along = z @ theta  # (*, B, L)
-            if share.entire:
+            if share.is_entire:
                 return (along.sort(-2).values - target).square().mean((-2, -1))
             ranks = (share.gather(z).detach() @ theta).argsort(-2).argsort(-2)[..., share.start : share.stop, :]
             return (along - target.gather(-2, ranks)).square().mean((-2, -1))
