@@ -11,6 +11,7 @@ from typing import Any
 
 from polymodal.datasets import DATASETS, Dataset
 from polymodal.datasets import load as load_data
+from polymodal.evaluation.metrics import choose_metrics
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.modalities.arguments import frozen
 from polymodal.models import MODELS, Model, build
@@ -117,6 +118,7 @@ def network(settings: Settings, data: Dataset) -> Model:
         ValueError: An argument is out of range, or a schema setting changes the meaning of the values.
     """
     schema = data.schema.replace(**settings.schema)
+    choose_metrics(schema)  # a wrong name is an error before the training, not after it
     try:
         model = build(settings.model, schema, **settings.build)
     except RuntimeError as error:  # PyTorch raises it for an invalid layer size

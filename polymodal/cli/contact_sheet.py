@@ -131,7 +131,7 @@ def _cell(modality: Modality, value: Tensor | None, side: int) -> Cell:
 
 def _mark_correctness(modality: Modality, made: Cell, true: Cell) -> Cell:
     """Marks a class as right or wrong if the true class is known."""
-    if modality.metric != "acc" or true.color == QUIET:
+    if modality.levels is None or modality.shape or true.color == QUIET:
         return made
     right = made.text == true.text
     return Cell(text=f"{made.text} {'✓' if right else '✗'}", color=RIGHT if right else WRONG)

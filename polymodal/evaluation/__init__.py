@@ -10,7 +10,7 @@ from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.evaluate import FURTHER, LEARNED, TASKS, check_tasks, evaluate
 from polymodal.evaluation.frechet import frechet_distance
 from polymodal.evaluation.inception_features import inception
-from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
+from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric, RowMetric
 
 __all__ = [
     "COMPANIONS",
@@ -19,6 +19,7 @@ __all__ = [
     "METRICS",
     "TASKS",
     "Metric",
+    "RowMetric",
     "Verifiers",
     "check_tasks",
     "code_map",

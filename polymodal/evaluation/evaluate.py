@@ -10,7 +10,7 @@ q(z | x_V). The three tasks are, with M the set of all modalities,
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.evaluation.coherence import unconditional
@@ -20,6 +20,7 @@ from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of,
 from polymodal.evaluation.frame import line, make_score_frame
 from polymodal.evaluation.frechet import Features
 from polymodal.evaluation.likelihood import estimate_log_likelihood, has_density
+from polymodal.evaluation.metrics import choose_metrics
 from polymodal.evaluation.probe import score_linear_probe
 from polymodal.evaluation.queries import plan_predictions, score_batch, scores, targets_of
 from polymodal.evaluation.sampling import score_samples
@@ -50,6 +51,7 @@ def evaluate(
     table: Table,
     *,
     tasks: Iterable[str] = TASKS,
+    metrics: Mapping[str, str | Iterable[str]] | None = None,
     train: Table | None = None,
     verifiers: Verifiers | None = None,
     label: str | None = None,
@@ -96,6 +98,8 @@ def evaluate(
         model: Model to score.
         table: Rows to score the model on.
         tasks: Names of tasks in TASKS and FURTHER.
+        metrics: Names of metrics in METRICS, by name of the modality that they score, such as {"m0": ["ssim", "rmse"]};
+            for any other modality, its `metric` and that metric's companions.
         train: Training rows for coherence, generation, probe and the classes of sampling.
         verifiers: Classifiers for coherence, generation and sampling, see `train_verifiers`; by default they are
             trained on `train`.
@@ -113,8 +117,9 @@ def evaluate(
         group's name; its value is the mean of their scores, and `rows` their maximum.
 
     Raises:
-        ValueError: A task is unknown or lacks an argument, the only task is likelihood and the model has no density,
-            the only task is sampling and the model is deterministic, or the table has other modalities than the model.
+        ValueError: A task is unknown or lacks an argument, a metric is unknown or not for its modality, the only task
+            is likelihood and the model has no density, the only task is sampling and the model is deterministic, or the
+            table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load
@@ -135,6 +140,7 @@ def evaluate(
     check_kind("the table", table, Table, "a Table", "make one by polymodal.Table.from_frame(frame, model.schema)")
     check_whole("batch_size", batch_size)
     model.schema.require(table.schema, "the table")
+    chosen = choose_metrics(model.schema, metrics)
     _check(model, tasks, train, verifiers)
     shows = progress and distributed.rank() == 0
     classes = None
@@ -145,7 +151,7 @@ def evaluate(
     if classes is not None and judged:
         verifiers = _verifiers(model, train, verifiers, classes, seed, progress=shows)
         classes = classes._replace(number=max(classes.number, verifiers.classes))
-    lines = _score_predictions(model, table, tasks, classes, verifiers, batch_size, seed, progress=shows)
+    lines = _score_predictions(model, table, tasks, chosen, classes, verifiers, batch_size, seed, progress=shows)
     if samples:
         lines += score_samples(model, table, verifiers if judged else None, classes, seed=seed)
     if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
@@ -234,6 +240,7 @@ def _score_predictions(
     model: Model,
     table: Table,
     tasks: list[str],
+    metrics: dict[str, list[str]],
     classes: Classes | None,
     verifiers: Verifiers | None,
     batch_size: int,
@@ -246,7 +253,7 @@ def _score_predictions(
     if not questions:
         return []
     verifiers = verifiers if "coherence" in tasks else None
-    targets = targets_of(model.schema, questions, verifiers, 0 if classes is None else classes.number)
+    targets = targets_of(model.schema, questions, metrics, verifiers, 0 if classes is None else classes.number)
     given = given.to(model.weight.device)
     turn, turns = distributed.rank(), distributed.world_size()
     place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}

@@ -9,13 +9,12 @@ from torch import Tensor
 
 from polymodal.evaluation.coherence.agreement import Verdicts
 from polymodal.evaluation.frame import line
-from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric
+from polymodal.evaluation.metrics import METRICS, Metric
 from polymodal.evaluation.subsets import others, sizes
 from polymodal.inference.streaming import decode_in_chunks, distinct
-from polymodal.runtime.registry import lookup
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from polymodal.batch import Batch
     from polymodal.evaluation.coherence.classifier import Verifiers
@@ -113,9 +112,13 @@ def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], 
 
 
 def targets_of(
-    schema: Schema, questions: list[Question], verifiers: Verifiers | None = None, classes: int = 0
+    schema: Schema,
+    questions: list[Question],
+    metrics: Mapping[str, list[str]],
+    verifiers: Verifiers | None = None,
+    classes: int = 0,
 ) -> dict[str, Target]:
-    """Returns the targets of the predictions by name, without any scores yet."""
+    """Returns the targets of the predictions by name, without any scores yet; `metrics` are those of each modality."""
     scored: dict[str, dict[int, int]] = {name: {} for name in schema}
     judged: dict[str, dict[int, int]] = {name: {} for name in schema}
     for task, name, _, position in questions:
@@ -126,19 +129,13 @@ def targets_of(
     return {
         name: Target(
             scored[name],
-            _metrics(schema, name, len(scored[name])) if scored[name] else {},
+            {key: METRICS[key](len(scored[name])) for key in metrics[name]} if scored[name] else {},
             judged[name],
             Verdicts(len(judged[name]), classes) if judged[name] else None,
         )
         for name in schema
         if scored[name] or judged[name]
     }
-
-
-def _metrics(schema: Schema, target: str, streams: int) -> dict[str, Metric]:
-    metric = schema[target].metric
-    lookup(METRICS, metric, f"metric of {target!r}")
-    return {name: METRICS[name](streams) for name in [metric, *COMPANIONS.get(metric, [])]}
 
 
 def score_batch(

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.modalities.arguments import Arguments
+from polymodal.modalities.arguments import Arguments, note
 from polymodal.modalities.cells import Column, missing, one_by_one, to_observed_mask
+from polymodal.modalities.metric_name import choose_metric, restore_default
 from polymodal.modalities.network import Network
 from polymodal.modalities.trial import check_decoder, check_encoder
 from polymodal.runtime.validation import check_whole
@@ -42,33 +43,34 @@ class Modality(Arguments, ABC):
 
     Arguments:
         network: Custom encoder, decoder or both, instead of the modality's default networks.
+        metric: Name in `METRICS` of the metric that predictions are evaluated with. A class defines its default by a
+            property of this name; without one it is "acc" for classes and "rmse" for numbers.
     """
 
     network: Network | None = field(default=None, kw_only=True)
+    metric: str = note()
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        choose_metric(cls)
         cls.__repr__ = cls.__repr__  # prevents the dataclass's __repr__, which would begin with network=None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not (self.network is None or isinstance(self.network, Network)):
             raise TypeError(f"network must be a polymodal.Network, such as Residual(depth=4); got {self.network!r}")
+        restore_default(self)
 
     def __repr__(self) -> str:
         names = [field.name for field in fields(self) if field.repr and field.name != "network"]
         names += [] if self.network is None else ["network"]
+        names += [] if vars(self).get("metric") is None else ["metric"]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
     @abstractmethod
     def shape(self) -> tuple[int, ...]:
         """Shape of a single value in a table."""
-
-    @property
-    @abstractmethod
-    def metric(self) -> str:
-        """Name of the default evaluation metric in `METRICS`."""
 
     @property
     def dtype(self) -> torch.dtype:

@@ -83,7 +83,7 @@ def _arguments(thing: Arguments) -> dict[str, Any]:
         raise ValueError(f"{made.__name__} must be a frozen dataclass; write @dataclass(frozen=True) above it")
     arguments.pop("network", None)
     for argument in fields(thing):
-        if is_note(argument) and arguments[argument.name] is None:
+        if is_note(argument) and vars(thing).get(argument.name) is None:
             del arguments[argument.name]
     for name, value in arguments.items():
         if not _comes_back(value):

@@ -167,7 +167,7 @@ def _truth(schema: Schema, name: str, batch: Batch) -> list[Cell]:
 
 
 def _mark_correct(cells: Sequence[Cell], truth: Sequence[Cell], modality: Modality) -> list[Cell]:
-    if modality.metric != "acc":
+    if modality.levels is None or modality.shape:
         return list(cells)
     return [
         cell._replace(right=cell.text == true.text) if cell.text is not None and true.text is not None else cell

@@ -37,7 +37,7 @@ class Classes(NamedTuple):
 
 def list_label_modalities(schema: Schema) -> list[str]:
     """Returns the names of the label modalities, whose values are one class each."""
-    return [name for name, modality in schema.items() if modality.metric == "acc" and not modality.shape]
+    return [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
 
 
 def label_of(table: Table, label: str | None = None) -> str | None:

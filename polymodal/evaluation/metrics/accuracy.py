@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric
+from polymodal.evaluation.metrics.rows import RowMetric
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from torch.distributions import Distribution
 
 __all__ = ["Accuracy"]
 
 
-class Accuracy(Metric):
+class Accuracy(RowMetric):
     """Percentage of classes or tokens whose most probable value is the true one (micro average).
 
     Example:
@@ -28,18 +27,11 @@ class Accuracy(Metric):
     """
 
     better = "higher"
+    kind = "classes"
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
-        """Computes the share of correct classes of each value, see `Metric`."""
-        mode = distribution.mode
-
-        def compared(rows: slice) -> Against:
-            def against(answers: Tensor) -> Tensor:
-                return (mode[answers] == target[rows]).double().view(*answers.shape, -1).mean(2, keepdim=True)
-
-            return against
-
-        return compared
+    def score_rows(self, prediction: Tensor, target: Tensor) -> Tensor:
+        """Returns the share of correct classes of each value, `(N,)`; see `RowMetric`."""
+        return (prediction == target).double().view(len(target), -1).mean(1)
 
     def score(self, sums: list[float], rows: int) -> float:
         """Returns the score, in [0, 100]."""

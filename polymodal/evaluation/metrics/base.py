@@ -15,6 +15,8 @@ from polymodal.runtime.threads import map_in_threads
 if TYPE_CHECKING:
     from torch.distributions import Distribution
 
+    from polymodal.modalities import Modality
+
 __all__ = ["Compared", "Metric"]
 
 PIECE = 3 * 2**18
@@ -31,7 +33,8 @@ class Metric(ABC):
 
     A metric keeps sums over rows, so a test set need not fit in memory and can be split among processes. It scores
     several streams of predictions of the same true values at once, and processes a prediction that several streams
-    share once. To add a metric, implement `compare` and `score`.
+    share once. A metric that is a mean over rows is a `RowMetric`, which needs one function. For any other metric,
+    implement `compare` and `score`.
 
     Arguments:
         streams: Number of streams Q.
@@ -45,10 +48,29 @@ class Metric(ABC):
     """Whether higher or lower scores are better."""
     width: ClassVar[int] = 1
     """Number of terms per row that are summed."""
+    kind: ClassVar[Literal["numbers", "classes"] | None] = None
+    """Kind of the values that the metric is for; None for both. Classes are labels and the tokens of texts."""
+    axes: ClassVar[int | None] = None
+    """Number of axes of a value that the metric is for, such as 3 for images `(C, H, W)`; None for any number."""
 
     def __init__(self, streams: int = 1) -> None:
         self.sums = torch.zeros(streams, self.width, dtype=torch.float64)
         self.rows = torch.zeros(streams, dtype=torch.int64)
+
+    @classmethod
+    def suits(cls, modality: Modality) -> bool:
+        """Checks whether the metric is for the values of a modality.
+
+        Example:
+            >>> from polymodal.evaluation import METRICS
+            >>> from polymodal.modalities import Image, Label
+            >>> [name for name, metric in METRICS.items() if metric.suits(Label(3))]
+            ['acc']
+            >>> [name for name, metric in METRICS.items() if metric.suits(Image(3, 28, 28))]
+            ['rmse', 'ssim', 'ssim-paper']
+        """
+        kind = "numbers" if modality.levels is None else "classes"
+        return cls.kind in (None, kind) and cls.axes in (None, len(modality.shape))
 
     def update(self, distribution: Distribution, target: Tensor, answers: Tensor | None = None) -> None:
         """Adds B rows.

@@ -41,6 +41,8 @@ class BLEU3(Metric):
     """
 
     better = "higher"
+    kind = "classes"
+    axes = 1
     width = 2 * ORDER + 2
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:

@@ -33,6 +33,7 @@ class RMSE(Metric):
     """
 
     better = "lower"
+    kind = "numbers"
     width = 2
 
     def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:

@@ -44,6 +44,8 @@ class SSIM(Metric):
     """
 
     better = "higher"
+    kind = "numbers"
+    axes = 3
     size: ClassVar[int] = 11
     constants: ClassVar[tuple[float, float]] = (0.01**2, 0.03**2)
     sample: ClassVar[bool] = False
