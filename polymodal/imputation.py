@@ -23,13 +23,12 @@ from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of,
 from polymodal.modalities.cells import missing
 from polymodal.models.base import Model, answering, check_model, tell_untrained
 from polymodal.models.flow_codes import sample_rows
-from polymodal.runtime.formatting import brief
+from polymodal.runtime.formatting import brief, format_count
 from polymodal.runtime.seeding import check_seed, number
 from polymodal.runtime.validation import check_callable, check_frame, check_names, check_number, check_whole
 from polymodal.table import frames
 from polymodal.tabular import filling as cells
 from polymodal.tabular.outliers import clamp
-from polymodal.tabular.proposal import format_count
 
 if TYPE_CHECKING:
     import pandas as pd
