@@ -29,6 +29,7 @@ FLOORS = {
     "evaluation": 9,
     "settings": 10,
     "report": 10,
+    "testing": 10,
     "comparison": 11,
     "studies": 12,
     "cli": 13,
