@@ -115,6 +115,7 @@ class Schema(Mapping[str, Modality]):
         ignore: Iterable[str] = (),
         groups: Iterable[str] = (),
         root: str | Path | None = None,
+        kinds: Iterable[str] | None = None,
         say: Callable[[str], object] | None = print,
     ) -> Schema:
         """Infers the types of a data frame's columns.
@@ -130,6 +131,8 @@ class Schema(Mapping[str, Modality]):
             ignore: Names of columns to leave out.
             groups: Prefixes of column names. The numeric columns with the same prefix become a single vector.
             root: Folder to which file names in cells are relative.
+            kinds: Names of the types to consider, in `MODALITIES`; by default those of polymodal. A user-defined type
+                is inferred if it is named here and defines `Modality.suitability`.
             say: Function that receives the report; None disables it.
 
         Returns:
@@ -145,7 +148,7 @@ class Schema(Mapping[str, Modality]):
             ('emu', 'owl')
         """
         check_callable("say", say)
-        proposals = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root)
+        proposals = tabular.propose(frame, modalities=modalities, ignore=ignore, groups=groups, root=root, kinds=kinds)
         if say is not None:
             say(tabular.format_proposals(proposals))
         found = {one.name: one.modality for one in proposals if one.modality is not None}

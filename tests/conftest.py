@@ -5,47 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 from reliability import Results, kind_of
 
-from polymodal.batch import Batch
-from polymodal.modalities import MODALITIES, NETWORKS, Audio, Image, Label, Modality, Text, Vector
+from polymodal.modalities import MODALITIES, NETWORKS
 from polymodal.schema import Schema
+from polymodal.testing import EXAMPLES
+from polymodal.testing.examples import sample_rows, sample_values
 
-EXAMPLES: dict[str, Modality] = {
-    "audio": Audio(9, 5, widths=(4, 6, 8)),
-    "image": Image(3, 9, 7, widths=(4, 6)),
-    "label": Label(4),
-    "text": Text(
-        5, ("one", "two", "three", "four"), width=8, layers=1, heads=2, feedforward=8, hidden=(8,), dropout=0.0
-    ),
-    "vector": Vector(3, hidden=(8,)),
-}
-"""A small one of each registered modality; those that other tests register draw on nothing here."""
-
-
-def draw(modality: Modality, rows: int, seed: int = 0) -> torch.Tensor:
-    """Values of a modality as a table holds them, from its own likelihood."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        parameters = 2 * modality.decoder(3)(torch.randn(rows, 3))
-        value = modality.distribution(parameters).sample()
-    if modality.dtype == torch.uint8:
-        return (value.clamp(0, 1) * 255).byte()
-    return value.clamp(0, 1) if isinstance(modality, Audio) else value.to(modality.dtype)
-
-
-def rows_of(schema: Schema, rows: int, *, complete: bool, seed: int = 0) -> Batch:
-    """A batch of them; where it is incomplete, every row lacks something and the last modality is rare."""
-    values = {name: draw(modality, rows, seed + i) for i, (name, modality) in enumerate(schema.items())}
-    observed = torch.ones(rows, len(schema), dtype=torch.bool)
-    if not complete:
-        generator = torch.Generator().manual_seed(seed)
-        observed = torch.rand(observed.shape, generator=generator) < 0.6
-        keep = torch.arange(rows) % len(schema)
-        observed[torch.arange(rows), keep] = True
-        observed[torch.arange(rows), (keep + 1) % len(schema)] = False
-    return Batch(values, observed)
+draw, rows_of = sample_values, sample_rows
 
 
 @pytest.fixture

@@ -18,13 +18,12 @@ from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of, holds_texts, write_texts
 from polymodal.modalities.cells import missing
 from polymodal.models.base import Model, tell_untrained
-from polymodal.runtime.formatting import brief
+from polymodal.runtime.formatting import brief, format_count
 from polymodal.runtime.seeding import check_seed
 from polymodal.runtime.validation import check_names, check_number
 from polymodal.table import frames
 from polymodal.tabular.filling import is_valid_cell
 from polymodal.tabular.outliers import clamp
-from polymodal.tabular.proposal import format_count
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,11 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
 from polymodal.modalities.spectrograms import spectrograms
+from polymodal.modalities.value_checks import check_unit
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.validation import check_file
@@ -37,6 +39,7 @@ FILTER = 24
 """Number of samples, at the lower of the two rates, that are read beyond the end for resampling. scipy needs 10."""
 CANCELLED = 0.01
 """Fraction of the loudest channel's peak below which the mean of channels is only rounding noise."""
+AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
 BROKEN = (OSError, ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, AssertionError)
 """Exceptions that soundfile raises for damaged files and for files that are not audio."""
 
@@ -72,6 +75,22 @@ class Audio(Costed):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(frames=self.frames, mels=self.mels, rate=self.rate)
+
+    @classmethod
+    def suitability(cls, profile: Profile) -> float:
+        """Returns 1 for names of audio files, 0 for all others."""
+        return float(profile.kind == "text" and mostly(profile.first, ends_as(AUDIO_ENDINGS)))
+
+    @classmethod
+    def candidate(cls, profile: Profile) -> Candidate:
+        """Returns audio of about one second."""
+        longer = f"only the first second is used: for 3 seconds write {profile.otherwise('audio:96x128')}"
+        return Candidate(cls(32, 128), f"audio files in {profile.there}", longer)
+
+    @property
+    def description(self) -> str:
+        """The type, with the numbers of frames and bands."""
+        return f"audio {self.frames}x{self.mels}"
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,18 +12,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.base import check_counts, check_unit
+from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
-from polymodal.modalities.pixels import array_image, open_image, show_pixels
+from polymodal.modalities.inspection import IMAGE_ENDINGS, choose_size, inspect_images, is_image
+from polymodal.modalities.pixels import array_image, image_source, open_image, show_pixels
+from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
+from polymodal.modalities.value_checks import check_unit
 from polymodal.networks import picture_decoder, picture_encoder, picture_widths
 
 if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-__all__ = ["Image", "image_source", "png"]
+__all__ = ["Image", "png"]
 
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
@@ -57,6 +60,35 @@ class Image(Costed):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(channels=self.channels, height=self.height, width=self.width)
+
+    @classmethod
+    def suitability(cls, profile: Profile) -> float:
+        """Returns 1 for images, bytes of image files and names of image files, 0 for all others."""
+        if profile.kind == "text":
+            return float(mostly(profile.first, ends_as(IMAGE_ENDINGS)))
+        return float(profile.kind in ("bytes", "object") and mostly(profile.first, is_image))
+
+    @classmethod
+    def candidate(cls, profile: Profile) -> Candidate:
+        """Returns an image of the size of the first one, or of at most 64 pixels per side if they are larger."""
+        try:
+            seen = inspect_images(profile)
+        except ValueError as error:
+            way = f"to use them as images write {profile.otherwise('image:3x64x64')}"
+            return Candidate(None, str(error), way)
+        image = cls(*choose_size(seen))
+        sides = {one.sides for one in seen}
+        if sides == {(image.height, image.width)}:
+            return Candidate(image, f"images in {profile.there}")
+        height, width = seen[0].sides
+        first = f"the first of {height}x{width}" if len(sides) > 1 else f"of {height}x{width}"
+        doubt = f"for another size write, for example, {profile.otherwise(f'image:{image.channels}x128x128')}"
+        return Candidate(image, f"images in {profile.there}, {first}, scaled down", doubt)
+
+    @property
+    def description(self) -> str:
+        """The type, with channels, height and width."""
+        return f"image {self.channels}x{self.height}x{self.width}"
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -158,32 +190,6 @@ class Image(Costed):
                 "for that; pass tensors instead"
             )
         return MODES[self.channels]
-
-
-def image_source(cell: Any, root: Path) -> Any:
-    """Converts a cell to an argument of `Image.read`.
-
-    Arguments:
-        cell: Image, array, bytes of a file, file name, or mapping with "bytes" or "path".
-        root: Folder to which file names are relative.
-
-    Raises:
-        FileNotFoundError: The cell is a mapping that has neither bytes nor a path.
-        TypeError: The cell has another type.
-    """
-    import PIL.Image
-
-    if isinstance(cell, Mapping):
-        cell = cell.get("bytes") or cell.get("path")
-        if cell is None:
-            raise FileNotFoundError("an image must have bytes, or a file's name; this one has neither")
-    if isinstance(cell, bytearray | memoryview):
-        return bytes(cell)
-    if isinstance(cell, str | Path):
-        return root / cell
-    if isinstance(cell, bytes | np.ndarray | PIL.Image.Image):
-        return cell
-    raise TypeError(f"an image, its bytes or its file's name must stand here; got {type(cell).__name__}")
 
 
 def png(picture: PIL.Image.Image) -> bytes:

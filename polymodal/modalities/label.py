@@ -16,11 +16,13 @@ from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cell_texts import check_format, format_of
 from polymodal.modalities.cells import CellError, Column, class_name, missing
+from polymodal.modalities.column_statistics import class_names, sort_names
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.formats import NUMBER
+from polymodal.modalities.profile import Candidate, Profile
 from polymodal.networks import OneHot, mlp
-from polymodal.runtime.formatting import brief, value_repr
+from polymodal.runtime.formatting import brief, format_count, value_repr
 from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-__all__ = ["Label", "sort_names"]
+__all__ = ["Label"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,54 @@ class Label(Costed):
             check_names("names", self.names, "['cat', 'dog']")
         if self.names is not None and len(self.names) != self.classes:
             raise ValueError(f"names must name all {self.classes} classes; got {len(self.names)} names")
+
+    @classmethod
+    def from_profile(cls, profile: Profile) -> Label:
+        """Returns a label with the classes of a column.
+
+        Raises:
+            ValueError: The cells are neither texts nor numbers.
+        """
+        names = class_names(profile)
+        return cls(len(names), names=names)
+
+    @classmethod
+    def suitability(cls, profile: Profile) -> float:
+        """Returns how well repeated values suit as classes.
+
+        The result is 1 for booleans and categories. It is 0.9 for at most 2 whole numbers, or at most 10 with 5 rows
+        each on average, and for at most 20 texts with 2 rows each, or at most 200 with 5. It is 0.6 for at most 1000
+        texts with 2 rows each, and else 0.
+        """
+        if profile.kind in ("boolean", "category"):
+            return 1.0
+        if profile.kind not in ("integer", "text", "date"):
+            return 0.0
+        different, each = len(profile.counts), profile.each
+        if profile.kind == "integer":
+            return 0.9 if different <= 2 or (different <= 10 and each >= 5) else 0.0
+        if (different <= 20 and each >= 2) or (different <= 200 and each >= 5):
+            return 0.9
+        return 0.6 if different <= 1000 and each >= 2 else 0.0
+
+    @classmethod
+    def candidate(cls, profile: Profile) -> Candidate:
+        """Returns a label with the classes of a column, and their number as the reason."""
+        label, different = cls.from_profile(profile), len(profile.counts)
+        if profile.kind == "boolean":
+            return Candidate(label, f"true or false in {profile.there}")
+        if profile.kind == "category":
+            return Candidate(label, f"{different} categories in {profile.there}")
+        if profile.kind == "integer":
+            return Candidate(label, f"{different} whole numbers {profile.span} in {profile.there}")
+        alone = int((profile.counts == 1).sum())
+        why = f"{different:,} different {'dates' if profile.dated else 'texts'} in {profile.there}"
+        return Candidate(label, why + (f", {alone:,} in a single row" if alone else ""))
+
+    @property
+    def description(self) -> str:
+        """The type, with the number of classes."""
+        return f"label, {format_count(self.classes, 'class', 'classes')}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -209,12 +259,3 @@ def _map_to_classes(called: Sequence[str], names: Iterable[str]) -> dict[str, in
 
 def _value(name: str) -> Decimal | None:
     return Decimal(name) if NUMBER.fullmatch(name) else None
-
-
-def sort_names(names: Iterable[str]) -> list[str]:
-    """Sorts names by numeric value if all are numbers, otherwise alphabetically."""
-    names = sorted(names)
-    try:
-        return sorted(names, key=float)
-    except ValueError:
-        return names

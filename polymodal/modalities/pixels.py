@@ -9,7 +9,7 @@ to the highest pixel.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from polymodal.runtime.validation import check_file
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["array_image", "open_image", "show_pixels", "upright_size"]
+__all__ = ["array_image", "image_source", "open_image", "show_pixels", "upright_size"]
 
 BITS_PER_SAMPLE, ORIENTATION = 0x0102, 0x0112
 """TIFF and EXIF tags."""
@@ -51,6 +51,32 @@ def open_image(raw: str | Path | bytes) -> Iterator[PIL.Image.Image]:
     except (*BROKEN, Image.DecompressionBombError) as error:
         why = "its format is unknown" if isinstance(error, UnidentifiedImageError) else brief(error, 100)
         raise ValueError(f"this is no image that can be read: {why}" + f"; {brief(raw)}" * named) from error
+
+
+def image_source(cell: Any, root: Path) -> Any:
+    """Converts a cell to an argument of `Image.read`.
+
+    Arguments:
+        cell: Image, array, bytes of a file, file name, or mapping with "bytes" or "path".
+        root: Folder to which file names are relative.
+
+    Raises:
+        FileNotFoundError: The cell is a mapping that has neither bytes nor a path.
+        TypeError: The cell has another type.
+    """
+    import PIL.Image
+
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+        if cell is None:
+            raise FileNotFoundError("an image must have bytes, or a file's name; this one has neither")
+    if isinstance(cell, bytearray | memoryview):
+        return bytes(cell)
+    if isinstance(cell, str | Path):
+        return root / cell
+    if isinstance(cell, bytes | np.ndarray | PIL.Image.Image):
+        return cell
+    raise TypeError(f"an image, its bytes or its file's name must stand here; got {type(cell).__name__}")
 
 
 def upright_size(image: PIL.Image.Image) -> tuple[int, int]:

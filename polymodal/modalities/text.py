@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,23 +13,35 @@ from torch import Tensor, nn
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, missing, texts, to_observed_mask
+from polymodal.modalities.column_statistics import MOST_WORDS, usual_length
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE, Choice
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
+from polymodal.modalities.profile import Candidate, Profile
 from polymodal.modalities.spelling import Spelling, spell
+from polymodal.modalities.tokens import (
+    END,
+    LETTER,
+    PADDING,
+    SPECIAL,
+    UNKNOWN,
+    count_tokens,
+    create_tokenizer,
+    is_unspaced,
+    join_words,
+    load_tokenizer,
+    mean_words,
+)
 from polymodal.networks import TokenEncoder, mlp
+from polymodal.runtime.formatting import format_count
 from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     import pandas as pd
-    from tokenizers import Tokenizer
 
-__all__ = ["END", "PADDING", "UNKNOWN", "Text", "count_tokens", "is_unspaced"]
-
-PADDING, END, UNKNOWN = 0, 1, 2
-"""Special tokens. The tokens of words start at 3."""
+__all__ = ["END", "PADDING", "UNKNOWN", "Text"]
 
 MOST_LAYERS = 1000
 """Maximum number of transformer layers. Without it, a file could describe a network that takes hours to create."""
@@ -39,28 +49,8 @@ MOST_LAYERS = 1000
 LOOKED_AT = 10_000
 """Maximum number of texts from which the spelling is learned."""
 
-SPECIAL = ("[PAD]", "[END]", "[UNK]")
-
-UNSPACED = "".join(
-    f"{chr(first)}-{chr(last)}"
-    for first, last in (
-        (0x0E00, 0x0EFF),  # Thai, Lao
-        (0x0F00, 0x109F),  # Tibetan, Burmese
-        (0x1780, 0x17FF),  # Khmer
-        (0x3005, 0x3007),  # Chinese and Japanese, here and below
-        (0x3040, 0x30FF),
-        (0x3400, 0x4DBF),
-        (0x4E00, 0x9FFF),
-        (0xF900, 0xFAFF),
-        (0xFF66, 0xFF9F),
-        (0x20000, 0x3134F),
-    )
-)
-"""Letters of scripts without spaces between words, as ranges of a regular expression."""
-LETTER = re.compile(f"[{UNSPACED}]")
-RUN = re.compile(f"[{UNSPACED}]{{2}}")
-ENOUGH = 0.1
-"""Minimum fraction of texts with two adjacent letters of these scripts for which each such letter is a token."""
+SMALL: dict[str, Any] = {"width": 64, "layers": 1, "feedforward": 128, "dropout": 0.1, "hidden": (128,)}
+"""Network settings for texts in tables, which are usually shorter and fewer than the captions in the paper."""
 
 
 @dataclass(frozen=True)
@@ -140,13 +130,53 @@ class Text(Costed):
         texts = list(texts)
         if not texts:
             raise ValueError("texts must hold at least one text to learn words from; got none")
-        tokenizer = _create_tokenizer(split=is_unspaced(texts))
+        tokenizer = create_tokenizer(split=is_unspaced(texts))
         trainer: Any = WordLevelTrainer(vocab_size=size, special_tokens=[], show_progress=False)
         tokenizer.train_from_iterator(texts, trainer)
         words = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
         if length is None:
             length = 1 + max(count_tokens(texts))
         return cls(length, tuple(word for word, _ in words), **arguments)
+
+    @classmethod
+    def from_profile(cls, profile: Profile, length: int | None = None) -> Text:
+        """Returns a text with the vocabulary of a column, and with small networks.
+
+        Arguments:
+            profile: Column of texts.
+            length: Length in tokens; by default long enough to cut at most 1 in 50 texts, but at most 64.
+
+        Raises:
+            ValueError: The cells are not texts.
+        """
+        if not profile.comparable:
+            raise ValueError(f"{profile.name!r} must hold texts to be a text; got {profile.types}")
+        held = texts(profile.cells).tolist()
+        return cls.learn(held, length or usual_length(held), MOST_WORDS, **SMALL)
+
+    @classmethod
+    def suitability(cls, profile: Profile) -> float:
+        """Returns 0.7 for sentences: at least 2 words on average, and half of the texts differ; 0.3 for other texts."""
+        if profile.kind not in ("text", "date"):
+            return 0.0
+        differ = len(profile.counts) >= len(profile.values) / 2
+        return 0.7 if differ and mean_words(profile.first) >= 2 else 0.3
+
+    @classmethod
+    def candidate(cls, profile: Profile) -> Candidate:
+        """Returns a text with the vocabulary of a column, and the mean length as the reason."""
+        text, words = cls.from_profile(profile), mean_words(profile.first)
+        long = f"{2 * words:.1f} letters or words" if is_unspaced(profile.first) else f"{words:.1f} words"
+        what = "dates" if profile.dated else f"texts of {long} on average"
+        why = f"{what}, {len(profile.counts):,} different ones in {profile.there}"
+        if len(text.vocabulary) == MOST_WORDS:
+            why += f"; of their words the {MOST_WORDS:,} most frequent"
+        return Candidate(text, why)
+
+    @property
+    def description(self) -> str:
+        """The type, with the length."""
+        return f"text, {format_count(self.length, 'token')}"
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -182,7 +212,7 @@ class Text(Costed):
 
     def read(self, raw: str) -> Tensor:
         """Converts a text to tokens, `(length,)`."""
-        return torch.tensor(_tokenizer(self.vocabulary, self.length).encode(raw).ids)
+        return torch.tensor(load_tokenizer(self.vocabulary, self.length).encode(raw).ids)
 
     def write(self, value: Tensor) -> str:
         """Converts tokens `(length,)` to a text, without end and padding tokens.
@@ -193,7 +223,7 @@ class Text(Costed):
         tokens = [token for token in value.tolist() if token not in (END, PADDING)]
         known = SPECIAL + self.vocabulary
         if self.spellings is None:
-            return _join_words([known[token] for token in tokens])
+            return join_words([known[token] for token in tokens])
         written = SPECIAL + self.spellings
         spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
         text = spell(((known[token], written[token]) for token in tokens), spelling, LETTER)
@@ -217,7 +247,7 @@ class Text(Costed):
             return self
         held = texts(cells[0])[~missing(cells[0])].tolist()
         some = held[:: -(-len(held) // LOOKED_AT) or 1]
-        split = _tokenizer(self.vocabulary, self.length).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
+        split = load_tokenizer(self.vocabulary, self.length).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
         words, glued, capitalized = Spelling.learn(some, self.vocabulary, split)
         dates = learn_date_format(some) or None
         return replace(self, spellings=words, glued=glued, capitalized=capitalized, dates=dates)
@@ -226,7 +256,7 @@ class Text(Costed):
         """Reads texts as tokens, and counts unknown words and truncated texts."""
         nothing = missing(cells[0])
         held = texts(cells[0])[~nothing].tolist()
-        encoded = _tokenizer(self.vocabulary, self.length).encode_batch(held)
+        encoded = load_tokenizer(self.vocabulary, self.length).encode_batch(held)
         values = self.blank.expand(len(nothing), -1).clone()
         values[to_observed_mask(nothing)] = torch.tensor([tokens.ids for tokens in encoded], dtype=torch.int64).view(
             -1, self.length
@@ -256,66 +286,3 @@ class Text(Costed):
         """Creates a fully connected decoder with linear outputs, `(N, latent_dim) -> (N, length, V)`."""
         network = mlp(latent_dim, self.hidden, self.length * self.levels)
         return network.append(nn.Unflatten(1, (self.length, self.levels)))
-
-
-def is_unspaced(texts: Sequence[str]) -> bool:
-    """Checks whether at least 10 % of the texts have two adjacent letters of a script without spaces between words.
-
-    Example:
-        >>> is_unspaced(["一只小鸟", "a bird"]), is_unspaced(["นกตัวเล็ก"]), is_unspaced(["a bird", "ein Vogel"])
-        (True, True, False)
-    """
-    return bool(texts) and sum(RUN.search(text) is not None for text in texts) >= ENOUGH * len(texts)
-
-
-def count_tokens(texts: Sequence[str]) -> list[int]:
-    """Counts the tokens of each text, without the end token, as if the vocabulary was learned from these texts.
-
-    Example:
-        >>> count_tokens(["a bird!", "birds"]), count_tokens(["小鸟 2"])
-        ([3, 1], [3])
-    """
-    split = _create_tokenizer(split=is_unspaced(texts)).pre_tokenizer.pre_tokenize_str  # pyright: ignore[reportOptionalMemberAccess]
-    return [len(split(text)) for text in texts]
-
-
-def _join_words(words: Sequence[str]) -> str:
-    def parts() -> Iterator[str]:
-        for before, word in zip(["", *words], words, strict=False):
-            yield " " if before and not (LETTER.fullmatch(before) and LETTER.fullmatch(word)) else ""
-            yield word
-
-    return "".join(parts())
-
-
-def _create_tokenizer(split: bool) -> Tokenizer:
-    """Creates a tokenizer without a vocabulary. If `split`, it splits scripts without spaces into letters.
-
-    Older vocabularies contain complete clauses of these scripts, for which `split` must be False.
-    """
-    from tokenizers import Regex, Tokenizer
-    from tokenizers.models import WordLevel
-    from tokenizers.normalizers import Lowercase
-    from tokenizers.pre_tokenizers import Sequence as Steps
-    from tokenizers.pre_tokenizers import Split, Whitespace
-
-    tokenizer: Any = Tokenizer(WordLevel({}, unk_token=SPECIAL[UNKNOWN]))
-    tokenizer.normalizer = Lowercase()
-    letters = Split(Regex(LETTER.pattern), "isolated")
-    tokenizer.pre_tokenizer = Steps([letters, Whitespace()]) if split else Whitespace()
-    return tokenizer
-
-
-@lru_cache(maxsize=64)
-def _tokenizer(vocabulary: tuple[str, ...], length: int) -> Tokenizer:
-    from tokenizers.models import WordLevel
-    from tokenizers.processors import TemplateProcessing
-
-    letters = [word for word in vocabulary if LETTER.search(word)]
-    tokenizer: Any = _create_tokenizer(split=bool(letters) and max(map(len, letters)) == 1)
-    words = {word: i for i, word in enumerate(SPECIAL + vocabulary)}
-    tokenizer.model = WordLevel(words, unk_token=SPECIAL[UNKNOWN])
-    tokenizer.post_processor = TemplateProcessing(single=f"$A {SPECIAL[END]}", special_tokens=[(SPECIAL[END], END)])
-    tokenizer.enable_truncation(length)
-    tokenizer.enable_padding(length=length, pad_id=PADDING, pad_token=SPECIAL[PADDING])
-    return tokenizer

@@ -11,11 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from polymodal.modalities.arguments import note
-from polymodal.modalities.base import Bounds, check_counts, check_unit
+from polymodal.modalities.base import Bounds, check_counts
 from polymodal.modalities.cell_texts import DATES, check_format, format_of
 from polymodal.modalities.cells import CellError, Column, missing, numbers, one_by_one
+from polymodal.modalities.column_statistics import is_list, is_list_of_numbers, list_units, number_units
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.line_images import draw_curve
+from polymodal.modalities.profile import Candidate, Profile
+from polymodal.modalities.value_checks import check_unit
 from polymodal.networks import mlp
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.validation import check_list
@@ -30,9 +34,6 @@ __all__ = ["Vector"]
 
 MOST_PRINTED = 16
 """Maximum size of a vector that is displayed as text rather than as a curve."""
-
-SIDE, EDGE = 96, 4
-"""Side of the image of a curve, and the margin around the curve before the image is scaled by half, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,52 @@ class Vector(Costed):
             check_format(form)
         if self.scale is not None and min(self.scale) <= 0:
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
+
+    @classmethod
+    def from_profile(cls, *profiles: Profile, log: bool = False) -> Vector:
+        """Returns a vector with the units of a column of numbers or of lists of numbers, or of several of numbers.
+
+        Arguments:
+            *profiles: The column, or the columns whose names become `names`.
+            log: Whether to take logarithms.
+
+        Raises:
+            ValueError: The cells are not numbers, or not lists of equally many finite numbers.
+        """
+        several = len(profiles) > 1
+        if several or profiles[0].comparable:
+            units = [number_units(profile, log) for profile in profiles]
+        else:
+            units = list_units(profiles[0])
+        center, scale = zip(*units, strict=True)
+        names = tuple(profile.name for profile in profiles) if several else None
+        return cls(len(units), center=center, scale=scale, names=names, log=log)
+
+    @classmethod
+    def suitability(cls, profile: Profile) -> float:
+        """Returns 0.5 for numbers, 0.9 for lists of numbers, and else 0."""
+        if profile.kind in ("integer", "number"):
+            return 0.5
+        lists = profile.kind == "object" and all(map(is_list, profile.values))
+        return 0.9 if lists and is_list_of_numbers(profile.values.iloc[0]) else 0.0
+
+    @classmethod
+    def candidate(cls, profile: Profile) -> Candidate:
+        """Returns a vector with the units of a column, and the range of its numbers as the reason."""
+        if profile.kind == "object":
+            vector = cls.from_profile(profile)
+            return Candidate(vector, f"lists of {vector.size} numbers in {profile.there}")
+        whole, different = profile.kind == "integer", len(profile.counts)
+        many = f"{different} " if whole and different <= 20 else ""
+        why = f"{many}{'whole ' if whole else ''}numbers {profile.span} in {profile.there}"
+        return Candidate(cls.from_profile(profile), why)
+
+    @property
+    def description(self) -> str:
+        """The type, with the size of a vector of several numbers."""
+        if self.size > 1:
+            return f"vector of {self.size}"
+        return "number, logarithm" if self.log else "number"
 
     @property
     def core(self) -> Vector:
@@ -246,7 +293,7 @@ class Vector(Costed):
 
         The vertical axis is [0, 1] with the activation "sigmoid", otherwise [-3, 3]; it is extended if necessary.
         """
-        return self.show(value) if self.size <= MOST_PRINTED else _curve(value, self.activation == "sigmoid")
+        return self.show(value) if self.size <= MOST_PRINTED else draw_curve(value, self.activation == "sigmoid")
 
     def encoder(self, features: int) -> nn.Module:
         """Creates a fully connected encoder, `(N, size) -> (N, features)`."""
@@ -289,18 +336,3 @@ class Vector(Costed):
     @property
     def _scale(self) -> Tensor:
         return torch.tensor(self.scale or [1.0] * self.size, dtype=torch.float64)
-
-
-def _curve(value: Tensor, unit: bool) -> PIL.Image.Image:
-    """Draws a curve through `(size,)` numbers on a white background."""
-    import PIL.Image
-    from PIL.ImageDraw import Draw
-
-    low, high = (0.0, 1.0) if unit else (-3.0, 3.0)
-    value = value.detach().cpu().double()
-    low, high = min(low, float(value.min())), max(high, float(value.max()))
-    across = torch.linspace(EDGE, 2 * SIDE - EDGE, len(value)).tolist()
-    down = (EDGE + (high - value) / (high - low) * (2 * SIDE - 2 * EDGE)).tolist()
-    picture = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # at twice the size, for anti-aliasing
-    Draw(picture).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)
-    return picture.resize((SIDE, SIDE))

@@ -8,7 +8,7 @@ import shlex
 from typing import Any
 from unicodedata import category
 
-__all__ = ["brief", "printable", "shell_quote", "split_names", "value_repr"]
+__all__ = ["brief", "format_count", "printable", "shell_quote", "split_names", "value_repr"]
 
 
 def brief(told: object, most: int = 300) -> str:
@@ -20,6 +20,16 @@ def brief(told: object, most: int = 300) -> str:
     """
     line = printable(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
     return line if len(line) <= most else line[: most - 4] + " ..."
+
+
+def format_count(number: int, one: str, several: str | None = None) -> str:
+    """Returns a number with a noun in the singular or plural.
+
+    Example:
+        >>> format_count(1, "row"), format_count(2000, "row"), format_count(2, "class", "classes")
+        ('1 row', '2,000 rows', '2 classes')
+    """
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
 def printable(text: object) -> str:

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from math import isfinite
 from typing import NamedTuple
 
 import numpy as np
 
 from polymodal.modalities.cells import class_name
 from polymodal.modalities.dates import read_date
+from polymodal.modalities.profile import Profile, mostly
 from polymodal.runtime.formatting import brief, shell_quote, value_repr
-from polymodal.tabular.profile import Column, mostly
 
 __all__ = [
     "NumberTexts",
@@ -23,6 +24,7 @@ __all__ = [
     "doubt_missing",
     "doubt_padded",
     "doubt_same",
+    "is_number",
     "is_row_number",
     "is_skewed",
     "way_missing",
@@ -67,22 +69,22 @@ GROUPED = re.compile(r"\d{1,3}([.,'\u2019 \u00a0\u202f])\d{3}(\1\d{3})*")
 """A whole number with thousands marks."""
 
 
-def doubt_same(column: Column) -> str:
+def doubt_same(profile: Profile) -> str:
     """Returns a warning if nearly all rows have the same value."""
-    rows = len(column.values)
-    if not column.comparable or rows < FEWEST or column.counts.max() < SAME * rows:
+    rows = len(profile.values)
+    if not profile.comparable or rows < FEWEST or profile.counts.max() < SAME * rows:
         return ""
-    value = brief(value_repr(column.counts.idxmax()), 30)
-    share = f"{100 * column.counts.max() / rows:.3g}"
-    return f"{share} % of the rows have the same value, {value}: to leave it out write {column.otherwise('ignore')}"
+    value = brief(value_repr(profile.counts.idxmax()), 30)
+    share = f"{100 * profile.counts.max() / rows:.3g}"
+    return f"{share} % of the rows have the same value, {value}: to leave it out write {profile.otherwise('ignore')}"
 
 
-def doubt_missing(column: Column) -> str:
+def doubt_missing(profile: Profile) -> str:
     """Returns a warning if a number or a text probably means a missing value."""
-    found = _code(column) if column.kind in ("integer", "number") else _mark(column)
+    found = _code(profile) if profile.kind in ("integer", "number") else _mark(profile)
     if found is None:
         return ""
-    if column.kind in ("integer", "number"):
+    if profile.kind in ("integer", "number"):
         return f"if {found} stands for a missing value, replace it by an empty cell, or write {way_missing(found)}"
     return f"if {found!r} is for an empty cell, say so when the file is read: {way_missing(found)}"
 
@@ -97,14 +99,14 @@ def way_missing(text: str) -> str:
     return shell_quote(f"--missing={text}")
 
 
-def _mark(column: Column) -> str | None:
-    marks = [text for text in column.counts.index if isinstance(text, str) and text.strip().casefold() in MARKS]
+def _mark(profile: Profile) -> str | None:
+    marks = [text for text in profile.counts.index if isinstance(text, str) and text.strip().casefold() in MARKS]
     return marks[0] if marks else None
 
 
-def _code(column: Column) -> str | None:
+def _code(profile: Profile) -> str | None:
     """Returns the smallest or the largest number if it is far from all others and probably means a missing value."""
-    values = column.values.to_numpy(np.float64)
+    values = profile.values.to_numpy(np.float64)
     for code in (float(values.min()), float(values.max())):
         rest = values[values != code]
         if len(np.unique(rest)) < 3:
@@ -117,12 +119,12 @@ def _code(column: Column) -> str | None:
     return None
 
 
-def doubt_date(column: Column) -> str:
+def doubt_date(profile: Profile) -> str:
     """Returns a warning if whole numbers of eight digits are dates, such as 20210301."""
-    texts = [f"{number:08}" for number in column.first]
+    texts = [f"{number:08}" for number in profile.first]
     if len(texts) < 3 or not all(map(_is_plain_date, texts)):
         return ""
-    first, ignored = texts[0], column.otherwise("ignore")
+    first, ignored = texts[0], profile.otherwise("ignore")
     return (
         f"all are dates, such as {first}, and a predicted number may be none: write dates as "
         f"{first[:4]}-{first[4:6]}-{first[6:]} to have them taken so, or leave them out with {ignored}"
@@ -133,10 +135,10 @@ def _is_plain_date(text: str) -> bool:
     return PLAIN_DATE.fullmatch(text) is not None and read_date("%Y%m%d", text) is not None
 
 
-def doubt_padded(column: Column) -> str:
+def doubt_padded(profile: Profile) -> str:
     """Returns a warning if classes differ only in white space or upper and lower case."""
     alike: dict[str, list[str]] = {}
-    for name in map(class_name, column.counts.index):
+    for name in map(class_name, profile.counts.index):
         alike.setdefault(" ".join(name.casefold().split()), []).append(name)
     for names in alike.values():
         if len(names) > 1:
@@ -145,33 +147,33 @@ def doubt_padded(column: Column) -> str:
     return ""
 
 
-def doubt_identifier(column: Column) -> str:
+def doubt_identifier(profile: Profile) -> str:
     """Returns a warning if a column is named like an identifier and nearly all of its values differ."""
-    different, rows = len(column.counts), len(column.values)
-    if not CALLED.search(column.name) or not NEARLY * rows <= different or FEWEST > rows > different:
+    different, rows = len(profile.counts), len(profile.values)
+    if not CALLED.search(profile.name) or not NEARLY * rows <= different or FEWEST > rows > different:
         return ""
     if different == rows:
-        return f"no two rows have the same: if it is an identifier write {column.otherwise('ignore')}"
+        return f"no two rows have the same: if it is an identifier write {profile.otherwise('ignore')}"
     return (
         f"{different:,} of {rows:,} rows have a value of their own: if it is an identifier write "
-        f"{column.otherwise('ignore')}"
+        f"{profile.otherwise('ignore')}"
     )
 
 
-def is_row_number(column: Column) -> bool:
+def is_row_number(profile: Profile) -> bool:
     """Returns whether whole numbers are row numbers of this table, or of a table from which these rows were sampled.
 
     Row numbers are at least 3 and all different. In addition, they are consecutive in any order, or differ from the row
     index by a constant, or are so dense that numbers sampled from their range would not all differ by chance: their
     range is at most twice their number, and the probability of no repetition is below CHANCE.
     """
-    values = column.values.to_numpy()
+    values = profile.values.to_numpy()
     rows, span = len(values), int(values.max()) - int(values.min()) + 1
-    if not 3 <= rows == len(column.counts):
+    if not 3 <= rows == len(profile.counts):
         return False
     if span == rows:
         return True
-    behind = column.values.astype("int64") - column.values.index.to_numpy("int64")
+    behind = profile.values.astype("int64") - profile.values.index.to_numpy("int64")
     if behind.nunique() == 1:
         return True
     return span <= 2 * rows and _by_chance(rows, span) < CHANCE
@@ -206,6 +208,14 @@ def _skewness(values: np.ndarray) -> float:
         return float(np.nan_to_num(np.mean(centred**3)))
 
 
+def is_number(text: str) -> bool:
+    """Returns whether a text is a finite number; "Nan" and "Infinity" are not, because they may be names."""
+    try:
+        return isfinite(float(text))
+    except ValueError:
+        return False
+
+
 class NumberTexts(NamedTuple):
     """Description of texts that are numbers in a format that is not read as a number."""
 
@@ -216,18 +226,17 @@ class NumberTexts(NamedTuple):
     """Advice on how to read them as numbers."""
 
     @classmethod
-    def of(cls, column: Column) -> NumberTexts | None:
+    def of(cls, profile: Profile) -> NumberTexts | None:
         """Describes the texts of a column; None if fewer than 9 in 10 are such numbers, or if they are plain numbers.
 
         Example:
             >>> import pandas as pd
-            >>> from pathlib import Path
-            >>> NumberTexts.of(Column.of(pd.DataFrame({"x": ["$3.50", "$12", "$0.75"]}), "x", Path()))
+            >>> NumberTexts.of(Profile.of(pd.DataFrame({"x": ["$3.50", "$12", "$0.75"]}), "x"))
             NumberTexts(what='with a currency or a unit', example='$3.50', way='write them without it')
         """
-        if column.kind != "text" or not mostly(column.first, _parts):
+        if profile.kind != "text" or not mostly(profile.first, _parts):
             return None
-        return cls.of_texts(column.first)
+        return cls.of_texts(profile.first)
 
     @classmethod
     def of_texts(cls, texts: Sequence[str]) -> NumberTexts | None:

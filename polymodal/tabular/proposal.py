@@ -7,10 +7,10 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import NamedTuple
 
-from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
+from polymodal.modalities import Modality
 from polymodal.runtime.formatting import brief, printable
 
-__all__ = ["Proposal", "format_count", "format_proposals"]
+__all__ = ["Proposal", "format_proposals"]
 
 COLUMNS = 100
 """Number of characters per line in the output of `format_proposals`."""
@@ -35,13 +35,17 @@ def format_proposals(proposals: Iterable[Proposal]) -> str:
     """Returns proposals as text: a line for each proposal, and a line below it for an ambiguity.
 
     Example:
+        >>> from polymodal.modalities import Label
         >>> print(format_proposals([Proposal("sex", ("sex",), Label(2), "2 different texts in 9 rows"),
         ...             Proposal("id", ("id",), None, "an identifier", "write --modality id=number")]))
         sex  label, 2 classes  2 different texts in 9 rows
         id   left out          an identifier
              ? write --modality id=number
     """
-    lines = [(brief(made.name, 60), _kind_told(made.modality), made.why, made.doubt) for made in proposals]
+    lines = [
+        (brief(one.name, 60), one.modality.description if one.modality else "left out", one.why, one.doubt)
+        for one in proposals
+    ]
     first = min(28, max((len(name) for name, *_ in lines), default=0))
     second = max((len(kind) for _, kind, *_ in lines), default=0)
     return "\n".join(line for parts in lines for line in _lines(*parts, first, second))
@@ -65,32 +69,3 @@ def _wrap_sentence(begin: str, margin: str, sentence: str) -> list[str]:
     width = max(COLUMNS, len(margin) + 30)
     lines = wrap(whole, width, initial_indent=begin, subsequent_indent=margin, break_on_hyphens=False)
     return [line.replace("\0", " ") for line in lines]
-
-
-def _kind_told(modality: Modality | None) -> str:
-    match modality:
-        case None:
-            return "left out"
-        case Label():
-            return f"label, {format_count(modality.classes, 'class', 'classes')}"
-        case Vector(size=1):
-            return "number, logarithm" if modality.log else "number"
-        case Vector():
-            return f"vector of {modality.size}"
-        case Text():
-            return f"text, {format_count(modality.length, 'token')}"
-        case Image():
-            return f"picture {modality.channels}x{modality.height}x{modality.width}"
-        case Audio():
-            return f"sound {modality.frames}x{modality.mels}"
-    return type(modality).__name__.lower()
-
-
-def format_count(number: int, one: str, several: str | None = None) -> str:
-    """Returns a number with a noun in the singular or plural.
-
-    Example:
-        >>> format_count(1, "row"), format_count(2000, "row"), format_count(2, "class", "classes")
-        ('1 row', '2,000 rows', '2 classes')
-    """
-    return f"{number:,} {one if number == 1 else several or one + 's'}"

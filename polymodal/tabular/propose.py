@@ -6,19 +6,22 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polymodal.modalities import Modality
+from polymodal.modalities import MODALITIES, Audio, Image, Label, Modality, Text, Vector
+from polymodal.modalities.profile import Profile
 from polymodal.runtime.formatting import brief
-from polymodal.runtime.registry import unknown
+from polymodal.runtime.registry import lookup, unknown
 from polymodal.runtime.validation import check_frame
-from polymodal.tabular.candidates import as_said, combine_columns
-from polymodal.tabular.profile import Column
+from polymodal.tabular.candidates import make_chosen
 from polymodal.tabular.proposal import Proposal
-from polymodal.tabular.rules import propose_modality
+from polymodal.tabular.rules import infer_modality
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["propose"]
+
+DEFAULT: dict[str, type[Modality]] = {"audio": Audio, "image": Image, "label": Label, "text": Text, "vector": Vector}
+"""Types that are considered by default, so that what a program registers does not change how tables are read."""
 
 
 def propose(
@@ -28,6 +31,7 @@ def propose(
     ignore: Iterable[str] = (),
     groups: Iterable[str] = (),
     root: str | Path | None = None,
+    kinds: Iterable[str] | None = None,
 ) -> list[Proposal]:
     """Proposes a modality for each column of a data frame, with a reason.
 
@@ -60,11 +64,13 @@ def propose(
         frame: The training rows, or many of them.
         modalities: Modalities of columns by name: a modality, or "label", "number", "log" (a number on a logarithmic
             scale), "text", "text:24" (24 tokens), "image", "image:64" (64 pixels per side), "image:3x64x64", "vector",
-            "audio", "audio:32x128" or "ignore".
+            "audio", "audio:32x128", "ignore", or the name of a user-defined type in `MODALITIES`.
         ignore: Columns to leave out, even if `modalities` contains them.
         groups: Prefixes of column names. The columns of numbers whose names begin with a prefix become a single vector,
             except columns in `modalities`.
         root: Folder that file names in cells are relative to; by default the working folder.
+        kinds: Names of the types to consider, in `MODALITIES`; by default those of polymodal: "audio", "image",
+            "label", "text" and "vector". A column gets the type with the largest `Modality.suitability`.
 
     Returns:
         One proposal for each column, in order; a group has the position of its first column.
@@ -103,7 +109,15 @@ def propose(
     for prefix in groups:
         taken = {*words} | {name for made in whole for name in made.columns}
         whole.append(_group(frame, prefix, taken))
-    return _check_names(list(_in_order(frame, words, whole, Path(root or "."))))
+    return _check_names(list(_in_order(frame, words, whole, Path(root or "."), _look_up_kinds(kinds))))
+
+
+def _look_up_kinds(kinds: Iterable[str] | None) -> dict[str, type[Modality]]:
+    names = DEFAULT if kinds is None else _check_name_list(kinds, "kinds")
+    if not names:
+        raise ValueError(f"kinds must name at least one type to consider, such as {', '.join(DEFAULT)}; got none")
+    known = DEFAULT | MODALITIES
+    return {name: lookup(known, name, "modality type") for name in names}
 
 
 def _check_name_list(names: Iterable[str], what: str) -> list[str]:
@@ -145,9 +159,16 @@ def _check_names(made: list[Proposal]) -> list[Proposal]:
     return made
 
 
-def _in_order(frame: pd.DataFrame, words: dict[str, str], whole: list[Proposal], root: Path) -> Iterator[Proposal]:
+def _in_order(
+    frame: pd.DataFrame,
+    words: dict[str, str],
+    whole: list[Proposal],
+    root: Path,
+    kinds: dict[str, type[Modality]],
+) -> Iterator[Proposal]:
     """Yields proposals in the order of the columns; one with several columns has the position of its first column."""
     places = {name: made for made in whole for name in made.columns}
+    custom = {name: kind for name, kind in MODALITIES.items() if name not in DEFAULT}
     begun: set[str] = set()
     earlier: dict[bytes, str] = {}
     for name in frame.columns:
@@ -157,11 +178,13 @@ def _in_order(frame: pd.DataFrame, words: dict[str, str], whole: list[Proposal],
                 yield made
             begun.add(made.name)
         elif words.get(name) == "ignore":
-            yield Proposal(name, (name,), None, "ignored, as you say")
+            yield Proposal(name, (name,), None, "ignored, as specified")
         else:
-            column = Column.of(frame, name, root)
-            same = earlier.setdefault(column.digest, name) if column.comparable else name
-            yield as_said(column, words[name]) if name in words else propose_modality(column, same)
+            profile = Profile.of(frame, name, root)
+            same = earlier.setdefault(profile.digest, name) if profile.comparable else name
+            word = words.get(name)
+            found = infer_modality(profile, same, kinds) if word is None else make_chosen(profile, word, custom)
+            yield Proposal(name, (name,), *found)
 
 
 def _propose_specified(frame: pd.DataFrame, name: str, modality: Modality) -> Proposal:
@@ -170,13 +193,13 @@ def _propose_specified(frame: pd.DataFrame, name: str, modality: Modality) -> Pr
     for column in columns:
         if column not in frame.columns:
             raise unknown(column, frame.columns, "column")
-    return Proposal(name, columns, modality, "as you say")
+    return Proposal(name, columns, modality, "as specified")
 
 
 def _group(frame: pd.DataFrame, prefix: str, taken: set[str]) -> Proposal:
     """Returns the proposal of one vector for the columns of numbers whose names begin with a prefix."""
     begun = [name for name in frame.columns if name.startswith(prefix) and name not in taken]
-    columns = [Column.of(frame, name, Path()) for name in begun]
+    columns = [Profile.of(frame, name) for name in begun]
     columns = [column for column in columns if column.kind in ("integer", "number") and len(column.values)]
     names = tuple(column.name for column in columns)
     called = prefix.rstrip("_-. ")
@@ -185,4 +208,6 @@ def _group(frame: pd.DataFrame, prefix: str, taken: set[str]) -> Proposal:
             f"a group must be a prefix of the names of at least 2 columns of numbers; {prefix!r} begins "
             f"{', '.join(names) or 'none'} of {brief(', '.join(frame.columns))}"
         )
-    return Proposal(called, names, combine_columns(columns), f"{len(names)} columns of numbers begin with {prefix!r}")
+    return Proposal(
+        called, names, Vector.from_profile(*columns), f"{len(names)} columns of numbers begin with {prefix!r}"
+    )

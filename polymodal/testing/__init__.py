@@ -1,9 +1,16 @@
-"""Checks of custom classes: the laws that every registered metric and regulariser fulfils.
+"""Checks of user-defined classes: the laws that polymodal's own classes are tested for.
 
-A check raises an AssertionError that names the law that does not hold, and the values that show it.
+Each check runs all laws, and raises an AssertionError that names the law and the values that break it.
+
+Example:
+    >>> from polymodal.modalities import Vector
+    >>> check_modality(Vector(2, hidden=(4,)))
 """
 
+from polymodal.testing.examples import EXAMPLES, find_example
 from polymodal.testing.metric_checks import check_metric
+from polymodal.testing.modality_checks import check_modality
+from polymodal.testing.model_checks import check_model
 from polymodal.testing.regularizer_checks import check_regularizer
 
-__all__ = ["check_metric", "check_regularizer"]
+__all__ = ["EXAMPLES", "check_metric", "check_modality", "check_model", "check_regularizer", "find_example"]

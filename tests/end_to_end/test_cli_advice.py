@@ -38,7 +38,7 @@ def test_advice_can_be_followed_whatever_the_column_is_called(name, dry_run):
     data, types = dry_run(frame, option, said)
     made = propose(frame, modalities=data["modality"])
     assert isinstance(made[0].modality, Vector)
-    assert "as you say" in types
+    assert "as specified" in types
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -47,7 +47,7 @@ def test_any_name_can_be_given_where_names_are_listed(name, dry_run):
     frame = pd.DataFrame({name: [1, 2, 3] * 20, "c": np.arange(60) * 0.5, "d": np.arange(60) * 0.25})
     data, types = dry_run(frame, "--ignore", f"{quoted},d")
     assert data["ignore"] == [name, "d"]
-    assert "ignored, as you say" in types
+    assert "ignored, as specified" in types
     assert split_names(f"c, {quoted}") == ["c", name]
     assert propose(frame, modalities={name: "ignore"})[0].modality is None
 

@@ -16,6 +16,8 @@ import pytest
 import torch
 from oracle import NEXUS, RECIPES, World, directions, excess, gaps, nexus_optimum, one_expert, train
 
+from polymodal.models import MODELS
+
 ONE, SEVERAL = 0.15, 0.2
 MARGIN = 0.05
 """For what is left to train, where a threshold comes from an optimum."""
@@ -47,6 +49,11 @@ def threshold(world, name):
     if name == "nexus":
         return worst(best_of_nexus(world, 1)) + MARGIN
     return SHARP.get(name, ONE)
+
+
+def test_models_without_a_recipe_are_listed():
+    if missing := [name for name in MODELS if name not in RECIPES]:
+        pytest.skip(f"add a recipe to RECIPES in tests/identities/oracle.py for: {', '.join(missing)}")
 
 
 @pytest.mark.parametrize("name", RECIPES)

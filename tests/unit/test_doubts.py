@@ -91,7 +91,7 @@ def test_row_numbers_are_left_out(cells):
     proposal = one(cells)
     assert proposal.modality is None
     assert proposal.why.startswith("an identifier: ")
-    assert proposal.doubt == "to take it all the same write --modality x=number"
+    assert proposal.doubt == "to use it anyway write --modality x=number"
 
 
 @pytest.mark.parametrize("rows", [10, 12, 30, 300])

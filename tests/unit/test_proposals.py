@@ -176,7 +176,7 @@ def test_many_classes_leave_a_doubt():
 
 def test_texts_one_per_row_are_identifiers():
     keys = [f"N{i}A{i * i}" for i in range(12)]
-    assert one(keys)[2::2] == (None, "to take it all the same write --modality x=text")
+    assert one(keys)[2::2] == (None, "to use it anyway write --modality x=text")
     assert isinstance(made(keys[:9]), Text)  # too few to know
     assert isinstance(made([*keys, keys[0]]), Text)
     assert isinstance(made([f"{'long' * 10}{key}" for key in keys]), Text)
@@ -198,9 +198,9 @@ def test_a_rare_long_text_is_cut():
 def test_dates_as_texts_are_no_identifiers():
     dates = [f"2007-11-{day:02}" for day in range(1, 25)]
     assert isinstance(made(dates), Text)
-    assert one(dates).doubt.startswith("dates are taken as texts")
+    assert one(dates).doubt.startswith("dates are used as texts")
     assert made(dates[:3] * 5) == Label(3, names=tuple(dates[:3]))
-    assert one(dates[:3] * 5).doubt == "dates are taken as classes: for texts write --modality x=text"
+    assert one(dates[:3] * 5).doubt == "dates are used as classes: for texts write --modality x=text"
     assert one([datetime.date(2007, 11, day) for day in (1, 2)] * 3).modality == Label(2, names=tuple(dates[:2]))
 
 
@@ -271,15 +271,15 @@ def test_files_of_pictures(tmp_path, kind):
     assert one(cells, root=tmp_path).modality == Image(3, 9, 9)
     unread = one(cells, root=tmp_path / "elsewhere")
     assert unread.modality is None
-    assert "none of the pictures in 'x' can be read" in unread.why
+    assert "none of the images in 'x' can be read" in unread.why
     assert "x=image:3x64x64" in unread.doubt
 
 
 def test_files_of_sounds():
     proposal = one([f"{i}.wav" for i in range(9)])
     assert proposal.modality == Audio(32, 128)
-    assert proposal.why == "sound files in 9 rows"
-    assert proposal.doubt == "their first second: for 3 write --modality x=audio:96x128"
+    assert proposal.why == "audio files in 9 rows"
+    assert proposal.doubt == "only the first second is used: for 3 seconds write --modality x=audio:96x128"
 
 
 @pytest.mark.parametrize("of", [list, tuple, np.array])
@@ -391,7 +391,7 @@ def test_words_that_name_no_modality(word):
         ([[1], [2]], "text", "to be a text; got list"),
         (["a", "b"], "vector", "a number must stand here"),
         ([{}, {"a": 1}], "vector", "to be a vector; got dict"),
-        (["a", "b"], "image", "none of the pictures"),
+        (["a", "b"], "image", "none of the images"),
     ],
 )
 def test_what_a_column_cannot_be(cells, word, why):
@@ -439,7 +439,7 @@ def test_penguins(shared_data):
 def test_raw_penguins(shared_data):
     found = read(shared_data, "penguins_raw.csv")
     assert [name for name, proposal in found.items() if proposal.modality is None] == ["Region", "Stage"]
-    assert "dates are taken as classes" in found["Date Egg"].doubt
+    assert "dates are used as classes" in found["Date Egg"].doubt
     assert isinstance(found["Individual ID"].modality, Text)
 
 

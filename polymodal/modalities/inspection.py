@@ -11,22 +11,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from polymodal.modalities import Image
-from polymodal.modalities.image import image_source
-from polymodal.modalities.pixels import array_image, open_image, show_pixels, upright_size
+from polymodal.modalities.pixels import array_image, image_source, open_image, show_pixels, upright_size
+from polymodal.modalities.profile import Profile, ends_as
 from polymodal.runtime.formatting import brief
-from polymodal.tabular.profile import Column, ends_as
 
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["PICTURE_ENDINGS", "Seen", "image_of", "inspect_images", "is_picture"]
+__all__ = ["IMAGE_ENDINGS", "Seen", "choose_size", "inspect_images", "is_image"]
 
-PICTURES = 32
+INSPECTED = 32
 """Number of images whose size and colours are inspected."""
 LONGEST_SIDE = 64
 """Largest default for the longer side of an image, in pixels."""
-PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".pgm", ".ppm")
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".jp2", ".pgm", ".ppm")
 SIGNATURES = re.compile(
     rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|RIFF....WEBP|BM|II\*\0|MM\0\*|\0\0\0\x0cjP  |P[2356]\s", re.DOTALL
 )
@@ -42,41 +40,41 @@ class Seen(NamedTuple):
     """Whether the image has no colours."""
 
 
-def image_of(seen: list[Seen], side: int | None = None) -> Image:
-    """Returns an image modality for inspected images: 1 channel if all of them are grey, else 3.
+def choose_size(seen: list[Seen], side: int | None = None) -> tuple[int, int, int]:
+    """Returns channels, height and width for inspected images: 1 channel if all of them are grey, else 3.
 
     Arguments:
         seen: The inspected images.
         side: Height and width in pixels. By default, the size is that of the first image, scaled to a longer side of 64
             pixels if it is larger or if the images differ in size.
     """
-    channels = 1 if all(picture.grey for picture in seen) else 3
+    channels = 1 if all(one.grey for one in seen) else 3
     height, width = seen[0].sides
     if side is not None:
-        return Image(channels, side, side)
+        return channels, side, side
     longest = max(height, width)
-    if longest > LONGEST_SIDE or any(picture.sides != seen[0].sides for picture in seen):
+    if longest > LONGEST_SIDE or any(one.sides != seen[0].sides for one in seen):
         height, width = (max(1, round(length * LONGEST_SIDE / longest)) for length in (height, width))
-    return Image(channels, height, width)
+    return channels, height, width
 
 
-def inspect_images(column: Column) -> list[Seen]:
+def inspect_images(profile: Profile) -> list[Seen]:
     """Inspects the first images of a column that can be read.
 
     Raises:
         ValueError: None of the images can be read.
     """
     failed: list[str] = []
-    seen = list(islice(_inspect_readable(column, failed), PICTURES))
+    seen = list(islice(_inspect_readable(profile, failed), INSPECTED))
     if not seen:
-        raise ValueError(f"none of the pictures in {column.name!r} can be read: {failed[0]}")
+        raise ValueError(f"none of the images in {profile.name!r} can be read: {failed[0]}")
     return seen
 
 
-def _inspect_readable(column: Column, failed: list[str]) -> Iterator[Seen]:
-    for cell in column.first:
+def _inspect_readable(profile: Profile, failed: list[str]) -> Iterator[Seen]:
+    for cell in profile.first:
         try:
-            with _open_image(cell, column.root) as picture:
+            with _open_image(cell, profile.root) as picture:
                 yield _inspect_image(picture)
         except (OSError, SyntaxError, ValueError, TypeError) as error:
             failed.append(brief(error, 100))
@@ -102,14 +100,14 @@ def _inspect_image(picture: PIL.Image.Image) -> Seen:
     return Seen((height, width), bool((colours == colours[..., :1]).all()))
 
 
-def is_picture(cell: Any) -> bool:
+def is_image(cell: Any) -> bool:
     """Returns whether a cell is an image, or a dict with an image or the name of its file; a name alone is a text."""
     import PIL.Image
 
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
         if isinstance(cell, str):
-            return ends_as(PICTURE_ENDINGS)(cell)
+            return ends_as(IMAGE_ENDINGS)(cell)
     if isinstance(cell, bytes):
         return bool(SIGNATURES.match(cell))
     if isinstance(cell, np.ndarray):

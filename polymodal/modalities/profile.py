@@ -1,4 +1,4 @@
-"""The values of a column and their kind."""
+"""Profiles of data frame columns, from which modalities decide whether they suit a column."""
 
 from __future__ import annotations
 
@@ -8,19 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.modalities.cell_texts import code_reason
 from polymodal.modalities.cells import CellError, dense, missing, numbers, texts
-from polymodal.runtime.formatting import brief, shell_quote
-from polymodal.tabular.proposal import Proposal, format_count
+from polymodal.runtime.formatting import brief, format_count, shell_quote
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from polymodal.modalities import Modality
+    from polymodal.modalities.base import Modality
 
-__all__ = ["MOST", "Column", "ends_as", "mostly"]
+__all__ = ["MOST", "Candidate", "Profile", "ends_as", "mostly"]
 
 LOOKED_AT = 1000
 """Number of values that are inspected to determine the kind of texts or objects in a column."""
@@ -33,9 +32,27 @@ DATE = re.compile(
 )
 
 
+class Candidate(NamedTuple):
+    """A modality for a column, with the reason."""
+
+    modality: Modality | None
+    """The modality; None if the column is left out, for example because its files cannot be read."""
+    why: str
+    """Reason, such as "3 different texts in 344 rows"."""
+    doubt: str = ""
+    """Warning about an ambiguity, with the way to choose otherwise; empty if nothing is ambiguous."""
+
+
 @dataclass(frozen=True)
-class Column:
-    """The cells of a column that have a value, indexed by row."""
+class Profile:
+    """The cells of a data frame column that have a value, indexed by row.
+
+    Example:
+        >>> import pandas as pd
+        >>> profile = Profile.of(pd.DataFrame({"visits": [3, None, 0, 3]}), "visits")
+        >>> profile.kind, profile.values.tolist(), profile.span, profile.there
+        ('integer', [3, 0, 3], 'from 0 to 3', '3 of 4 rows')
+    """
 
     name: str
     cells: pd.Series
@@ -50,7 +67,7 @@ class Column:
     """Folder that file names in cells are relative to."""
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, name: str, root: Path) -> Column:
+    def of(cls, frame: pd.DataFrame, name: str, root: Path | None = None) -> Profile:
         """Creates the profile of a column of a frame.
 
         Raises:
@@ -63,7 +80,7 @@ class Column:
             kind, values = _infer_kind(cells)
         except CellError as error:
             raise ValueError(f"{name}, row {cells.index[error.row]}: {error.why}") from error
-        return cls(name, cells, kind, values, len(frame), root)
+        return cls(name, cells, kind, values, len(frame), root or Path())
 
     @cached_property
     def counts(self) -> pd.Series:
@@ -131,14 +148,6 @@ class Column:
     def wrong(self, place: int, why: str) -> ValueError:
         """Returns the error for a cell, by its position among the cells that have a value."""
         return ValueError(f"{self.name}, row {self.cells.index[place]}: {why}")
-
-    def left_out(self, why: str, doubt: str = "") -> Proposal:
-        """Returns a proposal to leave the column out."""
-        return self.proposed(None, why, doubt)
-
-    def proposed(self, modality: Modality | None, why: str, doubt: str = "") -> Proposal:
-        """Returns a proposal of a modality with the name of the column."""
-        return Proposal(self.name, (self.name,), modality, why, doubt)
 
 
 def _infer_kind(cells: pd.Series) -> tuple[str, pd.Series]:
