@@ -73,7 +73,7 @@ def save(figure: Figure, path: Path) -> bytes:
     undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     files = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some scripts and shows boxes
+        warnings.filterwarnings("ignore", "Glyph")  # the font has no glyphs for some scripts and shows boxes
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # keep the layout, which is slow to compute, for both files
         for kind, metadata in undated.items():
@@ -96,7 +96,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
     """Plots average performance ranks with standard errors: a panel per task, a bar per model.
 
     Arguments:
-        ranks: Result of `polymodal.comparison.ranking.ranks`.
+        ranks: Result of `polymodal.comparison.ranking.compute_ranks`.
 
     Source: MAC-WAE, Fig. 3.
     """
@@ -112,7 +112,7 @@ def rank_bars(ranks: pd.DataFrame) -> Figure:
             axes.set_title(format_task_name(task), loc="left", fontweight="bold")
         for axes in panels:
             axes.remove()
-        figure.supxlabel("average performance rank, with its standard error (1: always best, 0: always worst)")
+        figure.supxlabel("average performance rank and its standard error (1: always best, 0: always worst)")
     return figure
 
 
@@ -135,7 +135,7 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     """Plots the win-loss matrix: the share of outcomes in which the row's model is better than the column's.
 
     Arguments:
-        table: Result of `polymodal.comparison.ranking.win_loss`.
+        table: Result of `polymodal.comparison.ranking.compute_win_loss`.
         models: Models in the order of rows and columns.
 
     Source: MAC-WAE, Fig. 4.
@@ -165,7 +165,7 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
         axes.set_facecolor("#e4e4df")
         bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=18, ticks=[0, 0.5, 1])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        bar.set_label("share of outcomes that the row wins")
+        bar.set_label("share of outcomes won by the model of the row")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Curves of a comparison: over a varied setting, over the number of draws K, over the number of given modalities.
+"""Curves of a comparison: over a varied setting, over the number of masks K, over the number of given modalities.
 
 The relative performance for K is s_K / s_ref where higher scores are better and s_ref / s_K where lower ones are. Here,
 s_K is the score with K conditioning masks per batch and s_ref the score with the reference number of masks.
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 __all__ = ["REFERENCE", "draws", "others", "plot_given_modalities", "sweep"]
 
 REFERENCE = 10
-"""Reference number of draws for relative performance, as in the paper."""
+"""Reference number of masks K for relative performance, as in the paper."""
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 TICKED = 5
 """Largest number of values with a tick each, and smallest ratio of largest to smallest value for a logarithmic axis."""
 TRUTH = "the truth"
 """Value of `given` for scores of the classifier on true values instead of predictions."""
-LEVEL = "classifier, on the truth"
+LEVEL = "classifier, on true values"
 FEW = 4
 """Largest number of lines whose bands are drawn in the stronger shade."""
 
@@ -72,7 +72,7 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
 
 
 def draws(table: pd.DataFrame) -> Figure:
-    """Plots performance of one model over the number of draws K, relative to that at K = 10: a panel per task.
+    """Plots performance of one model over the number of masks K, relative to that at K = 10: a panel per task.
 
     If lower values are better, the inverse ratio is shown, so that higher is always better. If there is no K = 10, the
     largest K is the reference. The band is from the minimum to the maximum over seeds.
@@ -92,7 +92,7 @@ def draws(table: pd.DataFrame) -> Figure:
                 own = points[(points["task"] == task) & (points["modality"] == modality)]
                 _line(axes, own, place, printable(modality), len(modalities))
             axes.set_title(format_task_name(task), loc="left", fontweight="bold")
-            axes.set_xlabel("draws K")
+            axes.set_xlabel("number of masks K")
             plain(axes)
             _set_number_ticks(axes, points["number"])
         panels[0].set_ylabel(f"relative to K = {reference:g}\n(above 1: better)")
@@ -164,8 +164,8 @@ def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     seeds = table.assign(seed=table.get("seed", 0)).dropna(subset="value")
     seeds = seeds.groupby([*key, "number"], sort=False)["value"].mean().reset_index()
     base = seeds[seeds["number"] == reference].drop(columns="number")
-    seeds = seeds.merge(base, on=key, suffixes=("", "_there"))
-    ratio = seeds["value"] / seeds["value_there"]
+    seeds = seeds.merge(base, on=key, suffixes=("", "_reference"))
+    ratio = seeds["value"] / seeds["value_reference"]
     value = ratio.where(seeds["better"] == "higher", 1 / ratio).replace([np.inf, -np.inf], np.nan)
     return _over_seeds(seeds.assign(value=value), ["task", "modality", "number"]), reference
 

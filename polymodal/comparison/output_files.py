@@ -58,7 +58,7 @@ class Folder:
         """Writes a table, unless it is None, and returns its name."""
         if frame is not None:
             text = frame.to_csv(index=False, lineterminator="\n")
-            if "\r" in text:  # readers take it for a line break, and pandas does not quote it by default
+            if "\r" in text:  # readers treat it as a line break, and pandas does not quote it by default
                 text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
             checkpoint.write_text(self.path / name, text)
         return name

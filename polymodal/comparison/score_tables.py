@@ -7,12 +7,22 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.comparison.display_names import format_model_name, format_task_name
-from polymodal.comparison.scores import companions, place
+from polymodal.comparison.scores import find_task_position, is_companion
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Block", "Cell", "Line", "Sheet", "best", "build_sheet", "further", "others", "outcomes", "ranks", "wins"]
+__all__ = [
+    "DASH",
+    "Sheet",
+    "build_best_sheet",
+    "build_outcome_sheets",
+    "build_rank_sheet",
+    "build_sheet",
+    "build_task_sheet",
+    "build_win_sheet",
+    "index_references",
+]
 
 DASH = "\N{EN DASH}"
 INFINITY = "\N{INFINITY}"
@@ -28,7 +38,7 @@ class Cell(NamedTuple):
 
     text: str
     detail: str = ""
-    beside: str = ""
+    reference: str = ""
     best: bool = False
 
 
@@ -58,7 +68,7 @@ class Sheet(NamedTuple):
     folded: bool = False
 
 
-def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> Sheet:
+def build_rank_sheet(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> Sheet:
     """Returns the table of average performance ranks: a line per model, a column per task.
 
     Cells have the standard error and, if available, the interval over seeds.
@@ -81,16 +91,16 @@ def ranks(table: pd.DataFrame, intervals: pd.DataFrame | None, file: str) -> She
     return Sheet("Average performance rank", ["model", *map(format_task_name, tasks)], [Block("", lines)], file)
 
 
-def best(table: pd.DataFrame, count: int, file: str) -> Sheet:
+def build_best_sheet(table: pd.DataFrame, count: int, file: str) -> Sheet:
     """Returns the table with the number of outcomes in which each model is best."""
     lines = [Line(format_model_name(model), [Cell(f"{number} of {count}")]) for model, number in table.to_numpy()]
-    return Sheet("Best of all", ["model", "outcomes"], [Block("", lines)], file)
+    return Sheet("Outcomes in which a model is best", ["model", "outcomes"], [Block("", lines)], file)
 
 
-def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | None, file: str) -> Sheet:
+def build_win_sheet(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | None, file: str) -> Sheet:
     """Returns the table of wins of all ordered pairs of models: a block per model, a line per opponent."""
     within = {} if intervals is None else _within(intervals[intervals["what"] == "share"], ["model", "against"])
-    heads = ["against", "wins", "share", "p", "p, Holm"] + (["share, 95 % over seeds"] if within else [])
+    heads = ["against", "wins", "share", "p", "p, Holm"] + (["share, 95 % interval over seeds"] if within else [])
     blocks = []
     for model in models:
         lines = []
@@ -101,37 +111,37 @@ def wins(table: pd.DataFrame, models: Sequence[str], intervals: pd.DataFrame | N
             cells += [Cell(within.get((row.row, row.column)) or DASH)] if within else []
             lines.append(Line(format_model_name(row.column), cells))
         blocks.append(Block(format_model_name(model), lines))
-    return Sheet("Wins of each model against each other", heads, blocks, file, folded=True)
+    return Sheet("Pairwise wins and losses", heads, blocks, file, folded=True)
 
 
-def outcomes(
-    table: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], file: str
+def build_outcome_sheets(
+    table: pd.DataFrame, models: Sequence[str], reference: Mapping[tuple[str, ...], float], file: str
 ) -> list[Sheet]:
     """Returns the tables of all outcomes.
 
     There is a table per data set, with a block per task, a line per modality and metric, and a column per model.
 
     Arguments:
-        table: Result of `polymodal.comparison.scores.summary`.
+        table: Result of `polymodal.comparison.scores.summarise`.
         models: Models in the order of the columns.
-        beside: Reference values of another source, by `key`.
+        reference: Reference values of another source, by `make_key`.
         file: Name of the CSV file with the table.
     """
-    table = table.assign(quiet=companions(table))
+    table = table.assign(quiet=is_companion(table))
     sheets = []
     for dataset, own in table.groupby("dataset", sort=False):
         heads = ["", *map(format_model_name, models)]
         blocks = [
-            Block(format_task_name(str(task)), _lines(rows, models, beside, ["modality"]))
-            for task, rows in sorted(own.groupby("task", sort=False), key=lambda pair: place(str(pair[0])))
+            Block(format_task_name(str(task)), _lines(rows, models, reference, ["modality"]))
+            for task, rows in sorted(own.groupby("task", sort=False), key=lambda pair: find_task_position(str(pair[0])))
         ]
         sheets.append(Sheet(str(dataset), heads, blocks, file))
     return sheets
 
 
-def further(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
+def build_task_sheet(table: pd.DataFrame, models: Sequence[str], file: str) -> Sheet:
     """Returns the table of a further task: a block per data set, a line per modality, conditioning and metric."""
-    table = table.assign(quiet=companions(table))
+    table = table.assign(quiet=is_companion(table))
     names = ["modality", "given"] if table["given"].nunique() > 1 else ["modality"]
     blocks = [Block(str(name), _lines(rows, models, {}, names)) for name, rows in table.groupby("dataset", sort=False)]
     lines = sum(len(block.lines) for block in blocks)
@@ -158,11 +168,11 @@ def build_sheet(frame: pd.DataFrame, name: str, file: str, by: str | None = None
     return Sheet(name, [str(head).replace("_", " ") for head in frame], blocks, file, words, len(frame) > 2 * FOLDED)
 
 
-def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tuple[str, ...]:
+def make_key(task: str, dataset: str, modality: str, metric: str, model: str) -> tuple[str, ...]:
     """Returns a normalised key that matches the same score in different sources, regardless of spelling.
 
     Example:
-        >>> key("many_to_one", "MHD", "label", "ACC", "MMVAE+")
+        >>> make_key("many_to_one", "MHD", "label", "ACC", "MMVAE+")
         ('many-to-one', 'mhd', 'label', 'acc', 'mmvae-plus')
     """
     return (
@@ -174,32 +184,32 @@ def key(task: str, dataset: str, modality: str, metric: str, model: str) -> tupl
     )
 
 
-def others(beside: pd.DataFrame | None) -> dict[tuple[str, ...], float]:
-    """Returns the paper's numbers by `key`; its SSIM is called `ssim-paper` here.
+def index_references(reference: pd.DataFrame | None) -> dict[tuple[str, ...], float]:
+    """Returns the paper's numbers by `make_key`; its SSIM is called `ssim-paper` here.
 
     Example:
         >>> import pandas as pd
-        >>> others(pd.DataFrame({"task": ["many_to_one"], "dataset": "CUB", "modality": "img", "metric": "SSIM",
-        ...     "better": "higher", "model": "Nexus", "value": 0.2}))
+        >>> index_references(pd.DataFrame({"task": ["many_to_one"], "dataset": "CUB", "modality": "img",
+        ...     "metric": "SSIM", "better": "higher", "model": "Nexus", "value": 0.2}))
         {('many-to-one', 'cub', 'img', 'ssim-paper', 'nexus'): 0.2}
     """
-    if beside is None:
+    if reference is None:
         return {}
     columns = ["task", "dataset", "modality", "metric", "model"]
-    rows = beside.dropna(subset="value").assign(metric=lambda rows: rows["metric"].str.lower().replace(AS_HERE))
-    return {key(*map(str, row)): float(value) for *row, value in rows[[*columns, "value"]].to_numpy(object)}
+    rows = reference.dropna(subset="value").assign(metric=lambda rows: rows["metric"].str.lower().replace(AS_HERE))
+    return {make_key(*map(str, row)): float(value) for *row, value in rows[[*columns, "value"]].to_numpy(object)}
 
 
 def _lines(
-    table: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], names: list[str]
+    table: pd.DataFrame, models: Sequence[str], reference: Mapping[tuple[str, ...], float], names: list[str]
 ) -> list[Line]:
     return [
-        _line(rows, models, beside, ", from ".join(str(rows[name].iloc[0]) for name in names if rows[name].iloc[0]))
+        _line(rows, models, reference, ", given ".join(str(rows[name].iloc[0]) for name in names if rows[name].iloc[0]))
         for _, rows in table.groupby([*names, "metric", "better"], sort=False)
     ]
 
 
-def _line(rows: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, ...], float], name: str) -> Line:
+def _line(rows: pd.DataFrame, models: Sequence[str], reference: Mapping[tuple[str, ...], float], name: str) -> Line:
     written, better = _writer(rows["mean"]), str(rows["better"].iloc[0])
     top = rows["mean"].max() if better == "higher" else rows["mean"].min()
     quiet, differ = bool(rows["quiet"].iloc[0]), rows["mean"].nunique() > 1
@@ -209,7 +219,7 @@ def _line(rows: pd.DataFrame, models: Sequence[str], beside: Mapping[tuple[str, 
         if (row := own.get(model)) is None:
             cells.append(Cell(DASH))
             continue
-        other = beside.get(key(row.task, row.dataset, row.modality, row.metric, model), nan)
+        other = reference.get(make_key(row.task, row.dataset, row.modality, row.metric, model), nan)
         spread = f"± {written(row.standard_deviation)}" if row.seeds > 1 else ""
         best = differ and row.mean == top and not quiet
         cells.append(Cell(written(row.mean), spread, written(other) if isfinite(other) else "", best))

@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
     given: str
     rows: int
-    picture: str
+    image: str
 
 
 class Map(NamedTuple):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OTHER", "STYLES", "Picture", "curve", "limits", "look", "picture", "scatter", "swatch"]
+__all__ = ["OTHER", "STYLES", "Thumbnail", "curve", "limits", "look", "make_thumbnail", "scatter", "swatch"]
 
 COLORS = (
     "#4ca0fe",
@@ -49,7 +49,7 @@ ACCENT, MUTED, RULE = INKS
 SIDE, LONGEST = 80, 160  # of an image on the page, in pixels: typical side, maximum side
 
 
-class Picture(NamedTuple):
+class Thumbnail(NamedTuple):
     """Image on the page."""
 
     uri: str
@@ -58,7 +58,7 @@ class Picture(NamedTuple):
     enlarged: bool
 
 
-def picture(image: PIL.Image.Image) -> Picture:
+def make_thumbnail(image: PIL.Image.Image) -> Thumbnail:
     """Scales an image to a side of about 80 pixels; small images are enlarged by an integer factor."""
     from PIL.Image import Resampling
 
@@ -70,7 +70,7 @@ def picture(image: PIL.Image.Image) -> Picture:
         image = image.resize((2 * size[0], 2 * size[1]), Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return Picture(_uri(buffer.getvalue()), *size, enlarged=scale > 1)
+    return Thumbnail(_uri(buffer.getvalue()), *size, enlarged=scale > 1)
 
 
 def limits(points: np.ndarray) -> tuple[float, float, float, float]:

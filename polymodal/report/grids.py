@@ -12,7 +12,7 @@ from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.subsets import select_shown_modalities
 from polymodal.inference.streaming import codes
 from polymodal.models.base import Model, answering
-from polymodal.report.figures import Picture, picture
+from polymodal.report.figures import Thumbnail, make_thumbnail
 from polymodal.runtime.seeding import own_streams
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ class Cell(NamedTuple):
     """Value on the page: an image, a text, or neither if it is missing."""
 
     text: str | None = None
-    picture: Picture | None = None
+    image: Thumbnail | None = None
     alt: str = ""
-    right: bool | None = None
+    correct: bool | None = None
 
 
 class Line(NamedTuple):
@@ -79,11 +79,11 @@ def _classes(table: Table, label: str) -> Tensor:
 def inputs(schema: Schema, batch: Batch, columns: list[str]) -> Grid:
     """Returns a grid of the input values of the rows."""
     lines = [Line(name, _truth(schema, name, batch)) for name in select_shown_modalities(schema)]
-    return Grid("What the rows hold", "", columns, lines)
+    return Grid("Observed values", "", columns, lines)
 
 
 def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
-    """Returns a grid per modality: the truth, then predictions given all others, each single other, and all."""
+    """Returns a grid per modality: the true values, then predictions given all others, each single other, and all."""
     schema, names = model.schema, select_shown_modalities(model.schema)
     singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
     z, enough = codes(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
@@ -92,7 +92,7 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
         others = [place] if len(schema) > 1 else []
         sources = [source for source in range(len(names)) if source != place]
         indices = [*(1 + m for m in others), *(1 + len(names) + source for source in sources), 0]
-        heads = ["all the others" for _ in others] + [f"{names[source]} alone" for source in sources]
+        heads = ["all others" for _ in others] + [f"{names[source]} alone" for source in sources]
         lines = _lines(model, name, batch, [*heads, "all (reconstruction)"], z[indices], enough[indices])
         grids.append(Grid(name, describe_modality(schema[name]), columns, lines))
     return grids
@@ -129,9 +129,11 @@ def posterior_samples(model: Model, batch: Batch, columns: list[str], seed: int)
             modality, true = model.schema[name], _truth(model.schema, name, row)
             values = [point[name][0], *made[name][:, 0]]
             cells = [_cell(modality, value, f"{name}, sampled") for value in values]
-            cells = [Cell()] * len(cells) if name == source else _mark_correct(cells, true * len(cells), modality)
+            cells = (
+                [Cell("given")] * len(cells) if name == source else _mark_correct(cells, true * len(cells), modality)
+            )
             lines.append(Line(name, [*true, *cells]))
-        heads = ["the truth", "prediction", *(f"sample {number + 1}" for number in range(SAMPLES))]
+        heads = ["true value", "prediction", *(f"sample {number + 1}" for number in range(SAMPLES))]
         grids.append(Grid(f"{column}, given {source}", "", heads, lines))
     return grids
 
@@ -143,15 +145,15 @@ def describe_modality(modality: Modality) -> str:
 
 
 def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, enough: Tensor) -> list[Line]:
-    """Returns the truth and the predictions from codes `(Q, B, code_dim)`; `enough` (Q, B) is false for empty cells."""
+    """Returns true values and predictions from codes `(Q, B, code_dim)`; `enough` (Q, B) is false for empty cells."""
     modality = model.schema[name]
     with answering(model):
         values = modality.value(model.decode(z, [name])[name])
     truth = _truth(model.schema, name, batch)
-    lines = [Line("the truth", truth, truth=True)]
+    lines = [Line("true values", truth, truth=True)]
     for head, answers, able in zip(heads, values, enough.tolist(), strict=True):
         cells = [
-            _cell(modality, answer, f"{name} from {head}") if here else Cell()
+            _cell(modality, answer, f"{name} given {head}") if here else Cell()
             for answer, here in zip(answers, able, strict=True)
         ]
         lines.append(Line(head, _mark_correct(cells, truth, modality)))
@@ -161,7 +163,7 @@ def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, e
 def _truth(schema: Schema, name: str, batch: Batch) -> list[Cell]:
     has = batch.observed[:, schema.index(name)].tolist()
     return [
-        _cell(schema[name], batch.values[name][row], f"{name}, the truth") if here else Cell()
+        _cell(schema[name], batch.values[name][row], f"{name}, true value") if here else Cell()
         for row, here in enumerate(has)
     ]
 
@@ -170,7 +172,7 @@ def _mark_correct(cells: Sequence[Cell], truth: Sequence[Cell], modality: Modali
     if modality.metric != "acc":
         return list(cells)
     return [
-        cell._replace(right=cell.text == true.text) if cell.text is not None and true.text is not None else cell
+        cell._replace(correct=cell.text == true.text) if cell.text is not None and true.text is not None else cell
         for cell, true in zip(cells, truth, strict=True)
     ]
 
@@ -179,8 +181,8 @@ def _cell(modality: Modality, value: Tensor, alt: str) -> Cell:
     import PIL.Image
 
     value = value.cpu()
-    seen = modality.draw(value)
-    if isinstance(seen, PIL.Image.Image):
-        return Cell(picture=picture(seen), alt=alt)
-    text = " ".join(str(seen).split()) or "(empty)"
+    shown = modality.draw(value)
+    if isinstance(shown, PIL.Image.Image):
+        return Cell(image=make_thumbnail(shown), alt=alt)
+    text = " ".join(str(shown).split()) or "(empty)"
     return Cell(text=text if len(text) <= LETTERS else text[:LETTERS] + " ...", alt=alt)

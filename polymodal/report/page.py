@@ -89,7 +89,7 @@ def write(
         >>> model = build("mac-wae", data.schema, latent_dim=8, hidden=(16,))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     page = write(Path(folder) / "report.html", model, data.test, examples=2)
-        ...     page.name, "m3 from label alone" in page.read_text(encoding="utf-8")
+        ...     page.name, "m3 given label alone" in page.read_text(encoding="utf-8")
         ('report.html', True)
     """
     _check(model, table, examples)
@@ -104,7 +104,7 @@ def write(
         "about": _about(model, table),
         "left_out": len(model.schema) - len(select_shown_modalities(model.schema)),
         "shown": len(select_shown_modalities(model.schema)),
-        **_pictures(model, table, examples, seed),
+        **_examples(model, table, examples, seed),
         "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
         "scores": None if scores is None or scores.empty else present(scores, model.schema),
         "training": training,
@@ -121,7 +121,7 @@ def _check(model: Model, table: Table, examples: int) -> None:
         raise ValueError(f"examples must be at least 1; got {examples}")
 
 
-def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
+def _examples(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
     rows = grids.choose(table, examples, seed)
     batch, columns = table[rows], [f"row {row}" for row in rows]
     return {
@@ -146,10 +146,10 @@ def _about(model: Model, table: Table) -> str:
     split = table.source.get("split")
     rows = f"{len(table):,} row{'s' * (len(table) > 1)}" + (f" of the {split} split" if split else "")
     missing = float((~table.observed).float().mean())
-    holes = f", {100 * missing:.0f} % of their values missing" if missing else ""
+    gaps = f"; {100 * missing:.0f} % of their values are missing" if missing else ""
     return (
-        f"The model {model.name}, with a code of {model.code_dim} numbers for {len(names)} "
-        f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Shown on {rows}{holes}."
+        f"A model {model.name} with a code of {model.code_dim} numbers for {len(names)} "
+        f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Its results are for {rows}{gaps}."
     )
 
 
@@ -161,7 +161,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
     terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
     last = {name: float(history[name].iloc[-1]) for name in columns if name in ("prior_norm", "reference_cost")}
     if "prior_norm" in last:
-        terms["codes/norm"] = "norm of the codes (level: the prior's)"
+        terms["codes/norm"] = "norm of the codes (horizontal line: prior)"
     epochs = [int(epoch) for epoch in history["epoch"]]
     curves = []
     for term, name in terms.items():
@@ -184,10 +184,10 @@ def _with_flow(training: Training, history: pd.DataFrame) -> Training:
     best = epochs[min(range(len(epochs)), key=lines["validation"].__getitem__)]
     curve = figures.curve(lines, epochs, best, f"curve{len(training.curves)}")
     fact = (
-        f"The flow over the codes was then trained for {epochs[-1]:.3g} epochs in "
-        f"{duration(float(history['seconds'].iloc[-1]))}; its lowest validation loss is that of epoch {best:.3g}."
+        f"Then the flow over the codes was trained for {epochs[-1]:.3g} epochs in "
+        f"{duration(float(history['seconds'].iloc[-1]))}; epoch {best:.3g} has its lowest validation loss."
     )
-    curves = [*training.curves, Curve("loss of the flow (epochs of its own)", curve)]
+    curves = [*training.curves, Curve("loss of the flow, by its epochs", curve)]
     return training._replace(curves=curves, facts=[*training.facts, fact])
 
 
@@ -196,12 +196,12 @@ def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:
     facts = []
     if "reference_cost" in constants:
         facts.append(
-            f"The best constant prediction costs R = {constants['reference_cost']:.4g} per row; beta is relative to it."
+            f"The best constant prediction costs R = {constants['reference_cost']:.4g} per row; beta is relative to R."
         )
     if "prior_norm" in constants and "validation/codes/norm" in history:
         norm = float(history["validation/codes/norm"].iloc[-1])
         facts.append(
-            f"After the last epoch the codes have a mean norm of {norm:.3g}, samples from the prior one of "
+            f"After the last epoch, the mean norm of the codes is {norm:.3g}, and that of samples from the prior is "
             f"{constants['prior_norm']:.3g}."
         )
     return facts

@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Scores of one target or from one source."""
+    """Scores of one target, or given one modality."""
 
     name: str
     notes: list[int]
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """One-to-one scores for one metric: a row per source, a column per target."""
+    """One-to-one scores for one metric: a row per given modality, a column per target."""
 
     metric: str
     better: str
@@ -111,9 +111,9 @@ def _headline(metric: str, rows: pd.DataFrame) -> Headline:
     names = list(rows["modality"].unique())
     task = next(task for task in ("many-to-one", "reconstruction", "one-to-one") if task in means)
     given = {
-        "many-to-one": "from all the others",
-        "reconstruction": "from all",
-        "one-to-one": "from one other, on average",
+        "many-to-one": "given all others",
+        "reconstruction": "given all",
+        "one-to-one": "given one other, on average",
     }
     of = names[0] if len(names) == 1 else f"mean of {len(names)} modalities"
     rest = [f"{written(means[other])} {given[other]}" for other in given if other != task and other in means]

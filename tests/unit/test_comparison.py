@@ -247,7 +247,9 @@ def test_what_one_model_did_is_shown_without_ranks(tmp_path):
     page = comparison_page.write(tmp_path, frame, title="t", sweeps=swept(["draws"]))
     assert [attrs["id"] for tag, attrs in Document(page).tags if tag == "section"] == ["outcomes", "curves", "basis"]
     assert pd.read_csv(tmp_path / "best.csv").to_dict("list") == {"model": [], "outcomes": []}
-    assert pd.read_csv(tmp_path / "win_loss.csv").columns.tolist() == ranking.win_loss(scores()).columns.tolist()
+    assert (
+        pd.read_csv(tmp_path / "win_loss.csv").columns.tolist() == ranking.compute_win_loss(scores()).columns.tolist()
+    )
     assert Document(page).bold == []
 
 
@@ -268,7 +270,7 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_same_data_set(tmp_path):
         ("reconstruction", "PolyMNIST", "picture", "SSIM", "MAC-WAE", 0.9999),
     ]
     beside = pd.DataFrame([a_score(*row[:5], 0, row[5]) for row in paper])
-    page = comparison_page.write(tmp_path, scores(seeds=1), title="t", beside=beside)
+    page = comparison_page.write(tmp_path, scores(seeds=1), title="t", reference=beside)
     assert Document(page).other == ["0.123", "0.046"]
     text = page.read_text(encoding="utf-8")
     line = re.search(r"<tr[^>]*><th scope=\"row\">[^<]*</th>(?:(?!</tr>).)*0\.123", text)[0]
@@ -294,7 +296,7 @@ def lines(axes):
 
 
 def test_bars_are_the_mean_ranks():
-    ranks = ranking.ranks(scores())
+    ranks = ranking.compute_ranks(scores())
     figure = charts.rank_bars(ranks)
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(TASKS)
     for axes, task in zip(figure.axes, TASKS, strict=True):
@@ -389,7 +391,7 @@ def test_no_row_has_the_colour_of_a_registered_model():
 
     names = [*REGISTERED, "mac-wae-paper"]
     frame = pd.concat([scores(seeds=1).query("model == 'mac-wae'").assign(model=name) for name in names])
-    axes = charts.rank_bars(ranking.ranks(frame)).axes[0]
+    axes = charts.rank_bars(ranking.compute_ranks(frame)).axes[0]
     assert len({bar.get_facecolor() for bar in axes.patches}) == len(names)
     given = pd.concat([frame.assign(task="translation", given=f"{n} others", value=0.1 * n) for n in (1, 2)])
     lines = [line for line in curves.plot_given_modalities(given).axes[0].lines if line.get_label() != curves.LEVEL]
@@ -398,6 +400,6 @@ def test_no_row_has_the_colour_of_a_registered_model():
 
 def test_many_tasks_have_panels_in_several_rows():
     frame = pd.concat([scores(seeds=1).query("task == 'many-to-one'").assign(task=f"task {k}") for k in range(5)])
-    figure = charts.rank_bars(ranking.ranks(frame))
+    figure = charts.rank_bars(ranking.compute_ranks(frame))
     assert len(figure.axes) == 5
     assert len({round(axes.get_subplotspec().rowspan.start) for axes in figure.axes}) == ceil(5 / 3)

@@ -176,4 +176,4 @@ def test_numbers_are_not_printed_in_the_cells_of_many_columns(tmp_path):
     table = Table({name: torch.arange(4) % 2 for name in schema}, schema=schema)
     model = build("mac-wae", schema, latent_dim=2, draws=1, hidden=(2,))
     page = report.write(tmp_path / "wide.html", model, table, scores=evaluate(model, table), examples=1)
-    assert page.read_text("utf-8").count('title="column_0 from ') == 12
+    assert page.read_text("utf-8").count('title="column_0 given ') == 12
