@@ -92,8 +92,8 @@ def translations(model: Model, batch: Batch, columns: list[str]) -> list[Grid]:
         others = [place] if len(schema) > 1 else []
         sources = [source for source in range(len(names)) if source != place]
         indices = [*(1 + m for m in others), *(1 + len(names) + source for source in sources), 0]
-        heads = ["all others" for _ in others] + [f"{names[source]} alone" for source in sources]
-        lines = _lines(model, name, batch, [*heads, "all (reconstruction)"], z[indices], enough[indices])
+        heads = ["given all others" for _ in others] + [f"given {names[source]} alone" for source in sources]
+        lines = _lines(model, name, batch, [*heads, "given all (reconstruction)"], z[indices], enough[indices])
         grids.append(Grid(name, describe_modality(schema[name]), columns, lines))
     return grids
 
@@ -153,7 +153,7 @@ def _lines(model: Model, name: str, batch: Batch, heads: list[str], z: Tensor, e
     lines = [Line("true values", truth, truth=True)]
     for head, answers, able in zip(heads, values, enough.tolist(), strict=True):
         cells = [
-            _cell(modality, answer, f"{name} given {head}") if here else Cell()
+            _cell(modality, answer, f"{name} {head}") if here else Cell()
             for answer, here in zip(answers, able, strict=True)
         ]
         lines.append(Line(head, _mark_correct(cells, truth, modality)))

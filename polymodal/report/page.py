@@ -148,7 +148,7 @@ def _about(model: Model, table: Table) -> str:
     missing = float((~table.observed).float().mean())
     gaps = f"; {100 * missing:.0f} % of their values are missing" if missing else ""
     return (
-        f"A model {model.name} with a code of {model.code_dim} numbers for {len(names)} "
+        f"A {model.name} model with a code of {model.code_dim} numbers for {len(names)} "
         f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Its results are for {rows}{gaps}."
     )
 
