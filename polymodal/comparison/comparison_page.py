@@ -34,7 +34,7 @@ METHOD = (
 )
 
 
-class Headline(NamedTuple):
+class KeyFigure(NamedTuple):
     """Number at the top of the page."""
 
     value: str
@@ -100,10 +100,10 @@ def write(
     into, values, models = Folder(Path(folder)), select_shared_outcomes(counted), list(dict.fromkeys(scores["model"]))
     ranks, best, pairs = ranking.compute_ranks(counted), ranking.count_best(counted), ranking.compute_win_loss(counted)
     for name, table in (("ranks.csv", ranks), ("best.csv", best), ("win_loss.csv", pairs)):
-        into.table(name, table)
+        into.write_table(name, table)
     count = len(values[OUTCOME].drop_duplicates())
     parts = [
-        *(_build_rank_sections(into, ranks, best, pairs, _intervals(counted), count) if count else []),
+        *(_build_rank_sections(into, ranks, best, pairs, _compute_intervals(counted), count) if count else []),
         *_build_outcome_section(into, counted, models, reference),
         *sections.build_settings_section(into, sweeps, chosen),
         *sections.build_map_section(into, maps),
@@ -114,8 +114,8 @@ def write(
     ]
     context = {
         "title": title,
-        "about": _about(scores, values),
-        "headlines": _headlines(ranks, best, count),
+        "about": _describe(scores, values),
+        "headlines": _build_key_figures(ranks, best, count),
         "notes": list(notes),
         "sections": parts,
         "method": METHOD if count else "",
@@ -133,14 +133,16 @@ def _build_rank_sections(
 ) -> list[Section]:
     """Returns the sections with ranks and win-loss matrix, with intervals over seeds."""
     order = list(ranks.groupby("model", sort=False)["mean"].mean().sort_values(ascending=False, kind="stable").index)
-    into.table("intervals.csv", intervals)
+    into.write_table("intervals.csv", intervals)
     over = "" if intervals is None else " In italics: the 95 % bootstrap interval over seeds."
-    shown = into.chart("ranks", charts.rank_bars(ranks), "Average performance rank by task and model")
+    shown = into.write_chart("ranks", charts.plot_ranks(ranks), "Average performance rank by task and model")
     about = f"1 means best in every outcome, 0 worst in every one. Below is the standard error over outcomes.{over}"
     sheet = score_tables.build_rank_sheet(ranks, intervals, "ranks.csv")
     files = [] if intervals is None else ["intervals.csv"]
     first = Section("ranks", "Average performance rank", about, [shown], [sheet], files)
-    shown = into.chart("win_loss", charts.win_loss(pairs, order), "Share of outcomes that the row's model wins")
+    shown = into.write_chart(
+        "win_loss", charts.plot_win_loss(pairs, order), "Share of outcomes that the row's model wins"
+    )
     about = (
         "The share of common outcomes in which the model of the row is better than the model of the column. "
         "* means p < .05 and ** means p < .01, before Holm's correction; see the last paragraph of this page."
@@ -152,7 +154,7 @@ def _build_rank_sections(
     return [first, Section("wins", "Wins and losses", about, [shown], tables)]
 
 
-def _intervals(scores: pd.DataFrame) -> pd.DataFrame | None:
+def _compute_intervals(scores: pd.DataFrame) -> pd.DataFrame | None:
     several = "seed" in scores and scores.groupby(["dataset", "model"])["seed"].nunique().max() > 1
     return ranking.bootstrap(scores) if several else None
 
@@ -162,7 +164,7 @@ def _build_outcome_section(
 ) -> list[Section]:
     """Returns the section with all outcomes."""
     table = summarise(scores)
-    file = into.table("table.csv", table)
+    file = into.write_table("table.csv", table)
     if table.empty:
         return []
     shown = score_tables.build_outcome_sheets(table, models, score_tables.index_references(reference), file)
@@ -178,22 +180,22 @@ def _build_outcome_section(
     return [Section("outcomes", "Outcomes", about, (), shown)]
 
 
-def _headlines(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[Headline]:
+def _build_key_figures(ranks: pd.DataFrame, best: pd.DataFrame, count: int) -> list[KeyFigure]:
     if not count:
         return []
     most = best["outcomes"].max()
     leads = _join_names([format_model_name(model) for model in best.loc[best["outcomes"] == most, "model"]])
     verb = "is best" if (best["outcomes"] == most).sum() == 1 else "are each best"
-    headlines = [Headline(f"{most} of {count}", f"outcomes in which {leads} {verb}", "")]
+    headlines = [KeyFigure(f"{most} of {count}", f"outcomes in which {leads} {verb}", "")]
     for task, own in ranks.groupby("task", sort=False):
         top = own.iloc[0]
         detail = f"then {format_model_name(own['model'].iloc[1])}, {own['mean'].iloc[1]:.3f}" if len(own) > 1 else ""
         what = f"average rank of {format_model_name(top['model'])}, {format_task_name(str(task))}"
-        headlines.append(Headline(f"{top['mean']:.3f}", what, detail))
+        headlines.append(KeyFigure(f"{top['mean']:.3f}", what, detail))
     return headlines[:4]
 
 
-def _about(scores: pd.DataFrame, values: pd.DataFrame) -> str:
+def _describe(scores: pd.DataFrame, values: pd.DataFrame) -> str:
     """Returns a one-line description of the comparison."""
     models, datasets = scores["model"].nunique(), [str(name) for name in scores["dataset"].unique()]
     seeds = scores.groupby(["dataset", "model"])["seed"].nunique() if "seed" in scores else None

@@ -56,7 +56,7 @@ def build_settings_section(into: Folder, sweeps: pd.DataFrame | None, chosen: pd
         *_over_settings(into, rows[rows["name"] != DRAWS], chosen),
         *_over_draws(into, rows[rows["name"] == DRAWS]),
     ]
-    file = into.table("sweeps.csv", rows)
+    file = into.write_table("sweeps.csv", rows)
     about = "Lines are means over seeds; bands are from the lowest to the highest seed."
     about += " A ring marks the reported setting." if chosen is not None else ""
     return [Section("curves", "Scores over settings", f"{about} All these scores: ", shown, files=[file])]
@@ -67,11 +67,11 @@ def build_map_section(into: Folder, maps: pd.DataFrame | None) -> list[Section]:
     if maps is None or maps.empty:
         return []
     maps = maps.assign(dataset=maps.get("dataset", ""))
-    file = into.table("maps.csv", maps)
+    file = into.write_table("maps.csv", maps)
     shown = []
     for dataset, own in maps.groupby("dataset", sort=False):
-        alt = f"Codes of {_models(own)}{_on(dataset)}, by given modalities"
-        shown.append(into.chart(_file("codes", dataset), charts.code_maps(own), alt, str(dataset)))
+        alt = f"Codes of {_join_models(own)}{_name_dataset(dataset)}, by given modalities"
+        shown.append(into.write_chart(_name_file("codes", dataset), charts.plot_code_maps(own), alt, str(dataset)))
     how = {"umap": " by UMAP", "pca": " on their first two principal components"}
     method = " or".join(how.get(name, "") for name in maps.get("method", maps["dataset"]).unique())
     about = (
@@ -92,11 +92,13 @@ def build_task_sections(into: Folder, scores: pd.DataFrame, models: Sequence[str
         name = format_task_name(str(task))
         shown = []
         for dataset, rows in own[~is_companion(own)].groupby("dataset", sort=False):
-            if rows["given"].map(curves.others).nunique() > 1:
-                alt = f"{name} by the number of other modalities given{_on(dataset)}"
-                shown.append(into.chart(_file(name, dataset), curves.plot_given_modalities(rows), alt, str(dataset)))
+            if rows["given"].map(curves.parse_number_of_others).nunique() > 1:
+                alt = f"{name} by the number of other modalities given{_name_dataset(dataset)}"
+                shown.append(
+                    into.write_chart(_name_file(name, dataset), curves.plot_given_modalities(rows), alt, str(dataset))
+                )
         present = [model for model in models if model in set(table["model"])]
-        sheet = score_tables.build_task_sheet(table, present, into.table(f"{name}.csv", table))
+        sheet = score_tables.build_task_sheet(table, present, into.write_table(f"{name}.csv", table))
         sections.append(Section(name, name.capitalize(), NOTES.get(name, ""), shown, [sheet]))
     return sections
 
@@ -108,7 +110,7 @@ def build_cost_section(into: Folder, runs: pd.DataFrame | None) -> list[Section]
     if runs is None or runs.empty:
         return []
     plain = [name for name in runs if not runs[name].map(lambda value: isinstance(value, Mapping | list)).any()]
-    file = into.table("runs.csv", runs[plain])
+    file = into.write_table("runs.csv", runs[plain])
     lines = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
         line = {"data set": dataset, "model": format_model_name(str(model)), "runs": len(own)}
@@ -119,7 +121,7 @@ def build_cost_section(into: Folder, runs: pd.DataFrame | None) -> list[Section]
         if "weights" in own and own["weights"].notna().any():
             line["weights"] = int(own["weights"].iloc[0])
         line |= {
-            name: _range(own[column])
+            name: _format_range(own[column])
             for name, column in (("epochs", "epochs"), ("best epoch", "best_epoch"))
             if column in own
         }
@@ -143,12 +145,15 @@ def build_basis_section(
     lines = [_describe_data(str(dataset), own, runs) for dataset, own in scores.groupby("dataset", sort=False)]
     if any(len(line) > 2 for line in lines):
         table = pd.DataFrame(lines)
-        shown.append(score_tables.build_sheet(table, "Data sets", into.table("basis.csv", table)))
+        shown.append(score_tables.build_sheet(table, "Data sets", into.write_table("basis.csv", table)))
     if chosen is not None and not chosen.empty:
-        file, named = into.table("chosen.csv", chosen), chosen.assign(model=chosen["model"].map(format_model_name))
+        file, named = (
+            into.write_table("chosen.csv", chosen),
+            chosen.assign(model=chosen["model"].map(format_model_name)),
+        )
         shown.append(score_tables.build_sheet(named, "Reported settings", file, by="dataset"))
     if tuned is not None and not tuned.empty:
-        file, named = into.table("tuning.csv", tuned), tuned.assign(model=tuned["model"].map(format_model_name))
+        file, named = into.write_table("tuning.csv", tuned), tuned.assign(model=tuned["model"].map(format_model_name))
         shown.append(score_tables.build_sheet(named, "Compared settings", file, by="dataset"))
     return [Section("basis", "Data and settings", "", (), shown)] if shown else []
 
@@ -160,7 +165,7 @@ def build_failure_section(into: Folder, failures: Sequence[tuple[str, str]]) -> 
     if not failures:
         return []
     table = pd.DataFrame(failures, columns=["run", "reason"])
-    sheet = score_tables.build_sheet(table, "Failures", into.table("failures.csv", table))
+    sheet = score_tables.build_sheet(table, "Failures", into.write_table("failures.csv", table))
     many = len(failures) > 1
     count = f"{len(failures)} run{'s' * many} failed and {'are' if many else 'is'} not included in any score."
     return [Section("failures", "Failures", count, (), [sheet])]
@@ -173,9 +178,11 @@ def _over_settings(into: Folder, rows: pd.DataFrame, chosen: pd.DataFrame | None
         ringed = set(zip(marked["model"], marked["setting"], strict=True)) if marked is not None else set()
         names = " and ".join(own["name"].unique())
         title = f"{dataset}, {format_task_name(str(task))}"
-        chart = curves.sweep(own, ringed)
+        chart = curves.plot_sweep(own, ringed)
         shown.append(
-            into.chart(_file("sweep", dataset, format_task_name(str(task))), chart, f"{title}, over {names}", title)
+            into.write_chart(
+                _name_file("sweep", dataset, format_task_name(str(task))), chart, f"{title}, over {names}", title
+            )
         )
     return shown
 
@@ -184,25 +191,25 @@ def _over_draws(into: Folder, rows: pd.DataFrame) -> list[Chart]:
     shown = []
     for (dataset, model), own in rows.groupby(["dataset", "model"], sort=False):
         title = f"{dataset}, {format_model_name(str(model))}, over the number of masks K"
-        shown.append(into.chart(_file("draws", dataset, model), curves.draws(own), title, title))
+        shown.append(into.write_chart(_name_file("draws", dataset, model), curves.plot_mask_numbers(own), title, title))
     return shown
 
 
 def _describe_data(dataset: str, scores: pd.DataFrame, runs: pd.DataFrame | None) -> dict[str, Any]:
     line: dict[str, Any] = {"data set": dataset, "models": scores["model"].nunique()}
     if "seed" in scores:
-        line["seeds"] = _range(scores.groupby("model")["seed"].nunique())
+        line["seeds"] = _format_range(scores.groupby("model")["seed"].nunique())
     if "rows" in scores:
-        line["rows scored"] = _range(scores["rows"])
+        line["rows scored"] = _format_range(scores["rows"])
     own = runs[runs["dataset"] == dataset] if runs is not None else None
     if own is not None and not own.empty:
-        line |= {f"{name} trained": _range(own[name]) for name in ("rows", "epochs") if name in own}
+        line |= {f"{name} trained": _format_range(own[name]) for name in ("rows", "epochs") if name in own}
         if "hardware" in own:
             line["hardware"] = "; ".join(map(str, own["hardware"].dropna().unique()))
     return line
 
 
-def _range(numbers: pd.Series[Any]) -> str:
+def _format_range(numbers: pd.Series[Any]) -> str:
     """Returns the range from minimum to maximum as text, such as "3" or "3 to 5"."""
     import pandas as pd
 
@@ -213,15 +220,15 @@ def _range(numbers: pd.Series[Any]) -> str:
     return " to ".join(ends)
 
 
-def _models(own: pd.DataFrame) -> str:
+def _join_models(own: pd.DataFrame) -> str:
     return " and ".join(map(format_model_name, own["model"].unique()))
 
 
-def _on(dataset: object) -> str:
+def _name_dataset(dataset: object) -> str:
     return f" on {dataset}" if dataset else ""
 
 
-def _file(*parts: object) -> str:
+def _name_file(*parts: object) -> str:
     """Returns a file name from arbitrary parts, with special characters replaced."""
     text = "-".join(str(part) for part in parts if part != "")
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in text)

@@ -12,10 +12,10 @@ from polymodal.evaluation import TASKS
 from polymodal.evaluation.subsets import select_shown_modalities
 from polymodal.io import checkpoint
 from polymodal.report import figures, grids
-from polymodal.report.code_map import code_map
-from polymodal.report.column_scores import present as present_columns
+from polymodal.report.code_map import build_code_map
+from polymodal.report.column_scores import prepare_columns
 from polymodal.report.rendering import render
-from polymodal.report.score_summary import present
+from polymodal.report.score_summary import prepare_scores
 from polymodal.runtime.progress import duration
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def write(
         "left_out": len(model.schema) - len(select_shown_modalities(model.schema)),
         "shown": len(select_shown_modalities(model.schema)),
         **_examples(model, table, examples, seed),
-        "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
-        "scores": None if scores is None or scores.empty else present(scores, model.schema),
+        "columns": None if scores is None or scores.empty else prepare_columns(scores, model.schema, table),
+        "scores": None if scores is None or scores.empty else prepare_scores(scores, model.schema),
         "training": training,
         "settings": _sections(settings) if settings else None,
     }
@@ -122,14 +122,14 @@ def _check(model: Model, table: Table, examples: int) -> None:
 
 
 def _examples(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
-    rows = grids.choose(table, examples, seed)
+    rows = grids.choose_rows(table, examples, seed)
     batch, columns = table[rows], [f"row {row}" for row in rows]
     return {
-        "inputs": grids.inputs(model.schema, batch, columns),
-        "translations": grids.translations(model, batch, columns),
-        "samples": grids.samples(model, examples, seed),
-        "posterior": grids.posterior_samples(model, batch, columns, seed),
-        "map": code_map(model, table, seed),
+        "inputs": grids.build_input_grid(model.schema, batch, columns),
+        "translations": grids.build_translation_grids(model, batch, columns),
+        "samples": grids.build_sample_grid(model, examples, seed),
+        "posterior": grids.build_posterior_grids(model, batch, columns, seed),
+        "map": build_code_map(model, table, seed),
     }
 
 
@@ -172,7 +172,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
         }
         if lines:
             level = last.get("prior_norm") if term == "codes/norm" else None
-            curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}", level)))
+            curves.append(Curve(name, figures.plot_curve(lines, epochs, best, f"curve{len(curves)}", level)))
     time = duration(float(history["seconds"].sum())) if "seconds" in history else ""
     return Training(len(epochs), time, best, curves, _facts(history, last))
 
@@ -182,7 +182,7 @@ def _with_flow(training: Training, history: pd.DataFrame) -> Training:
     lines = {split: history[f"prior/{split}"].astype(float).tolist() for split in ("train", "validation")}
     epochs = history["epoch"].astype(float).tolist()
     best = epochs[min(range(len(epochs)), key=lines["validation"].__getitem__)]
-    curve = figures.curve(lines, epochs, best, f"curve{len(training.curves)}")
+    curve = figures.plot_curve(lines, epochs, best, f"curve{len(training.curves)}")
     fact = (
         f"Then the flow over the codes was trained for {epochs[-1]:.3g} epochs in "
         f"{duration(float(history['seconds'].iloc[-1]))}; epoch {best:.3g} has its lowest validation loss."

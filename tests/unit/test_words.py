@@ -43,7 +43,9 @@ TEXTS = {
     r"sounds": "audio",
     r"answers?": "prediction",
 }
-"""Regular expressions that match in no text, and what to write instead. Texts that start with "Of" are fragments."""
+"""Regular expressions that match in no text, and what to write instead."""
+FRAGMENT = re.compile(r"(\A|: )Of (the|a|an|its|each|every|one) ")
+"""Beginning of a text, or of the description of an argument, that is no sentence."""
 
 WORDS = {
     "told": "message",
@@ -110,11 +112,10 @@ def parse(path):
 
 def test_texts_use_the_terms_of_the_field():
     rules = [(re.compile(rf"(?<![\w-])({text})(?![\w-])", re.IGNORECASE), better) for text, better in TEXTS.items()]
-    rules.append((re.compile(r"(?:\A|: )(Of (?:the|a|an|its|each|every|one)) "), "a full sentence"))
     found = [
-        f"{place}: {match.group(1)!r}: write {better}"
+        f"{place}: {match.group()!r}: write {better}"
         for place, text in read_texts()
-        for rule, better in rules
+        for rule, better in [*rules, *([(FRAGMENT, "a full sentence")] if ".py:" in place else [])]
         for match in rule.finditer(text)
     ]
     assert not found, "\n".join(["", *found])
