@@ -42,7 +42,7 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
         INPUTS,
         ("tests/attacks/test_broken_files.py", "tests/end_to_end/test_broken_runs.py"),
     ),
-    "images and sounds": (INPUTS, ("tests/unit/test_images.py", "tests/unit/test_sounds.py")),
+    "images and audio": (INPUTS, ("tests/unit/test_images.py", "tests/unit/test_sounds.py")),
     "names and classes that would change a terminal, a page or a chart": (
         INPUTS,
         ("tests/end_to_end/test_cli_hostile_names.py",),
@@ -68,14 +68,14 @@ KINDS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 HEAD = """# Reliability
 
-How polymodal behaves when what it is given is bad, or when the system fails. An input or a fault holds if its test
-passes: a bad input is read as it was meant, or refused in one sentence that says what to do; after a fault either the
-old result or the new one is there, whole.
+How polymodal behaves with bad inputs, and after faults of the system. A case holds if its test passes: a bad input is
+read as intended, or there is an error of one sentence that says what to do. After a fault there is either the complete
+old result or the complete new one.
 
 `make torture` runs these tests and writes this page from their results. `make test` runs all but those that take
 minutes.
 
-| what is tried | kind | tried | hold | failed |
+| case | kind | tried | hold | failed |
 |---|---|---:|---:|---:|
 """
 

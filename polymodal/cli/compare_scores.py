@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from polymodal.cli import output_checks
 from polymodal.cli.run_folder import refuse_unwritable
-from polymodal.comparison import comparison_page, ranking
+from polymodal.comparison import comparison_page
 from polymodal.comparison.display_names import format_task_name
-from polymodal.comparison.scores import further
+from polymodal.comparison.scores import drop_models, is_further_task, read_score_table, select_shared_outcomes
 from polymodal.evaluation import TASKS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
     """Ranks the models of a CSV file of scores, and writes the comparison page, its tables and its figures.
 
     Arguments:
-        path: CSV file of scores, see `polymodal.comparison.ranking.read`.
+        path: CSV file of scores, see `polymodal.comparison.scores.read_score_table`.
         out: Output folder; files with other names in it are kept.
         without: Models to leave out.
         overwrite: Whether to replace an earlier comparison.
@@ -37,9 +37,9 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
         ValueError: The scores cannot be compared, a model to leave out does not exist, the folder holds an earlier
             comparison and `overwrite` is not set, or the folder holds another file with the name of an output file.
     """
-    every = ranking.read(path)
-    scores = ranking.without(every, without)
-    if ranking.select_shared_outcomes(scores[~further(scores)]).empty:
+    every = read_score_table(path)
+    scores = drop_models(every, without)
+    if select_shared_outcomes(scores[~is_further_task(scores)]).empty:
         raise ValueError(
             f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
             "is ranked; there is none"

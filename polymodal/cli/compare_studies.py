@@ -29,9 +29,9 @@ def run(study: str, folder: Path, beside: Path | None, device: str | None, **whe
         device: Device of all runs; by default the device of the study.
         **where: Arguments of `compare` that determine where the runs are executed.
     """
-    from polymodal.comparison.ranking import read
+    from polymodal.comparison.scores import read_score_table
 
-    others = None if beside is None else read(beside)
+    others = None if beside is None else read_score_table(beside)
     return compare(_on(study, device), folder=folder, beside=others, **where)
 
 

@@ -50,9 +50,9 @@ def scores(frame: pd.DataFrame, schema: Schema) -> Group:
 
 
 def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
-    from polymodal.report.score_summary import present
+    from polymodal.report.score_summary import prepare_scores
 
-    seen = present(frame, schema)
+    seen = prepare_scores(frame, schema)
     table = _table("modality", "metric", *seen.tasks, right=len(seen.tasks))
     for block in seen.blocks:
         metric = f"{block.metric} {ARROWS[block.better]}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.cli.processes import count, number
 from polymodal.cli.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
-from polymodal.comparison.scores import place
+from polymodal.comparison.scores import find_task_position
 from polymodal.evaluation import LEARNED, TASKS, check_tasks
 from polymodal.evaluation import evaluate as score
 from polymodal.evaluation import inception as features_of
@@ -120,7 +120,7 @@ def evaluate(
     if (change := table.source.get("changed")) is not None:
         scores["note"] = [f"{note}; {change}" if note else change for note in scores["note"]]
     write_scores(path, scores, tasks)
-    if older := sorted(earlier - {*scores["task"], *tasks}, key=place):
+    if older := sorted(earlier - {*scores["task"], *tasks}, key=find_task_position):
         say(
             f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate these again"
         )

@@ -10,7 +10,7 @@ from math import ceil, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.comparison.display_names import format_model_name, format_task_name, styles
+from polymodal.comparison.display_names import assign_styles, format_model_name, format_task_name
 from polymodal.io import checkpoint
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
@@ -20,7 +20,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["DPI", "GRID", "INK", "QUIET", "code_maps", "create_figure", "plain", "rank_bars", "save", "win_loss"]
+__all__ = [
+    "INK",
+    "QUIET",
+    "create_figure",
+    "plot_code_maps",
+    "plot_ranks",
+    "plot_win_loss",
+    "save_figure",
+    "simplify_axes",
+]
 
 DPI = 160
 """Resolution of PNG files in pixels per inch; the page shows an inch as about 100 pixels."""
@@ -58,7 +67,7 @@ def create_figure(width: float, height: float) -> Iterator[Figure]:
         yield Figure(figsize=(width, height), facecolor="white", layout="constrained")
 
 
-def save(figure: Figure, path: Path) -> bytes:
+def save_figure(figure: Figure, path: Path) -> bytes:
     """Writes a figure as PATH.pdf and PATH.png, whose bytes depend on the drawing only.
 
     Arguments:
@@ -73,7 +82,7 @@ def save(figure: Figure, path: Path) -> bytes:
     undated: dict[str, dict[str, Any]] = {"pdf": {"CreationDate": None}, "png": {"Software": None}}
     files = {}
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph")  # the font lacks some scripts and shows boxes
+        warnings.filterwarnings("ignore", "Glyph")  # the font has no glyphs for some scripts and shows boxes
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # keep the layout, which is slow to compute, for both files
         for kind, metadata in undated.items():
@@ -84,7 +93,7 @@ def save(figure: Figure, path: Path) -> bytes:
     return files["png"]
 
 
-def plain(axes: Axes) -> None:
+def simplify_axes(axes: Axes) -> None:
     """Removes the top and right spines and adds a light grid."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=3, width=0.7)
@@ -92,38 +101,38 @@ def plain(axes: Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def rank_bars(ranks: pd.DataFrame) -> Figure:
+def plot_ranks(ranks: pd.DataFrame) -> Figure:
     """Plots average performance ranks with standard errors: a panel per task, a bar per model.
 
     Arguments:
-        ranks: Result of `polymodal.comparison.ranking.ranks`.
+        ranks: Result of `polymodal.comparison.ranking.compute_ranks`.
 
     Source: MAC-WAE, Fig. 3.
     """
     models, tasks = list(ranks["model"].unique()), list(ranks["task"].unique())
-    style = styles(models)
+    style = assign_styles(models)
     across = min(3, len(tasks))
     down = ceil(len(tasks) / across)
     with create_figure(max(4.5, 3.3 * across), down * (1.1 + 0.27 * len(models))) as figure:
         panels = iter(figure.subplots(down, across, squeeze=False).flat)
         for task, axes in zip(tasks, panels, strict=False):
             own = ranks[ranks["task"] == task][::-1]
-            _bars(axes, own, [figures.look(style[model])[0] for model in own["model"]])
+            _plot_bars(axes, own, [figures.get_style(style[model])[0] for model in own["model"]])
             axes.set_title(format_task_name(task), loc="left", fontweight="bold")
         for axes in panels:
             axes.remove()
-        figure.supxlabel("average performance rank, with its standard error (1: always best, 0: always worst)")
+        figure.supxlabel("average performance rank and its standard error (1: always best, 0: always worst)")
     return figure
 
 
-def _bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
+def _plot_bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
     errors = ranks["standard_error"].fillna(0).to_numpy(float)
     names = [format_model_name(model) for model in ranks["model"]]
     axes.barh(names, ranks["mean"], color=colors, height=0.72)
     axes.errorbar(ranks["mean"], names, xerr=errors, fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
     for y, (mean, error) in enumerate(zip(ranks["mean"], errors, strict=True)):
         axes.text(mean + error + 0.02, y, f"{mean:.3f}", va="center", fontsize=8)
-    plain(axes)
+    simplify_axes(axes)
     axes.grid(visible=False, axis="y")
     axes.grid(axis="x", color=GRID, linewidth=0.7)
     axes.tick_params(axis="y", length=0)
@@ -131,11 +140,11 @@ def _bars(axes: Axes, ranks: pd.DataFrame, colors: Sequence[str]) -> None:
     axes.set_xticklabels(["0", ".25", ".5", ".75", "1"])
 
 
-def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
+def plot_win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
     """Plots the win-loss matrix: the share of outcomes in which the row's model is better than the column's.
 
     Arguments:
-        table: Result of `polymodal.comparison.ranking.win_loss`.
+        table: Result of `polymodal.comparison.ranking.compute_win_loss`.
         models: Models in the order of rows and columns.
 
     Source: MAC-WAE, Fig. 4.
@@ -153,9 +162,9 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
         axes = figure.subplots()
         image = axes.imshow(np.ma.masked_invalid(shares), cmap="PuOr", vmin=0, vmax=1)
         for i, j in np.argwhere(np.isfinite(shares)).tolist():
-            share, mark = float(shares[i, j]), _mark(float(p[i, j]))
-            color = "white" if _luminance(image.get_cmap()(share)) < 0.3 else INK
-            axes.text(j, i, _share(share), ha="center", va="center", color=color, fontsize=9.5)
+            share, mark = float(shares[i, j]), _format_significance(float(p[i, j]))
+            color = "white" if _compute_luminance(image.get_cmap()(share)) < 0.3 else INK
+            axes.text(j, i, _format_share(share), ha="center", va="center", color=color, fontsize=9.5)
             axes.text(j, i + 0.31, mark, ha="center", va="center", color=color, fontsize=10)
         names = [format_model_name(model) for model in models]
         axes.set_xticks(range(len(models)), names, rotation=40, ha="left", rotation_mode="anchor")
@@ -165,25 +174,25 @@ def win_loss(table: pd.DataFrame, models: Sequence[str]) -> Figure:
         axes.set_facecolor("#e4e4df")
         bar = figure.colorbar(image, ax=axes, shrink=0.6, aspect=18, ticks=[0, 0.5, 1])
         bar.outline.set_visible(False)  # pyright: ignore[reportCallIssue]
-        bar.set_label("share of outcomes that the row wins")
+        bar.set_label("share of outcomes won by the model of the row")
     return figure
 
 
-def _luminance(color: Any) -> float:
+def _compute_luminance(color: Any) -> float:
     """Returns the relative luminance of an sRGB colour, from 0 (black) to 1 (white), as used for contrast."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in color[:3]]
     return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def _share(share: float) -> str:
+def _format_share(share: float) -> str:
     return f"{share:g}" if share in (0, 1) else f"{share:.2f}".removeprefix("0")
 
 
-def _mark(p: float) -> str:
+def _format_significance(p: float) -> str:
     return next((mark for limit, mark in MARKS if p < limit), "") if isfinite(p) else ""
 
 
-def code_maps(points: pd.DataFrame) -> Figure:
+def plot_code_maps(points: pd.DataFrame) -> Figure:
     """Plots codes in two dimensions, coloured by class: models side by side, a panel per conditioning.
 
     The axes are the same in all panels of a model.
@@ -194,7 +203,7 @@ def code_maps(points: pd.DataFrame) -> Figure:
     Source: MAC-WAE, Fig. 5.
     """
     models, subsets = list(points["model"].unique()), list(points["given"].unique())
-    style, names = _classes(points["label"])
+    style, names = _assign_class_styles(points["label"])
     points = points.assign(style=style)
     across = max(1, min(ACROSS // len(models), len(subsets)))  # panels side by side per model
     down, side = ceil(len(subsets) / across), 9.6 / (across * len(models))
@@ -203,19 +212,19 @@ def code_maps(points: pd.DataFrame) -> Figure:
         parts = figure.subfigures(2, len(models), squeeze=False, height_ratios=[(side + 0.25) * down + 0.3, 0.4])
         for part, model in zip(parts[0], models, strict=True):
             own = points[points["model"] == model]
-            limits = figures.limits(own[["x", "y"]].to_numpy(float))
+            limits = figures.compute_limits(own[["x", "y"]].to_numpy(float))
             panels = list(part.subplots(down, across, squeeze=False).flat)
             part.suptitle(format_model_name(model), fontsize=11, fontweight="bold")
             for axes, given in zip(panels, subsets, strict=False):
-                _scatter(axes, own[own["given"] == given], limits)
+                _plot_codes(axes, own[own["given"] == given], limits)
                 axes.set_title(printable(given), fontsize=9)
             for axes in panels[len(subsets) :]:
                 axes.remove()
-        _marks(figure, names)
+        _add_legend(figure, names)
     return figure
 
 
-def _classes(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
+def _assign_class_styles(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
     """Returns the style of each point, and the styles of the most frequent classes by name."""
     known = labels[labels.notna() & ~labels.isin([-1, "", "-1"])]
     own = sorted(known.value_counts(sort=True).index[: figures.STYLES])
@@ -226,21 +235,21 @@ def _classes(labels: pd.Series[Any]) -> tuple[pd.Series[int], dict[str, int]]:
     return labels.map(place).fillna(figures.OTHER).astype(int), names | ({word: figures.OTHER} if rest and own else {})
 
 
-def _scatter(axes: Axes, own: pd.DataFrame, limits: tuple[float, float, float, float]) -> None:
+def _plot_codes(axes: Axes, own: pd.DataFrame, limits: tuple[float, float, float, float]) -> None:
     for number, points in own.groupby("style"):
-        color, marker = figures.look(int(number))  # pyright: ignore[reportArgumentType]
+        color, marker = figures.get_style(int(number))  # pyright: ignore[reportArgumentType]
         size = 9 * figures.LARGER.get(marker, 1.0)
         axes.scatter(points["x"], points["y"], s=size, c=color, marker=marker, alpha=0.75, linewidths=0)  # pyright: ignore[reportArgumentType]
     axes.set(xlim=limits[:2], ylim=limits[2:], xticks=[], yticks=[], aspect="equal")
     axes.spines[:].set_color(GRID)
 
 
-def _marks(figure: Figure, names: dict[str, int]) -> None:
+def _add_legend(figure: Figure, names: dict[str, int]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
         Line2D([], [], linestyle="", color=color, marker=marker, markersize=6)
-        for color, marker in map(figures.look, names.values())
+        for color, marker in map(figures.get_style, names.values())
     ]
     if names:
         columns = 11 if max(map(len, names)) <= 4 else 5  # keeps the legend within the figure

@@ -1,4 +1,4 @@
-"""Curves of a comparison: over a varied setting, over the number of draws K, over the number of given modalities.
+"""Curves of a comparison: over a varied setting, over the number of masks K, over the number of given modalities.
 
 The relative performance for K is s_K / s_ref where higher scores are better and s_ref / s_K where lower ones are. Here,
 s_K is the score with K conditioning masks per batch and s_ref the score with the reference number of masks.
@@ -10,8 +10,8 @@ from collections.abc import Collection, Iterable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-from polymodal.comparison.charts import INK, QUIET, create_figure, plain
-from polymodal.comparison.display_names import format_model_name, format_task_name, styles
+from polymodal.comparison.charts import INK, QUIET, create_figure, simplify_axes
+from polymodal.comparison.display_names import assign_styles, format_model_name, format_task_name
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["REFERENCE", "draws", "others", "plot_given_modalities", "sweep"]
+__all__ = ["parse_number_of_others", "plot_given_modalities", "plot_mask_numbers", "plot_sweep"]
 
 REFERENCE = 10
-"""Reference number of draws for relative performance, as in the paper."""
+"""Reference number of masks K for relative performance, as in the paper."""
 ARROWS = {"higher": "\N{UPWARDS ARROW}", "lower": "\N{DOWNWARDS ARROW}"}
 TICKED = 5
 """Largest number of values with a tick each, and smallest ratio of largest to smallest value for a logarithmic axis."""
 TRUTH = "the truth"
 """Value of `given` for scores of the classifier on true values instead of predictions."""
-LEVEL = "classifier, on the truth"
+LEVEL = "classifier, on true values"
 FEW = 4
 """Largest number of lines whose bands are drawn in the stronger shade."""
 
 
-def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figure:
+def plot_sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figure:
     """Plots performance over a varied setting: a row per modality, a column per model.
 
     The band is from the minimum to the maximum over seeds.
@@ -45,10 +45,10 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
 
     Source: MAC-WAE, supplementary Figures 2 to 4.
     """
-    points = _points(table, ["modality", "metric", "better", "model", "name", "number", "setting"])
+    points = _average_over_seeds(table, ["modality", "metric", "better", "model", "name", "number", "setting"])
     rows = list(points[["modality", "metric", "better"]].drop_duplicates().itertuples(index=False, name=None))
     columns = list(points[["model", "name"]].drop_duplicates().itertuples(index=False, name=None))
-    style = styles(dict.fromkeys(model for model, _ in columns))
+    style = assign_styles(dict.fromkeys(model for model, _ in columns))
     width = min(2.6, max(0.95, 9.0 / len(columns)))
     with create_figure(0.9 + width * len(columns), 0.7 + 1.25 * len(rows)) as figure:
         grid = figure.subplots(len(rows), len(columns), sharey="row", squeeze=False)
@@ -56,13 +56,13 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
             across[0].set_ylabel(f"{printable(modality)}\n{printable(metric)} {ARROWS[better]}")
             for axes, (model, name) in zip(across, columns, strict=True):
                 own = points[(points["modality"] == modality) & (points["model"] == model) & (points["name"] == name)]
-                _line(axes, own, style[model])
+                _plot_line(axes, own, style[model])
                 ring = own[[(model, setting) in chosen for setting in own["setting"]]]
                 axes.plot(
                     ring["number"], ring["mean"], "o", markersize=9, markerfacecolor="none", color=INK, clip_on=False
                 )
                 axes.set_xmargin(0.12)
-                plain(axes)
+                simplify_axes(axes)
                 _set_number_ticks(axes, own["number"], labelled=row == len(rows) - 1)
         for axes, (model, _) in zip(grid[0], columns, strict=True):
             axes.set_title(format_model_name(model), fontsize=9, fontweight="bold")
@@ -71,8 +71,8 @@ def sweep(table: pd.DataFrame, chosen: Collection[tuple[str, str]] = ()) -> Figu
     return figure
 
 
-def draws(table: pd.DataFrame) -> Figure:
-    """Plots performance of one model over the number of draws K, relative to that at K = 10: a panel per task.
+def plot_mask_numbers(table: pd.DataFrame) -> Figure:
+    """Plots performance of one model over the number of masks K, relative to that at K = 10: a panel per task.
 
     If lower values are better, the inverse ratio is shown, so that higher is always better. If there is no K = 10, the
     largest K is the reference. The band is from the minimum to the maximum over seeds.
@@ -82,7 +82,7 @@ def draws(table: pd.DataFrame) -> Figure:
 
     Source: MAC-WAE, supplementary Figure 1.
     """
-    points, reference = _relative(table)
+    points, reference = _compute_relative_scores(table)
     tasks, modalities = list(points["task"].unique()), list(points["modality"].unique())
     with create_figure(max(4.5, 3.2 * len(tasks)), 3.1) as figure:
         panels = figure.subplots(1, len(tasks), sharey=True, squeeze=False)[0]
@@ -90,13 +90,13 @@ def draws(table: pd.DataFrame) -> Figure:
             axes.axhline(1, color=QUIET, linewidth=0.8, linestyle=(0, (4, 3)))
             for place, modality in enumerate(modalities):
                 own = points[(points["task"] == task) & (points["modality"] == modality)]
-                _line(axes, own, place, printable(modality), len(modalities))
+                _plot_line(axes, own, place, printable(modality), len(modalities))
             axes.set_title(format_task_name(task), loc="left", fontweight="bold")
-            axes.set_xlabel("draws K")
-            plain(axes)
+            axes.set_xlabel("number of masks K")
+            simplify_axes(axes)
             _set_number_ticks(axes, points["number"])
         panels[0].set_ylabel(f"relative to K = {reference:g}\n(above 1: better)")
-        _legend(figure, panels)
+        _add_legend(figure, panels)
     return figure
 
 
@@ -107,44 +107,44 @@ def plot_given_modalities(table: pd.DataFrame) -> Figure:
         table: Scores of one task and data set. `given` is "1 other", "2 others", ..., or "the truth", which is drawn
             as a horizontal line. Rows with another value are left out.
     """
-    points = _points(table, ["modality", "metric", "better", "model", "given"])
+    points = _average_over_seeds(table, ["modality", "metric", "better", "model", "given"])
     level = points[points["given"] == TRUTH].groupby("modality")["mean"].mean()
-    points = points.assign(number=points["given"].map(others)).dropna(subset="number")
+    points = points.assign(number=points["given"].map(parse_number_of_others)).dropna(subset="number")
     kinds = list(points[["modality", "metric", "better"]].drop_duplicates().itertuples(index=False, name=None))
     models = list(points["model"].unique())
-    style, across = styles(models), 2 if len(kinds) == 4 else min(3, len(kinds))
+    style, across = assign_styles(models), 2 if len(kinds) == 4 else min(3, len(kinds))
     down = ceil(len(kinds) / across)
     with create_figure(max(4.5, 3.3 * across), 0.5 + 2.2 * down) as figure:
         panels = list(figure.subplots(down, across, squeeze=False).flat)
         for axes, (modality, metric, better) in zip(panels, kinds, strict=False):
             for model in models:
                 own = points[(points["modality"] == modality) & (points["model"] == model)]
-                _line(axes, own, style[model], format_model_name(model), len(models))
+                _plot_line(axes, own, style[model], format_model_name(model), len(models))
             if modality in level:
                 axes.axhline(level[modality], color=QUIET, linestyle=(0, (4, 3)), linewidth=1, label=LEVEL)
             axes.set_title(printable(f"{modality}, {metric} {ARROWS[better]}"), loc="left", fontsize=9)
-            plain(axes)
-            _whole(axes)
+            simplify_axes(axes)
+            _set_integer_ticks(axes)
         for axes in panels[max(0, len(kinds) - across) : len(kinds)]:
             axes.set_xlabel("other modalities given")
         for axes in panels[len(kinds) :]:
             axes.remove()
-        _legend(figure, panels[: len(kinds)])
+        _add_legend(figure, panels[: len(kinds)])
     return figure
 
 
-def others(text: str) -> float:
+def parse_number_of_others(text: str) -> float:
     """Returns the number of other modalities given; NaN for other texts.
 
     Example:
-        >>> others("1 other"), others("12 others"), others("the truth")
-        (1.0, 12.0, nan)
+        >>> [parse_number_of_others(text) for text in ("1 other", "12 others", "the truth")]
+        [1.0, 12.0, nan]
     """
     number, _, what = text.partition(" ")
     return float(number) if number.isdigit() and what in ("other", "others") else float("nan")
 
 
-def _points(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
+def _average_over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     """Returns mean, minimum and maximum over seeds; the value of a seed is the mean over the other columns."""
     return _over_seeds(table.assign(seed=table.get("seed", 0)), by)
 
@@ -154,7 +154,7 @@ def _over_seeds(table: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return seeds.groupby(by, sort=False)["value"].agg(["mean", "min", "max"]).reset_index()
 
 
-def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
+def _compute_relative_scores(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     """Returns scores relative to those of the same seed at the reference, and the reference."""
     import numpy as np
 
@@ -164,15 +164,15 @@ def _relative(table: pd.DataFrame) -> tuple[pd.DataFrame, float]:
     seeds = table.assign(seed=table.get("seed", 0)).dropna(subset="value")
     seeds = seeds.groupby([*key, "number"], sort=False)["value"].mean().reset_index()
     base = seeds[seeds["number"] == reference].drop(columns="number")
-    seeds = seeds.merge(base, on=key, suffixes=("", "_there"))
-    ratio = seeds["value"] / seeds["value_there"]
+    seeds = seeds.merge(base, on=key, suffixes=("", "_reference"))
+    ratio = seeds["value"] / seeds["value_reference"]
     value = ratio.where(seeds["better"] == "higher", 1 / ratio).replace([np.inf, -np.inf], np.nan)
     return _over_seeds(seeds.assign(value=value), ["task", "modality", "number"]), reference
 
 
-def _line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
+def _plot_line(axes: Axes, own: pd.DataFrame, style: int, label: str | None = None, among: int = 1) -> None:
     own = own.sort_values("number")
-    color, marker = figures.look(style)
+    color, marker = figures.get_style(style)
     if label is not None and label.startswith("_"):  # matplotlib leaves such labels out of the legend
         label = f" {label}"
     size = 4 * figures.LARGER.get(marker, 1.0) ** 0.5
@@ -194,13 +194,13 @@ def _set_number_ticks(axes: Axes, numbers: Iterable[float], *, labelled: bool = 
     axes.set_xticks([], minor=True)
 
 
-def _whole(axes: Axes) -> None:
+def _set_integer_ticks(axes: Axes) -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
 
 
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
+def _add_legend(figure: Figure, panels: Sequence[Axes]) -> None:
     """Adds one legend for all panels below them."""
     entries: dict[str, Any] = {}
     for axes in panels:

@@ -8,7 +8,7 @@ from polymodal.models import MODELS
 from polymodal.report import figures
 from polymodal.runtime.formatting import printable
 
-__all__ = ["format_model_name", "format_task_name", "styles"]
+__all__ = ["assign_styles", "format_model_name", "format_task_name"]
 
 SPELT = {"mac-wae-paper": "MAC-WAE (paper)", "mmvae-plus": "MMVAE+", "mopoe": "MoPoE", "nexus": "Nexus"}
 """Display names that are not the name in capitals, including that of MAC-WAE in its paper's setting."""
@@ -34,11 +34,11 @@ def format_task_name(task: str) -> str:
     return printable(task).replace("_", "-")
 
 
-def styles(models: Iterable[str]) -> dict[str, int]:
+def assign_styles(models: Iterable[str]) -> dict[str, int]:
     """Returns a style number per model; registered models have the same in all figures, and excess models are grey.
 
     Example:
-        >>> styles(["jmvae", "M-WAE", "ours"])
+        >>> assign_styles(["jmvae", "M-WAE", "ours"])
         {'jmvae': 0, 'M-WAE': 1, 'ours': 2}
     """
     models = list(models)

@@ -54,18 +54,18 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def table(self, name: str, frame: pd.DataFrame | None) -> str:
+    def write_table(self, name: str, frame: pd.DataFrame | None) -> str:
         """Writes a table, unless it is None, and returns its name."""
         if frame is not None:
             text = frame.to_csv(index=False, lineterminator="\n")
-            if "\r" in text:  # readers take it for a line break, and pandas does not quote it by default
+            if "\r" in text:  # readers treat it as a line break, and pandas does not quote it by default
                 text = frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_NONNUMERIC)
             checkpoint.write_text(self.path / name, text)
         return name
 
-    def chart(self, name: str, figure: Figure, alt: str, title: str = "") -> Chart:
+    def write_chart(self, name: str, figure: Figure, alt: str, title: str = "") -> Chart:
         """Writes a figure and returns it for the page."""
-        png = charts.save(figure, self.path / "figures" / name)
+        png = charts.save_figure(figure, self.path / "figures" / name)
         width, height = figure.get_size_inches() * INCH
         uri = "data:image/png;base64," + base64.b64encode(png).decode()
         return Chart(title, uri, round(width), round(height), alt, f"figures/{name}.pdf")

@@ -22,31 +22,28 @@ from typing import TYPE_CHECKING
 from polymodal.comparison.scores import (
     OUTCOME,
     collect_seed_outcomes,
-    outcomes,
-    place,
-    read,
+    find_task_position,
     select_shared_outcomes,
-    without,
 )
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-__all__ = ["best", "bootstrap", "outcomes", "ranks", "read", "select_shared_outcomes", "win_loss", "without"]
+__all__ = ["bootstrap", "compute_ranks", "compute_win_loss", "count_best"]
 
 LEVEL = 0.95
 """Confidence level of the intervals over seeds."""
 
 
-def ranks(scores: pd.DataFrame) -> pd.DataFrame:
+def compute_ranks(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns the average performance rank of each model per task: 1 is best in every outcome, 0 worst in every one.
 
     In an outcome, the model of rank r among the n that have a value scores (n - r) / (n - 1); ties share the mean
     of their ranks. Outcomes with a value of one model only are left out.
 
     Arguments:
-        scores: Scores as in `outcomes`.
+        scores: Scores as in `compute_outcomes`.
 
     Returns:
         Columns `task`, `model`, `mean` and `standard_error` (over the outcomes of the model; NaN for a single
@@ -56,7 +53,7 @@ def ranks(scores: pd.DataFrame) -> pd.DataFrame:
         >>> import pandas as pd
         >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "label", "metric": "acc",
         ...     "better": "higher", "model": ["nexus", "mac-wae", "mopoe"], "value": [90, 97.5, 90]})
-        >>> ranks(scores)[["model", "mean"]].values.tolist()
+        >>> compute_ranks(scores)[["model", "mean"]].values.tolist()
         [['mac-wae', 1.0], ['nexus', 0.25], ['mopoe', 0.25]]
 
     Source: MAC-WAE, section "Experimental Design", average performance rank.
@@ -68,16 +65,16 @@ def ranks(scores: pd.DataFrame) -> pd.DataFrame:
     table = scored.agg(mean="mean", standard_error="sem").reset_index()
     first = {task: turn for turn, task in enumerate(table["task"].unique())}
     order = table.assign(
-        place=table["task"].map(place), turn=table["task"].map(first), down=-table["mean"].round(12)
+        place=table["task"].map(find_task_position), turn=table["task"].map(first), down=-table["mean"].round(12)
     ).sort_values(["place", "turn", "down"], kind="stable")
     return order[["task", "model", "mean", "standard_error"]].reset_index(drop=True)
 
 
-def win_loss(scores: pd.DataFrame) -> pd.DataFrame:
+def compute_win_loss(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns the pairwise wins and losses of all models with significance tests.
 
     Arguments:
-        scores: Scores as in `outcomes`.
+        scores: Scores as in `compute_outcomes`.
 
     Returns:
         A row per ordered pair: `row` and `column`; `share`, the share of common outcomes that model `row` wins; `wins`
@@ -90,7 +87,7 @@ def win_loss(scores: pd.DataFrame) -> pd.DataFrame:
         >>> import pandas as pd
         >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": ["image", "image", "label",
         ...     "label"], "metric": "m", "better": "lower", "model": ["a", "b", "a", "b"], "value": [1, 2, 3, 3]})
-        >>> win_loss(scores)[["row", "column", "share", "p"]].values.tolist()
+        >>> compute_win_loss(scores)[["row", "column", "share", "p"]].values.tolist()
         [['a', 'b', 0.5, 0.75], ['b', 'a', 0.0, 1.0]]
 
     Source: MAC-WAE, section "Experimental Design", win-loss matrix; Holm, "A simple sequentially rejective multiple
@@ -118,20 +115,20 @@ def win_loss(scores: pd.DataFrame) -> pd.DataFrame:
     return table[["row", "column", "share", "wins", "outcomes", "p", "holm"]]
 
 
-def best(scores: pd.DataFrame) -> pd.DataFrame:
+def count_best(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns the number of outcomes in which each model is best; a tie counts for every tied model.
 
     Arguments:
-        scores: Scores as in `outcomes`. Outcomes with a value of one model only are left out.
+        scores: Scores as in `compute_outcomes`. Outcomes with a value of one model only are left out.
 
     Returns:
-        Columns `model` and `outcomes`, in descending order of `outcomes`.
+        Columns `model` and `outcomes`, in descending order of `compute_outcomes`.
 
     Example:
         >>> import pandas as pd
         >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "label", "metric": "acc",
         ...     "better": "higher", "model": ["nexus", "mac-wae", "mopoe"], "value": [90, 97.5, 97.5]})
-        >>> best(scores).values.tolist()
+        >>> count_best(scores).values.tolist()
         [['mac-wae', 1], ['mopoe', 1], ['nexus', 0]]
     """
     import numpy as np
@@ -151,7 +148,7 @@ def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Data
     not generalise to other data sets.
 
     Arguments:
-        scores: Scores as in `outcomes`, with a column `seed`.
+        scores: Scores as in `compute_outcomes`, with a column `seed`.
         draws: Number of bootstrap resamples.
         seed: Random seed for the resampling.
 
@@ -175,15 +172,15 @@ def bootstrap(scores: pd.DataFrame, draws: int = 1000, seed: int = 0) -> pd.Data
     values = collect_seed_outcomes(select_shared_outcomes(scores)[OUTCOME].drop_duplicates().merge(scores, how="left"))
     if values.groupby(["dataset", "model"])["seed"].nunique().max() < 2:
         raise ValueError("the scores must have several seeds of a model; got one of each")
-    keys, models, drawn = _bootstrap_values(values, draws, np.random.default_rng(seed))
-    score, share = _compute_rank_scores(drawn), _compute_win_shares(drawn)
+    keys, models, resampled = _bootstrap_values(values, draws, np.random.default_rng(seed))
+    score, share = _compute_rank_scores(resampled), _compute_win_shares(resampled)
     tasks = keys["task"].to_numpy()
     edges = [(1 - LEVEL) / 2, (1 + LEVEL) / 2]
     lines = []
-    for task, model, value in ranks(scores)[["task", "model", "mean"]].itertuples(index=False):
+    for task, model, value in compute_ranks(scores)[["task", "model", "mean"]].itertuples(index=False):
         means = _nanmean(score[:, tasks == task, models.index(model)])
         lines.append(("rank", task, model, "", value, *np.nanquantile(means, edges)))
-    for model, against, value in win_loss(scores)[["row", "column", "share"]].itertuples(index=False):
+    for model, against, value in compute_win_loss(scores)[["row", "column", "share"]].itertuples(index=False):
         shares = share[:, models.index(model), models.index(against)]
         ends = np.nanquantile(shares, edges) if np.isfinite(value) else (np.nan, np.nan)
         lines.append(("share", "", model, against, value, *ends))
@@ -207,9 +204,9 @@ def _wins(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Counts wins of the first model over the second and their common outcomes, both `(..., A, A)`."""
     import numpy as np
 
-    there = ~np.isnan(values)
+    observed = ~np.isnan(values)
     wins = (values[..., :, None] > values[..., None, :]).sum(-3)
-    return wins, (there[..., :, None] & there[..., None, :]).sum(-3)
+    return wins, (observed[..., :, None] & observed[..., None, :]).sum(-3)
 
 
 def _holm(p: np.ndarray) -> np.ndarray:
@@ -232,15 +229,15 @@ def _bootstrap_values(
     wide = values.assign(value=_orient_values(values)).pivot(index=OUTCOME, columns=["model", "seed"], values="value")
     wide = wide.sort_index().sort_index(axis=1)  # makes resamples independent of the order of rows
     keys, models = wide.index.to_frame(index=False), list(wide.columns.unique("model"))
-    drawn = np.full((draws, len(keys), len(models)), np.nan)
+    resampled = np.full((draws, len(keys), len(models)), np.nan)
     for dataset in keys["dataset"].unique():
         rows = np.flatnonzero(keys["dataset"] == dataset)
         for a, model in enumerate(models):
             block = wide[model].to_numpy(float)[rows]  # (outcomes, seeds)
             block = block[:, ~np.isnan(block).all(0)]
             if block.size:
-                drawn[:, rows, a] = _resample_seeds(block, draws, generator)
-    return keys, models, drawn
+                resampled[:, rows, a] = _resample_seeds(block, draws, generator)
+    return keys, models, resampled
 
 
 def _resample_seeds(block: np.ndarray, draws: int, generator: np.random.Generator) -> np.ndarray:
@@ -249,20 +246,20 @@ def _resample_seeds(block: np.ndarray, draws: int, generator: np.random.Generato
 
     seeds = block.shape[1]
     counts = generator.multinomial(seeds, [1 / seeds] * seeds, size=draws)  # (draws, S)
-    there = ~np.isnan(block)
+    observed = ~np.isnan(block)
     finite = np.nan_to_num(block, nan=0.0, posinf=1e300, neginf=-1e300)  # 0 times infinity is NaN
     with np.errstate(invalid="ignore"):
         # Rounding keeps ties: sums of the same values in another order may differ in the last digit.
-        return np.round(counts @ finite.T / (counts @ there.T), 12)
+        return np.round(counts @ finite.T / (counts @ observed.T), 12)
 
 
-def _compute_rank_scores(drawn: np.ndarray) -> np.ndarray:
+def _compute_rank_scores(resampled: np.ndarray) -> np.ndarray:
     """Returns rank scores (n - r) / (n - 1) of values `(draws, O, A)`; NaN for missing values and where n < 2."""
     import numpy as np
 
-    scores = np.full(drawn.shape, np.nan)
-    for o in range(drawn.shape[1]):  # one outcome at a time, to save memory
-        x = drawn[:, o]
+    scores = np.full(resampled.shape, np.nan)
+    for o in range(resampled.shape[1]):  # one outcome at a time, to save memory
+        x = resampled[:, o]
         above = (x[:, None, :] > x[:, :, None]).sum(-1)
         same = (x[:, None, :] == x[:, :, None]).sum(-1)
         n = (~np.isnan(x)).sum(-1, keepdims=True)
@@ -271,14 +268,14 @@ def _compute_rank_scores(drawn: np.ndarray) -> np.ndarray:
     return scores
 
 
-def _compute_win_shares(drawn: np.ndarray) -> np.ndarray:
+def _compute_win_shares(resampled: np.ndarray) -> np.ndarray:
     """Returns win shares `(draws, A, A)`; NaN for pairs without common outcomes."""
     import numpy as np
 
-    wins = np.zeros((len(drawn), drawn.shape[2], drawn.shape[2]))
+    wins = np.zeros((len(resampled), resampled.shape[2], resampled.shape[2]))
     both = np.zeros_like(wins)
-    for o in range(drawn.shape[1]):
-        won, shared = _wins(drawn[:, o : o + 1])
+    for o in range(resampled.shape[1]):
+        won, shared = _wins(resampled[:, o : o + 1])
         wins, both = wins + won, both + shared
     return np.divide(wins, both, out=np.full_like(wins, np.nan), where=both > 0)
 

@@ -21,17 +21,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
-    "COLUMNS",
     "OUTCOME",
     "collect_seed_outcomes",
-    "companions",
-    "further",
-    "outcomes",
-    "place",
-    "read",
+    "compute_outcomes",
+    "drop_models",
+    "find_task_position",
+    "is_companion",
+    "is_further_task",
+    "read_score_table",
     "select_shared_outcomes",
-    "summary",
-    "without",
+    "summarise",
 ]
 
 COLUMNS = ("task", "dataset", "modality", "metric", "better", "model", "value")
@@ -41,7 +40,7 @@ OUTCOME = ["task", "dataset", "modality"]
 BETTER = ("higher", "lower")
 
 
-def read(path: str | Path) -> pd.DataFrame:
+def read_score_table(path: str | Path) -> pd.DataFrame:
     r"""Reads a table of scores from a CSV file.
 
     Arguments:
@@ -53,21 +52,21 @@ def read(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file has no rows, lacks a column, has a score twice, or has an invalid cell.
+        ValueError: The file has no rows, a column is missing, a score occurs twice, or a cell is invalid.
 
     Example:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "scores.csv"
         ...     _ = path.write_text(",".join(COLUMNS) + "\nmany-to-one,MHD,label,ACC,higher,Nexus,97.5\n")
-        ...     read(path)[["model", "value"]].to_dict("records")
+        ...     read_score_table(path)[["model", "value"]].to_dict("records")
         [{'model': 'Nexus', 'value': 97.5}]
     """
     import pandas as pd
 
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path} must be a CSV file of scores, and is no file")
+        raise FileNotFoundError(f"{path} must be a CSV file of scores; it is not a file")
     try:
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False).fillna("")
     except pd.errors.EmptyDataError:
@@ -84,7 +83,7 @@ def read(path: str | Path) -> pd.DataFrame:
     return frame
 
 
-def without(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
+def drop_models(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     """Returns the scores without those of some models; names are not case-sensitive.
 
     Raises:
@@ -98,23 +97,23 @@ def without(scores: pd.DataFrame, models: Iterable[str]) -> pd.DataFrame:
     return scores[~scores["model"].isin(left_out)].reset_index(drop=True)
 
 
-def place(task: str) -> int:
+def find_task_position(task: str) -> int:
     """Returns the position of a task in the order of `evaluate`; unknown tasks come last.
 
     Example:
-        >>> place("many_to_one"), place("probe") < place("walking")
+        >>> find_task_position("many_to_one"), find_task_position("probe") < find_task_position("walking")
         (1, True)
     """
     task = task.lower().replace("_", "-")
     return ORDER.index(task) if task in ORDER else len(ORDER)
 
 
-def further(scores: pd.DataFrame) -> pd.Series[bool]:
+def is_further_task(scores: pd.DataFrame) -> pd.Series[bool]:
     """Returns which rows have a further task of `evaluate`, beyond the paper's three; these are never ranked."""
-    return scores["task"].map(lambda task: len(TASKS) <= place(str(task)) < len(ORDER)).astype(bool)
+    return scores["task"].map(lambda task: len(TASKS) <= find_task_position(str(task)) < len(ORDER)).astype(bool)
 
 
-def companions(scores: pd.DataFrame) -> pd.Series[bool]:
+def is_companion(scores: pd.DataFrame) -> pd.Series[bool]:
     """Returns which rows have a secondary metric, such as `ssim-paper`, whose main metric is available too.
 
     Secondary metrics are shown, and not used for comparisons.
@@ -123,12 +122,12 @@ def companions(scores: pd.DataFrame) -> pd.Series[bool]:
 
     of = {name: metric for metric, names in COMPANIONS.items() for name in names}
     metrics = scores["metric"].str.lower()
-    there = set(zip(scores["dataset"], scores["modality"], metrics, strict=True))
+    available = set(zip(scores["dataset"], scores["modality"], metrics, strict=True))
     keys = zip(scores["dataset"], scores["modality"], metrics.map(of), strict=True)
-    return pd.Series([key in there for key in keys], scores.index, bool)
+    return pd.Series([key in available for key in keys], scores.index, bool)
 
 
-def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
+def compute_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """Returns one value per task, data set, modality and model: the mean over conditioning sets, then over seeds.
 
     Arguments:
@@ -145,7 +144,7 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
         >>> import pandas as pd
         >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "label", "metric": "acc",
         ...     "better": "higher", "model": ["nexus", "nexus", "mopoe"], "seed": [0, 1, 0], "value": [97, 98, 95]})
-        >>> outcomes(scores)[["model", "value"]].values.tolist()
+        >>> compute_outcomes(scores)[["model", "value"]].values.tolist()
         [['nexus', 97.5], ['mopoe', 95.0]]
     """
     values = collect_seed_outcomes(scores)
@@ -154,25 +153,25 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def select_shared_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
-    """Returns those `outcomes` for which at least two models have a value."""
-    values = outcomes(scores)
+    """Returns those `compute_outcomes` for which at least two models have a value."""
+    values = compute_outcomes(scores)
     return values[values.groupby(OUTCOME, sort=False)["model"].transform("size") > 1].reset_index(drop=True)
 
 
 def collect_seed_outcomes(scores: pd.DataFrame) -> pd.DataFrame:
-    """Returns the same as `outcomes`, with one row per seed and a column `seed`, which is 0 if the scores have none.
+    """Returns `compute_outcomes` with one row per seed, and a column `seed`, which is 0 if the scores have none.
 
     Raises:
-        ValueError: As in `outcomes`.
+        ValueError: As in `compute_outcomes`.
     """
     _check_columns(scores, "the scores")
     _check(scores, "the scores")
-    rows = scores[~companions(scores)]
+    rows = scores[~is_companion(scores)]
     _check_alike(rows)
     return _per_seed(rows, [*OUTCOME, "metric", "better", "model"])
 
 
-def summary(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
+def summarise(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
     """Returns mean and standard deviation over seeds of every score of each model, for all metrics.
 
     Arguments:
@@ -187,7 +186,7 @@ def summary(scores: pd.DataFrame, by: Sequence[str] = ()) -> pd.DataFrame:
         >>> import pandas as pd
         >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "label", "metric": "acc",
         ...     "better": "higher", "model": "nexus", "seed": [0, 1], "value": [97, 98]})
-        >>> summary(scores)[["model", "mean", "seeds"]].values.tolist()
+        >>> summarise(scores)[["model", "mean", "seeds"]].values.tolist()
         [['nexus', 97.5, 2]]
     """
     key = [*OUTCOME, *by, "metric", "better", "model"]
@@ -214,7 +213,7 @@ def _numbers(frame: pd.DataFrame, column: str, where: str) -> pd.Series[float]:
     odd = numbers.isna() & ~text.str.lower().isin(["", "nan"])
     if odd.any():
         raise ValueError(
-            f"{column} in {where} must be a number, or empty where there is none; got {text[odd].iloc[0]!r} for "
+            f"{column} in {where} must be a number, or empty for a missing value; got {text[odd].iloc[0]!r} for "
             f"{_describe_first_row(frame[odd])}"
         )
     return numbers
@@ -225,7 +224,7 @@ def _seeds(frame: pd.DataFrame, where: str) -> pd.Series[int]:
     odd = numbers.isna() | (numbers % 1 != 0)
     if odd.any():
         raise ValueError(
-            f"seed in {where} must be a whole number; got {frame['seed'][odd].iloc[0]!r} for "
+            f"seed in {where} must be an integer; got {frame['seed'][odd].iloc[0]!r} for "
             f"{_describe_first_row(frame[odd])}"
         )
     return numbers.astype(int)
@@ -233,8 +232,8 @@ def _seeds(frame: pd.DataFrame, where: str) -> pd.Series[int]:
 
 def _check_columns(frame: pd.DataFrame, where: str) -> None:
     if missing := [name for name in COLUMNS if name not in frame]:
-        there = f"it has {brief(', '.join(map(str, frame)))}" if len(frame.columns) else "it is empty"
-        raise ValueError(f"{where} must have the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing, {there}")
+        found = f"it has {brief(', '.join(map(str, frame)))}" if len(frame.columns) else "it is empty"
+        raise ValueError(f"{where} must have the columns {', '.join(COLUMNS)}; {', '.join(missing)} missing, {found}")
 
 
 def _check(frame: pd.DataFrame, where: str) -> None:
@@ -248,7 +247,7 @@ def _check(frame: pd.DataFrame, where: str) -> None:
         )
     key = [name for name in (*OUTCOME, "metric", "model", "seed", "given", "setting") if name in frame]
     if (odd := frame.duplicated(key)).any():
-        raise ValueError(f"{where} must have each score once; {_describe_first_row(frame[odd])} is there twice")
+        raise ValueError(f"{where} must contain each score once; {_describe_first_row(frame[odd])} occurs twice")
 
 
 def _check_alike(rows: pd.DataFrame) -> None:
@@ -257,8 +256,8 @@ def _check_alike(rows: pd.DataFrame) -> None:
     if (odd := kinds.duplicated(OUTCOME, keep=False)).any():
         first = kinds[odd].iloc[0]
         same = kinds[(kinds[OUTCOME] == first[OUTCOME]).all(axis=1)]
-        told = " and ".join(f"{metric} ({better})" for metric, better in same[["metric", "better"]].to_numpy())
-        raise ValueError(f"all models must have one metric of {', '.join(first[OUTCOME])}; got {told}")
+        found = " and ".join(f"{metric} ({better})" for metric, better in same[["metric", "better"]].to_numpy())
+        raise ValueError(f"all models must have one metric of {', '.join(first[OUTCOME])}; got {found}")
     if "setting" in rows:
         settings = rows[["dataset", "model", "setting"]].drop_duplicates()
         if (odd := settings.duplicated(["dataset", "model"], keep=False)).any():

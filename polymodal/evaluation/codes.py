@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from polymodal.evaluation.coherence.labels import classes_of, label_of, list_label_modalities
-from polymodal.evaluation.subsets import telling
+from polymodal.evaluation.subsets import list_conditionings
 from polymodal.inference.streaming import codes
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polymodal.models.base import Model
     from polymodal.table.table import Table
 
-__all__ = ["code_map", "principal"]
+__all__ = ["code_map", "compute_principal_components"]
 
 PANELS = 8
 """Maximum number of conditionings on the map."""
@@ -61,7 +61,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
     model.schema.require(table.schema, "the table")
     chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:rows]
     classes = _classes(table, label)[chosen].numpy()
-    subsets = telling(model.schema, PANELS)
+    subsets = list_conditionings(model.schema, PANELS)
     z, enough = codes(model, table[chosen], torch.stack([*subsets.values()]))
     enough = enough.cpu().numpy()
     points, method = _project_to_2d(z.float().cpu().numpy()[enough], seed)
@@ -77,7 +77,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
     )
 
 
-def principal(z: np.ndarray) -> tuple[np.ndarray, float]:
+def compute_principal_components(z: np.ndarray) -> tuple[np.ndarray, float]:
     """Returns the first two principal components `(N, 2)` of vectors `(N, D)`, and their share of the variance."""
     from sklearn.decomposition import PCA
 
@@ -96,7 +96,7 @@ def _project_to_2d(z: np.ndarray, seed: int) -> tuple[np.ndarray, str]:
     except ImportError:
         UMAP = None  # noqa: N806
     if UMAP is None or len(z) <= NEIGHBOURS:
-        return principal(z)[0], "pca"
+        return compute_principal_components(z)[0], "pca"
     threads = torch.get_num_threads()
     try:
         return np.asarray(

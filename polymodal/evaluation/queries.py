@@ -10,7 +10,7 @@ from torch import Tensor
 from polymodal.evaluation.coherence.agreement import Verdicts
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.metrics import METRICS, Metric
-from polymodal.evaluation.subsets import others, sizes
+from polymodal.evaluation.subsets import choose_subsets, list_subset_sizes
 from polymodal.inference.streaming import decode_in_chunks, distinct
 
 if TYPE_CHECKING:
@@ -96,9 +96,9 @@ def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], 
     """
     names, count = list(schema), len(schema)
     subsets, questions = [], []
-    for size in sizes(count):
+    for size in list_subset_sizes(count):
         given = f"{size} other{'s' * (size > 1)}"
-        for members, targets in others(count, size, seed):
+        for members, targets in choose_subsets(count, size, seed):
             if size == 1:
                 index = 1 + count + members[0]
             elif size == count - 1:

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from polymodal.evaluation.coherence.agreement import variation
 from polymodal.evaluation.frame import line
-from polymodal.evaluation.subsets import sizes
+from polymodal.evaluation.subsets import list_subset_sizes
 from polymodal.inference.streaming import decode_in_chunks
 from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering
@@ -78,7 +78,7 @@ def score_samples(
     batch = table[rows.to(table.observed.device)].to(model.weight.device)
     true = None if classes is None else classes.values[rows]
     lines = []
-    for size in sizes(len(model.schema)):
+    for size in list_subset_sizes(len(model.schema)):
         lines += _score_size(model, batch, size, verifiers, true, seed, temperature)
     return lines
 
@@ -98,7 +98,7 @@ def _score_size(
     if not rows:
         return []
     batch, true = batch[enough], None if true is None else true[rows]
-    given = _choose(batch.observed, size, seed)
+    given = _choose_masks(batch.observed, size, seed)
     words = f"{size} modalit{'y' if size == 1 else 'ies'}"
     with answering(model):
         posterior = model.encode(batch, given)
@@ -110,7 +110,7 @@ def _score_size(
         target = batch.observed[:, model.schema.index(name)] & ~given[:, model.schema.index(name)]
         if not target.any():
             continue
-        values = torch.cat([*_values(model, name, z[:, target].flatten(0, 1))]).unflatten(0, (len(z), -1))
+        values = torch.cat([*_decode(model, name, z[:, target].flatten(0, 1))]).unflatten(0, (len(z), -1))
         if verifiers is not None and name in verifiers.judged:
             judged = torch.full((len(z) + 1, len(rows)), -1)
             judged[:-1, target.cpu()] = verifiers.said(name, values.flatten(0, 1)).view(values.shape[:2]).cpu()
@@ -124,14 +124,14 @@ def _score_size(
     return lines
 
 
-def _choose(observed: Tensor, size: int, seed: int) -> Tensor:
+def _choose_masks(observed: Tensor, size: int, seed: int) -> Tensor:
     """Returns masks `(B, M)` bool of `size` random observed modalities of each row."""
     keys = torch.rand(observed.shape, generator=torch.Generator().manual_seed(seed + size)).to(observed.device)
     rank = torch.where(observed, keys, torch.inf).argsort(-1).argsort(-1)
     return observed & (rank < size)
 
 
-def _values(model: Model, name: str, z: Tensor) -> Iterator[Tensor]:
+def _decode(model: Model, name: str, z: Tensor) -> Iterator[Tensor]:
     with answering(model):
         for distribution, _ in decode_in_chunks(model, name, z, torch.arange(len(z), device=z.device)):
             yield model.schema[name].value(distribution)

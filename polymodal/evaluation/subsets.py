@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from polymodal.schema import Schema
 
-__all__ = ["others", "select_shown_modalities", "sizes", "telling"]
+__all__ = ["choose_subsets", "list_conditionings", "list_subset_sizes", "select_shown_modalities"]
 
 EACH = 10
 """Maximum number of subsets of one size per target."""
@@ -25,11 +25,11 @@ SHOWN = 8
 """Maximum number of modalities to display."""
 
 
-def sizes(modalities: int) -> list[int]:
+def list_subset_sizes(modalities: int) -> list[int]:
     """Returns the sizes of the subsets of other modalities that a target is predicted from.
 
     Example:
-        >>> sizes(6), sizes(41)
+        >>> list_subset_sizes(6), list_subset_sizes(41)
         ([1, 2, 3, 4, 5], [1, 2, 4, 8, 16, 32, 40])
     """
     most = modalities - 1
@@ -38,7 +38,7 @@ def sizes(modalities: int) -> list[int]:
     return [2**power for power in range(most.bit_length()) if 2**power < most] + [most]
 
 
-def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, ...], list[int]]]:
+def choose_subsets(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, ...], list[int]]]:
     """Chooses subsets of one size and the targets that are predicted from each.
 
     Every target has all subsets of the other modalities, or 10 random ones if there are more. Targets share subsets
@@ -53,30 +53,30 @@ def others(modalities: int, size: int, seed: int) -> Iterator[tuple[tuple[int, .
         The modality indices of a subset, in ascending order, and those of its targets, which are not in the subset.
 
     Example:
-        >>> [*others(3, 2, seed=0)]
+        >>> [*choose_subsets(3, 2, seed=0)]
         [((0, 1), [2]), ((0, 2), [1]), ((1, 2), [0])]
     """
     number = min(EACH, comb(modalities - 1, size))
-    taken = [0] * modalities
+    counts = [0] * modalities
     every = number == comb(modalities - 1, size)
     for subset in combinations(range(modalities), size) if every else _sample_subsets(modalities, size, seed):
         members = {*subset}
-        targets = [m for m in range(modalities) if m not in members and taken[m] < number]
+        targets = [m for m in range(modalities) if m not in members and counts[m] < number]
         for m in targets:
-            taken[m] += 1
+            counts[m] += 1
         if targets:
             yield subset, targets
-        if min(taken) == number:
+        if min(counts) == number:
             return
 
 
 def _sample_subsets(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
     """Yields distinct random subsets of one size; does not terminate if more are requested than exist."""
-    stream, seen = random.Random(f"{seed}/{size}"), set()
+    stream, earlier = random.Random(f"{seed}/{size}"), set()
     while True:
         subset = tuple(sorted(stream.sample(range(modalities), size)))
-        if subset not in seen:
-            seen.add(subset)
+        if subset not in earlier:
+            earlier.add(subset)
             yield subset
 
 
@@ -87,7 +87,7 @@ def select_shown_modalities(schema: Schema) -> list[str]:
     return [name for name in schema if name in chosen]
 
 
-def telling(schema: Schema, most: int) -> dict[str, Tensor]:
+def list_conditionings(schema: Schema, most: int) -> dict[str, Tensor]:
     """Returns conditionings for comparing codes: all modalities, each modality alone, and all but a class label.
 
     Arguments:
@@ -100,7 +100,7 @@ def telling(schema: Schema, most: int) -> dict[str, Tensor]:
     Example:
         >>> from polymodal import Label, Schema, Vector
         >>> schema = Schema({"size": Vector(2), "weight": Vector(1), "species": Label(3)})
-        >>> [*telling(schema, 8)]
+        >>> [*list_conditionings(schema, 8)]
         ['all', 'size alone', 'weight alone', 'species alone', 'all but species']
 
     Source: MAC-WAE, Figure 5.

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import torch
 
-from polymodal.evaluation.codes import principal
+from polymodal.evaluation.codes import compute_principal_components
 from polymodal.evaluation.coherence.labels import list_label_modalities
-from polymodal.evaluation.subsets import select_shown_modalities, telling
+from polymodal.evaluation.subsets import list_conditionings
 from polymodal.inference.streaming import codes
 from polymodal.report import figures
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["Legend", "Map", "Panel", "code_map", "list_label_modalities", "select_shown_modalities"]
+__all__ = ["build_code_map"]
 
 PANELS = 9
 """Maximum number of conditionings, each of which has a panel."""
@@ -44,7 +44,7 @@ class Panel(NamedTuple):
 
     given: str
     rows: int
-    picture: str
+    image: str
 
 
 class Map(NamedTuple):
@@ -59,30 +59,34 @@ class Map(NamedTuple):
     share: float
 
 
-def code_map(model: Model, table: Table, seed: int) -> Map | None:
+def build_code_map(model: Model, table: Table, seed: int) -> Map | None:
     """Returns a map of the codes of up to 500 rows on their two principal axes; None if all codes are equal."""
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
     batch = table[rows]
-    subsets = {name: given for name, given in telling(model.schema, PANELS).items() if (batch.observed & given).any()}
+    subsets = {
+        name: given
+        for name, given in list_conditionings(model.schema, PANELS).items()
+        if (batch.observed & given).any()
+    }
     z, enough = codes(model, batch, torch.stack(list(subsets.values())))
     z, enough = z.float().cpu(), enough.cpu()
     if not z[enough].std(0, correction=0).any():
         return None
     points = np.full((*enough.shape, 2), np.nan)
-    points[enough.numpy()], share = principal(z[enough].numpy())
+    points[enough.numpy()], share = compute_principal_components(z[enough].numpy())
     label = next(iter(list_label_modalities(model.schema)), None)
-    style, classes = _styles(model.schema, batch, label)
-    limits = figures.limits(points[enough.numpy()])
+    style, classes = _assign_styles(model.schema, batch, label)
+    limits = figures.compute_limits(points[enough.numpy()])
     panels = [
-        Panel(name, int(has.sum()), figures.scatter(at[has], style[has], limits))
+        Panel(name, int(has.sum()), figures.plot_points(at[has], style[has], limits))
         for name, at, has in zip(subsets, points, enough.numpy(), strict=True)
     ]
     which = np.broadcast_to(np.arange(len(subsets))[:, None], enough.shape)
-    overlay = figures.scatter(points[enough.numpy()], which[enough.numpy()], limits, OVERLAY)
-    return Map(panels, overlay, classes, _legends(list(subsets)), label, len(rows), share)
+    overlay = figures.plot_points(points[enough.numpy()], which[enough.numpy()], limits, OVERLAY)
+    return Map(panels, overlay, classes, _build_legends(list(subsets)), label, len(rows), share)
 
 
-def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:
+def _assign_styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray, list[Legend]]:
     """Returns the style of each row by its class, `(B,)`, and the legend; rare classes share a style."""
     if label is None:
         return np.zeros(len(batch), int), []
@@ -93,12 +97,12 @@ def _styles(schema: Schema, batch: Batch, label: str | None) -> tuple[np.ndarray
     style = np.full(len(batch), figures.OTHER)
     for index, number in enumerate(named):
         style[value == number] = index
-    legends = _legends([str(schema[label].show(torch.tensor(number))) for number in named])
+    legends = _build_legends([str(schema[label].show(torch.tensor(number))) for number in named])
     if (style == figures.OTHER).any():
         rest = "no label" if len(named) == len(classes) else "other classes" if known.all() else "other or no label"
-        legends.append(Legend(rest, figures.OTHER, *figures.swatch(figures.OTHER)))
+        legends.append(Legend(rest, figures.OTHER, *figures.make_swatch(figures.OTHER)))
     return style, legends
 
 
-def _legends(names: Sequence[str]) -> list[Legend]:
-    return [Legend(name, style, *figures.swatch(style)) for style, name in enumerate(names)]
+def _build_legends(names: Sequence[str]) -> list[Legend]:
+    return [Legend(name, style, *figures.make_swatch(style)) for style, name in enumerate(names)]

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["Column", "Columns", "Line", "Skill", "present"]
+__all__ = ["DASH", "prepare_columns"]
 
 AXES = {"acc": 0, "rmse": 1}
 """Number of axes of the values of a column, by metric."""
 PRINTED = 12
 """Maximum number of columns for which the map prints its numbers."""
-PIECE = 2**16
+CHUNK = 2**16
 """Number of rows per chunk."""
 DASH = "\N{EN DASH}"
 
@@ -47,7 +47,7 @@ class Column(NamedTuple):
     """Scores of a column: given all others, of the best constant, and given the best single other column."""
 
     name: str
-    what: str
+    type: str
     score: str
     constant: str
     skill: Skill
@@ -55,7 +55,7 @@ class Column(NamedTuple):
     alone: Skill
 
 
-class Line(NamedTuple):
+class SkillRow(NamedTuple):
     """Skills of all columns given one column; None for the column itself."""
 
     name: str
@@ -67,12 +67,12 @@ class Columns(NamedTuple):
 
     rows: list[Column]
     names: list[str]
-    lines: list[Line]
+    lines: list[SkillRow]
     printed: bool
     units: bool
 
 
-class Answer(NamedTuple):
+class ColumnScore(NamedTuple):
     """Score, and the score of the best constant prediction on the same rows."""
 
     metric: str
@@ -81,10 +81,10 @@ class Answer(NamedTuple):
 
     @property
     def skill(self) -> float:
-        return _skill(self.metric, self.value, self.constant)
+        return _compute_skill(self.metric, self.value, self.constant)
 
 
-def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None:
+def prepare_columns(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None:
     """Prepares the scores of columns for the report: those of labels and vectors that are in no group.
 
     Arguments:
@@ -100,19 +100,22 @@ def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None
         >>> schema = Schema({"size": Vector(1), "species": Label(2), "site": Label(3)})
         >>> values = {"size": torch.randn(9, 1), "species": torch.arange(9) % 2, "site": torch.arange(9) % 3}
         >>> table = Table(values, schema=schema)
-        >>> columns = present(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
-        >>> {column.name: (column.what, column.constant) for column in columns.rows}["species"]
+        >>> columns = prepare_columns(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
+        >>> {column.name: (column.type, column.constant) for column in columns.rows}["species"]
         ('label, 2 classes', '55.6 %')
     """
-    names = _names(schema)
+    names = _list_columns(schema)
     if len(names) < 2:
         return None
-    whole, single = _answers(frame, table, names, "many-to-one"), _answers(frame, table, names, "one-to-one")
+    whole, single = (
+        _collect_scores(frame, table, names, "many-to-one"),
+        _collect_scores(frame, table, names, "one-to-one"),
+    )
     rows = []
     for name in names:
-        answer = whole.get((name, "others"), Answer(schema[name].metric, constant=_constant(table, name)))
+        score = whole.get((name, "others"), ColumnScore(schema[name].metric, constant=_score_constant(table, name)))
         alone = {given: single[name, given].skill for given in names if (name, given) in single}
-        rows.append((answer.skill, _column(name, schema[name], answer, alone)))
+        rows.append((score.skill, _column(name, schema[name], score, alone)))
     rows.sort(key=lambda row: -row[0] if isfinite(row[0]) else float("inf"))
     return Columns(
         rows=[row for _, row in rows],
@@ -123,7 +126,7 @@ def present(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None
     )
 
 
-def _names(schema: Schema) -> list[str]:
+def _list_columns(schema: Schema) -> list[str]:
     """Returns the modalities that are columns; modalities in a group have no separate scores."""
     grouped = {name for names in schema.groups.values() for name in names}
     return [
@@ -133,27 +136,31 @@ def _names(schema: Schema) -> list[str]:
     ]
 
 
-def _answers(frame: pd.DataFrame, table: Table, names: list[str], task: str) -> dict[tuple[str, str], Answer]:
+def _collect_scores(
+    frame: pd.DataFrame, table: Table, names: list[str], task: str
+) -> dict[tuple[str, str], ColumnScore]:
     """Returns the scores of columns in a task, by target and given columns."""
     frame = frame.astype({"modality": str, "given": str})  # column names such as 1, 2, 3 are read from files as numbers
     frame = frame[(frame["task"] == task) & frame["modality"].isin(names) & frame["metric"].isin(AXES)]
-    known = {name: (int(table.observed[:, table.schema.index(name)].sum()), _constant(table, name)) for name in names}
-    answers = {}
+    known = {
+        name: (int(table.observed[:, table.schema.index(name)].sum()), _score_constant(table, name)) for name in names
+    }
+    scores = {}
     for name, given, metric, value, rows in zip(
         *(frame[column] for column in ("modality", "given", "metric", "value", "rows")), strict=True
     ):
         count, constant = known[name]
         if rows != count and (given == "others" or given in names):
-            constant = _constant(table, name, [given] if task == "one-to-one" else _others(table.schema, name))
-        answers[name, given] = Answer(metric, float(value), constant)
-    return answers
+            constant = _score_constant(table, name, [given] if task == "one-to-one" else _others(table.schema, name))
+        scores[name, given] = ColumnScore(metric, float(value), constant)
+    return scores
 
 
 def _others(schema: Schema, name: str) -> list[str]:
     return [other for other in schema if other != name]
 
 
-def _constant(table: Table, name: str, given: list[str] | None = None) -> float:
+def _score_constant(table: Table, name: str, given: list[str] | None = None) -> float:
     """Returns the score of the best constant on rows where the column, and any of `given`, is observed."""
     has = table.observed[:, table.schema.index(name)]
     if given is not None:
@@ -161,40 +168,40 @@ def _constant(table: Table, name: str, given: list[str] | None = None) -> float:
     if not has.any():
         return nan
     modality, values = table.schema[name], table.values[name]
-    return _mode(values[has]) if modality.metric == "acc" else _deviation(modality, values, has)
+    return _score_mode(values[has]) if modality.metric == "acc" else _score_mean(modality, values, has)
 
 
-def _mode(values: Tensor) -> float:
+def _score_mode(values: Tensor) -> float:
     """Returns the share of the most frequent class in %.
 
     Example:
-        >>> _mode(torch.tensor([2, 0, 2, 1]))
+        >>> _score_mode(torch.tensor([2, 0, 2, 1]))
         50.0
     """
     return 100 * int(values.unique(return_counts=True)[1].max()) / len(values)
 
 
-def _deviation(modality: Modality, values: Tensor, has: Tensor) -> float:
+def _score_mean(modality: Modality, values: Tensor, has: Tensor) -> float:
     """Returns the root mean squared error of predicting the mean, over all elements of the rows where `has` is true.
 
     Example:
-        >>> _deviation(Vector(1), torch.tensor([[1.0], [3.0], [float("nan")]]), torch.tensor([True, True, False]))
+        >>> _score_mean(Vector(1), torch.tensor([[1.0], [3.0], [float("nan")]]), torch.tensor([True, True, False]))
         1.0
     """
     start = modality.prepare(values[has.nonzero()[0]], torch.float64)  # near the mean, to keep squares accurate
     total, square = torch.zeros_like(start), torch.zeros_like(start)
-    for part, here in zip(values.split(PIECE), has.split(PIECE), strict=True):
+    for part, here in zip(values.split(CHUNK), has.split(CHUNK), strict=True):
         apart = modality.prepare(part[here], torch.float64) - start
         total, square = total + apart.sum(0), square + apart.square().sum(0)
     rows = int(has.sum())
     return sqrt(max(0.0, float((square / rows - (total / rows).square()).mean())))
 
 
-def _skill(metric: str, value: float, constant: float) -> float:
+def _compute_skill(metric: str, value: float, constant: float) -> float:
     """Returns the skill, see the module; NaN if the constant is perfect.
 
     Example:
-        >>> _skill("acc", 90.0, 60.0), _skill("rmse", 3.0, 2.0), _skill("acc", 100.0, 100.0)
+        >>> _compute_skill("acc", 90.0, 60.0), _compute_skill("rmse", 3.0, 2.0), _compute_skill("acc", 100.0, 100.0)
         (0.75, -0.5, nan)
     """
     if metric == "acc":
@@ -202,22 +209,22 @@ def _skill(metric: str, value: float, constant: float) -> float:
     return 1 - value / constant if constant > 0 else nan
 
 
-def _column(name: str, modality: Modality, answer: Answer, alone: Mapping[str, float]) -> Column:
+def _column(name: str, modality: Modality, score: ColumnScore, alone: Mapping[str, float]) -> Column:
     known = {given: skill for given, skill in alone.items() if isfinite(skill)}
     best = max(known, key=known.__getitem__, default=None)
     return Column(
         name=name,
-        what=_what(modality),
-        score=_format_score(modality, answer.value),
-        constant=_format_score(modality, answer.constant),
-        skill=_format_skill(answer.skill),
+        type=_describe_type(modality),
+        score=_format_score(modality, score.value),
+        constant=_format_score(modality, score.constant),
+        skill=_format_skill(score.skill),
         source=DASH if best is None else best,
         alone=Skill() if best is None else _format_skill(known[best]),
     )
 
 
-def _line(given: str, names: list[str], single: Mapping[tuple[str, str], Answer]) -> Line:
-    return Line(
+def _line(given: str, names: list[str], single: Mapping[tuple[str, str], ColumnScore]) -> SkillRow:
+    return SkillRow(
         given,
         [
             None if name == given else _format_skill(single[name, given].skill) if (name, given) in single else Skill()
@@ -226,12 +233,12 @@ def _line(given: str, names: list[str], single: Mapping[tuple[str, str], Answer]
     )
 
 
-def _what(modality: Modality) -> str:
+def _describe_type(modality: Modality) -> str:
     """Returns a description of the type of a column.
 
     Example:
         >>> from polymodal.modalities import Label
-        >>> _what(Label(3)), _what(Vector(1)), _what(Vector(5))
+        >>> _describe_type(Label(3)), _describe_type(Vector(1)), _describe_type(Vector(5))
         ('label, 3 classes', 'number', 'vector of 5')
     """
     if modality.metric == "acc":

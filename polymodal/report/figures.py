@@ -17,7 +17,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["OTHER", "STYLES", "Picture", "curve", "limits", "look", "picture", "scatter", "swatch"]
+__all__ = [
+    "LARGER",
+    "OTHER",
+    "STYLES",
+    "Thumbnail",
+    "compute_limits",
+    "get_style",
+    "make_swatch",
+    "make_thumbnail",
+    "plot_curve",
+    "plot_points",
+]
 
 COLORS = (
     "#4ca0fe",
@@ -49,7 +60,7 @@ ACCENT, MUTED, RULE = INKS
 SIDE, LONGEST = 80, 160  # of an image on the page, in pixels: typical side, maximum side
 
 
-class Picture(NamedTuple):
+class Thumbnail(NamedTuple):
     """Image on the page."""
 
     uri: str
@@ -58,7 +69,7 @@ class Picture(NamedTuple):
     enlarged: bool
 
 
-def picture(image: PIL.Image.Image) -> Picture:
+def make_thumbnail(image: PIL.Image.Image) -> Thumbnail:
     """Scales an image to a side of about 80 pixels; small images are enlarged by an integer factor."""
     from PIL.Image import Resampling
 
@@ -70,17 +81,19 @@ def picture(image: PIL.Image.Image) -> Picture:
         image = image.resize((2 * size[0], 2 * size[1]), Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
-    return Picture(_uri(buffer.getvalue()), *size, enlarged=scale > 1)
+    return Thumbnail(_encode_uri(buffer.getvalue()), *size, enlarged=scale > 1)
 
 
-def limits(points: np.ndarray) -> tuple[float, float, float, float]:
+def compute_limits(points: np.ndarray) -> tuple[float, float, float, float]:
     """Returns left, right, bottom and top of a square that contains all points `(N, 2)`, with a margin."""
     low, high = points.min(0), points.max(0)
     (x, y), half = (low + high) / 2, max(0.54 * float((high - low).max()), 1e-6)
     return x - half, x + half, y - half, y + half
 
 
-def scatter(points: np.ndarray, styles: np.ndarray, within: tuple[float, float, float, float], side: int = 240) -> str:
+def plot_points(
+    points: np.ndarray, styles: np.ndarray, within: tuple[float, float, float, float], side: int = 240
+) -> str:
     """Plots points as a transparent PNG, at twice its size on the page.
 
     Arguments:
@@ -96,27 +109,27 @@ def scatter(points: np.ndarray, styles: np.ndarray, within: tuple[float, float, 
         axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=within[:2], ylim=within[2:])
         axes.axis("off")
         for style in np.unique(styles):
-            color, marker = look(int(style))
+            color, marker = get_style(int(style))
             x, y = points[styles == style].T
             size = 15 * LARGER.get(marker, 1.0)
             axes.scatter(x, y, s=size, c=color, marker=marker, alpha=0.7, linewidths=0)  # pyright: ignore[reportArgumentType]
         buffer = io.BytesIO()
         figure.savefig(buffer, format="png", dpi=144, transparent=True, metadata={"Software": None})
-    return _uri(buffer.getvalue())
+    return _encode_uri(buffer.getvalue())
 
 
-def swatch(style: int) -> tuple[str, str]:
+def make_swatch(style: int) -> tuple[str, str]:
     """Returns the colour of a style and the outline of its marker as SVG polygon points in -1..1."""
     from matplotlib.markers import MarkerStyle
 
-    color, marker = look(style)
+    color, marker = get_style(style)
     shape = MarkerStyle(marker)  # pyright: ignore[reportArgumentType]
     outline = shape.get_path().transformed(shape.get_transform()).to_polygons()[0]
     outline = outline / np.abs(outline).max() * [1, -1]
     return color, " ".join(f"{x:.3f},{y:.3f}" for x, y in outline)
 
 
-def curve(
+def plot_curve(
     lines: Mapping[str, Sequence[float]],
     epochs: Sequence[float],
     best: float | None,
@@ -129,7 +142,7 @@ def curve(
         lines: Losses by "train" or "validation".
         epochs: Epochs of the losses.
         best: Epoch to mark; None marks none.
-        name: Prefix of all ids, which keeps the ids of several drawings on a page distinct.
+        name: Prefix of all ids, which keeps the ids of several figures on a page distinct.
         level: Reference value, drawn as a horizontal line; None draws none.
 
     Returns:
@@ -189,10 +202,10 @@ def _figure(width: int, height: int) -> Iterator[Figure]:
         yield Figure(figsize=(width / 72, height / 72))
 
 
-def look(style: int) -> tuple[str, str]:
+def get_style(style: int) -> tuple[str, str]:
     """Returns the colour and the marker of a style."""
     return ("#8a8a8a", ".") if style == OTHER else (COLORS[style % STYLES], MARKERS[style % STYLES])
 
 
-def _uri(png: bytes) -> str:
+def _encode_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -12,10 +12,10 @@ from polymodal.evaluation import TASKS
 from polymodal.evaluation.subsets import select_shown_modalities
 from polymodal.io import checkpoint
 from polymodal.report import figures, grids
-from polymodal.report.code_map import code_map
-from polymodal.report.column_scores import present as present_columns
+from polymodal.report.code_map import build_code_map
+from polymodal.report.column_scores import prepare_columns
 from polymodal.report.rendering import render
-from polymodal.report.score_summary import present
+from polymodal.report.score_summary import prepare_scores
 from polymodal.runtime.progress import format_duration
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def write(
         >>> model = build("mac-wae", data.schema, latent_dim=8, hidden=(16,))
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     page = write(Path(folder) / "report.html", model, data.test, examples=2)
-        ...     page.name, "m3 from label alone" in page.read_text(encoding="utf-8")
+        ...     page.name, "m3 given label alone" in page.read_text(encoding="utf-8")
         ('report.html', True)
     """
     _check(model, table, examples)
@@ -104,9 +104,9 @@ def write(
         "about": _about(model, table),
         "left_out": len(model.schema) - len(select_shown_modalities(model.schema)),
         "shown": len(select_shown_modalities(model.schema)),
-        **_pictures(model, table, examples, seed),
-        "columns": None if scores is None or scores.empty else present_columns(scores, model.schema, table),
-        "scores": None if scores is None or scores.empty else present(scores, model.schema),
+        **_examples(model, table, examples, seed),
+        "columns": None if scores is None or scores.empty else prepare_columns(scores, model.schema, table),
+        "scores": None if scores is None or scores.empty else prepare_scores(scores, model.schema),
         "training": training,
         "settings": _sections(settings) if settings else None,
     }
@@ -121,15 +121,15 @@ def _check(model: Model, table: Table, examples: int) -> None:
         raise ValueError(f"examples must be at least 1; got {examples}")
 
 
-def _pictures(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
-    rows = grids.choose(table, examples, seed)
+def _examples(model: Model, table: Table, examples: int, seed: int) -> dict[str, Any]:
+    rows = grids.choose_rows(table, examples, seed)
     batch, columns = table[rows], [f"row {row}" for row in rows]
     return {
-        "inputs": grids.inputs(model.schema, batch, columns),
-        "translations": grids.translations(model, batch, columns),
-        "samples": grids.samples(model, examples, seed),
-        "posterior": grids.posterior_samples(model, batch, columns, seed),
-        "map": code_map(model, table, seed),
+        "inputs": grids.build_input_grid(model.schema, batch, columns),
+        "translations": grids.build_translation_grids(model, batch, columns),
+        "samples": grids.build_sample_grid(model, examples, seed),
+        "posterior": grids.build_posterior_grids(model, batch, columns, seed),
+        "map": build_code_map(model, table, seed),
     }
 
 
@@ -146,10 +146,10 @@ def _about(model: Model, table: Table) -> str:
     split = table.source.get("split")
     rows = f"{len(table):,} row{'s' * (len(table) > 1)}" + (f" of the {split} split" if split else "")
     missing = float((~table.observed).float().mean())
-    holes = f", {100 * missing:.0f} % of their values missing" if missing else ""
+    gaps = f"; {100 * missing:.0f} % of their values are missing" if missing else ""
     return (
-        f"The model {model.name}, with a code of {model.code_dim} numbers for {len(names)} "
-        f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Shown on {rows}{holes}."
+        f"A {model.name} model with a code of {model.code_dim} numbers for {len(names)} "
+        f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Its results are for {rows}{gaps}."
     )
 
 
@@ -161,7 +161,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
     terms |= {term: f"penalty, {term.removeprefix('penalty/')}" for term in penalties[:4]}
     last = {name: float(history[name].iloc[-1]) for name in columns if name in ("prior_norm", "reference_cost")}
     if "prior_norm" in last:
-        terms["codes/norm"] = "norm of the codes (level: the prior's)"
+        terms["codes/norm"] = "norm of the codes (horizontal line: prior)"
     epochs = [int(epoch) for epoch in history["epoch"]]
     curves = []
     for term, name in terms.items():
@@ -172,7 +172,7 @@ def _training(history: pd.DataFrame, schema: Schema, settings: Mapping[str, Any]
         }
         if lines:
             level = last.get("prior_norm") if term == "codes/norm" else None
-            curves.append(Curve(name, figures.curve(lines, epochs, best, f"curve{len(curves)}", level)))
+            curves.append(Curve(name, figures.plot_curve(lines, epochs, best, f"curve{len(curves)}", level)))
     time = format_duration(float(history["seconds"].sum())) if "seconds" in history else ""
     return Training(len(epochs), time, best, curves, _facts(history, last))
 
@@ -182,13 +182,12 @@ def _with_flow(training: Training, history: pd.DataFrame) -> Training:
     lines = {split: history[f"prior/{split}"].astype(float).tolist() for split in ("train", "validation")}
     epochs = history["epoch"].astype(float).tolist()
     best = epochs[min(range(len(epochs)), key=lines["validation"].__getitem__)]
-    curve = figures.curve(lines, epochs, best, f"curve{len(training.curves)}")
+    curve = figures.plot_curve(lines, epochs, best, f"curve{len(training.curves)}")
     fact = (
-        f"The flow over the codes was then trained for {epochs[-1]:.3g} epochs in "
-        f"{format_duration(float(history['seconds'].iloc[-1]))}; its lowest validation loss is that of epoch "
-        f"{best:.3g}."
+        f"Then the flow over the codes was trained for {epochs[-1]:.3g} epochs in "
+        f"{format_duration(float(history['seconds'].iloc[-1]))}; epoch {best:.3g} has its lowest validation loss."
     )
-    curves = [*training.curves, Curve("loss of the flow (epochs of its own)", curve)]
+    curves = [*training.curves, Curve("loss of the flow, by its epochs", curve)]
     return training._replace(curves=curves, facts=[*training.facts, fact])
 
 
@@ -197,12 +196,12 @@ def _facts(history: pd.DataFrame, constants: Mapping[str, float]) -> list[str]:
     facts = []
     if "reference_cost" in constants:
         facts.append(
-            f"The best constant prediction costs R = {constants['reference_cost']:.4g} per row; beta is relative to it."
+            f"The best constant prediction costs R = {constants['reference_cost']:.4g} per row; beta is relative to R."
         )
     if "prior_norm" in constants and "validation/codes/norm" in history:
         norm = float(history["validation/codes/norm"].iloc[-1])
         facts.append(
-            f"After the last epoch the codes have a mean norm of {norm:.3g}, samples from the prior one of "
+            f"After the last epoch, the mean norm of the codes is {norm:.3g}, and that of samples from the prior is "
             f"{constants['prior_norm']:.3g}."
         )
     return facts

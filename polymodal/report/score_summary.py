@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from polymodal.schema import Schema
 
-__all__ = ["Headline", "Matrix", "Scores", "present"]
+__all__ = ["prepare_scores"]
 
 
 class Headline(NamedTuple):
@@ -34,7 +34,7 @@ class Score(NamedTuple):
 
 
 class Row(NamedTuple):
-    """Scores of one target or from one source."""
+    """Scores of one target, or given one modality."""
 
     name: str
     notes: list[int]
@@ -51,7 +51,7 @@ class Block(NamedTuple):
 
 
 class Matrix(NamedTuple):
-    """One-to-one scores for one metric: a row per source, a column per target."""
+    """One-to-one scores for one metric: a row per given modality, a column per target."""
 
     metric: str
     better: str
@@ -70,7 +70,7 @@ class Scores(NamedTuple):
     partial: bool
 
 
-def present(frame: pd.DataFrame, schema: Schema) -> Scores:
+def prepare_scores(frame: pd.DataFrame, schema: Schema) -> Scores:
     """Prepares scores for the report.
 
     Arguments:
@@ -107,13 +107,13 @@ def present(frame: pd.DataFrame, schema: Schema) -> Scores:
 
 def _headline(metric: str, rows: pd.DataFrame) -> Headline:
     means = {task: value for (task,), value in _means(rows, ["task"]).items() if isfinite(value)}
-    written = _writer(rows["value"])
+    written = _choose_format(rows["value"])
     names = list(rows["modality"].unique())
     task = next(task for task in ("many-to-one", "reconstruction", "one-to-one") if task in means)
     given = {
-        "many-to-one": "from all the others",
-        "reconstruction": "from all",
-        "one-to-one": "from one other, on average",
+        "many-to-one": "given all others",
+        "reconstruction": "given all",
+        "one-to-one": "given one other, on average",
     }
     of = names[0] if len(names) == 1 else f"mean of {len(names)} modalities"
     rest = [f"{written(means[other])} {given[other]}" for other in given if other != task and other in means]
@@ -121,7 +121,7 @@ def _headline(metric: str, rows: pd.DataFrame) -> Headline:
 
 
 def _block(metric: str, rows: pd.DataFrame, tasks: list[str], notes: list[str]) -> Block:
-    means, written = _means(rows, ["modality", "task"]), _writer(rows["value"])
+    means, written = _means(rows, ["modality", "task"]), _choose_format(rows["value"])
     body = [
         Row(
             str(name),
@@ -137,7 +137,7 @@ def _block(metric: str, rows: pd.DataFrame, tasks: list[str], notes: list[str]) 
 
 
 def _matrix(metric: str, rows: pd.DataFrame, schema: Schema) -> Matrix:
-    means, written = _means(rows, ["given", "modality"]), _writer(rows["value"])
+    means, written = _means(rows, ["given", "modality"]), _choose_format(rows["value"])
     heat, order = _heat(means.values(), str(rows["better"].iloc[0])), _order(schema)
     targets = list(rows["modality"].unique())
     sources = sorted(rows["given"].unique(), key=lambda name: order.get(name, len(order)))
@@ -168,7 +168,7 @@ def _order(schema: Schema) -> dict[str, int]:
     return order | {group: min(order[name] for name in names) for group, names in schema.groups.items() if names}
 
 
-def _writer(values: Iterable[float]) -> Callable[[float], str]:
+def _choose_format(values: Iterable[float]) -> Callable[[float], str]:
     """Returns a formatter for the numbers of one metric, with decimals that suit the largest of them."""
     largest = max((abs(value) for value in values if isfinite(value)), default=0.0)
     decimals = 1 if largest >= 10 else 2 if largest > 1 else 3

@@ -206,7 +206,7 @@ def _write_results(
         tuned=None if tuned is None else tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
         maps=collect_code_maps(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
-        beside=beside,
+        reference=beside,
         failures=[*failures.items()],
         notes=_notes(len(cells), len(runs), failures),
     )

@@ -13,7 +13,7 @@ import torch
 import polymodal as pm
 from attacks.broken import CONTENTS, SHAPES
 from polymodal.cli import output_folder, tables
-from polymodal.comparison import ranking
+from polymodal.comparison.scores import read_score_table
 from polymodal.datasets import idx
 from polymodal.datasets.npz import read_arrays
 from polymodal.evaluation import inception
@@ -53,7 +53,7 @@ READERS = {
     "x-ubyte": lambda path: idx.read(path, (3, 3), "get it"),
     "y.yaml": yaml.read,
     "names.txt": lambda path: tables.names(str(path)),
-    "s.csv": ranking.read,
+    "s.csv": read_score_table,
     "incepted.safetensors": inception,
     "made/made.json": lambda path: output_folder.foreign(path.parent),
 }

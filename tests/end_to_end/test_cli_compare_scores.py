@@ -77,7 +77,7 @@ def test_models_are_left_out(run):
         ("task,model,value\na,b,1\n", [], "dataset, modality, metric, better missing"),
         (HEAD + LINES.replace("higher", "up", 1), [], "got 'up'"),
         (HEAD + LINES.replace("97", "many"), [], "got 'many' for many-to-one, MHD, label, acc, mac-wae"),
-        (HEAD + LINES + LINES, [], "is there twice"),
+        (HEAD + LINES + LINES, [], "twice"),
         (HEAD + LINES.replace("acc", "rmse", 1), [], "must have one metric"),
         (HEAD + LINES, ["--leave-out", "nexsus"], "unknown model 'nexsus'; known are nexus"),
         (HEAD + LINES, ["--leave-out", "nexus,mopoe"], "an outcome in which two models have a value"),

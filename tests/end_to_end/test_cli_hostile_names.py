@@ -199,8 +199,13 @@ def test_names_in_every_chart(name):
     points = pd.DataFrame(
         {"model": name, "given": name, "label": [name, "b"] * 4, **dict.fromkeys("xy", generator.normal(size=8))}
     )
-    over_draws = curves.draws(varied.assign(number=[1, 5, 10]))
-    for figure in (curves.sweep(varied), over_draws, curves.plot_given_modalities(given), charts.code_maps(points)):
+    over_draws = curves.plot_mask_numbers(varied.assign(number=[1, 5, 10]))
+    for figure in (
+        curves.plot_sweep(varied),
+        over_draws,
+        curves.plot_given_modalities(given),
+        charts.plot_code_maps(points),
+    ):
         figure.savefig(os.devnull, format="svg")
 
 

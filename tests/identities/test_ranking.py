@@ -8,6 +8,7 @@ import pytest
 from scipy.stats import binomtest, bootstrap, rankdata
 
 from polymodal.comparison import ranking
+from polymodal.comparison.scores import compute_outcomes, drop_models, read_score_table, select_shared_outcomes
 
 PAPER = Path(__file__).parents[3] / "shared" / "spec" / "paper_table4.csv"
 KEY = ["task", "dataset", "modality"]
@@ -52,7 +53,7 @@ def test_ranks_are_scipy_s():
         for model, r in zip(own["model"], rank, strict=True):
             if n > 1:
                 found.setdefault((task, model), []).append((n - r) / (n - 1))
-    made = ranking.ranks(scores).set_index(["task", "model"])
+    made = ranking.compute_ranks(scores).set_index(["task", "model"])
     assert set(made.index) == set(found)
     for key, values in found.items():
         assert made.loc[key, "mean"] == pytest.approx(np.mean(values), abs=1e-12)
@@ -63,7 +64,7 @@ def test_ranks_are_scipy_s():
 
 def test_ranks_by_hand():
     rows = [("x", "a", 3), ("x", "b", 2), ("x", "c", 2), ("x", "d", None), ("y", "a", 1), ("y", "d", 1), ("z", "c", 9)]
-    made = ranking.ranks(table(rows)).set_index("model")
+    made = ranking.compute_ranks(table(rows)).set_index("model")
     # x: 1, .25, .25; y: a tie of two; z: one alone, which is compared with nothing
     assert made["mean"].to_dict() == {"a": 0.75, "d": 0.5, "b": 0.25, "c": 0.25}
     assert list(made.index) == ["a", "d", "b", "c"]
@@ -74,7 +75,7 @@ def test_ranks_by_hand():
 def test_tasks_stand_in_the_paper_s_order_and_others_after_them():
     tasks = ["walking", "one_to_one", "many-to-one", "reconstruction"]
     scores = pd.concat([table([("x", "a", 1), ("x", "b", 2)], task=task) for task in tasks])
-    made = ranking.ranks(scores)
+    made = ranking.compute_ranks(scores)
     assert list(made["task"].unique()) == ["reconstruction", "many-to-one", "one_to_one", "walking"]
     assert list(made["model"][:2]) == ["b", "a"]
 
@@ -84,7 +85,7 @@ def test_wins_are_counted_and_tested_as_scipy_does():
     wide = scores.assign(value=scores["value"].where(scores["better"] == "higher", -scores["value"])).pivot(
         index=KEY, columns="model", values="value"
     )
-    made = ranking.win_loss(scores)
+    made = ranking.compute_win_loss(scores)
     assert len(made) == 5 * 4
     for row in made.itertuples():
         pair = wide[[row.row, row.column]].dropna()
@@ -96,7 +97,7 @@ def test_wins_are_counted_and_tested_as_scipy_does():
 
 def test_a_tie_is_a_win_for_neither_and_an_empty_value_is_none():
     rows = [("x", "a", 1), ("x", "b", 1), ("y", "a", 2), ("y", "b", 1), ("z", "a", 5), ("z", "b", None), ("z", "c", 5)]
-    made = ranking.win_loss(table(rows)).set_index(["row", "column"])
+    made = ranking.compute_win_loss(table(rows)).set_index(["row", "column"])
     assert made.loc[("a", "b"), ["wins", "outcomes", "share"]].tolist() == [1, 2, 0.5]
     assert made.loc[("b", "a"), ["wins", "outcomes", "share"]].tolist() == [0, 2, 0]
     assert made.loc[("a", "c"), ["wins", "outcomes"]].tolist() == [0, 1]
@@ -107,7 +108,7 @@ def test_a_tie_is_a_win_for_neither_and_an_empty_value_is_none():
 
 @pytest.mark.parametrize("seed", range(3))
 def test_holm_rejects_what_the_procedure_rejects(seed):
-    made = ranking.win_loss(random_scores(seed, models=6, outcomes=40, empty=0))
+    made = ranking.compute_win_loss(random_scores(seed, models=6, outcomes=40, empty=0))
     p = made["p"].to_numpy()
     assert (made["holm"] >= p).all()
     assert (made["holm"] <= 1).all()
@@ -122,11 +123,11 @@ def test_holm_rejects_what_the_procedure_rejects(seed):
 
 def test_best_counts_a_tie_for_each():
     rows = [("x", "a", 3), ("x", "b", 3), ("x", "c", 1), ("y", "a", 1), ("y", "b", 2), ("z", "c", 9), ("z", "a", None)]
-    made = ranking.best(table(rows))
+    made = ranking.count_best(table(rows))
     assert made.to_numpy().tolist() == [["b", 2], ["a", 1], ["c", 0]]  # z has one model alone
 
 
-@pytest.mark.parametrize("function", [ranking.ranks, ranking.win_loss, ranking.best])
+@pytest.mark.parametrize("function", [ranking.compute_ranks, ranking.compute_win_loss, ranking.count_best])
 def test_the_order_of_rows_and_any_growing_change_of_values_change_nothing(function):
     scores = random_scores(2, seeds=3)
     columns = [name for name in function(scores) if name in ("task", "model", "row", "column")]
@@ -144,9 +145,9 @@ def test_the_order_of_rows_and_any_growing_change_of_values_change_nothing(funct
 def test_an_outcome_is_the_mean_over_what_was_given_and_then_over_seeds():
     rows = [("x", "a", value) for value in (1, 2, 6, 10)] + [("x", "b", 4)]
     scores = table(rows, seed=[0, 0, 0, 1, 0], given=["p", "q", "r", "p", "p"])
-    assert ranking.outcomes(scores)["value"].tolist() == [(3 + 10) / 2, 4]
+    assert compute_outcomes(scores)["value"].tolist() == [(3 + 10) / 2, 4]
     holes = scores.assign(value=[1, None, 6, None, 4])
-    assert ranking.outcomes(holes)["value"].tolist() == [3.5, 4]
+    assert compute_outcomes(holes)["value"].tolist() == [3.5, 4]
 
 
 def test_equal_values_tie_in_whatever_order_they_are_added():
@@ -154,17 +155,17 @@ def test_equal_values_tie_in_whatever_order_they_are_added():
     assert sum(values) != sum(values[::-1])
     rows = [("x", "a", value) for value in values] + [("x", "b", value) for value in values[::-1]]
     scores = table(rows, seed=[0, 1, 2] * 2)
-    assert ranking.ranks(scores)["mean"].tolist() == [0.5, 0.5]
-    assert ranking.best(scores)["outcomes"].tolist() == [1, 1]
+    assert ranking.compute_ranks(scores)["mean"].tolist() == [0.5, 0.5]
+    assert ranking.count_best(scores)["outcomes"].tolist() == [1, 1]
 
 
 def test_companions_never_count_unless_they_stand_alone():
     own = table([("x", "a", 1), ("x", "b", 2)], metric="ssim")
     beside = table([("x", "a", 2), ("x", "b", 1)], metric="ssim-paper")
     both = pd.concat([beside, own], ignore_index=True)
-    pd.testing.assert_frame_equal(ranking.outcomes(both), ranking.outcomes(own))
-    assert ranking.best(both).to_numpy().tolist() == [["a", 0], ["b", 1]][::-1]
-    assert ranking.best(beside).to_numpy().tolist() == [["a", 1], ["b", 0]]
+    pd.testing.assert_frame_equal(compute_outcomes(both), compute_outcomes(own))
+    assert ranking.count_best(both).to_numpy().tolist() == [["a", 0], ["b", 1]][::-1]
+    assert ranking.count_best(beside).to_numpy().tolist() == [["a", 1], ["b", 0]]
 
 
 @pytest.mark.parametrize(
@@ -173,19 +174,19 @@ def test_companions_never_count_unless_they_stand_alone():
         ({"metric": ["acc", "rmse"]}, r"one metric of many-to-one, d, x; got acc \(higher\) and rmse \(higher\)"),
         ({"better": ["higher", "lower"]}, r"got acc \(higher\) and acc \(lower\)"),
         ({"model": "a", "setting": ["beta=1", "beta=2"]}, "a on d has beta=1, beta=2: choose one"),
-        ({"model": "a"}, "many-to-one, d, x, acc, a is there twice"),
+        ({"model": "a"}, "many-to-one, d, x, acc, a .*twice"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(change, said):
     with pytest.raises(ValueError, match=said):
-        ranking.ranks(table([("x", "a", 1), ("x", "b", 2)]).assign(**change))
+        ranking.compute_ranks(table([("x", "a", 1), ("x", "b", 2)]).assign(**change))
 
 
 def test_models_are_left_out_by_name():
     scores = table([("x", "M-WAE", 1), ("x", "b", 2), ("x", "c", 3)])
-    assert ranking.without(scores, ["m-wae", "C"])["model"].tolist() == ["b"]
+    assert drop_models(scores, ["m-wae", "C"])["model"].tolist() == ["b"]
     with pytest.raises(ValueError, match="unknown model 'w-mae'; known are M-WAE"):
-        ranking.without(scores, ["w-mae"])
+        drop_models(scores, ["w-mae"])
 
 
 # The bootstrap
@@ -219,12 +220,12 @@ def test_without_spread_over_seeds_the_intervals_are_the_values():
     made = ranking.bootstrap(again, draws=50)
     np.testing.assert_allclose(made["low"], made["value"], atol=1e-12)
     np.testing.assert_allclose(made["high"], made["value"], atol=1e-12)
-    ranks = ranking.ranks(scores)
+    ranks = ranking.compute_ranks(scores)
     pd.testing.assert_frame_equal(
         made[made["what"] == "rank"][["task", "model", "value"]].reset_index(drop=True),
         ranks[["task", "model", "mean"]].rename(columns={"mean": "value"}),
     )
-    shares = ranking.win_loss(scores)["share"].to_numpy()
+    shares = ranking.compute_win_loss(scores)["share"].to_numpy()
     np.testing.assert_allclose(made[made["what"] == "share"]["value"], shares, atol=1e-12)
 
 
@@ -273,7 +274,7 @@ LINE = "many-to-one,MHD,label,ACC,higher"
 
 
 def test_a_file_is_read_as_it_stands(tmp_path):
-    frame = ranking.read(
+    frame = read_score_table(
         written(tmp_path, f"{HEAD},seed,note\n{LINE},NA,1.5,0,a b\n{LINE},None,,1,\n{LINE},mac-wae,nan,2,x\n")
     )
     assert frame["model"].tolist() == ["NA", "None", "mac-wae"]
@@ -292,29 +293,29 @@ def test_a_file_is_read_as_it_stands(tmp_path):
         (f"{HEAD}\n{LINE.replace('higher', 'up')},a,1", 'better in .* must be "higher" or "lower"; got \'up\''),
         (f"{HEAD}\n{LINE},a,1\n{LINE},b,1,5", "got '1,5'|Expected 7 fields"),
         (f"{HEAD}\n{LINE},a,good", "value in .* must be a number, .* got 'good' for many-to-one, MHD, label, ACC, a"),
-        (f"{HEAD}\n{LINE},a,1\n{LINE},a,2", "many-to-one, MHD, label, ACC, a is there twice"),
+        (f"{HEAD}\n{LINE},a,1\n{LINE},a,2", "many-to-one, MHD, label, ACC, a .*twice"),
         (f"{HEAD},seed\n{LINE},a,1,x", "seed in .* must be a number"),
-        (f"{HEAD},seed\n{LINE},a,1,0.5", "seed in .* must be a whole number; got '0.5'"),
+        (f"{HEAD},seed\n{LINE},a,1,0.5", "seed in .* .*0.5"),
         (f"{HEAD}\n{LINE},,1", "model in .* must be filled in every row; it is empty in row 1"),
     ],
 )
 def test_a_file_that_is_none_is_refused_in_one_line(tmp_path, text, said):
     with pytest.raises(ValueError, match=said) as caught:
-        ranking.read(written(tmp_path, text))
+        read_score_table(written(tmp_path, text))
     assert "scores.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_seeds_and_conditions_tell_rows_apart(tmp_path):
     text = f"{HEAD},seed,given\n{LINE},a,1,0,p\n{LINE},a,1,0,q\n{LINE},a,1,1,p\n"
-    assert len(ranking.read(written(tmp_path, text))) == 3
+    assert len(read_score_table(written(tmp_path, text))) == 3
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"must be a CSV file of scores"):
-        ranking.read(tmp_path / "none.csv")
+        read_score_table(tmp_path / "none.csv")
     with pytest.raises(FileNotFoundError, match=r"must be a CSV file of scores"):
-        ranking.read(tmp_path)
+        read_score_table(tmp_path)
 
 
 # The paper
@@ -324,13 +325,13 @@ def test_a_file_that_is_not_there(tmp_path):
 def paper():
     if not PAPER.is_file():
         pytest.skip(f"needs the paper's numbers in {PAPER}")
-    return ranking.read(PAPER)
+    return read_score_table(PAPER)
 
 
 def test_mac_wae_is_best_where_the_paper_says(paper):
-    assert ranking.best(paper).iloc[0].tolist() == ["MAC-WAE", 26]
-    assert ranking.best(ranking.without(paper, ["M-WAE"])).iloc[0].tolist() == ["MAC-WAE", 29]
-    assert len(ranking.select_shared_outcomes(paper)[KEY].drop_duplicates()) == 42
+    assert ranking.count_best(paper).iloc[0].tolist() == ["MAC-WAE", 26]
+    assert ranking.count_best(drop_models(paper, ["M-WAE"])).iloc[0].tolist() == ["MAC-WAE", 29]
+    assert len(select_shared_outcomes(paper)[KEY].drop_duplicates()) == 42
 
 
 @pytest.mark.parametrize(
@@ -338,23 +339,23 @@ def test_mac_wae_is_best_where_the_paper_says(paper):
     [("MVTCAE", 36, 42, 0.86), ("MoPoE", 24, 36, 0.67), ("M-WAE", 30, 42, 0.71)],
 )
 def test_mac_wae_wins_as_often_as_the_paper_says(paper, against, wins, outcomes, share):
-    made = ranking.win_loss(paper).set_index(["row", "column"]).loc[("MAC-WAE", against)]
+    made = ranking.compute_win_loss(paper).set_index(["row", "column"]).loc[("MAC-WAE", against)]
     assert (made["wins"], made["outcomes"], round(made["share"], 2)) == (wins, outcomes, share)
 
 
 def test_the_tie_with_m_wae_is_in_the_denominator(paper):
-    made = ranking.win_loss(paper).set_index(["row", "column"])
+    made = ranking.compute_win_loss(paper).set_index(["row", "column"])
     assert made.loc[("MAC-WAE", "M-WAE"), "wins"] + made.loc[("M-WAE", "MAC-WAE"), "wins"] == 41
 
 
 def test_rank_scores_of_mac_wae_without_m_wae(paper):
-    made = ranking.ranks(ranking.without(paper, ["M-WAE"])).query("model == 'MAC-WAE'")
+    made = ranking.compute_ranks(drop_models(paper, ["M-WAE"])).query("model == 'MAC-WAE'")
     assert made["mean"].round(3).tolist() == [0.843, 0.886, 0.843]
     assert made["task"].tolist() == ["reconstruction", "many_to_one", "one_to_one"]
 
 
 def test_which_pairs_of_the_paper_are_significant(paper):
-    made = ranking.win_loss(paper)
+    made = ranking.compute_win_loss(paper)
     marked = {(row.row, row.column): "**" if row.p < 0.01 else "*" for row in made.itertuples() if row.p < 0.05}
     weaker = {"MVTCAE": "**", "JMVAE": "**", "Nexus": "**"}
     ours = {"M-WAE": "**", "MoPoE": "*", "MAC-VAE": "**", **weaker}

@@ -247,7 +247,9 @@ def test_what_one_model_did_is_shown_without_ranks(tmp_path):
     page = comparison_page.write(tmp_path, frame, title="t", sweeps=swept(["draws"]))
     assert [attrs["id"] for tag, attrs in Document(page).tags if tag == "section"] == ["outcomes", "curves", "basis"]
     assert pd.read_csv(tmp_path / "best.csv").to_dict("list") == {"model": [], "outcomes": []}
-    assert pd.read_csv(tmp_path / "win_loss.csv").columns.tolist() == ranking.win_loss(scores()).columns.tolist()
+    assert (
+        pd.read_csv(tmp_path / "win_loss.csv").columns.tolist() == ranking.compute_win_loss(scores()).columns.tolist()
+    )
     assert Document(page).bold == []
 
 
@@ -268,7 +270,7 @@ def test_the_paper_s_numbers_stand_beside_those_of_the_same_data_set(tmp_path):
         ("reconstruction", "PolyMNIST", "picture", "SSIM", "MAC-WAE", 0.9999),
     ]
     beside = pd.DataFrame([a_score(*row[:5], 0, row[5]) for row in paper])
-    page = comparison_page.write(tmp_path, scores(seeds=1), title="t", beside=beside)
+    page = comparison_page.write(tmp_path, scores(seeds=1), title="t", reference=beside)
     assert Document(page).other == ["0.123", "0.046"]
     text = page.read_text(encoding="utf-8")
     line = re.search(r"<tr[^>]*><th scope=\"row\">[^<]*</th>(?:(?!</tr>).)*0\.123", text)[0]
@@ -294,8 +296,8 @@ def lines(axes):
 
 
 def test_bars_are_the_mean_ranks():
-    ranks = ranking.ranks(scores())
-    figure = charts.rank_bars(ranks)
+    ranks = ranking.compute_ranks(scores())
+    figure = charts.plot_ranks(ranks)
     assert [axes.get_title(loc="left") for axes in figure.axes] == list(TASKS)
     for axes, task in zip(figure.axes, TASKS, strict=True):
         names = [label.get_text() for label in axes.get_yticklabels()][::-1]
@@ -311,7 +313,7 @@ def test_cells_have_shares_and_marks():
     table = pd.DataFrame(
         [(*pair, *numbers) for pair, numbers in pairs.items()], columns=["row", "column", "share", "p"]
     )
-    axes = charts.win_loss(table, ["a", "b", "c"]).axes[0]
+    axes = charts.plot_win_loss(table, ["a", "b", "c"]).axes[0]
     told = {(round(text.get_position()[1]), text.get_position()[0]): [] for text in axes.texts}
     for text in axes.texts:
         told[round(text.get_position()[1]), text.get_position()[0]].append(text.get_text())
@@ -320,7 +322,7 @@ def test_cells_have_shares_and_marks():
 
 def test_curves_are_means_over_seeds_and_the_chosen_setting_is_ringed():
     table = swept(["beta"]).query("task == 'many-to-one'").sample(frac=1, random_state=0)
-    figure = curves.sweep(table, {("mac-wae", "beta=10")})
+    figure = curves.plot_sweep(table, {("mac-wae", "beta=10")})
     assert len(figure.axes) == 2 * 2
     top = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     assert set(top) == {"MAC-WAE", "MoPoE"}
@@ -335,11 +337,11 @@ def test_curves_are_means_over_seeds_and_the_chosen_setting_is_ringed():
 
 def test_draws_are_relative_to_ten_and_more_is_better():
     table = swept(["draws"]).query("model == 'mac-wae'")
-    for axes in curves.draws(table).axes:
+    for axes in curves.plot_mask_numbers(table).axes:
         made = lines(axes)
         np.testing.assert_allclose(made["image"], [[1, 0.1], [10, 1], [100, 10]])
         np.testing.assert_allclose(made["sound"], [[1, 10], [10, 1], [100, 0.1]])  # of an error, the inverse
-    other = curves.draws(swept(["draws"], (1, 2, 4)).query("model == 'mac-wae'")).axes[0]
+    other = curves.plot_mask_numbers(swept(["draws"], (1, 2, 4)).query("model == 'mac-wae'")).axes[0]
     np.testing.assert_allclose(lines(other)["image"], [[1, 0.25], [2, 0.5], [4, 1]])
     assert "K = 4" in other.get_ylabel()
 
@@ -359,7 +361,7 @@ def test_given_is_in_order_of_how_many_and_the_truth_is_a_level():
 
 def test_codes_of_a_model_have_the_same_axes_in_all_panels():
     points = maps()
-    figure = charts.code_maps(points)
+    figure = charts.plot_code_maps(points)
     assert len(figure.axes) == 2 * 3
     for model, panels in zip(("mac-wae", "mac-vae"), (figure.axes[:3], figure.axes[3:]), strict=True):
         assert len({(axes.get_xlim(), axes.get_ylim()) for axes in panels}) == 1
@@ -373,14 +375,14 @@ def test_codes_of_a_model_have_the_same_axes_in_all_panels():
 
 @pytest.mark.parametrize("models", [1, 2, 7, 12])
 def test_a_model_has_one_colour_wherever_it_is(models):
-    from polymodal.comparison.display_names import styles
+    from polymodal.comparison.display_names import assign_styles
     from polymodal.models import MODELS as REGISTERED
 
     names = [*list(REGISTERED)[::-1], *map(str, range(models))][-models:]
-    made = styles(names)
+    made = assign_styles(names)
     assert len({*made.values()} if models <= 10 else made) == models
     assert all(made[name] == list(REGISTERED).index(name) for name in names if name in REGISTERED)
-    assert styles(["MAC-WAE"])["MAC-WAE"] == styles(["x", "mac-wae"])["mac-wae"]
+    assert assign_styles(["MAC-WAE"])["MAC-WAE"] == assign_styles(["x", "mac-wae"])["mac-wae"]
 
 
 def test_no_row_has_the_colour_of_a_registered_model():
@@ -389,7 +391,7 @@ def test_no_row_has_the_colour_of_a_registered_model():
 
     names = [*REGISTERED, "mac-wae-paper"]
     frame = pd.concat([scores(seeds=1).query("model == 'mac-wae'").assign(model=name) for name in names])
-    axes = charts.rank_bars(ranking.ranks(frame)).axes[0]
+    axes = charts.plot_ranks(ranking.compute_ranks(frame)).axes[0]
     assert len({bar.get_facecolor() for bar in axes.patches}) == len(names)
     given = pd.concat([frame.assign(task="translation", given=f"{n} others", value=0.1 * n) for n in (1, 2)])
     lines = [line for line in curves.plot_given_modalities(given).axes[0].lines if line.get_label() != curves.LEVEL]
@@ -398,6 +400,6 @@ def test_no_row_has_the_colour_of_a_registered_model():
 
 def test_many_tasks_have_panels_in_several_rows():
     frame = pd.concat([scores(seeds=1).query("task == 'many-to-one'").assign(task=f"task {k}") for k in range(5)])
-    figure = charts.rank_bars(ranking.ranks(frame))
+    figure = charts.plot_ranks(ranking.compute_ranks(frame))
     assert len(figure.axes) == 5
     assert len({round(axes.get_subplotspec().rowspan.start) for axes in figure.axes}) == ceil(5 / 3)

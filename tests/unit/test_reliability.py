@@ -30,7 +30,7 @@ def test_outcomes_are_counted_once_each(tmp_path):
         results.pytest_runtest_logreport(report)
     (tmp_path / "page.md").write_text(results.page())
     found = counts(tmp_path / "page.md")
-    assert found["images and sounds"] == found["**all inputs**"] == (33, 2)
+    assert found["images and audio"] == found["**all inputs**"] == (33, 2)
     assert found["**all faults**"] == (0, 0)
     assert "1 cases were skipped" in results.page()
 

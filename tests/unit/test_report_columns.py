@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, root_mean_squared_error
 
 from polymodal import Audio, Image, Label, Schema, Table, Vector, build, evaluate, report
 from polymodal.datasets import load
-from polymodal.report.column_scores import DASH, present
+from polymodal.report.column_scores import DASH, prepare_columns
 
 SCHEMA = Schema(
     {
@@ -79,7 +79,7 @@ def numbers(columns):
 @pytest.mark.parametrize(("skill", "text"), [(0.0, "0.00"), (1.0, "1.00"), (-0.5, "-0.50")])
 def test_skill_is_measured_from_the_best_constant(complete, skill, text):
     table = rows_of(complete=complete)
-    columns = present(scores_of(table, dict.fromkeys(EVERY, skill)), SCHEMA, table)
+    columns = prepare_columns(scores_of(table, dict.fromkeys(EVERY, skill)), SCHEMA, table)
     assert len(numbers(columns)) == 4 * 2 + 4 * 3
     assert set(numbers(columns)) == {text}
     assert [line.skills[place] for place, line in enumerate(columns.lines)] == [None] * 4
@@ -87,13 +87,13 @@ def test_skill_is_measured_from_the_best_constant(complete, skill, text):
 
 def test_the_constant_is_printed_in_both_units():
     table = rows_of(complete=False)
-    rows = {row.name: row for row in present(scores_of(table, EVERY), SCHEMA, table).rows}
+    rows = {row.name: row for row in prepare_columns(scores_of(table, EVERY), SCHEMA, table).rows}
     constant = {name: best_constant(table, name, [other for other in SCHEMA if other != name])[0] for name in SCHEMA}
     assert rows["species"].constant == f"{constant['species']:.1f} %"
     assert rows["mass"].constant == f"{constant['mass']:.2f} ({800 * constant['mass']:,.0f})"
     assert rows["bill"].constant == f"{constant['bill']:.2f}"
     assert rows["price"].constant == f"{constant['price']:.3f}"  # logarithms have no unit
-    assert {row.what for row in rows.values()} == {"label, 3 classes", "number", "vector of 2"}
+    assert {row.type for row in rows.values()} == {"label, 3 classes", "number", "vector of 2"}
 
 
 def test_a_model_that_always_says_the_constant_has_no_skill():
@@ -105,7 +105,7 @@ def test_a_model_that_always_says_the_constant_has_no_skill():
         torch.nn.init.zeros_(last.weight)
         with torch.no_grad():
             last.bias.copy_(seen.bincount(minlength=3) if SCHEMA[name].metric == "acc" else seen.mean(0))
-    columns = present(evaluate(model, table), SCHEMA, table)
+    columns = prepare_columns(evaluate(model, table), SCHEMA, table)
     assert [row.skill.text for row in columns.rows] == ["0.00"] * 4
     assert max(abs(float(text)) for text in numbers(columns)) < 0.1  # the best on fewer rows is another one
 
@@ -116,7 +116,7 @@ def test_the_best_comes_first_and_names_its_source():
     perfect = {("price", "others"): 0.0, ("species", "mass"): 100.0, ("bill", "price"): float("nan")}
     for (name, given), value in perfect.items():
         scores.loc[(scores["modality"] == name) & (scores["given"] == given), "value"] = value
-    columns = present(scores, SCHEMA, table)
+    columns = prepare_columns(scores, SCHEMA, table)
     assert [row.name for row in columns.rows] == ["price", "species", "mass", "bill"]
     assert (columns.rows[1].source, columns.rows[1].alone.text) == ("mass", "1.00")
     assert columns.lines[1].skills[0].text == "1.00"
@@ -127,17 +127,17 @@ def test_a_column_that_never_varies_has_no_skill():
     schema = Schema({"same": Vector(1), "one": Label(2), "size": Vector(1)})
     values = {"same": torch.full((5, 1), 0.1), "one": torch.ones(5).long(), "size": torch.arange(5.0)[:, None]}
     table = Table(values, schema=schema)
-    columns = present(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
+    columns = prepare_columns(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
     assert [row.name for row in columns.rows] == ["size", "same", "one"]
     assert [row.skill.text for row in columns.rows[1:]] == [DASH, DASH]
 
 
 def test_a_task_that_is_not_there_leaves_dashes():
     table = rows_of()
-    columns = present(scores_of(table, {"many-to-one": 0.5}), SCHEMA, table)
+    columns = prepare_columns(scores_of(table, {"many-to-one": 0.5}), SCHEMA, table)
     assert columns.lines == []
     assert {(row.skill.text, row.source, row.alone.text) for row in columns.rows} == {("0.50", DASH, DASH)}
-    columns = present(scores_of(table, {"one-to-one": 0.5}), SCHEMA, table)
+    columns = prepare_columns(scores_of(table, {"one-to-one": 0.5}), SCHEMA, table)
     assert {(row.score, row.skill.text, row.alone.text) for row in columns.rows} == {(DASH, DASH, "0.50")}
     assert DASH not in {row.constant for row in columns.rows}
 
@@ -147,8 +147,10 @@ def test_scores_are_the_same_from_a_file(tmp_path):
     table = Table({"1": torch.arange(5) % 2, "2": torch.randn(5, 1)}, schema=schema)
     scores = evaluate(build("mac-wae", schema, latent_dim=2), table, tasks=["one-to-one"])
     scores.to_csv(tmp_path / "scores.csv", index=False)
-    assert present(pd.read_csv(tmp_path / "scores.csv"), schema, table) == present(scores, schema, table)
-    assert DASH not in {row.alone.text for row in present(scores, schema, table).rows}
+    assert prepare_columns(pd.read_csv(tmp_path / "scores.csv"), schema, table) == prepare_columns(
+        scores, schema, table
+    )
+    assert DASH not in {row.alone.text for row in prepare_columns(scores, schema, table).rows}
 
 
 def test_pictures_sounds_and_groups_are_no_columns():
@@ -157,7 +159,7 @@ def test_pictures_sounds_and_groups_are_no_columns():
         groups={"both": ["a", "b"]},
     )
     table = Table({"c": torch.randn(4, 1)}, schema=schema)
-    assert present(scores_of(rows_of(), EVERY), schema, table) is None
+    assert prepare_columns(scores_of(rows_of(), EVERY), schema, table) is None
 
 
 def test_the_page_has_the_section_only_for_tables(tmp_path):
@@ -176,4 +178,4 @@ def test_numbers_are_not_printed_in_the_cells_of_many_columns(tmp_path):
     table = Table({name: torch.arange(4) % 2 for name in schema}, schema=schema)
     model = build("mac-wae", schema, latent_dim=2, draws=1, hidden=(2,))
     page = report.write(tmp_path / "wide.html", model, table, scores=evaluate(model, table), examples=1)
-    assert page.read_text("utf-8").count('title="column_0 from ') == 12
+    assert page.read_text("utf-8").count('title="column_0 given ') == 12

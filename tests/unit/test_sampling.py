@@ -8,7 +8,7 @@ import torch
 import polymodal as pm
 from polymodal.evaluation import sampling, train_verifiers
 from polymodal.evaluation.coherence.labels import classes_of
-from polymodal.evaluation.sampling import SAMPLES, _choose, _score_classes, _score_numbers, score_samples
+from polymodal.evaluation.sampling import SAMPLES, _choose_masks, _score_classes, _score_numbers, score_samples
 
 
 def values(lines):
@@ -66,7 +66,7 @@ def test_a_collapse_agrees_and_is_not_calibrated():
 def test_what_is_given_is_so_many_of_what_is_observed():
     observed = torch.rand(500, 5) < 0.7
     observed[:, :2] = True
-    given = _choose(observed, 2, seed=0)
+    given = _choose_masks(observed, 2, seed=0)
     assert (given.sum(1) == 2).all()
     assert not (given & ~observed).any()
     assert given[observed.all(1)].double().mean(0).min() > 0.25
@@ -101,7 +101,7 @@ def test_true_values_as_samples_have_no_variation_whatever_classifiers_make_of_t
     repeated = {name: torch.cat([value] * (SAMPLES + 1)) for name, value in truth.items()}
     monkeypatch.setattr(sampling, "_values", lambda model, name, z: iter([repeated[name]]))
     given = data.schema.mask(["label"])
-    monkeypatch.setattr(sampling, "_choose", lambda observed, size, seed: given.expand_as(observed))
+    monkeypatch.setattr(sampling, "_choose_masks", lambda observed, size, seed: given.expand_as(observed))
     model = pm.build("mvae", data.schema, latent_dim=4)
     lines = score_samples(model, data.test, verifiers, classes_of(data.test, "label"))
     assert verifiers.said("m0", truth["m0"]).ne(truth["label"]).any()

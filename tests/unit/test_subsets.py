@@ -10,7 +10,7 @@ from conftest import EXAMPLES, rows_of
 from kinds import by_hand, of, value
 
 from polymodal.evaluation import FURTHER, TASKS, evaluate
-from polymodal.evaluation.subsets import others, sizes
+from polymodal.evaluation.subsets import choose_subsets, list_subset_sizes
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
@@ -19,9 +19,9 @@ from polymodal.table.table import Table
 
 @pytest.mark.parametrize("modalities", [2, 3, 6, 9, 12, 41, 120])
 def test_subsets_are_of_others_different_and_as_many_as_there_are_or_ten(modalities):
-    for size in sizes(modalities):
+    for size in list_subset_sizes(modalities):
         taken = {m: [] for m in range(modalities)}
-        found = list(others(modalities, size, seed=0))
+        found = list(choose_subsets(modalities, size, seed=0))
         for subset, targets in found:
             assert len({*subset}) == size
             assert list(subset) == sorted(subset)
@@ -31,17 +31,19 @@ def test_subsets_are_of_others_different_and_as_many_as_there_are_or_ten(modalit
                 taken[m].append(subset)
         for own in taken.values():
             assert len({*own}) == len(own) == min(10, comb(modalities - 1, size))
-        assert found == list(others(modalities, size, seed=0))
+        assert found == list(choose_subsets(modalities, size, seed=0))
         if comb(modalities - 1, size) > 10:
-            assert found != list(others(modalities, size, seed=1))
-    assert sum(len(list(others(modalities, size, 0))) for size in sizes(modalities)) < 20 * modalities
+            assert found != list(choose_subsets(modalities, size, seed=1))
+    assert (
+        sum(len(list(choose_subsets(modalities, size, 0))) for size in list_subset_sizes(modalities)) < 20 * modalities
+    )
 
 
 def test_subsets_favour_no_modality():
     """Over many choices each of the others is given equally often."""
     times = np.zeros(15)
     for seed in range(300):
-        for subset, targets in others(15, 4, seed):
+        for subset, targets in choose_subsets(15, 4, seed):
             times[list(subset)] += 0 in targets
     assert times[0] == 0
     np.testing.assert_allclose(times[1:], 300 * 10 * 4 / 14, rtol=0.12)
