@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from reliability import Results, kind_of
 
 from polymodal.modalities import MODALITIES, NETWORKS

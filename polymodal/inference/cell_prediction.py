@@ -79,7 +79,7 @@ def predict_cells(
             if imputation is None:
                 codes = posterior.mean
             else:
-                codes = sample_rows(posterior, [1], seed=number(seed, imputation), rows=rows)[0]
+                codes = sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
             predictions.append(
                 {name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()}
             )
