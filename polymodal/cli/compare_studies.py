@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal.cli.console import texts
 from polymodal.runtime.formatting import brief
-from polymodal.studies import compare, plan, study_run
+from polymodal.studies import compare, plan
+from polymodal.studies.finished_runs import FinishedRuns
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -40,13 +41,14 @@ def tabulate_planned_runs(study: str, folder: Path, device: str | None) -> Table
     from rich.table import Table
 
     made = plan(_on(study, device))
+    finished = FinishedRuns(folder, made.name)
     runs, done, settings = Counter(), Counter(), {}
     for cell in made.cells():
         who = cell.dataset, cell.model
         settings.setdefault(who, {})[cell.setting] = None
         tuning = cell.seed in made.tuned_on
         asked = ((), None) if tuning else (made.tasks, made.inception)
-        done[who] += study_run.is_finished(folder / "runs" / cell.name, *asked)
+        done[who] += finished.has(cell.name, *asked)
         # If some seeds are used for tuning, each other seed runs only the selected setting.
         runs[who] += tuning or not made.tuned_on or cell.setting == next(iter(settings[who]))
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)

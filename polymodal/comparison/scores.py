@@ -45,7 +45,8 @@ def read_score_table(path: str | Path) -> pd.DataFrame:
 
     Arguments:
         path: Path of the file, with the columns task, dataset, modality, metric, better ("higher" or "lower"), model
-            and value, and optionally others. Cells of missing values are empty.
+            and value, and optionally others. Cells of missing values are empty. If there is a column `reported`, as in
+            the `scores.csv` of a study, only the rows with "yes" in it are read.
 
     Returns:
         One row per score, with names as in the file, values as floats, and `seed` as integers.
@@ -74,8 +75,11 @@ def read_score_table(path: str | Path) -> pd.DataFrame:
     except ValueError as error:
         raise ValueError(f"{path} must be a CSV file of scores; {brief(error)}") from None
     _check_columns(frame, str(path))
+    if "reported" in frame:
+        frame = frame[frame["reported"].str.strip() == "yes"].reset_index(drop=True)
     if frame.empty:
-        raise ValueError(f"{path} must have at least one score; it has none")
+        marked = ' with "yes" in the column reported' if "reported" in frame else ""
+        raise ValueError(f"{path} must have at least one score{marked}; it has none")
     frame["value"] = _numbers(frame, "value", str(path))
     if "seed" in frame:
         frame["seed"] = _seeds(frame, str(path))

@@ -72,7 +72,7 @@ def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Set
         "m-wae": wasserstein,
         "jmvae": {"warmup": 10, "vary": {"alpha": betas}},  # Suzuki, Nakayama and Matsuo 2017, section 4
         "mopoe": vary,  # Sutter, Daunhawer and Vogt 2021: one subset per row, by stratified sampling
-        "mvtcae": {"alpha": 0.1, **vary},  # Hwang et al. 2021: alpha 0.1; beta 2.5 is within the range of BETAS
+        "mvtcae": {"alpha": 0.1, **vary},  # Hwang et al. 2021: alpha 0.1, beta 2.5; the study tries BETAS instead
         # Vasco et al. 2022: top code of size 32, messages of size 512, message dropout 0.2, warm-up of 20 epochs
         "nexus": {"latent_dim": 32, "message_dim": 512, "dropout": 0.2, "warmup": 20, **vary},
         "mvae": {"warmup": 10, **vary},  # Wu and Goodman 2018
@@ -184,7 +184,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "polymnist",
         _fair(0.4, 10),
         "translation",
-        # Palumbo, Daunhawer and Vogt 2023: Laplace likelihood of scale 0.75; beta 2.5 is within the range of BETAS
+        # Palumbo, Daunhawer and Vogt 2023: Laplace likelihood of scale 0.75, beta 2.5; the study tries BETAS instead
         {"models": {"mmvae-plus": {"schema.cost": "laplace(0.75)"}}},
         **POLYMNIST,
     ),

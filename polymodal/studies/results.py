@@ -11,6 +11,7 @@ from polymodal.studies import study_run
 if TYPE_CHECKING:
     import pandas as pd
 
+    from polymodal.studies.finished_runs import FinishedRuns
     from polymodal.studies.grid import Cell, Study
 
 __all__ = ["Collected", "choose", "collect", "collect_code_maps", "tuning_table"]
@@ -28,27 +29,26 @@ class Collected(NamedTuple):
     """A row per run: `dataset`, `model`, `setting`, `seed`, `folder`, and facts on its training, such as `seconds`."""
 
 
-def collect(cells: Iterable[Cell], root: Path, tasks: Sequence[str]) -> Collected:
+def collect(cells: Iterable[Cell], finished: FinishedRuns, tasks: Sequence[str]) -> Collected:
     """Reads the results of those runs that are finished.
 
     Arguments:
         cells: The runs.
-        root: Folder that contains the run folders.
+        finished: The finished runs of the study.
         tasks: Tasks that a finished run must have been scored on.
     """
     import pandas as pd
 
     scores, runs = [pd.DataFrame(columns=[*GIVEN, "task", "name", "number"])], []
     for cell in cells:
-        folder = root / cell.name
-        if not study_run.is_finished(folder, tasks):
+        run = finished.find(cell.name, tasks)
+        if run is None:
             continue
         who = {"dataset": cell.dataset, "model": cell.model, "setting": cell.setting, "seed": cell.seed}
         if tasks:
-            scores.append(study_run.scores(folder, tasks).assign(**who, **_find_varied_setting(cell)))
-        record = study_run.record(folder)
-        facts = {name: record["run"].get(name) for name in (*FACTS, "validation")}
-        runs.append({**who, "folder": cell.name, "rows": record["data"]["rows"], **facts})
+            scores.append(run.select_scores(tasks).assign(**who, **_find_varied_setting(cell)))
+        facts = {name: run.record[study_run.RUN].get(name) for name in (*FACTS, "validation")}
+        runs.append({**who, "folder": cell.name, "rows": run.record["data"]["rows"], **facts})
     every = pd.concat(scores, ignore_index=True) if len(scores) > 1 else scores[0]
     return Collected(every, pd.DataFrame(runs, columns=[*GIVEN, "folder", "rows", *FACTS, "validation"]))
 
@@ -114,30 +114,44 @@ def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "judged", "chosen"])
 
 
-def collect_code_maps(study: Study, runs: pd.DataFrame, root: Path) -> pd.DataFrame | None:
+def collect_code_maps(study: Study, runs: pd.DataFrame, finished: FinishedRuns) -> pd.DataFrame | None:
     """Returns the codes of test rows in two dimensions for the models in `study.maps`, with the first seed.
 
-    A map is computed once from the model of the run and stored in the run folder as `map.csv`.
+    A map is computed once from the model of the run and stored in the run folder as `map.csv`. If the run folder does
+    not exist, the map is read from the `maps.csv` that the study has written before.
 
     Arguments:
         study: The study.
         runs: Reported runs, see `Collected`.
-        root: Folder that contains the run folders.
+        finished: The finished runs of the study.
 
     Returns:
-        A row per code: `dataset`, `model`, `given`, `label`, `x`, `y`; None if there are no maps.
+        A row per code: `given`, `label`, `x`, `y`, `method`, `dataset`, `model`; None if there are no maps.
     """
     import pandas as pd
 
-    made = []
+    made, earlier, mapped = [], finished.path.with_name("maps.csv"), finished.list_mapped_runs()
+    maps = _read_code_map(earlier) if mapped and earlier.exists() else None
     cells = {cell.name: cell for cell in study.cells() if cell.model in study.maps and cell.seed == study.numbers[0]}
     for name in runs["folder"]:
-        if name in cells and (path := study_run.code_map(cells[name], root / name)) is not None:
-            frame = pd.read_csv(path, dtype={"given": str, "label": str}, keep_default_na=False)
-            made.append(frame.assign(dataset=cells[name].dataset, model=cells[name].model))
+        if name not in cells:
+            continue
+        cell, frame = cells[name], None
+        if (path := study_run.code_map(cell, finished.folder / name)) is not None:
+            frame = _read_code_map(path)
+        elif maps is not None and name in mapped:
+            frame = maps[(maps["dataset"] == cell.dataset) & (maps["model"] == cell.model)]
+        if frame is not None and len(frame):
+            made.append(frame.assign(dataset=cell.dataset, model=cell.model))
     order = {model: place for place, model in enumerate(study.maps)}
     made.sort(key=lambda frame: order[frame["model"].iloc[0]])
     return pd.concat(made, ignore_index=True) if made else None
+
+
+def _read_code_map(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_csv(path, dtype={"given": str, "label": str}, keep_default_na=False)
 
 
 def _criterion(runs: pd.DataFrame, by: str) -> pd.Series[Any]:

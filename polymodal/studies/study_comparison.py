@@ -19,6 +19,7 @@ from polymodal.runtime.registry import lookup
 from polymodal.settings import network
 from polymodal.studies import study_run
 from polymodal.studies.executors import PLACES, Job
+from polymodal.studies.finished_runs import FinishedRuns
 from polymodal.studies.grid import Cell, Study, plan
 from polymodal.studies.results import choose, collect, collect_code_maps, tuning_table
 from polymodal.studies.study_progress import Board
@@ -105,18 +106,22 @@ def compare(
     inception = None if made.inception is None else str(Path(made.inception).resolve())
     jobs = [Job(cell, root / "runs" / cell.name, made.tasks, inception) for cell in cells]
     tuning = [replace(job, tasks=(), inception=None) for job in jobs if job.cell.seed in made.tuned_on]
-    left = _select_unfinished(tuning) or _select_unfinished(_select_reported(jobs, _collect_tuning(tuning, root), made))
+    finished = FinishedRuns(root, made.name)
+    tuned = _collect_tuning(tuning, finished)
+    left = _select_unfinished(tuning, finished) or _select_unfinished(_select_reported(jobs, tuned, made), finished)
     if left and inception is not None:
         features_of(inception)  # reject unsuitable weights now, not after a run has been trained
     _check([job.cell for job in left])
-    checkpoint.check_writable(root / "runs")
+    if left:
+        checkpoint.check_writable(root / "runs")
     with claim_folder(root / made.name, "runs it"):
-        return _ran(made, root, jobs, tuning, place, progress, beside)
+        return _run_study(made, root, finished, jobs, tuning, place, progress, beside)
 
 
-def _ran(
+def _run_study(
     made: Study,
     root: Path,
+    finished: FinishedRuns,
     jobs: list[Job],
     tuning: list[Job],
     place: Any,
@@ -126,21 +131,21 @@ def _ran(
     """Runs the unfinished runs of a study and writes its page."""
     given = {name: part for name, part in asdict(made).items() if part is not None}
     checkpoint.write_text(root / made.name / "study.yaml", yaml.dump(_plain(given), _head(made, root)))
-    failed = _run(tuning, place, progress) if tuning else {}
-    tuned = _collect_tuning(tuning, root)
+    failed = _run_jobs(tuning, finished, place, progress) if tuning else {}
+    tuned = _collect_tuning(tuning, finished)
     reported = _select_reported(jobs, tuned, made)
-    failed |= _run([job for job in reported if job.cell.name not in failed], place, progress)
+    failed |= _run_jobs([job for job in reported if job.cell.name not in failed], finished, place, progress)
     failures = {str(job.cell): failed[job.cell.name] for job in jobs if job.cell.name in failed}
-    return _write_results(made, [job.cell for job in reported], root, failures, beside, tuned)
+    return _write_results(made, [job.cell for job in reported], root, finished, failures, beside, tuned)
 
 
-def _select_unfinished(jobs: list[Job]) -> list[Job]:
-    return [job for job in jobs if not study_run.is_finished(job.folder, job.tasks, job.inception)]
+def _select_unfinished(jobs: list[Job], finished: FinishedRuns) -> list[Job]:
+    return [job for job in jobs if not finished.has(job.cell.name, job.tasks, job.inception)]
 
 
-def _collect_tuning(tuning: list[Job], root: Path) -> pd.DataFrame | None:
+def _collect_tuning(tuning: list[Job], finished: FinishedRuns) -> pd.DataFrame | None:
     """Returns the finished tuning runs; None if the study has no separate tuning runs."""
-    return collect([job.cell for job in tuning], root / "runs", ()).runs if tuning else None
+    return collect([job.cell for job in tuning], finished, ()).runs if tuning else None
 
 
 def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) -> list[Job]:
@@ -151,13 +156,13 @@ def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) 
     return [job for job in jobs if job.cell.setting == best.get((job.cell.dataset, job.cell.model))]
 
 
-def _run(jobs: list[Job], place: Any, progress: bool) -> dict[str, str]:
+def _run_jobs(jobs: list[Job], finished: FinishedRuns, place: Any, progress: bool) -> dict[str, str]:
     """Runs those jobs that are not finished.
 
     Returns:
         Reasons of failed runs, by the name of the run.
     """
-    left = _select_unfinished(jobs)
+    left = _select_unfinished(jobs, finished)
     with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
         board.waits(job.cell for job in left)
         return place(left, board) if left else {}
@@ -187,13 +192,16 @@ def _write_results(
     study: Study,
     cells: list[Cell],
     root: Path,
+    finished: FinishedRuns,
     failures: dict[str, str],
     beside: pd.DataFrame | None,
     tuned: pd.DataFrame | None,
 ) -> Comparison:
-    """Collects the finished runs, writes the page and returns the results."""
-    scores, runs = collect(cells, root / "runs", study.tasks)
+    """Collects the finished runs, writes the file of scores and the page, and returns the results."""
+    scores, runs = collect(cells, finished, study.tasks)
     chosen = choose(runs if tuned is None else tuned, study.choose)
+    reported_runs = runs.merge(chosen[["dataset", "model", "setting"]])
+    finished.write(study.cells(), {*reported_runs["folder"]}, study.tasks)
     if scores.empty:
         return Comparison(scores, runs, chosen, failures, None)
     reported = scores.merge(chosen[["dataset", "model", "setting"]])
@@ -205,7 +213,7 @@ def _write_results(
         chosen=chosen[chosen["by"] != ""],
         tuned=None if tuned is None else tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
-        maps=collect_code_maps(study, runs.merge(chosen[["dataset", "model", "setting"]]), root / "runs"),
+        maps=collect_code_maps(study, reported_runs, finished),
         reference=beside,
         failures=[*failures.items()],
         notes=_notes(len(cells), len(runs), failures),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import traceback
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from math import isfinite
 from pathlib import Path
@@ -38,14 +38,15 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "RECORD",
+    "RUN",
     "SCORES",
     "is_finished",
+    "is_scored",
     "note_failure",
     "read_training_record",
     "record",
     "rows",
     "run",
-    "scores",
     "verifiers_of",
 ]
 
@@ -54,10 +55,14 @@ RUN = "run"
 """Key of the record that is written after training and updated after scoring."""
 
 
-def is_finished(folder: Path, tasks: Sequence[str], inception: str | None = None) -> bool:
+def is_finished(folder: Path, tasks: Collection[str], inception: str | None = None) -> bool:
     """Returns whether a run is trained and scored on all of these tasks; no weights are needed."""
-    noted = read_training_record(folder)
-    scored = {*tasks} <= {*noted.get("tasks", [])} and (not tasks or (folder / SCORES).exists())
+    return is_scored(read_training_record(folder), tasks, inception) and (not tasks or (folder / SCORES).exists())
+
+
+def is_scored(noted: Mapping[str, Any], tasks: Collection[str], inception: str | None = None) -> bool:
+    """Returns whether a run is trained and scored on all of these tasks, from its training and scoring entries."""
+    scored = {*tasks} <= {*noted.get("tasks", [])}
     return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
 
 
@@ -85,15 +90,6 @@ def read_training_record(folder: Path) -> dict[str, Any]:
 def record(folder: Path) -> dict[str, Any]:
     """Returns the record of a run; empty if the run has no record yet."""
     return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
-
-
-def scores(folder: Path, tasks: Collection[str]) -> pd.DataFrame:
-    """Reads the scores of a run on some tasks, with exact float values."""
-    import pandas as pd
-
-    exact = {"value": lambda text: float(text or "nan")}
-    frame = pd.read_csv(folder / SCORES, keep_default_na=False, converters=exact)
-    return frame[frame["task"].isin([*tasks, *(["calibration"] if "coherence" in tasks else [])])]
 
 
 def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = None) -> None:

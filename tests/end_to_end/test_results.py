@@ -1,4 +1,4 @@
-"""The results in docs/results: made again from the runs there, and what the README says of them."""
+"""The results in docs/results: made again from the files of scores there, and what the README says of them."""
 
 import re
 import shutil
@@ -8,17 +8,19 @@ import pandas as pd
 import pytest
 
 from polymodal.comparison.display_names import format_model_name
-from polymodal.io import checkpoint
+from polymodal.evaluation import TASKS
 from polymodal.models import MODELS
 from polymodal.studies import compare, plan, study_run
+from polymodal.studies.finished_runs import FinishedRuns
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 STUDIES = sorted(path.parent.name for path in RESULTS.glob("*/study.yaml"))
 
 
-def cells(name):
-    return list(plan(name).cells())
+def read_runs(name):
+    """The runs in a study's file of scores, by name."""
+    return FinishedRuns(RESULTS, name).saved
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -26,20 +28,51 @@ def test_every_run_is_there(name):
     study = plan(name)
     chosen = pd.read_csv(RESULTS / name / "runs.csv", keep_default_na=False)
     reported = {*zip(chosen["model"], chosen["setting"], strict=True)}
+    runs = read_runs(name)
     for cell in study.cells():
         scored = study.tuning_seeds is None or (cell.model, cell.setting) in reported
         if scored or cell.seed in study.tuned_on:
-            assert study_run.is_finished(RESULTS / "runs" / cell.name, study.tasks if scored else ()), cell
-
-
-def test_no_run_is_there_that_no_study_has():
-    named = {cell.name for name in STUDIES for cell in plan(name).cells()}
-    assert {path.name for path in (RESULTS / "runs").iterdir()} <= named
+            assert cell.name in runs, cell
+            assert study_run.is_scored(runs[cell.name].record["run"], study.tasks if scored else ()), cell
+            assert not scored or {*TASKS} <= {*runs[cell.name].scores["task"]}, cell
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_the_tables_come_from_the_runs(name, tmp_path):
-    shutil.copytree(RESULTS / "runs", tmp_path / "runs")
+def test_a_file_of_scores_has_only_runs_of_its_study(name):
+    planned = {cell.name: cell for cell in plan(name).cells()}
+    lines = pd.read_csv(RESULTS / name / "scores.csv", dtype=str, keep_default_na=False)
+    assert {*lines["run"]} <= {*planned}
+    for run, own in lines.groupby("run"):
+        cell = planned[run]
+        who = own[["dataset", "model", "setting", "seed"]].drop_duplicates()
+        assert who.values.tolist() == [[cell.dataset, cell.model, cell.setting, str(cell.seed)]]
+
+
+def test_one_file_holds_the_runs_of_a_study():
+    assert not list(RESULTS.rglob("experiment.json"))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_records_are_those_of_the_settings(name):
+    runs = read_runs(name)
+    for cell in plan(name).cells():
+        if cell.name in runs:
+            record, settings = runs[cell.name].record, cell.settings
+            assert record["model"]["name"] == settings.model
+            assert record["fit"]["seed"] == record["model"]["seed"] == cell.seed
+            assert record["fit"]["epochs"] == settings.fit["epochs"]
+            assert record["data"]["dataset"] == record["run"]["settings"]["dataset"] == cell.dataset
+            for setting, value in cell.varied.items():
+                assert record["model"]["arguments"][setting] == value
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_the_tables_come_from_the_file_of_scores(name, tmp_path, monkeypatch):
+    monkeypatch.setattr(study_run, "fit", lambda *rest, **options: pytest.fail("it trains"))
+    (tmp_path / name).mkdir()
+    for file in ("scores.csv", "maps.csv"):
+        if (RESULTS / name / file).exists():
+            shutil.copy(RESULTS / name / file, tmp_path / name / file)
     made = compare(name, folder=tmp_path, progress=False)
     assert not made.failures
     tables = sorted(path.name for path in (RESULTS / name).glob("*.csv"))
@@ -198,7 +231,7 @@ def test_what_the_page_says_of_posterior_samples():
         expected = [means[data.lower(), temperature, metric] for metric in metrics]
         assert written[:3] == pytest.approx(expected[:3], abs=0.051)
         assert written[3] == pytest.approx(expected[3], abs=0.00051)
-    runs = [checkpoint.read_json(path).get("run", {}) for path in RESULTS.glob("runs/*/experiment.json")]
+    runs = [run.record["run"] for name in STUDIES for run in read_runs(name).values()]
     shares = [run["prior_seconds"] / (run["seconds"] - run["prior_seconds"]) for run in runs if "prior_seconds" in run]
     written = re.search(r"The flow takes (\d+) to (\d+) % of the autoencoder's training seconds", text)
     assert [int(part) for part in written.groups()] == [round(100 * share) for share in (min(shares), max(shares))]

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from polymodal.cli.compare_scores import from_scores
 from polymodal.cli.compare_studies import tabulate_planned_runs
 from polymodal.io import atomic
 from polymodal.models import MODELS
@@ -31,8 +32,9 @@ def quiet(folder, **changes):
 
 
 def stamps(folder):
-    """What changes where a file is written anew."""
-    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in folder.rglob("scores.csv")}
+    """What changes where the scores of a run are written anew."""
+    files = folder.rglob("runs/*/scores.csv")
+    return {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in files}
 
 
 class TestGrid:
@@ -184,13 +186,13 @@ class TestRefused:
 class TestRunning:
     def test_a_finished_run_is_never_run_again(self, tmp_path):
         first = quiet(tmp_path)
-        before = stamps(tmp_path / "runs")
+        before = stamps(tmp_path)
         assert len(before) == 4
         again = quiet(tmp_path)
-        assert stamps(tmp_path / "runs") == before
+        assert stamps(tmp_path) == before
         pd.testing.assert_frame_equal(first.scores, again.scores)
         other = quiet(tmp_path, name="another", seeds=3)
-        assert stamps(tmp_path / "runs").items() >= before.items()
+        assert stamps(tmp_path).items() >= before.items()
         assert len(other.runs) == 6
 
     def test_two_files_are_enough_to_be_finished(self, tmp_path):
@@ -202,7 +204,7 @@ class TestRunning:
                 shutil.copy(folder / name, there / name)
         before = stamps(tmp_path / "b")
         again = quiet(tmp_path / "b")
-        assert stamps(tmp_path / "b" / "runs") == before
+        assert stamps(tmp_path / "b") == before
         pd.testing.assert_frame_equal(first.scores, again.scores)
 
     def test_further_tasks_need_no_training(self, tmp_path):
@@ -222,11 +224,11 @@ class TestRunning:
         )
         quiet(tmp_path / "a", seeds=1, tasks=["one-to-one"])
         assert scored == [["one-to-one"]] * 2
-        before = stamps(tmp_path / "a" / "runs")
+        before = stamps(tmp_path / "a")
         quiet(tmp_path / "a", seeds=1)
-        assert stamps(tmp_path / "a" / "runs") == before
+        assert stamps(tmp_path / "a") == before
         quiet(tmp_path / "b", seeds=1, tasks=["many-to-one", "one-to-one"])
-        assert [file.read_bytes() for file in before] == [file.read_bytes() for file in stamps(tmp_path / "b" / "runs")]
+        assert [file.read_bytes() for file in before] == [file.read_bytes() for file in stamps(tmp_path / "b")]
 
     def test_scores_of_another_training_do_not(self, tmp_path, monkeypatch):
         quiet(tmp_path, seeds=1, models=["m-wae"])
@@ -265,7 +267,7 @@ class TestRunning:
             again = quiet(tmp_path / str(writes), **one)
             assert not again.failures, name
             pd.testing.assert_frame_equal(whole.scores, again.scores)
-        assert sum("scores.csv" in name for name in files) == 1
+        assert sum("scores.csv" in name for name in files) == 2  # of the run, and of the study
 
     def test_a_failed_run_is_told_and_stops_no_other(self, tmp_path, monkeypatch):
         real = study_run.fit
@@ -323,6 +325,116 @@ class TestRunning:
         assert record["prior_seconds"] == pytest.approx(prior["seconds"].iloc[-1])
         assert record["seconds"] == pytest.approx(history["seconds"].sum() + prior["seconds"].iloc[-1])
         assert {"nothing", "nothing, normal prior"} <= set(made.scores.query("task == 'generation'")["given"])
+
+
+def read_tables(folder):
+    """The tables and figures of a study and its page, but `study.yaml`, which names the folder."""
+    files = [path for path in folder.rglob("*") if path.is_file() and path.suffix != ".yaml"]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
+
+
+TUNED = {
+    "models": ["m-wae"],
+    "vary": {"beta": [0.1, 1.0]},
+    "tuning_seeds": 1,
+    "choose": "translation",
+    "maps": ["m-wae"],
+    "settings": {**TINY, "epochs": 1},
+}
+
+
+class TestFileOfScores:
+    """A study writes all finished runs into `scores.csv`, and can be continued from it without the run folders."""
+
+    @pytest.fixture(scope="class")
+    def finished(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("finished")
+        return folder, quiet(folder, **TUNED)
+
+    @pytest.fixture
+    def copied(self, finished, tmp_path, monkeypatch):
+        """A folder with the files of the study, without the run folders, in which nothing can be trained."""
+        shutil.copytree(finished[0] / "study", tmp_path / "study")
+        monkeypatch.setattr(study_run, "fit", lambda *rest, **options: pytest.fail("it trains"))
+        monkeypatch.setattr(study_run, "evaluate", lambda *rest, **options: pytest.fail("it scores"))
+        return tmp_path
+
+    def test_the_comparison_from_it_is_that_from_the_folders(self, finished, copied):
+        folder, first = finished
+        for path in (copied / "study").glob("*.csv"):
+            if path.name not in ("scores.csv", "maps.csv"):
+                path.unlink()
+        again = quiet(copied, **TUNED)
+        assert read_tables(copied / "study") == read_tables(folder / "study")
+        pd.testing.assert_frame_equal(again.scores, first.scores)
+        pd.testing.assert_frame_equal(again.runs, first.runs)
+        assert not (copied / "runs").exists()
+
+    def test_finished_runs_are_listed(self, copied):
+        listed = tabulate_planned_runs(str(copied / "study" / "study.yaml"), copied, None)
+        assert [[*map(str, column.cells)] for column in listed.columns[3:]] == [["3"], ["3"]]
+
+    def test_it_has_all_runs_and_marks_those_that_are_reported(self, finished):
+        folder, made = finished
+        lines = pd.read_csv(folder / "study" / "scores.csv", dtype=str, keep_default_na=False)
+        study = plan(STUDY, **TUNED)
+        assert {*lines["run"]} == {path.name for path in (folder / "runs").iterdir()}
+        assert {*lines["run"]} <= {cell.name for cell in study.cells()}
+        reported = lines[lines["reported"] == "yes"]
+        assert {*reported["run"]} == {*made.runs["folder"]}
+        assert reported["value"].astype(float).tolist() == made.scores["value"].tolist()
+        for name, own in lines.groupby("run"):
+            record = json.loads((folder / "runs" / name / "experiment.json").read_text())
+            assert [json.loads(text) for text in own["record"] if text] == [record]
+
+    def test_its_scores_are_compared_as_those_of_any_file(self, tmp_path):
+        small = {"settings": {**TINY, "epochs": 1}, "tasks": ["many-to-one", "probe"]}
+        quiet(tmp_path, **small, models={"m-wae": {"vary": {"beta": [0.1, 1.0]}}, "mvae": None})
+        from_scores(tmp_path / "study" / "scores.csv", tmp_path / "out")
+        tables = {path.name for path in (tmp_path / "out").glob("*.csv")} - {"basis.csv"}  # which has facts on the runs
+        assert tables == {"ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "probe.csv"}
+        for name in tables:
+            assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "study" / name).read_bytes(), name
+
+    def test_runs_that_are_not_in_the_study_are_kept(self, copied):
+        fewer = quiet(copied, **{**TUNED, "seeds": 1})
+        assert len(fewer.runs) == 1
+        assert len(quiet(copied, **TUNED).runs) == 2
+
+    def test_scores_on_other_tasks_are_kept(self, finished, tmp_path):
+        shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
+        quiet(tmp_path, **{**TUNED, "tasks": ["one-to-one"]})
+        shutil.rmtree(tmp_path / "runs")
+        again = quiet(tmp_path, **{**TUNED, "tasks": ["many-to-one", "one-to-one"]})
+        assert {*again.scores["task"]} == {"many-to-one", "one-to-one"}
+        assert not (tmp_path / "runs").exists()
+
+    def test_a_run_that_it_lacks_is_run(self, copied, monkeypatch):
+        monkeypatch.undo()
+        path = copied / "study" / "scores.csv"
+        lines = pd.read_csv(path, dtype=str, keep_default_na=False)
+        last = lines["run"].iloc[-1]
+        lines[lines["run"] != last].to_csv(path, index=False)
+        quiet(copied, **TUNED)
+        assert [path.name for path in (copied / "runs").iterdir()] == [last]
+        assert {*pd.read_csv(path)["run"]} == {*lines["run"]}
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda lines: lines.drop(columns="record"), r"scores\.csv.*lacks.* record; .*move it"),
+            (lambda lines: lines.assign(record=""), r"scores\.csv.*one record.*polydigits-m-wae.*restore"),
+            (lambda lines: lines.replace({"record": {"^{": "{{"}}, regex=True), r"scores\.csv.*record.*JSON"),
+            (lambda lines: lines.replace({"record": {"^{.*": "[]"}}, regex=True), r"scores\.csv.*record.*JSON"),
+        ],
+    )
+    def test_a_file_that_no_study_wrote_is_refused_and_kept(self, copied, change, message):
+        path = copied / "study" / "scores.csv"
+        change(pd.read_csv(path, dtype=str, keep_default_na=False)).to_csv(path, index=False)
+        before = path.read_bytes()
+        with pytest.raises(ValueError, match=message):
+            quiet(copied, **TUNED)
+        assert path.read_bytes() == before
 
 
 class TestChoosing:
