@@ -16,10 +16,10 @@ from polymodal.evaluation import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["from_scores", "standings"]
+__all__ = ["compare_score_file", "read_standings"]
 
 
-def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
+def compare_score_file(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
     """Ranks the models of a CSV file of scores, and writes the comparison page, its tables and its figures.
 
     Arguments:
@@ -63,7 +63,7 @@ def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) ->
     refuse_unwritable(out, "--out")
 
 
-def standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+def read_standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Returns a summary of a comparison with one row per model, the best model first.
 
     Arguments:

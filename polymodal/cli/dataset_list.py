@@ -21,13 +21,13 @@ from polymodal.datasets.storage import cache, place
 from polymodal.runtime.progress import size_of
 from polymodal.runtime.registry import lookup
 
-__all__ = ["every", "one"]
+__all__ = ["describe_dataset", "list_datasets"]
 
 KEY = re.compile("[0-9a-f]{32}")
 """Hash at the end of the names of cache folders, `<data set>-<hash>`, that `storage.kept` creates."""
 
 
-def every(root: Path | None = None) -> Group:
+def list_datasets(root: Path | None = None) -> Group:
     """Returns a short description of each data set.
 
     Arguments:
@@ -40,12 +40,12 @@ def every(root: Path | None = None) -> Group:
     return Group(*(_block(name, make, root) for name, make in sorted(DATASETS.items())))
 
 
-def one(name: str, root: Path | None = None) -> Group:
+def describe_dataset(name: str, root: Path | None = None) -> Group:
     """Returns the complete description of a data set: its facts, arguments and files.
 
     Arguments:
         name: Name of the data set in DATASETS.
-        root: Folder with the files of the data set, as in `every`.
+        root: Folder with the files of the data set, as in `list_datasets`.
 
     Raises:
         FileNotFoundError: The folder does not exist.

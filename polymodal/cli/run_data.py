@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal import datasets, models
 from polymodal.datasets import DATASETS, user_tables
-from polymodal.datasets import load as load_data
 from polymodal.datasets.table_files import MOST_LETTERS, fingerprint_files, is_unchanged
 from polymodal.io import checkpoint
-from polymodal.models import load as load_model
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
 from polymodal.runtime.registry import lookup, unknown
@@ -64,10 +63,10 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
         contents = _contents(arguments) if source["dataset"] == "table" else None
     if contents is None:
         with _loadable(folder):
-            data = load_data(source["dataset"], **arguments)
+            data = datasets.load(source["dataset"], **arguments)
         return [getattr(data, split) for split in splits]
     changed = _is_changed(folder, source, contents, on_changed)
-    schema = load_model(folder / "model").schema if schema is None else schema
+    schema = models.load(folder / "model").schema if schema is None else schema
     with _loadable(folder):
         data = user_tables.read_as(schema, contents, anew=changed, **arguments)
     about = {"changed": "the table has changed since training"} if changed else {}

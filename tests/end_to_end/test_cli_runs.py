@@ -14,8 +14,8 @@ import yaml
 from commands import process, within
 
 import polymodal as pm
-from polymodal.cli import run_folder
-from polymodal.cli import train as training
+from polymodal import settings as training_settings
+from polymodal.cli import run_folder, train
 from polymodal.training import Stopped
 
 TRAIN = ["train", "polydigits", "--set", "rows=200", "--set", "held_out_rows=50", "--set", "widths=8,16"]
@@ -102,11 +102,11 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatc
     def stop(*rows, **arguments):
         raise Stopped("training stopped in epoch 1", arguments["folder"], number)
 
-    monkeypatch.setattr(training.training, "fit", stop)
+    monkeypatch.setattr(train.training, "fit", stop)
     done = command(*TRAIN, "--folder", tmp_path / "my run")
     assert done.returncode == code
     assert done.stderr == (
-        f"polymodal: training stopped in epoch 1. To go on:\npolymodal train --resume '{tmp_path / 'my run'}'\n"
+        f"polymodal: training stopped in epoch 1. To resume the run:\npolymodal train --resume '{tmp_path / 'my run'}'\n"
     )
 
 
@@ -117,7 +117,7 @@ def test_a_command_that_is_stopped_elsewhere_says_so(command, tmp_path, monkeypa
     def stop(settings):
         signal.raise_signal(number)
 
-    monkeypatch.setattr(training, "make", stop)
+    monkeypatch.setattr(training_settings, "make", stop)
     done = command("train", "polydigits", "--folder", tmp_path / "run")
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "polymodal: stopped\n")
     assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
@@ -128,12 +128,12 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
     def stop(*rows, **arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.training, "fit", stop)
+    monkeypatch.setattr(train.training, "fit", stop)
     first = command(*TRAIN, "--folder", tmp_path)
-    monkeypatch.setattr(training if where == "make" else training.training, where, stop)
+    monkeypatch.setattr(training_settings if where == "make" else train.training, where, stop)
     for done in (first, command("train", "--resume", tmp_path)):
         assert done.returncode == 130
-        assert done.stderr == f"polymodal: stopped. To go on:\npolymodal train --resume {tmp_path}\n"
+        assert done.stderr == f"polymodal: stopped. To resume the run:\npolymodal train --resume {tmp_path}\n"
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_a_damaged_file_of_a_run_is_named_before_anything_long(command, tmp_path
             (tmp_path / name).write_text(given if isinstance(given, str) else json.dumps(given))
     if content is None:
         (tmp_path / file).unlink(missing_ok=True)
-    monkeypatch.setattr(run_folder, "score", lambda *rows, **arguments: pytest.fail("it scores"))
+    monkeypatch.setattr(run_folder.evaluation, "evaluate", lambda *rows, **arguments: pytest.fail("it scores"))
     done = command("report", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"polymodal: {tmp_path / file} must ")
@@ -177,10 +177,10 @@ def test_what_fails_for_another_reason_is_one_line_and_exit_code_1(command, monk
     def fail(settings):
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(training, "make", fail)
+    monkeypatch.setattr(training_settings, "make", fail)
     done = command("train", "polydigits")
     assert done.returncode == 1
-    assert done.stderr == "polymodal: RuntimeError: out of memory; --debug shows where\n"
+    assert done.stderr == "polymodal: RuntimeError: out of memory; --debug shows the traceback\n"
 
 
 def test_evaluate_writes_scores_and_shows_them(folder, root, model, test_rows):
@@ -221,7 +221,7 @@ def test_translate_writes_what_the_model_makes(folder, root, model, test_rows):
         with PIL.Image.open(out / "m3" / f"{row}.png") as file:
             assert file.tobytes() == picture.tobytes()
     assert {path.name for path in (out / "m3").iterdir()} == {f"{row}.png" for row in rows}
-    assert "To look at: runs/small/translations/grid.png" in done.stdout
+    assert "Contact sheet: runs/small/translations/grid.png" in done.stdout
     assert json.loads((out / "made.json").read_text())["given"] == ["m0", "label"]
 
 
@@ -255,7 +255,7 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     assert pictures == {path.name: path.read_bytes() for path in (tmp_path / "run/translations/m1").iterdir()}
     out = tmp_path / "samples.parquet"
     done = command(*arguments, "--out", out, "--batch-size", 2)
-    assert (done.returncode, done.stdout) == (0, f"Answers for 2 rows: {out}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"Predictions for 2 rows: {out}\n"), done.stderr
     frame = pd.read_parquet(out)
     assert frame.columns.tolist() == ["row", "sample", "m1", "label"]
     assert list(zip(frame["row"], frame["sample"], strict=True)) == [(r, s) for r in (4, 2) for s in range(3)]
@@ -288,7 +288,7 @@ def test_translate_writes_parquet_as_the_answers_come(root, model, test_rows):
     arguments = ["--given", "m0", "--to", "m3,label", "--out", "made.parquet", "--batch-size", "7"]
     done = process("translate", "runs/small", *arguments, cwd=root)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Answers for 50 rows: made.parquet\n"
+    assert done.stdout == "Predictions for 50 rows: made.parquet\n"
     assert done.stderr.splitlines()[-1] == "translating: 100 %"
     frame = pd.read_parquet(root / "made.parquet")
     assert frame.columns.tolist() == ["row", "m3", "label"]
