@@ -41,8 +41,8 @@ def compare_score_file(path: Path, out: Path, without: Sequence[str] = (), *, ov
     scores = ranking.without(every, without)
     if ranking.select_shared_outcomes(scores[~further(scores)]).empty:
         raise ValueError(
-            f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
-            "is ranked; there is none"
+            f"{path} must have an outcome for which at least two models have a score, in {', '.join(TASKS)} or another "
+            "ranked task; there is none"
         )
     _check(out, path, scores, overwrite=overwrite)
     left_out = [str(model) for model in every["model"].unique() if model not in set(scores["model"])]
@@ -59,7 +59,9 @@ def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) ->
     if (out / comparison_page.PAGE).exists():
         output_checks.refuse_existing(out, overwrite=overwrite)
     elif there := [name for name in names if (out / name).exists()]:
-        raise ValueError(f"{out} must not hold {there[0]}, which no comparison has written; choose another --out")
+        raise ValueError(
+            f"{out} must not hold {there[0]}, which is not a file of an earlier comparison; choose another --out"
+        )
     refuse_unwritable(out, "--out")
 
 

@@ -59,7 +59,7 @@ def tabulate_planned_runs(study: str, folder: Path, device: str | None) -> Table
 def summarise_study(made: Comparison) -> str:
     """Returns a summary of a study: its failed runs and its page."""
     lines = [f"{brief(run)} failed: {brief(reason)}" for run, reason in made.failures.items()]
-    lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, for no run is finished.")
+    lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, because no run is finished.")
     return "\n".join(lines)
 
 

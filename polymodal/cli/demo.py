@@ -59,7 +59,7 @@ def run_demo(folder: Path, *, epochs: int, rows: int, seed: int, device: str) ->
             "fit": {**FIT, "epochs": epochs, "prior_epochs": PRIOR * epochs, "seed": seed, "device": device},
         }
     )
-    with claim_folder(folder, "makes a demo in it"):
+    with claim_folder(folder, "runs the demo in it"):
         return _train_and_evaluate(settings, folder)
 
 
@@ -103,7 +103,7 @@ def _earlier(folder: Path) -> bool:
     for name in MADE:
         if foreign := output_folder.list_foreign_files(folder / name):
             raise ValueError(
-                f"{folder} must hold nothing but a demo and what was made from it, for it is replaced; it holds "
+                f"{folder} must hold only a demo and predictions made with it, because it will be replaced; it holds "
                 f"{name}/{foreign[0]}; choose another folder"
             )
     return True

@@ -83,7 +83,7 @@ def impute_table_file(
     out = out or folder / f"{file.resolve().stem if table.parquet else file.resolve().name[: -len(kind)]}-filled{kind}"
     if csvfiles.kind(out) != kind:
         raise ValueError(
-            f"--out must be of the same kind as {file.name}; got {out}; write --out {out.with_suffix(kind)}"
+            f"--out must have the same format as {file.name}; got {out}; use --out {out.with_suffix(kind)}"
         )
     numbers = [None] if imputations is None else range(imputations)
     outs = [out if one is None else out.with_name(f"{out.name[: -len(kind)]}-{one}{kind}") for one in numbers]
@@ -99,7 +99,8 @@ def impute_table_file(
     for sentence in table.messages + filler.list_messages():
         say(sentence)
     files = ", ".join(shlex.quote(str(path)) for path in outs)
-    return f"Filled {filler.filled:,} cells of {rows[0]:,} rows: {files}"
+    cells = f"{filler.filled:,} cell{'s' * (filler.filled != 1)}"
+    return f"Imputed {cells} in {rows[0]:,} row{'s' * (rows[0] != 1)}: {files}"
 
 
 def _check_output(table: user_tables.File, out: Path, sources: Sequence[Path], *, overwrite: bool) -> None:
@@ -122,7 +123,7 @@ def _check_output(table: user_tables.File, out: Path, sources: Sequence[Path], *
             held = csvfiles.read(path, as_read).names
         except ValueError as error:
             raise ValueError(
-                f"{path} must be a CSV file as this command writes it, for it is replaced, and is something else; "
+                f"{path} must be a CSV file that this command wrote, because it will be replaced, and it is not; "
                 "choose another --out"
             ) from error
         plain = [f"column_{place}" for place in range(len(document.names))]
@@ -142,8 +143,8 @@ def _choose_writer(table: user_tables.File) -> Writer:
     if csvfiles.kind(table.path) in FEATHER:
         return _impute_feather
     raise ValueError(
-        f"impute writes CSV, Parquet and Feather files, and can only read {table.path}; write it as one of these, such "
-        "as by DataFrame.to_parquet of pandas"
+        f"impute writes CSV, Parquet and Feather files, and cannot write the format of {table.path}; convert the table "
+        "to one of these first, for example with pandas.DataFrame.to_parquet"
     )
 
 

@@ -76,7 +76,7 @@ def parse_row_numbers(text: str, length: int) -> list[int]:
     except (ValueError, IndexError):
         rows = []
     if not rows:
-        raise ValueError(f"rows must be among 0..{length - 1}, such as 0:8 or 3,5,9; got {text!r}")
+        raise ValueError(f"rows must be numbers or ranges within 0..{length - 1}, such as 0:8 or 3,5,9; got {text!r}")
     return list(dict.fromkeys(rows))
 
 
@@ -99,7 +99,7 @@ def refuse_both(file: user_tables.File | None, split: str | None, rows: str | No
     for option, value in {"split": split, "rows": rows}.items():
         if file is not None and value is not None:
             raise ValueError(
-                f"--{option} must be left out where a table's file is named, for all its rows are asked about; "
+                f"--{option} selects rows of the run's data set, and must be left out if a table's file is given; "
                 f"got --{option} {value} and {file.path}"
             )
 

@@ -68,8 +68,8 @@ def check_output_folder(folder: Path, command: str, sources: Iterable[Path], *, 
     by = _record(folder).get("command", command)
     if by != command:
         raise ValueError(
-            f"{folder} must be empty or hold what {command} wrote, for it is replaced; {brief(by, 40)} wrote it; "
-            "choose another --out"
+            f"{folder} must be empty or hold output of {command}, because it will be replaced; it holds output of "
+            f"{brief(by, 40)}; choose another --out"
         )
     if folder.exists() and any(folder.iterdir()):
         output_checks.refuse_existing(folder, overwrite=overwrite)
@@ -85,10 +85,12 @@ def refuse_foreign_files(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --out")
     if folder.resolve() in (Path.cwd(), *Path.cwd().parents):
-        raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
+        raise ValueError(
+            f"{folder} will be replaced, so it must not be or contain the working directory; choose another --out"
+        )
     if held := list_foreign_files(folder):
         raise ValueError(
-            f"{folder} must be empty or hold what this command wrote, for it is replaced; it holds "
+            f"{folder} must be empty or hold only output of this command, because it will be replaced; it holds "
             f"{', '.join(held[:3])}; choose another --out"
         )
 
@@ -101,7 +103,9 @@ def list_foreign_files(folder: Path) -> list[str]:
     """
     own = _record(folder).get("files", [])
     if not (isinstance(own, list) and all(isinstance(name, str) for name in own)):
-        raise ValueError(f"{folder / RECORD} must have a list of names as files; got {own!r}; restore or remove it")
+        raise ValueError(
+            f"{folder / RECORD} must have a list of file names as files; got {own!r}; restore or remove it"
+        )
     return sorted({*_files(folder)} - {*own})
 
 

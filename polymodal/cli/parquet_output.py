@@ -52,7 +52,8 @@ def check_parquet_output(
             held = None
         if held is None:
             raise ValueError(
-                f"{path} must be a Parquet file, for it is replaced, and is something else; choose another --out"
+                f"{path} must be a Parquet file that this command wrote, because it will be replaced, and it is not; "
+                "choose another --out"
             )
         output_checks.require_columns(path, held, columns)
 
@@ -95,7 +96,7 @@ def make_arrow_schema(schema: Schema, names: Sequence[str], own: Mapping[str, pa
 
     if twice := sorted({*own} & {*names}):
         raise ValueError(
-            f"a modality must not be called like a column of the file; {twice[0]!r} is; rename the modality"
+            f"a modality must not have the name of another column of the file; got {twice[0]!r}; rename the modality"
         )
     return pa.schema([*own.items(), *((name, _kind(schema[name])) for name in names)])
 

@@ -100,7 +100,9 @@ def evaluate_run(
     """
     tasks = check_tasks(tasks)
     if inception is not None and "generation" not in tasks:
-        raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
+        raise ValueError(
+            f"inception is for the task generation, and the tasks are {', '.join(tasks)}; add generation to them"
+        )
     if count() > 1:
         join(device)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
@@ -111,7 +113,9 @@ def evaluate_run(
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
     train = others[0] if others else None
     if features is not None and not any(map(colours, model.schema.values())):
-        raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
+        raise ValueError(
+            f"inception is for images, in colour or grey, and the model of {folder} has none; leave it out"
+        )
     options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
     scores = evaluation.evaluate(model, table, tasks=tasks, progress=True, **options)
     if (change := table.source.get("changed")) is not None:
@@ -119,7 +123,8 @@ def evaluate_run(
     write_scores(path, scores, tasks)
     if older := sorted(earlier - {*scores["task"], *tasks}, key=place):
         say(
-            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate these again"
+            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate "
+            "these tasks again"
         )
     return path, scores, model.schema
 
@@ -199,8 +204,8 @@ def refuse_unwritable(folder: Path, option: str) -> None:
             probe.flush()
     except OSError as error:
         raise OSError(
-            f"{folder} must be a folder that can be written: {error.strerror or error}; make room, give the right to "
-            f"write, or choose another {option}"
+            f"{folder} must be a writable folder: {error.strerror or error}; free disk space, change the permissions, "
+            f"or choose another {option}"
         ) from error
     finally:
         for path in missing:
@@ -227,10 +232,12 @@ def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
         frame = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path} must exist, for a report shows it, and does not; train, or restore it"
+            f"{path} must exist, because the report shows it, and it does not; train the run, or restore the file"
         ) from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} must be CSV as polymodal writes it: {brief(error)}; restore or remove it") from error
+        raise ValueError(
+            f"{path} must be a CSV file that polymodal wrote: {brief(error)}; restore or remove it"
+        ) from error
     if lacks := [name for name in names if name not in frame]:
         raise ValueError(f"{path} must have the columns {', '.join(names)}; it lacks {', '.join(lacks)}; restore it")
     return frame

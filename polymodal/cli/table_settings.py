@@ -136,10 +136,10 @@ def parse_column_names(columns: str | None) -> list[str] | None:
     try:
         text = Path(columns).read_text(encoding="utf-8") if _is_file(columns) else columns
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{columns} must hold names of columns, in UTF-8: {brief(error)}") from error
+        raise ValueError(f"{columns} must hold column names, in UTF-8: {brief(error)}") from error
     made = split_names(text.strip())
     if len({*made}) < len(made) or "" in made:
-        raise ValueError(f"columns must have names, each another, with commas between them; got {columns!r}")
+        raise ValueError(f"columns must be different names, separated by commas; got {columns!r}")
     return made
 
 

@@ -77,8 +77,8 @@ def combine_settings(
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
         raise ValueError(
-            f"--resume goes with {', '.join(training.FREE)} alone, for all else would make another run; "
-            f"got {', '.join(other)}; leave it out, or train anew in another --folder"
+            f"--resume can change only {', '.join(training.FREE)}, because any other change would make it a different "
+            f"run; got {', '.join(other)}; leave it out, or train a new run in another --folder"
         )
     return load_resumed_settings(resume, line)
 
@@ -116,8 +116,8 @@ def check_run(settings: Settings, *, new: bool = True, overwrite: bool = False) 
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
     if new and training.holds_run(folder) and not overwrite:
         raise ValueError(
-            f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
-            f"`polymodal train --resume {shlex.quote(str(folder))}`; or --overwrite replaces it"
+            f"{folder} must not hold a run, and it does; choose another --folder, resume the run with "
+            f"`polymodal train --resume {shlex.quote(str(folder))}`, or replace it with --overwrite"
         )
     if new:
         _refuse_foreign(folder, settings)
@@ -136,7 +136,9 @@ def _refuse_foreign(folder: Path, settings: Settings) -> None:
         )  # settings of a run that stopped before its first step
         names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
         if names:
-            raise ValueError(f"{folder} must not hold {names[0]}, which no run has written; choose another --folder")
+            raise ValueError(
+                f"{folder} must not hold {names[0]}, which is not a file of a run; choose another --folder"
+            )
     for name, files in (("model", MODEL_FILES), ("state", STATE_FILES)):
         checkpoint.sweep(folder / name)
         checkpoint.refuse_foreign(folder / name, files)
@@ -198,16 +200,16 @@ def load_resumed_settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
     if (folder / SETTINGS).exists():
         document = _upgrade_settings(read(folder / SETTINGS))
         if "dataset" not in document:
-            raise ValueError(f"{folder / SETTINGS} must name a data set, and does not; restore it")
+            raise ValueError(f"{folder / SETTINGS} must name a data set, and it does not; restore it")
         settings = replace(resolve(document, changes), folder=str(folder))
         epochs = settings.fit["epochs"]
         if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := count_epochs(folder)):
-            raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
+            raise ValueError(f"--epochs must be at least {done}, the number of finished epochs; got {epochs}")
         return settings
     if (folder / "experiment.json").exists():
         raise ValueError(
-            f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was made from Python; "
-            f"go on with it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
+            f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was trained from "
+            f"Python; resume it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
         )
     raise no_run(folder, SETTINGS)
 
@@ -236,8 +238,8 @@ def _write(path: Path, settings: str) -> None:
         checkpoint.write_text(path, settings)
     except OSError as error:
         raise OSError(
-            f"{path.parent} must be writable: {error.strerror or error}; make room, give the right to write, or choose "
-            "another --folder"
+            f"{path.parent} must be writable: {error.strerror or error}; free disk space, change the permissions, or "
+            "choose another --folder"
         ) from error
 
 
@@ -254,7 +256,7 @@ def format_settings(settings: Settings) -> str:
     comments = [
         f"{HEAD} {version('polymodal')}. To run it again:",
         f"  {again}",
-        "Under schema can stand what any of the modalities can be told:",
+        "The section schema accepts these arguments of modalities:",
         *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),
     ]
     return dump(asdict(settings), comments)

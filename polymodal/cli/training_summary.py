@@ -34,10 +34,10 @@ def describe_training(settings: Settings, data: Dataset, model: Model) -> str:
     where = training.select_device(settings.fit["device"])
     epochs, patience = settings.fit["epochs"], settings.fit["patience"]
     seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
-    early = f" at most, fewer where {patience} bring nothing better" if patience else ""
+    early = f" at most; training stops after {patience} epochs without improvement" if patience else ""
     name = _get_dataset_name(settings, data)
     return (
-        f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
+        f"Training {model.name} ({weights:,} parameters) on {len(data.train):,} rows of {name}, on {where}: "
         f"about {duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
     )
 

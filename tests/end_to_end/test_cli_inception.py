@@ -64,7 +64,7 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "colours", lambda modality: False)
     done = command("evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "inception looks at pictures, in colours or grey, and " in done.stderr
+    assert "inception is for images, in colour or grey, and the model of " in done.stderr
 
 
 def test_further_tasks_are_scored_shown_and_left_out_of_the_report(command, run):

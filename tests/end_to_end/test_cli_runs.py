@@ -105,9 +105,8 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatc
     monkeypatch.setattr(train.training, "fit", stop)
     done = command(*TRAIN, "--folder", tmp_path / "my run")
     assert done.returncode == code
-    assert done.stderr == (
-        f"polymodal: training stopped in epoch 1. To resume the run:\npolymodal train --resume '{tmp_path / 'my run'}'\n"
-    )
+    resume = f"polymodal train --resume '{tmp_path / 'my run'}'"
+    assert done.stderr == f"polymodal: training stopped in epoch 1. To resume the run:\n{resume}\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -152,8 +151,8 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
             {"data": {"dataset": "polydigits", "arguments": {"rows": "1"}}},
             "must name a data set that can be loaded: rows of polydigits must be int; got '1'",
         ),
-        ("history.csv", None, "history.csv must exist, for a report shows it, and does not"),
-        ("history.csv", "", "history.csv must be CSV as polymodal writes it: No columns"),
+        ("history.csv", None, "history.csv must exist, because the report shows it, and it does not"),
+        ("history.csv", "", "history.csv must be a CSV file that polymodal wrote: No columns"),
         ("history.csv", "a,b\n1,2\n", "must have the columns epoch; it lacks epoch"),
         ("scores.csv", "\0\n\0\0", "scores.csv must "),
     ],
@@ -229,7 +228,7 @@ def test_a_translation_is_replaced_whole_and_nothing_else_is(folder, command, tm
     out = tmp_path / "made"
     assert command("translate", folder, "--to", "m1,m2", "--rows", "0:3", "--out", out).returncode == 0
     again = ["translate", folder, "--to", "m4", "--rows", "::40", "--out", out]
-    assert f"{out} exists; --overwrite replaces it, or choose another --out" in command(*again).stderr
+    assert f"{out} exists; use --overwrite to replace it, or choose another --out" in command(*again).stderr
     assert command(*again, "--overwrite").returncode == 0
     files = {path.relative_to(out).as_posix() for path in out.rglob("*")}
     assert files == {"table.csv", "grid.png", "made.json", "m4", "m4/0.png", "m4/40.png"}
@@ -327,36 +326,36 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),
         (["train", "--resume", "nowhere"], "with settings.yaml; it does not exist"),
         (["train", "--resume", "{run}/history.csv"], "with settings.yaml; it is a file"),
-        (["train", "--resume", "{run}/model"], "with settings.yaml; it holds a model alone"),
-        (["train", "--resume", "{run}", "--set", "rows=10"], "--resume goes with epochs, patience, device, "),
+        (["train", "--resume", "{run}/model"], "with settings.yaml; it holds only a model"),
+        (["train", "--resume", "{run}", "--set", "rows=10"], "--resume can change only epochs, patience, device, "),
         (["train", "polydigits", "--set", "network=foo", "--dry-run"], "network must be given from Python"),
-        (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a folder that can be written: "),
+        (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a writable folder: "),
         (["train", "--config", "{run}"], "must be a file; it is a folder"),
         (["train", "polydigits", "--epoch", "3"], "no such option: --epoch"),
         (["trian"], "no such command 'trian'"),
         (["report"], "missing argument 'folder'"),
-        (["evaluate", "nowhere"], "must be the folder of a run, such as `polymodal train` makes, with experiment.json"),
-        (["evaluate", "{run}/model"], "it holds a model alone, which does not know its data; pass the folder above"),
+        (["evaluate", "nowhere"], "must be a run folder, as `polymodal train` writes it, with experiment.json"),
+        (["evaluate", "{run}/model"], "it holds only a model, without its data; pass the folder above"),
         (["evaluate", "{run}", "--split", "tset"], "unknown split 'tset'; known are test"),
         (["evaluate", "{run}", "--tasks", "one-to-many"], "unknown task 'one-to-many'; known are one-to-one, "),
         (["translate", "{run}", "--given", "lable"], "unknown modality 'lable'; known are label"),
         (["translate", "{run}", "--to", "m0,m9"], "unknown modality 'm9'; known are m"),
         (
             ["translate", "{run}", "--overwrite", "--rows", "50"],
-            "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'",
+            "rows must be numbers or ranges within 0..49, such as 0:8 or 3,5,9; got '50'",
         ),
-        (["translate", "{run}", "--overwrite", "--rows", "a:b"], "rows must be among 0..49"),
+        (["translate", "{run}", "--overwrite", "--rows", "a:b"], "rows must be numbers or ranges within 0..49"),
         (["translate", "{run}", "--overwrite", "--samples", "2"], "this model's encoder is deterministic"),
         (
             ["translate", "{run}", "--overwrite", "--samples", "2", "--out", "x.parquet"],
             "this model's encoder is deterministic",
         ),
         (["translate", "{run}", "--out", "{run}/x.parquet", "--to", "m7"], "unknown modality 'm7'"),
-        (["translate", "{run}", "--out", "."], "must be a folder of its own, for it is replaced"),
-        (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),
+        (["translate", "{run}", "--out", "."], "will be replaced, so it must not be or contain the working directory"),
+        (["translate", "{run}", "--out", "{run}"], "must be empty or hold only output of this command"),
         (["embed", "{run}", "--out", "x.parquet", "--given", "m7"], "unknown modality 'm7'"),
         (["embed", "{run}"], "missing option '--out'"),
-        (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; write --out codes.parquet"),
+        (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; use --out codes.parquet"),
         (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
         (["sample", "nowhere"], "it does not exist"),
         (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be one of those at hand"),

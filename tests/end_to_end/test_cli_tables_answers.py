@@ -148,7 +148,7 @@ def test_the_table_stays_as_it_is(polymodal, home, command):
     ):
         done = polymodal(command, "run", file, "--out", out)
         assert done.returncode == 2
-        assert done.stderr.startswith(f"polymodal: --out must be another file than {file}, and not in it")
+        assert done.stderr.startswith(f"polymodal: --out must be another path than {file}, and not inside it")
     assert (home / "birds.parquet").read_bytes() == before
     assert len([*(home / "folder").iterdir()]) == 2
 
@@ -156,4 +156,4 @@ def test_the_table_stays_as_it_is(polymodal, home, command):
 def test_a_row_that_has_nothing_is_named(polymodal, tmp_path):
     done = polymodal("translate", "run", "birds.csv", "--given", "kind", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "row 3 has nothing, and was given kind; leave it out of --rows" in done.stderr
+    assert "row 3 observes nothing, and given are kind; leave it out of --rows" in done.stderr

@@ -106,7 +106,9 @@ def test_a_folder_with_something_else_is_left_alone(made, tmp_path, name):
 @pytest.mark.parametrize("files", [5, [5], {"a": 1}, None])
 def test_a_damaged_record_is_named(tmp_path, files):
     (tmp_path / "made.json").write_text(json.dumps({"files": files}))
-    with pytest.raises(ValueError, match=r"made.json must have a list of names as files; got .*; restore or remove it"):
+    with pytest.raises(
+        ValueError, match=r"made.json must have a list of file names as files; got .*; restore or remove it"
+    ):
         output_folder.refuse_foreign_files(tmp_path)
 
 
@@ -114,14 +116,12 @@ def test_a_damaged_record_is_named(tmp_path, files):
 def test_codes_take_the_place_of_codes_alone(tmp_path, monkeypatch, content):
     monkeypatch.chdir(tmp_path)  # there is no run: the file is looked at before
     (tmp_path / "mine").write_bytes(content)
-    with pytest.raises(ValueError, match="mine must be a Parquet file, for it is replaced"):
+    with pytest.raises(ValueError, match="mine must be a Parquet file that this command wrote"):
         stream_predictions.embed_to_parquet(tmp_path, out=tmp_path / "mine")
     for folder in (".", tmp_path):
-        with pytest.raises(
-            ValueError, match=r"--out must be a file, and .* is a folder; write --out .*/?codes.parquet"
-        ):
+        with pytest.raises(ValueError, match=r"--out must be a file, and .* is a folder; use --out .*/?codes.parquet"):
             stream_predictions.embed_to_parquet(tmp_path, out=Path(folder))
-    with pytest.raises(OSError, match=r"mine must be a folder that can be written: .*; make room, .* another --out"):
+    with pytest.raises(OSError, match=r"mine must be a writable folder: .*; free disk space, .* another --out"):
         stream_predictions.embed_to_parquet(tmp_path, out=tmp_path / "mine" / "x.parquet")
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
@@ -179,7 +179,9 @@ def test_codes_have_labels_beside_them_where_there_are_any(run, tmp_path):
 
 
 def test_a_row_that_has_nothing_of_what_is_given_is_named_by_its_number(run, tmp_path):
-    with pytest.raises(ValueError, match=r"row 2 has only size, and was given kind, odd, name; leave it out of --rows"):
+    with pytest.raises(
+        ValueError, match=r"row 2 observes only size, and given are kind, odd, name; leave it out of --rows"
+    ):
         predict.translate_to_folder(tmp_path, given=["kind", "odd, name"], rows="1:3", out=tmp_path / "out")
     assert not list(tmp_path.iterdir())
     predict.translate_to_folder(tmp_path, given=["kind"], to=["odd, name"], rows="3,0:2", out=tmp_path / "out")

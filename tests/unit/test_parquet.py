@@ -95,15 +95,15 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
 
 def test_a_modality_may_not_be_called_like_a_column_of_the_file():
     schema = Schema({"row": Label(2), "z0": Vector(2)})
-    with pytest.raises(ValueError, match="must not be called like a column of the file; 'row' is; rename"):
+    with pytest.raises(ValueError, match="must not have the name of another column of the file; got 'row'; rename"):
         parquet_output.make_arrow_schema(schema, ["z0", "row"], {"row": None})
 
 
 def test_a_file_that_is_not_parquet_is_left_alone(run, tmp_path):
     out = tmp_path / "mine.parquet"
     out.write_text("years")
-    with pytest.raises(ValueError, match=r"mine.parquet must be a Parquet file, for it is replaced"):
+    with pytest.raises(ValueError, match=r"mine.parquet must be a Parquet file that this command wrote"):
         stream_predictions.translate_to_parquet(tmp_path, out=out)
-    with pytest.raises(ValueError, match=r"is a folder; write --out .*translations.parquet"):
+    with pytest.raises(ValueError, match=r"is a folder; use --out .*translations.parquet"):
         stream_predictions.translate_to_parquet(tmp_path, out=tmp_path)
     assert out.read_text() == "years"

@@ -257,16 +257,16 @@ def test_what_shows_without_data_is_refused_without_data(tmp_path):
     with pytest.raises(ValueError, match="it is a file"):
         train.check_run(replace(settings, folder=__file__))
     (tmp_path / "model").mkdir()
-    with pytest.raises(ValueError, match="must not hold a run, and does; choose another --folder, go on with it by"):
+    with pytest.raises(
+        ValueError, match="must not hold a run, and it does; choose another --folder, resume the run with"
+    ):
         train.check_run(settings)
     train.check_run(settings, new=False)
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", f"{__file__}/x"])
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(folder):
-    with pytest.raises(
-        OSError, match=f"{re.escape(folder)} must be a folder that can be written: .*; make room"
-    ) as said:
+    with pytest.raises(OSError, match=f"{re.escape(folder)} must be a writable folder: .*; free disk space") as said:
         train.check_run(resolve({**SOME, "folder": folder}))
     assert "\n" not in str(said.value)
 
@@ -294,9 +294,9 @@ def test_a_run_does_not_go_back(tmp_path):
     (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
     (tmp_path / "history.csv").write_text("epoch\n1\n2\n3\n")
     assert train.combine_settings({"epochs": 3}, [], None, tmp_path).fit["epochs"] == 3
-    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
+    with pytest.raises(ValueError, match="must be at least 3, the number of finished epochs; got 2"):
         train.combine_settings({"epochs": 2}, [], None, tmp_path)
-    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
+    with pytest.raises(ValueError, match="must be at least 3, the number of finished epochs; got 2"):
         train.combine_settings({}, ["fit.epochs=2"], None, tmp_path)
 
 
@@ -342,7 +342,7 @@ def test_settings_that_cannot_be_written_are_one_sentence(tmp_path, monkeypatch)
 
     monkeypatch.setattr(train.checkpoint, "write_text", full)
     settings = resolve({**SOME, "folder": str(tmp_path), "latent_dim": 8})
-    with pytest.raises(OSError, match=f"{tmp_path} must be writable: No space left on device; make room"):
+    with pytest.raises(OSError, match=f"{tmp_path} must be writable: No space left on device; free disk space"):
         train.train_in_folder(settings, *make(settings))
 
 
@@ -363,13 +363,13 @@ def test_what_may_change_when_a_run_goes_on(tmp_path, name):
     ],
 )
 def test_nothing_else_changes_when_a_run_goes_on(tmp_path, given, assigned, config):
-    with pytest.raises(ValueError, match=r"--resume goes with epochs, patience, .*, trackers alone"):
+    with pytest.raises(ValueError, match=r"--resume can change only epochs, patience, .*, trackers"):
         train.combine_settings(given, assigned, config, tmp_path)
 
 
 def test_a_run_made_from_python_goes_on_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
+    with pytest.raises(FileNotFoundError, match="must be a run folder"):
         train.combine_settings({}, [], None, tmp_path)
     (tmp_path / "experiment.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"made from Python; .* fit\(\.\.\., folder=.*, resume=True\)"):
+    with pytest.raises(ValueError, match=r"trained from Python; .* fit\(\.\.\., folder=.*, resume=True\)"):
         train.combine_settings({}, [], None, tmp_path)
