@@ -13,11 +13,15 @@ from polymodal.cli.terminal import tell
 from polymodal.evaluation import evaluate
 from polymodal.io import checkpoint
 from polymodal.io.locks import LOCK, claim_folder
+from polymodal.runtime.progress import duration
 from polymodal.settings import Settings, make, resolve
 from polymodal.training import holds_run
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from polymodal.datasets import Dataset
+    from polymodal.models import Model
 
 __all__ = ["run_demo", "summarise_demo"]
 
@@ -31,6 +35,9 @@ MODEL: dict[str, Any] = {"latent_dim": 64, "draws": 3, "prior": "flow"}
 FIT: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
 PRIOR = 6
 """Number of passes of the flow over the training rows per epoch of the autoencoder."""
+
+TOTAL = 2.0
+"""Approximate time of the demo with its default settings, in multiples of the training time of the autoencoder."""
 
 
 def run_demo(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tuple[Path, pd.DataFrame]:
@@ -68,13 +75,22 @@ def _train_and_evaluate(settings: Settings, folder: Path) -> tuple[Path, pd.Data
     train.check_run(settings, new=not earlier)
     data, model = make(settings)
     rows = replace(data.train, source={**data.train.source, "command": "demo"})
-    tell(training_summary.describe_training(settings, data, model))
+    _announce(settings, data, model)
     if earlier:
         _clear(folder)
     train.train_in_folder(settings, replace(data, train=rows), model)
     scores = evaluate(model, data.test, progress=True)
     write_scores(folder / "scores.csv", scores)
     return write_report(folder, model, data.test), scores
+
+
+def _announce(settings: Settings, data: Dataset, model: Model) -> None:
+    """Prints what the demo trains, and about how long it takes."""
+    seconds = training_summary.estimate_training_seconds(settings, data, model)
+    tell(training_summary.describe_training(settings, data, model, seconds))
+    tell(
+        f"With the flow prior, the evaluation and the report, the demo takes about {duration(TOTAL * seconds)} in all."
+    )
 
 
 def summarise_demo(scores: pd.DataFrame) -> str:

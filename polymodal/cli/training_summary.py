@@ -22,18 +22,24 @@ if TYPE_CHECKING:
     from polymodal.settings import Settings
     from polymodal.training import Fit
 
-__all__ = ["describe_training", "summarise_training"]
+__all__ = ["describe_training", "estimate_training_seconds", "summarise_training"]
 
 MOST_TRIED = 2.0
 """Maximum total seconds of the steps that estimate the training time."""
 
 
-def describe_training(settings: Settings, data: Dataset, model: Model) -> str:
-    """Returns a line that describes the training run, with its estimated time."""
+def estimate_training_seconds(settings: Settings, data: Dataset, model: Model) -> float:
+    """Estimates the time of all epochs in seconds, from a few steps of a copy of the model."""
+    fit = settings.fit
+    seconds = _step_seconds(model, data.train[: fit["batch_size"]], training.select_device(fit["device"]))
+    return seconds * fit["epochs"] * _steps(settings, data)
+
+
+def describe_training(settings: Settings, data: Dataset, model: Model, seconds: float) -> str:
+    """Returns a line that describes the training run, with its estimated time in seconds."""
     weights = sum(parameter.numel() for parameter in model.parameters())
     where = training.select_device(settings.fit["device"])
     epochs, patience = settings.fit["epochs"], settings.fit["patience"]
-    seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
     early = f" at most; training stops after {patience} epochs without improvement" if patience else ""
     name = _get_dataset_name(settings, data)
     return (

@@ -103,9 +103,9 @@ def duration(seconds: float) -> str:
     """Formats a duration in seconds with a suitable unit.
 
     Example:
-        >>> duration(76.2), duration(5000.0), duration(36_000.0)
-        ('76 seconds', '83 minutes', '10.0 hours')
+        >>> duration(0.2), duration(76.2), duration(5000.0), duration(36_000.0)
+        ('1 second', '76 seconds', '83 minutes', '10.0 hours')
     """
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

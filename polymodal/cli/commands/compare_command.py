@@ -47,7 +47,7 @@ def compare(
         typer.Option(metavar="FILE", help="CSV file of scores to compare with, such as those of a paper."),
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the runs of the study, and how many are finished, without running.")
+        bool, typer.Option("--dry-run", help="Print the runs of the study, and how many are finished; run none.")
     ] = False,
     scores: Annotated[
         Path | None,

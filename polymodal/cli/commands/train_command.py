@@ -84,8 +84,8 @@ def train(
 ) -> None:
     """Train a model on a data set or on a table of your own.
 
-    The settings are those of --config, and of --set and the other options, which take precedence. All settings are
-    checked before training begins, and are saved as settings.yaml in the run folder; --config reads this file.
+    Settings come from --config, --set and the other options; the options take precedence over --config. All settings
+    are checked before training begins, and are saved in the run folder as settings.yaml, a file that --config reads.
 
     For a table, the command first prints the inferred type of each column and the reason for it.
     """
@@ -109,7 +109,8 @@ def train(
         return
     with suggest_resume(settings.folder if resume else None):
         data, network = make(settings)
-    tell(training_summary.describe_training(settings, data, network))
+    seconds = training_summary.estimate_training_seconds(settings, data, network)
+    tell(training_summary.describe_training(settings, data, network, seconds))
     with suggest_resume(settings.folder):
         if overwrite:
             train.remove_run(settings)
