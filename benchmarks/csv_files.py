@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from polymodal import Table, build
-from polymodal.cli import tables
+from polymodal.cli import impute_file
 
 __all__ = ["Times", "main", "measure"]
 
@@ -60,7 +60,7 @@ def measure(rows: int, folder: Path, rounds: int = 3) -> Times:
         for kind, taken in seconds.items():
             began = time.process_time()
             out = folder / f"out{turn}.{kind}"
-            tables.impute(folder, folder / f"rows.{kind}", out, batch_size=BATCH, device="cpu")
+            impute_file.impute_table_file(folder, folder / f"rows.{kind}", out, batch_size=BATCH, device="cpu")
             taken.append(time.process_time() - began)
     return Times(rows, min(seconds["csv"]), min(seconds["parquet"]))
 

@@ -23,7 +23,7 @@ from rich import table as rich_table
 from benchmarks import harness, machine
 from benchmarks.harness import Case
 from polymodal import fit, impute
-from polymodal.cli.tables import defaults
+from polymodal.cli.table_settings import choose_defaults
 from polymodal.models import build
 from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
@@ -159,7 +159,7 @@ def iterative(frame: pd.DataFrame, schema: Schema, seed: int) -> dict[str, np.nd
 
 def polymodal(frame: pd.DataFrame, schema: Schema, seed: int, **changes: Any) -> dict[str, np.ndarray]:
     """MAC-WAE as `polymodal train` trains it on such a table; a tenth of the rows chooses the epoch."""
-    chosen = defaults(len(frame)) | changes
+    chosen = choose_defaults(len(frame)) | changes
     order = np.random.default_rng(seed).permutation(len(frame))
     schema = schema.replace(hidden=chosen["schema.hidden"])
     few = max(1, len(frame) // 10)

@@ -16,10 +16,10 @@ from polymodal.evaluation import TASKS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["from_scores", "standings"]
+__all__ = ["compare_score_file", "read_standings"]
 
 
-def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
+def compare_score_file(path: Path, out: Path, without: Sequence[str] = (), *, overwrite: bool = False) -> Path:
     """Ranks the models of a CSV file of scores, and writes the comparison page, its tables and its figures.
 
     Arguments:
@@ -41,8 +41,8 @@ def from_scores(path: Path, out: Path, without: Sequence[str] = (), *, overwrite
     scores = drop_models(every, without)
     if select_shared_outcomes(scores[~is_further_task(scores)]).empty:
         raise ValueError(
-            f"{path} must have an outcome in which two models have a value, of {', '.join(TASKS)} or another task that "
-            "is ranked; there is none"
+            f"{path} must have an outcome for which at least two models have a score, in {', '.join(TASKS)} or another "
+            "ranked task; there is none"
         )
     _check(out, path, scores, overwrite=overwrite)
     left_out = [str(model) for model in every["model"].unique() if model not in set(scores["model"])]
@@ -59,11 +59,13 @@ def _check(out: Path, source: Path, scores: pd.DataFrame, *, overwrite: bool) ->
     if (out / comparison_page.PAGE).exists():
         output_checks.refuse_existing(out, overwrite=overwrite)
     elif there := [name for name in names if (out / name).exists()]:
-        raise ValueError(f"{out} must not hold {there[0]}, which no comparison has written; choose another --out")
+        raise ValueError(
+            f"{out} must not hold {there[0]}, which is not a file of an earlier comparison; choose another --out"
+        )
     refuse_unwritable(out, "--out")
 
 
-def standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
+def read_standings(folder: Path) -> tuple[pd.DataFrame, list[str]]:
     """Returns a summary of a comparison with one row per model, the best model first.
 
     Arguments:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.cli.console import texts
+from polymodal.cli.console import escape_cells
 from polymodal.runtime.formatting import brief
 from polymodal.studies import compare, plan
 from polymodal.studies.finished_runs import FinishedRuns
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from polymodal.studies import Comparison
 
-__all__ = ["run", "summarise_comparison", "tabulate_planned_runs"]
+__all__ = ["run_study", "summarise_study", "tabulate_planned_runs"]
 
 
-def run(study: str, folder: Path, beside: Path | None, device: str | None, **where: Any) -> Comparison:
+def run_study(study: str, folder: Path, beside: Path | None, device: str | None, **where: Any) -> Comparison:
     """Runs a study, see `polymodal.studies.compare`.
 
     Arguments:
@@ -54,14 +54,14 @@ def tabulate_planned_runs(study: str, folder: Path, device: str | None) -> Table
     table = Table("data set", "model", "settings", "runs", "finished", box=None, pad_edge=False)
     for (dataset, model), count in runs.items():
         varied = "; ".join(filter(None, settings[dataset, model]))
-        table.add_row(*texts(dataset, model, varied, count, done[dataset, model]))
+        table.add_row(*escape_cells(dataset, model, varied, count, done[dataset, model]))
     return table
 
 
-def summarise_comparison(made: Comparison) -> str:
+def summarise_study(made: Comparison) -> str:
     """Returns a summary of a study: its failed runs and its page."""
     lines = [f"{brief(run)} failed: {brief(reason)}" for run, reason in made.failures.items()]
-    lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, for no run is finished.")
+    lines.append(f"Page: {made.page.resolve()}" if made.page else "There is no page, because no run is finished.")
     return "\n".join(lines)
 
 

@@ -11,15 +11,24 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from polymodal.cli.terminal import tell
 from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from polymodal.cli.output_folder import Answers
+    from polymodal.cli.predictions import Predictions
     from polymodal.schema import Schema
 
-__all__ = ["answers", "comparison", "scores", "show", "texts"]
+__all__ = [
+    "escape_cells",
+    "show",
+    "show_predictions",
+    "show_written_rows",
+    "tabulate_comparison",
+    "tabulate_predictions",
+    "tabulate_scores",
+]
 
 FIRST, WIDEST = 8, 60
 """Maximum numbers of printed rows and of characters per cell."""
@@ -27,12 +36,33 @@ ARROWS = {"higher": "↑", "lower": "↓"}
 DASH = "\N{EN DASH}"
 
 
-def show(told: RenderableType) -> None:
+def show(content: RenderableType) -> None:
     """Prints a table or another object that rich can render."""
-    Console().print(told)
+    Console().print(content)
 
 
-def scores(frame: pd.DataFrame, schema: Schema) -> Group:
+def show_predictions(folder: Path, predictions: Predictions) -> None:
+    """Prints the predictions or samples of the first rows, and the paths of the output folder and its contact sheet."""
+    if (table := tabulate_predictions(predictions)) is not None:
+        show(table)
+    tell(f"Files: {printable(folder)}")
+    tell(f"Contact sheet: {printable(folder / 'grid.png')}")
+
+
+def show_written_rows(what: str, counts: tuple[int, int], out: Path) -> None:
+    """Prints the number of rows of an output file, and the number of rows that were left out of it.
+
+    Arguments:
+        what: Beginning of the line, such as "Codes of".
+        counts: Number of written rows, and number of rows that were left out.
+        out: Output file.
+    """
+    written, left_out = counts
+    without = f"; {left_out:,} left out, in which no given modality is observed" if left_out else ""
+    tell(f"{what} {written:,} row{'s' * (written != 1)}: {printable(out)}{without}")
+
+
+def tabulate_scores(frame: pd.DataFrame, schema: Schema) -> Group:
     """Returns tables of scores.
 
     The first table has one row per modality and metric and one column per task. Scores of further tasks follow in a
@@ -58,7 +88,7 @@ def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
         metric = f"{block.metric} {ARROWS[block.better]}"
         for row in block.rows + ([block.mean] if block.mean else []):
             notes = "".join(f" [{note}]" for note in row.notes)
-            table.add_row(*texts(row.name + notes, metric, *(score.text for score in row.scores)))
+            table.add_row(*escape_cells(row.name + notes, metric, *(score.text for score in row.scores)))
         table.add_section()
     return table
 
@@ -68,53 +98,53 @@ def _further(frame: pd.DataFrame) -> Table:
     for task, rows in frame.groupby("task", sort=False):
         for row in rows.to_dict("records"):
             metric, value = f"{row['metric']} {ARROWS[row['better']]}", row["value"]
-            told = f"{value:.4g}" if value == value else DASH
-            table.add_row(*texts(task, row["modality"], row["given"], metric, told))
+            score = f"{value:.4g}" if value == value else DASH
+            table.add_row(*escape_cells(task, row["modality"], row["given"], metric, score))
         table.add_section()
     return table
 
 
-def answers(made: Answers) -> Table | None:
+def tabulate_predictions(predictions: Predictions) -> Table | None:
     """Returns a table of the predictions or samples of the first rows, and the true values.
 
     Returns None if all predicted modalities are images.
     """
-    from polymodal.cli.output_folder import columns
+    from polymodal.cli.predictions import tabulate_values
 
-    shown = columns(made)
-    if len(shown) == 1 + (made.draws > 1):
+    shown = tabulate_values(predictions)
+    if len(shown) == 1 + (predictions.samples > 1):
         return None
     table = _table(*(head for head, _ in shown))
     for row in zip(*(values[:FIRST] for _, values in shown), strict=True):
-        table.add_row(*texts(*("" if value is None else shorten(str(value), WIDEST) for value in row)))
+        table.add_row(*escape_cells(*("" if value is None else shorten(str(value), WIDEST) for value in row)))
     return table
 
 
-def comparison(folder: Path) -> Table:
+def tabulate_comparison(folder: Path) -> Table:
     """Returns a table with the number of outcomes in which each model is best and its mean rank in each task.
 
     Arguments:
         folder: Folder of the comparison.
     """
-    from polymodal.cli.compare_scores import standings
+    from polymodal.cli.compare_scores import read_standings
     from polymodal.comparison.display_names import format_model_name, format_task_name
 
-    lines, tasks = standings(folder)
+    lines, tasks = read_standings(folder)
     table = _table("model", "best in", *map(format_task_name, tasks), right=1 + len(tasks))
     for model, best, *means in lines.to_numpy(object):
         table.add_row(
-            *texts(format_model_name(model), best, *(f"{mean:.3f}" if mean == mean else DASH for mean in means))
+            *escape_cells(format_model_name(model), best, *(f"{mean:.3f}" if mean == mean else DASH for mean in means))
         )
     return table
 
 
-def texts(*cells: object) -> list[Text]:
+def escape_cells(*cells: object) -> list[Text]:
     """Converts cells to text without markup, with characters that cannot be printed as escapes."""
     return [Text(printable(cell)) for cell in cells]
 
 
 def _table(*heads: str, right: int = 0) -> Table:
     table = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False)
-    for place, head in enumerate(texts(*heads)):
+    for place, head in enumerate(escape_cells(*heads)):
         table.add_column(head, justify="right" if place >= len(heads) - right else "left", overflow="fold")
     return table

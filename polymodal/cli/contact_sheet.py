@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import PIL.Image
 from PIL import ImageDraw, ImageFont
 
-from polymodal.cli.output_folder import pictorial
+from polymodal.cli.predictions import Predictions, is_drawn_as_image
 from polymodal.runtime.formatting import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from polymodal.cli.output_folder import Answers
     from polymodal.modalities import Modality
 
-__all__ = ["sheet"]
+__all__ = ["draw_contact_sheet"]
 
-MOST_ROWS, MOST_NAMES, MOST_DRAWS = 24, 12, 6
+MOST_ROWS, MOST_NAMES, MOST_SAMPLES = 24, 12, 6
 """Maximum numbers of rows, modalities, and samples per row on the sheet; the other output files have all of them."""
 LARGEST, SMALLEST, WIDTH = 96, 48, 1500
 """Maximum and minimum nominal side of an image, and approximate width of the images in a row, in pixels."""
@@ -40,7 +39,7 @@ RIGHT, WRONG = "#2e7d32", "#c62828"
 class Cell(NamedTuple):
     """A value as it is drawn: an image or a text."""
 
-    picture: PIL.Image.Image | None = None
+    image: PIL.Image.Image | None = None
     text: str = ""
     color: str = INK
 
@@ -56,20 +55,20 @@ class Column(NamedTuple):
     @property
     def width(self) -> int:
         """Returns the width in pixels."""
-        pictures = [cell.picture.width for cell in self.cells if cell.picture is not None]
+        images = [cell.image.width for cell in self.cells if cell.image is not None]
         texts = [_width(line, 14) for cell in self.cells for line in _lines(cell.text)]
-        return max([*pictures, *texts, _width(printable(self.name), 14, bold=True), _width(self.role, 12)])
+        return max([*images, *texts, _width(printable(self.name), 14, bold=True), _width(self.role, 12)])
 
 
-def sheet(answers: Answers) -> PIL.Image.Image:
+def draw_contact_sheet(predictions: Predictions) -> PIL.Image.Image:
     """Draws predictions or samples as rows under headings.
 
     The sheet shows at most the first 24 rows, 12 modalities and 6 samples per row.
     """
-    columns = list(_columns(answers))
-    rows = answers.rows[:MOST_ROWS]
+    columns = list(_columns(predictions))
+    rows = predictions.rows[:MOST_ROWS]
     heights = [max(_height(column.cells[place]) for column in columns) for place in range(len(rows))]
-    names = [f"row {row}" if answers.truth is not None else str(row) for row in rows]
+    names = [f"row {row}" if predictions.truth is not None else str(row) for row in rows]
     left = MARGIN + max(_width(name, 12) for name in names) + 2 * GAP
     lefts = _lefts(columns, left)
     size = lefts[-1] + columns[-1].width + MARGIN, MARGIN + HEAD + sum(heights) + GAP * len(heights) + MARGIN
@@ -87,35 +86,35 @@ def sheet(answers: Answers) -> PIL.Image.Image:
     return page
 
 
-def _columns(answers: Answers) -> Iterator[Column]:
-    count = min(len(answers.rows), MOST_ROWS)
-    seen = {} if answers.given is None else dict(zip(answers.schema, answers.given.T.tolist(), strict=True))
+def _columns(predictions: Predictions) -> Iterator[Column]:
+    count = min(len(predictions.rows), MOST_ROWS)
+    seen = {} if predictions.given is None else dict(zip(predictions.schema, predictions.given.T.tolist(), strict=True))
     given = [name for name, rows in seen.items() if any(rows)][:MOST_NAMES]
-    names, shown = list(answers.made)[:MOST_NAMES], min(answers.draws, MOST_DRAWS)
-    cell = partial(_cell, side=_side(answers, given, names, shown))
+    names, shown = list(predictions.values)[:MOST_NAMES], min(predictions.samples, MOST_SAMPLES)
+    cell = partial(_cell, side=_side(predictions, given, names, shown))
     for name in given:
-        values = [answers.true(name, place) if seen[name][place] else None for place in range(count)]
-        yield Column("given", name, "given", [cell(answers.schema[name], value) for value in values])
+        values = [predictions.true_value(name, place) if seen[name][place] else None for place in range(count)]
+        yield Column("given", name, "given", [cell(predictions.schema[name], value) for value in values])
     for name in names:
-        modality, truth = answers.schema[name], [answers.true(name, place) for place in range(count)]
+        modality, truth = predictions.schema[name], [predictions.true_value(name, place) for place in range(count)]
         true = [cell(modality, value) for value in truth]
-        group = "samples" if answers.truth is None else name
-        for number, values in enumerate(answers.made[name][:shown], start=1):
+        group = "samples" if predictions.truth is None else name
+        for number, values in enumerate(predictions.values[name][:shown], start=1):
             cells = [cell(modality, value) for value in values[:count]]
-            role = "sample" if answers.truth is None else "prediction"
-            if answers.draws > 1:  # small images are narrower than the word, so only the first sample has it
+            role = "sample" if predictions.truth is None else "prediction"
+            if predictions.samples > 1:  # small images are narrower than the word, so only the first sample has it
                 role = f"sample {number}" if number == 1 else str(number)
             yield Column(
                 role, name, group, [_mark_correctness(modality, *pair) for pair in zip(cells, true, strict=True)]
             )
-        if answers.truth is not None:
+        if predictions.truth is not None:
             yield Column("truth", name, group, true)
 
 
-def _side(answers: Answers, given: list[str], names: list[str], shown: int) -> int:
+def _side(predictions: Predictions, given: list[str], names: list[str], shown: int) -> int:
     """Returns the side of an image with which a row fits the page width, within the minimum and maximum side."""
-    images = [*given, *names * (shown + (answers.truth is not None))]
-    across = sum(pictorial(answers.schema[name]) for name in images)
+    images = [*given, *names * (shown + (predictions.truth is not None))]
+    across = sum(is_drawn_as_image(predictions.schema[name]) for name in images)
     return max(SMALLEST, min(LARGEST, WIDTH // max(1, across) - GAP))
 
 
@@ -137,17 +136,17 @@ def _mark_correctness(modality: Modality, made: Cell, true: Cell) -> Cell:
     return Cell(text=f"{made.text} {'✓' if right else '✗'}", color=RIGHT if right else WRONG)
 
 
-def _scale_image(picture: PIL.Image.Image, side: int) -> PIL.Image.Image:
+def _scale_image(image: PIL.Image.Image, side: int) -> PIL.Image.Image:
     """Scales an image to about `side` pixels a side: small ones by an integer factor, large ones to fewer pixels."""
-    scale = min(side / sqrt(picture.width * picture.height), ELONGATED * side / max(picture.size))
+    scale = min(side / sqrt(image.width * image.height), ELONGATED * side / max(image.size))
     scale = max(1, round(scale)) if scale > 0.75 else scale
-    size = max(1, round(picture.width * scale)), max(1, round(picture.height * scale))
-    return picture.resize(size, PIL.Image.Resampling.NEAREST if scale >= 1 else PIL.Image.Resampling.LANCZOS)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    return image.resize(size, PIL.Image.Resampling.NEAREST if scale >= 1 else PIL.Image.Resampling.LANCZOS)
 
 
 def _draw(page: PIL.Image.Image, draw: ImageDraw.ImageDraw, cell: Cell, x: int, y: int, height: int) -> None:
-    if cell.picture is not None:
-        page.paste(cell.picture, (x, y + (height - cell.picture.height) // 2))
+    if cell.image is not None:
+        page.paste(cell.image, (x, y + (height - cell.image.height) // 2))
     else:
         lines = "\n".join(_lines(cell.text))
         draw.multiline_text((x, y + height / 2), lines, cell.color, _font(14), anchor="lm", spacing=3)
@@ -165,7 +164,7 @@ def _lefts(columns: list[Column], x: int) -> list[int]:
 
 
 def _height(cell: Cell) -> int:
-    return cell.picture.height if cell.picture is not None else 20 * len(_lines(cell.text))
+    return cell.image.height if cell.image is not None else 20 * len(_lines(cell.text))
 
 
 @cache

@@ -7,22 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polymodal.cli import output_folder
-from polymodal.cli import train as training
+from polymodal.cli import output_folder, train, training_summary
 from polymodal.cli.run_folder import experiment, write_report, write_scores
+from polymodal.cli.terminal import tell
 from polymodal.evaluation import evaluate
 from polymodal.io import checkpoint
 from polymodal.io.locks import LOCK, claim_folder
-from polymodal.settings import Settings, resolve
+from polymodal.runtime.progress import format_duration
+from polymodal.settings import Settings, make, resolve
 from polymodal.training import holds_run
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["run"]
+    from polymodal.datasets import Dataset
+    from polymodal.models import Model
+
+__all__ = ["run_demo", "summarise_demo"]
 
 MADE = ["translations", "samples"]
-FILES = [*training.FILES, *MADE]
+FILES = [*train.FILES, *MADE]
 """Files and folders of a demo, and the outputs of later commands in its folder."""
 
 # Small networks and few masks per step keep training fast on two CPU cores. All other settings are defaults.
@@ -32,8 +36,11 @@ FIT: dict[str, Any] = {"batch_size": 128, "learning_rate": 2e-3}
 PRIOR = 6
 """Number of passes of the flow over the training rows per epoch of the autoencoder."""
 
+TOTAL = 2.0
+"""Approximate time of the demo with its default settings, in multiples of the training time of the autoencoder."""
 
-def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tuple[Path, pd.DataFrame]:
+
+def run_demo(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tuple[Path, pd.DataFrame]:
     """Trains MAC-WAE on PolyDigits, evaluates it on held-out digits, and writes a report.
 
     Arguments:
@@ -59,29 +66,39 @@ def run(folder: Path, *, epochs: int, rows: int, seed: int, device: str) -> tupl
             "fit": {**FIT, "epochs": epochs, "prior_epochs": PRIOR * epochs, "seed": seed, "device": device},
         }
     )
-    with claim_folder(folder, "makes a demo in it"):
-        return _run(settings, folder)
+    with claim_folder(folder, "runs the demo in it"):
+        return _train_and_evaluate(settings, folder)
 
 
-def _run(settings: Settings, folder: Path) -> tuple[Path, pd.DataFrame]:
+def _train_and_evaluate(settings: Settings, folder: Path) -> tuple[Path, pd.DataFrame]:
     earlier = _earlier(folder)
-    training.check(settings, new=not earlier)
-    data, model = training.make(settings)
-    train = replace(data.train, source={**data.train.source, "command": "demo"})
+    train.check_run(settings, new=not earlier)
+    data, model = make(settings)
+    rows = replace(data.train, source={**data.train.source, "command": "demo"})
+    _announce(settings, data, model)
     if earlier:
         _clear(folder)
-    training.run(settings, replace(data, train=train), model)
+    train.train_in_folder(settings, replace(data, train=rows), model)
     scores = evaluate(model, data.test, progress=True)
     write_scores(folder / "scores.csv", scores)
     return write_report(folder, model, data.test), scores
 
 
-def headline(scores: pd.DataFrame) -> str:
-    """Returns a sentence with the label accuracy given all images and given one image."""
+def _announce(settings: Settings, data: Dataset, model: Model) -> None:
+    """Prints what the demo trains, and about how long it takes."""
+    seconds = training_summary.estimate_training_seconds(settings, data, model)
+    tell(training_summary.describe_training(settings, data, model, seconds))
+    tell(
+        f"With the flow prior, the evaluation and the report, the demo takes about {format_duration(TOTAL * seconds)} in all."
+    )
+
+
+def summarise_demo(scores: pd.DataFrame) -> str:
+    """Returns a sentence with the label accuracy on held-out digits given all images and given one image."""
     label = scores[(scores["modality"] == "label") & (scores["metric"] == "acc")].groupby("task")["value"].mean()
     return (
-        f"On held-out handwriting, the label from the five pictures is right in {label['many-to-one']:.1f} %, "
-        f"from one picture in {label['one-to-one']:.1f} % on average."
+        f"On held-out digits, the label accuracy is {label['many-to-one']:.1f} % given all five images, and "
+        f"{label['one-to-one']:.1f} % given one image (mean over the five)."
     )
 
 
@@ -100,9 +117,9 @@ def _earlier(folder: Path) -> bool:
     checkpoint.sweep(folder)
     checkpoint.refuse_foreign(folder, [*FILES, LOCK])
     for name in MADE:
-        if foreign := output_folder.foreign(folder / name):
+        if foreign := output_folder.list_foreign_files(folder / name):
             raise ValueError(
-                f"{folder} must hold nothing but a demo and what was made from it, for it is replaced; it holds "
+                f"{folder} must hold only a demo and predictions made with it, because it will be replaced; it holds "
                 f"{name}/{foreign[0]}; choose another folder"
             )
     return True

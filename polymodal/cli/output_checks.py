@@ -37,9 +37,11 @@ def check_file(
     refuse_sources(out, sources)
     if out.is_dir():
         inside = shlex.quote(str(out / name))
-        raise ValueError(f"--out must be a file, and {out} is a folder; write --out {inside}")
+        raise ValueError(f"--out must be a file, and {out} is a folder; use --out {inside}")
     if out.exists() and not out.is_file():
-        raise ValueError(f"{out} must be a file, for it is replaced, and is something else; choose another --out")
+        raise ValueError(
+            f"{out} must be a regular file, because it will be replaced, and it is not; choose another --out"
+        )
     if out.exists():
         require_result(out)
     refuse_existing(out, overwrite=overwrite)
@@ -59,8 +61,8 @@ def require_columns(path: Path, held: Sequence[str], columns: Iterable[str]) -> 
     """
     if lacks := [name for name in columns if name not in held]:
         raise ValueError(
-            f"{path} must have the column {lacks[0]!r}, as what this command writes, for it is replaced; it has "
-            f"{brief(', '.join(held))}; choose another --out"
+            f"{path} must have the column {lacks[0]!r}, like every output of this command, because it is replaced; "
+            f"it has {brief(', '.join(held))}; choose another --out"
         )
 
 
@@ -73,7 +75,8 @@ def refuse_sources(out: Path, sources: Iterable[Path], option: str = "--out") ->
     for source in sources:
         if _is_same(out, source) or _lies_in(out, source) or _lies_in(source, out) or _is_part(out, source):
             raise ValueError(
-                f"{option} must be another file than {source}, and not in it, for it stays as it is; got {out}"
+                f"{option} must be another path than {source}, and not inside it, because input data is never changed; "
+                f"got {out}"
             )
 
 
@@ -84,7 +87,7 @@ def refuse_existing(out: Path, option: str = "--out", *, overwrite: bool) -> Non
         ValueError: The output exists and `overwrite` is not set.
     """
     if out.exists() and not overwrite:
-        raise ValueError(f"{out} exists; --overwrite replaces it, or choose another {option}")
+        raise ValueError(f"{out} exists; use --overwrite to replace it, or choose another {option}")
 
 
 def training_table(folder: Path) -> list[Path]:

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from polymodal.modalities import Modality
     from polymodal.schema import Schema
 
-__all__ = ["cells", "check", "columns", "writing"]
+__all__ = ["check_parquet_output", "format_cells", "make_arrow_schema", "write_parquet"]
 
 
-def check(
+def check_parquet_output(
     out: Path, name: str, sources: Iterable[Path] = (), *, columns: Iterable[str] = (), overwrite: bool = False
 ) -> None:
     """Checks that a Parquet file can be written and would replace nothing but an earlier result.
@@ -52,7 +52,8 @@ def check(
             held = None
         if held is None:
             raise ValueError(
-                f"{path} must be a Parquet file, for it is replaced, and is something else; choose another --out"
+                f"{path} must be a Parquet file that this command wrote, because it will be replaced, and it is not; "
+                "choose another --out"
             )
         output_checks.require_columns(path, held, columns)
 
@@ -60,7 +61,7 @@ def check(
 
 
 @contextmanager
-def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any] | pa.RecordBatch], None]]:
+def write_parquet(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any] | pa.RecordBatch], None]]:
     """Writes a file under a temporary name and renames it at the end; after an error the temporary file is removed.
 
     Arguments:
@@ -85,7 +86,7 @@ def writing(out: Path, kinds: pa.Schema) -> Iterator[Callable[[Mapping[str, Any]
         yield lambda rows: writer.write(rows if isinstance(rows, pa.RecordBatch) else pa.table(rows, schema=kinds))
 
 
-def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]) -> pa.Schema:
+def make_arrow_schema(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]) -> pa.Schema:
     """Returns the Arrow schema of an output file: its fixed columns `own`, then one column per modality.
 
     Raises:
@@ -95,12 +96,12 @@ def columns(schema: Schema, names: Sequence[str], own: Mapping[str, pa.DataType]
 
     if twice := sorted({*own} & {*names}):
         raise ValueError(
-            f"a modality must not be called like a column of the file; {twice[0]!r} is; rename the modality"
+            f"a modality must not have the name of another column of the file; got {twice[0]!r}; rename the modality"
         )
     return pa.schema([*own.items(), *((name, _kind(schema[name])) for name in names)])
 
 
-def cells(modality: Modality, values: Tensor, has: Sequence[bool] | None = None) -> list[Any]:
+def format_cells(modality: Modality, values: Tensor, has: Sequence[bool] | None = None) -> list[Any]:
     """Converts values `(N, *shape)` to cells of a file, with None for rows where `has` is False.
 
     The cells are those of `Schema.write`: numbers, lists of several numbers, names of classes, and texts. Images become

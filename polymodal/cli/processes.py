@@ -42,8 +42,8 @@ def refuse(command: str | None) -> None:
     """
     if count() > 1 and command not in SHARED:
         raise ValueError(
-            f"{command} must be started in one process, without torchrun or accelerate launch, which "
-            f"started {count()}; several work together at {' and '.join(SHARED)}"
+            f"{command} must be started in one process, without torchrun or accelerate launch; it was started in "
+            f"{count()} processes; only {' and '.join(SHARED)} can use several"
         )
 
 

@@ -9,11 +9,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polymodal import datasets, models
 from polymodal.datasets import DATASETS, user_tables
-from polymodal.datasets import load as load_data
 from polymodal.datasets.table_files import MOST_LETTERS, fingerprint_files, is_unchanged
 from polymodal.io import checkpoint
-from polymodal.models import load as load_model
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
 from polymodal.runtime.registry import lookup, unknown
@@ -55,19 +54,19 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
     source = experiment(folder)["data"]
     if "dataset" not in source:
         raise ValueError(
-            f"{folder} must be a run on a data set that `polymodal datasets` lists; this one was on a table of one's "
-            "own; ask its model from Python: polymodal.load(folder + '/model'), polymodal.evaluate, "
-            "polymodal.report.write"
+            f"{folder} must be a run on a table's file or on a data set that `polymodal datasets` lists; it was "
+            "trained from Python on another table; use its model from Python: polymodal.load(folder + '/model'), "
+            "polymodal.evaluate, polymodal.report.write"
         )
     arguments = check_data(folder, source)
     with _loadable(folder):
         contents = _contents(arguments) if source["dataset"] == "table" else None
     if contents is None:
         with _loadable(folder):
-            data = load_data(source["dataset"], **arguments)
+            data = datasets.load(source["dataset"], **arguments)
         return [getattr(data, split) for split in splits]
     changed = _is_changed(folder, source, contents, on_changed)
-    schema = load_model(folder / "model").schema if schema is None else schema
+    schema = models.load(folder / "model").schema if schema is None else schema
     with _loadable(folder):
         data = user_tables.read_as(schema, contents, anew=changed, **arguments)
     about = {"changed": "the table has changed since training"} if changed else {}
@@ -114,11 +113,11 @@ def experiment(folder: Path) -> dict[str, Any]:
 
 def no_run(folder: Path, file: str) -> FileNotFoundError:
     """Returns the error for a folder without a file that every run has; the message states what was found instead."""
-    expected = f"{folder} must be the folder of a run, such as `polymodal train` makes, with {file}"
+    expected = f"{folder} must be a run folder, as `polymodal train` writes it, with {file}"
     found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
     if (folder / "model.json").exists():
-        found = "it holds a model alone, which does not know its data; pass the folder above, or ask the model from "
-        found += "Python: polymodal.load"
+        found = "it holds only a model, without its data; pass the folder above it, or use the model from Python: "
+        found += "polymodal.load"
     return FileNotFoundError(f"{expected}; {found}")
 
 
@@ -135,7 +134,7 @@ def _contents(arguments: Mapping[str, Any]) -> Contents:
     """Returns the current contents of the run's table, whose path must be absolute."""
     path = str(arguments.get("path", ""))
     if not Path(path).is_absolute():
-        raise ValueError(f"path must be absolute in a run; got {brief(repr(path), 60)}; restore the file of the run")
+        raise ValueError(f"the path of a run's table must be absolute; got {brief(repr(path), 60)}; restore the file")
     return user_tables.find_contents(path)
 
 
@@ -147,17 +146,17 @@ def _is_changed(folder: Path, data: Mapping[str, Any], contents: Contents, on_ch
     """
     path, unchanged = data["arguments"]["path"], is_unchanged(data, contents)
     if unchanged is None:
-        say(f"{folder} does not say what {path} held when it was trained, so a change of it would not be noticed")
+        say(f"{folder} does not record the contents of {path} at its training, so a change of it cannot be noticed")
     if unchanged is not False:
         return False
     why = (
         f"{path} has changed since {folder} was trained ({data['files'].get('bytes')} bytes then, "
-        f"{fingerprint_files(contents)['bytes']} now), and is split anew, so that any of its rows may have been "
-        "trained on"
+        f"{fingerprint_files(contents)['bytes']} now). It is split again, so any of its rows may have been "
+        "used for training"
     )
     if on_changed == "error":
-        raise ValueError(f"{why}; restore it, or go on all the same with --on-changed warn")
-    say(f"{why}; it is read with the model's schema, and its scores may be too good")
+        raise ValueError(f"{why}; restore it, or use it nevertheless with --on-changed warn")
+    say(f"{why}; it is read with the model's schema, and scores on it may be too good")
     return True
 
 

@@ -9,18 +9,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
+from polymodal import evaluation, models
 from polymodal.cli.processes import count, number
 from polymodal.cli.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
 from polymodal.comparison.scores import find_task_position
-from polymodal.evaluation import LEARNED, TASKS, check_tasks
-from polymodal.evaluation import evaluate as score
-from polymodal.evaluation import inception as features_of
+from polymodal.evaluation import LEARNED, TASKS, check_tasks, score_file
 from polymodal.evaluation.coherence.unconditional import colours
 from polymodal.evaluation.score_file import SCORED, read_scores
-from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.io import checkpoint
 from polymodal.io.untrusted import refuse_endless
-from polymodal.models import load as load_model
 from polymodal.report import write
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
@@ -37,14 +34,14 @@ __all__ = [
     "RECORD",
     "SPLITS",
     "count_epochs",
-    "evaluate",
+    "evaluate_run",
     "experiment",
     "no_run",
     "open_model",
     "open_table",
     "open_tables",
     "refuse_unwritable",
-    "report",
+    "rewrite_report",
     "write_report",
     "write_scores",
 ]
@@ -64,10 +61,10 @@ def open_model(folder: Path, device: str = "auto") -> Model:
     """
     experiment(folder)
     where = select_device(device)
-    return load_model(folder / "model").to(where)
+    return models.load(folder / "model").to(where)
 
 
-def evaluate(
+def evaluate_run(
     folder: Path,
     *,
     split: str = "test",
@@ -103,31 +100,36 @@ def evaluate(
     """
     tasks = check_tasks(tasks)
     if inception is not None and "generation" not in tasks:
-        raise ValueError(f"inception is for the task generation, and the tasks are {', '.join(tasks)}; ask for it too")
+        raise ValueError(
+            f"inception is for the task generation, and the tasks are {', '.join(tasks)}; add generation to them"
+        )
     if count() > 1:
         connect_processes(device)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
     earlier = _find_outdated_tasks(path)
-    features = None if inception is None else features_of(inception, select_device(device))
+    features = None if inception is None else evaluation.inception(inception, select_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
     train = others[0] if others else None
     if features is not None and not any(map(colours, model.schema.values())):
-        raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
+        raise ValueError(
+            f"inception is for images, in colour or grey, and the model of {folder} has none; leave it out"
+        )
     options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
-    scores = score(model, table, tasks=tasks, progress=True, **options)
+    scores = evaluation.evaluate(model, table, tasks=tasks, progress=True, **options)
     if (change := table.source.get("changed")) is not None:
         scores["note"] = [f"{note}; {change}" if note else change for note in scores["note"]]
     write_scores(path, scores, tasks)
     if older := sorted(earlier - {*scores["task"], *tasks}, key=find_task_position):
         say(
-            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate these again"
+            f"{path} keeps scores of {', '.join(older)} from before the model was trained further; evaluate "
+            "these tasks again"
         )
     return path, scores, model.schema
 
 
-def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
+def rewrite_report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
     """Writes the report of a run again, from the files of the run and the test split of its data set.
 
     If the run has no scores, the model is evaluated first.
@@ -135,7 +137,7 @@ def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Pat
     Arguments:
         folder: Run folder.
         device: Device of the model.
-        on_changed: Behaviour if the table's file has changed since training, as in `evaluate`.
+        on_changed: Behaviour if the table's file has changed since training, as in `evaluate_run`.
 
     Returns:
         The path of the report.
@@ -151,13 +153,13 @@ def report(folder: Path, device: str = "auto", on_changed: str = "error") -> Pat
     model = open_model(folder, device)
     table = open_tables(folder, "test", on_changed=on_changed, schema=model.schema)[0]
     if not scored:
-        write_scores(folder / "scores.csv", score(model, table, progress=True))
+        write_scores(folder / "scores.csv", evaluation.evaluate(model, table, progress=True))
     return write_report(folder, model, table)
 
 
 def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
     """Adds the scores that `polymodal.evaluate` returned for these tasks to a score file, in the main process."""
-    return path if number() else add_scores(path, scores, tasks)
+    return path if number() else score_file.write_scores(path, scores, tasks)
 
 
 def write_report(folder: Path, model: Model, table: Table) -> Path:
@@ -202,8 +204,8 @@ def refuse_unwritable(folder: Path, option: str) -> None:
             probe.flush()
     except OSError as error:
         raise OSError(
-            f"{folder} must be a folder that can be written: {error.strerror or error}; make room, give the right to "
-            f"write, or choose another {option}"
+            f"{folder} must be a writable folder: {error.strerror or error}; free disk space, change the permissions, "
+            f"or choose another {option}"
         ) from error
     finally:
         for path in missing:
@@ -230,10 +232,12 @@ def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
         frame = pd.read_csv(path, **options)
     except FileNotFoundError:
         raise FileNotFoundError(
-            f"{path} must exist, for a report shows it, and does not; train, or restore it"
+            f"{path} must exist, because the report shows it, and it does not; train the run, or restore the file"
         ) from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} must be CSV as polymodal writes it: {brief(error)}; restore or remove it") from error
+        raise ValueError(
+            f"{path} must be a CSV file that polymodal wrote: {brief(error)}; restore or remove it"
+        ) from error
     if lacks := [name for name in names if name not in frame]:
         raise ValueError(f"{path} must have the columns {', '.join(names)}; it lacks {', '.join(lacks)}; restore it")
     return frame

@@ -35,7 +35,7 @@ def finish() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OSError(f"what is printed could not be written: {error.strerror or error}") from error
+        raise OSError(f"the output could not be printed: {error.strerror or error}") from error
 
 
 def drop() -> None:

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from polymodal import training
-from polymodal.cli import output_checks, tables
+from polymodal.cli import output_checks, table_settings
 from polymodal.cli.processes import count, number
 from polymodal.cli.run_folder import RECORD, SPLITS, count_epochs, no_run, refuse_unwritable
-from polymodal.datasets import user_tables as own
+from polymodal.datasets import user_tables
 from polymodal.io import checkpoint
 from polymodal.io.locks import claim_folder
 from polymodal.io.untrusted import refuse_endless
 from polymodal.io.yaml import assignments, dump, read
 from polymodal.models import upgrade_arguments_of
 from polymodal.runtime import distributed
-from polymodal.runtime.progress import format_duration
-from polymodal.runtime.seeding import seed_streams
-from polymodal.settings import Settings, make, resolve, schema_settings
-from polymodal.table.table import steps
+from polymodal.settings import Settings, resolve, schema_settings
 
 if TYPE_CHECKING:
-    from polymodal.batch import Batch
     from polymodal.datasets import Dataset
     from polymodal.models import Model
     from polymodal.training import Fit
@@ -41,20 +33,15 @@ if TYPE_CHECKING:
 __all__ = [
     "FILES",
     "SETTINGS",
-    "check",
-    "clear",
-    "describe_training",
+    "check_run",
+    "combine_settings",
+    "format_settings",
     "load_resumed_settings",
-    "make",
-    "run",
-    "settle",
-    "summarise_training",
-    "text",
+    "remove_run",
+    "train_in_folder",
 ]
 
 MODEL_FILES, STATE_FILES = ["model.json", "weights.safetensors"], ["state.safetensors"]
-MOST_TRIED = 2.0
-"""Maximum total seconds of the steps that estimate the training time."""
 
 SETTINGS = "settings.yaml"
 """Name of the settings file in a run folder."""
@@ -65,7 +52,9 @@ HEAD = "All settings of a run of polymodal"
 """Beginning of the first line of the settings file."""
 
 
-def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None) -> Settings:
+def combine_settings(
+    given: Mapping[str, Any], assigned: Sequence[str], config: Path | None, resume: Path | None
+) -> Settings:
     """Returns the effective settings of a command.
 
     Arguments:
@@ -88,8 +77,8 @@ def settle(given: Mapping[str, Any], assigned: Sequence[str], config: Path | Non
     other = sorted(name for name in line if name.removeprefix("fit.") not in training.FREE)
     if other := other + ["config"] * (config is not None):
         raise ValueError(
-            f"--resume goes with {', '.join(training.FREE)} alone, for all else would make another run; "
-            f"got {', '.join(other)}; leave it out, or train anew in another --folder"
+            f"--resume can change only {', '.join(training.FREE)}, because any other change would make it a different "
+            f"run; got {', '.join(other)}; leave it out, or train a new run in another --folder"
         )
     return load_resumed_settings(resume, line)
 
@@ -100,13 +89,15 @@ def _choose_defaults(line: Mapping[str, Any], document: Mapping[str, Any]) -> di
         return {}
     sections = [part for part in document.values() if isinstance(part, Mapping)]
     given = {name.rpartition(".")[2] for part in (line, document, *sections) for name in part}
-    suited = tables.defaults(own.count_rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae")
+    suited = table_settings.choose_defaults(
+        user_tables.count_rows(line["data.path"]), line.get("model") or document.get("model") or "mac-wae"
+    )
     data = {**dict(document.get("data") or {}), **{name.removeprefix("data."): value for name, value in line.items()}}
-    suited |= {f"data.{name}": value for name, value in tables.infer_csv_options(data).items()}
+    suited |= {f"data.{name}": value for name, value in table_settings.infer_csv_options(data).items()}
     return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
 
 
-def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> None:
+def check_run(settings: Settings, *, new: bool = True, overwrite: bool = False) -> None:
     """Checks settings as far as possible without data.
 
     Arguments:
@@ -125,8 +116,8 @@ def check(settings: Settings, *, new: bool = True, overwrite: bool = False) -> N
         raise ValueError(f"{folder} must be a folder, but it is a file; choose another --folder")
     if new and training.holds_run(folder) and not overwrite:
         raise ValueError(
-            f"{folder} must not hold a run, and does; choose another --folder, go on with it by "
-            f"`polymodal train --resume {shlex.quote(str(folder))}`; or --overwrite replaces it"
+            f"{folder} must not hold a run, and it does; choose another --folder, resume the run with "
+            f"`polymodal train --resume {shlex.quote(str(folder))}`, or replace it with --overwrite"
         )
     if new:
         _refuse_foreign(folder, settings)
@@ -145,13 +136,15 @@ def _refuse_foreign(folder: Path, settings: Settings) -> None:
         )  # settings of a run that stopped before its first step
         names = [name for name in FILES if (folder / name).exists() and not (own and name == SETTINGS)]
         if names:
-            raise ValueError(f"{folder} must not hold {names[0]}, which no run has written; choose another --folder")
+            raise ValueError(
+                f"{folder} must not hold {names[0]}, which is not a file of a run; choose another --folder"
+            )
     for name, files in (("model", MODEL_FILES), ("state", STATE_FILES)):
         checkpoint.sweep(folder / name)
         checkpoint.refuse_foreign(folder / name, files)
 
 
-def clear(settings: Settings) -> None:
+def remove_run(settings: Settings) -> None:
     """Removes an earlier run from the folder of the settings, in the main process. Other files there are kept.
 
     The file that identifies the run is removed last, so an interrupted process can be started again.
@@ -166,7 +159,7 @@ def clear(settings: Settings) -> None:
                     shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
 
 
-def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
+def train_in_folder(settings: Settings, data: Dataset, model: Model, *, resume: bool = False) -> Fit:
     """Trains a model in the folder of the settings, and writes the settings there.
 
     With several processes, all of them train and the main process writes.
@@ -182,13 +175,13 @@ def run(settings: Settings, data: Dataset, model: Model, *, resume: bool = False
     with claim_folder(folder, "trains in it"):
         path = folder / SETTINGS
         before, mark = _read_if_exists(path), _mark(folder)
-        _write(path, text(settings))
+        _write(path, format_settings(settings))
         try:
             return training.fit(model, data.train, data.validation, folder=folder, resume=resume, **settings.fit)
         except Exception as error:
             if _mark(folder) == mark or (resume and isinstance(error, ValueError)):
                 with suppress(OSError):  # the original error is more informative
-                    _put_back(path, before)
+                    _restore(path, before)
             raise
 
 
@@ -207,16 +200,16 @@ def load_resumed_settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
     if (folder / SETTINGS).exists():
         document = _upgrade_settings(read(folder / SETTINGS))
         if "dataset" not in document:
-            raise ValueError(f"{folder / SETTINGS} must name a data set, and does not; restore it")
+            raise ValueError(f"{folder / SETTINGS} must name a data set, and it does not; restore it")
         settings = replace(resolve(document, changes), folder=str(folder))
         epochs = settings.fit["epochs"]
         if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := count_epochs(folder)):
-            raise ValueError(f"--epochs must be at least those that are done, {done}; got {epochs}")
+            raise ValueError(f"--epochs must be at least {done}, the number of finished epochs; got {epochs}")
         return settings
     if (folder / "experiment.json").exists():
         raise ValueError(
-            f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was made from Python; "
-            f"go on with it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
+            f"{folder} must hold {SETTINGS}, which `polymodal train` writes; this run was trained from "
+            f"Python; resume it there, with its model and data: fit(..., folder={str(folder)!r}, resume=True)"
         )
     raise no_run(folder, SETTINGS)
 
@@ -245,78 +238,25 @@ def _write(path: Path, settings: str) -> None:
         checkpoint.write_text(path, settings)
     except OSError as error:
         raise OSError(
-            f"{path.parent} must be writable: {error.strerror or error}; make room, give the right to write, or choose "
-            "another --folder"
+            f"{path.parent} must be writable: {error.strerror or error}; free disk space, change the permissions, or "
+            "choose another --folder"
         ) from error
 
 
-def _put_back(path: Path, before: str | None) -> None:
+def _restore(path: Path, before: str | None) -> None:
     if before is None:
         path.unlink(missing_ok=True)
     else:
         checkpoint.write_text(path, before)
 
 
-def text(settings: Settings) -> str:
+def format_settings(settings: Settings) -> str:
     """Returns the content of the settings file: comments and all settings in YAML."""
     again = f"polymodal train --config {shlex.quote(f'{settings.folder}/{SETTINGS}')} --folder runs/again"
     comments = [
         f"{HEAD} {version('polymodal')}. To run it again:",
         f"  {again}",
-        "Under schema can stand what any of the modalities can be told:",
+        "The section schema accepts these arguments of modalities:",
         *(f"  {line}" for line in wrap(", ".join(schema_settings()), 90)),
     ]
     return dump(asdict(settings), comments)
-
-
-def describe_training(settings: Settings, data: Dataset, model: Model) -> str:
-    """Returns a line that describes the training run, with its estimated time."""
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    where = training.select_device(settings.fit["device"])
-    epochs, patience = settings.fit["epochs"], settings.fit["patience"]
-    seconds = _step_seconds(model, data.train[: settings.fit["batch_size"]], where) * epochs * _steps(settings, data)
-    early = f" at most, fewer where {patience} bring nothing better" if patience else ""
-    name = _get_dataset_name(settings, data)
-    return (
-        f"Training {model.name} ({weights:,} weights) on {len(data.train):,} rows of {name}, on {where}: "
-        f"about {format_duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
-    )
-
-
-def _get_dataset_name(settings: Settings, data: Dataset) -> str:
-    """Returns the name of the data set, or the name of the table's file."""
-    return Path(settings.data["path"]).name if settings.dataset == "table" else data.name
-
-
-def _steps(settings: Settings, data: Dataset) -> int:
-    """Returns the number of steps per epoch, where a validation step counts as a third of a training step."""
-    train, validation = (steps(len(table), settings.fit["batch_size"]) for table in (data.train, data.validation))
-    return train + -(-validation // 3)
-
-
-def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
-    """Estimates the seconds of a training step with a copy of the model."""
-    with seed_streams(0, device):
-        copy, batch = deepcopy(model).to(device).train(), batch.to(device)
-        adam = torch.optim.Adam(copy.parameters())
-        taken = []
-        while len(taken) < 2 or (len(taken) < 12 and sum(taken) < MOST_TRIED):
-            began = time.perf_counter()
-            copy.loss(batch).total.backward()
-            adam.step()
-            adam.zero_grad()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            taken.append(time.perf_counter() - began)
-    return min(taken)
-
-
-def summarise_training(fitted: Fit) -> str:
-    """Returns a summary of a finished training run and the next commands to type."""
-    history = fitted.history.set_index("epoch")
-    folder = shlex.quote(str(fitted.folder))
-    loss = history["validation/total"].get(fitted.best_epoch, float("nan"))
-    return (
-        f"Best epoch {fitted.best_epoch} of {history.index[-1]}, validation loss {loss:.4g}. Run: {fitted.folder}\n"
-        f"Next: polymodal evaluate {folder}\n      polymodal report {folder}"
-    )

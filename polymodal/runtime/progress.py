@@ -103,9 +103,9 @@ def format_duration(seconds: float) -> str:
     """Formats a duration in seconds with a suitable unit.
 
     Example:
-        >>> format_duration(76.2), format_duration(5000.0), format_duration(36_000.0)
-        ('76 seconds', '83 minutes', '10.0 hours')
+        >>> format_duration(0.2), format_duration(76.2), format_duration(5000.0), format_duration(36_000.0)
+        ('1 second', '76 seconds', '83 minutes', '10.0 hours')
     """
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return "1 second" if seconds < 1.5 else f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

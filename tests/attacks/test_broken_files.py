@@ -12,7 +12,7 @@ import torch
 
 import polymodal as pm
 from attacks.broken import CONTENTS, SHAPES
-from polymodal.cli import output_folder, tables
+from polymodal.cli import output_folder, table_settings
 from polymodal.comparison.scores import read_score_table
 from polymodal.datasets import idx
 from polymodal.datasets.npz import read_arrays
@@ -52,10 +52,10 @@ READERS = {
     "n.npz": lambda path: read_arrays(path, {"x": ("uint8", (None,))}, "make it"),
     "x-ubyte": lambda path: idx.read(path, (3, 3), "get it"),
     "y.yaml": yaml.read,
-    "names.txt": lambda path: tables.names(str(path)),
+    "names.txt": lambda path: table_settings.parse_column_names(str(path)),
     "s.csv": read_score_table,
     "incepted.safetensors": inception,
-    "made/made.json": lambda path: output_folder.foreign(path.parent),
+    "made/made.json": lambda path: output_folder.list_foreign_files(path.parent),
 }
 """What reads a file, by its name."""
 

@@ -96,7 +96,7 @@ def test_a_changed_table_is_refused_before_anything_is_written(command, place, t
     done = command(*asked(name))
     assert done.returncode == 2
     assert "trees.csv has changed since run was trained" in done.stderr
-    assert done.stderr.rstrip().endswith("restore it, or go on all the same with --on-changed warn")
+    assert done.stderr.rstrip().endswith("restore it, or use it nevertheless with --on-changed warn")
     assert snapshot(tmp_path) == before
 
 
@@ -159,12 +159,12 @@ def test_a_run_of_an_earlier_version_is_evaluated_as_before(command, place, tmp_
     edited(tmp_path / "run", lambda data: data.update(fingerprint="of an earlier version"))
     done = command("evaluate", "run")
     assert done.returncode == 0, done.stderr
-    assert done.stderr.count("does not say what") == 1
+    assert done.stderr.count("does not record the contents of") == 1
     assert accuracy(tmp_path / "run" / "scores.csv") > 90
     RENAMED.to_csv(place / "trees.csv", index=False)
     done = command("evaluate", "run")
     assert done.returncode == 0, done.stderr
-    assert "does not say what" in done.stderr
+    assert "does not record the contents of" in done.stderr
     assert "'abies'" in done.stderr
     assert accuracy(tmp_path / "run" / "scores.csv") > 90
 

@@ -80,8 +80,8 @@ def test_models_are_left_out(run):
         (HEAD + LINES + LINES, [], "twice"),
         (HEAD + LINES.replace("acc", "rmse", 1), [], "must have one metric"),
         (HEAD + LINES, ["--leave-out", "nexsus"], "unknown model 'nexsus'; known are nexus"),
-        (HEAD + LINES, ["--leave-out", "nexus,mopoe"], "an outcome in which two models have a value"),
-        (HEAD + LINES, ["--out", "scores.csv"], "scores.csv must be a folder that can be written"),
+        (HEAD + LINES, ["--leave-out", "nexus,mopoe"], "an outcome for which at least two models have a score"),
+        (HEAD + LINES, ["--out", "scores.csv"], "scores.csv must be a writable folder"),
     ],
 )
 def test_a_mistake_is_one_line(run, text, options, said):

@@ -90,7 +90,7 @@ def test_what_is_imputed_is_all_that_changes(worked, name):
     assert all(sentence in trained.stderr for sentence in said)
     assert trained.stderr.count("as its first lines suggest") == any("--" in sentence for sentence in said)
     done = worked("impute", "run", "trees.csv", "--out", "out.csv", "--batch-size", 16)
-    assert "Filled 15 cells of 45 rows" in done.stdout
+    assert "Imputed 15 cells in 45 rows" in done.stdout
     assert all(sentence in done.stderr for sentence in said)
     after = Path("out.csv").read_bytes().decode(encoding)
     if encoding == "utf-8-sig":
@@ -117,7 +117,7 @@ def test_what_was_said_at_training_holds_for_other_files(worked, run):
     assert "encoding" not in arguments
     Path("new.csv").write_text("NA;;12\nelm;;10\n;7,25;11\n")
     done = worked("impute", "run", "new.csv", "--out", "out.csv")
-    assert "Filled 4 cells of 3 rows" in done.stdout
+    assert "Imputed 4 cells in 3 rows" in done.stdout
     first, second, third = Path("out.csv").read_text().splitlines()
     assert first.startswith("NA;")
     assert not first.endswith(";12")
@@ -126,7 +126,7 @@ def test_what_was_said_at_training_holds_for_other_files(worked, run):
     worked("translate", "run", "new.csv", "--given", "kind", "--rows", "0:2", "--to", "height", "--out", "made")
     worked("evaluate", "run")
     again = worked("impute", "run", "new.csv", "--out", "again.csv", "--missing", "11", "--present", "NA")
-    assert "Filled 4 cells of 3 rows" in again.stdout
+    assert "Imputed 4 cells in 3 rows" in again.stdout
     assert Path("again.csv").read_text().splitlines()[0].endswith(";12")
     Path("named.csv").write_text("kind,height\nelm,\noak,5.25\n")
     worked("impute", "run", "named.csv", "--out", "named-out.csv", "--header")
@@ -222,7 +222,7 @@ def test_lines_of_json_are_read_and_not_written(worked, run, name):
     assert len(pd.read_parquet("made.parquet")) > 30
     done = run("impute", "run", name)
     assert done.returncode == 2
-    assert f"impute writes CSV, Parquet and Feather files, and can only read {name}" in done.stderr
+    assert f"impute writes CSV, Parquet and Feather files, and cannot write the format of {name}" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,9 @@ import pytest
 from commands import within
 from rich.console import Console
 
-from polymodal.cli import console as listings
 from polymodal.cli import terminal
 from polymodal.cli.app import main
+from polymodal.cli.console import _table
 from polymodal.runtime.formatting import printable
 
 NAMES = [
@@ -152,7 +152,7 @@ def test_columns_whose_names_cannot_be_seen_are_refused_and_shown(letter, tmp_pa
 def test_tables_in_a_terminal_print_names_as_they_are(name):
     console = Console(width=200, force_terminal=True, color_system=None)
     with console.capture() as captured:
-        console.print(listings._table(name, "other"))
+        console.print(_table(name, "other"))
     assert name in captured.get()
     assert not hidden(re.sub(r"\x1b\[\d*m", "", captured.get()))  # rich's own bold type
 

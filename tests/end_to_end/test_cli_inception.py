@@ -47,7 +47,7 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     whole = pm.evaluation.inception(tmp_path / "weights.safetensors")
     few = lambda x: 1e6 * whole(x)[:, :5]  # noqa: E731 (random weights leave little at the end)
     asked = []
-    monkeypatch.setattr(run_folder, "features_of", lambda *where: asked.append(where) or few)
+    monkeypatch.setattr(run_folder.evaluation, "inception", lambda *where: asked.append(where) or few)
     done = command(
         "evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors", "--device", "cpu"
     )
@@ -64,7 +64,7 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     monkeypatch.setattr(run_folder, "colours", lambda modality: False)
     done = command("evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "inception looks at pictures, in colours or grey, and " in done.stderr
+    assert "inception is for images, in colour or grey, and the model of " in done.stderr
 
 
 def test_further_tasks_are_scored_shown_and_left_out_of_the_report(command, run):

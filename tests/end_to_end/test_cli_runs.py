@@ -14,8 +14,8 @@ import yaml
 from commands import process, within
 
 import polymodal as pm
-from polymodal.cli import run_folder
-from polymodal.cli import train as training
+from polymodal import settings as training_settings
+from polymodal.cli import run_folder, train
 from polymodal.training import Stopped
 
 TRAIN = ["train", "polydigits", "--set", "rows=200", "--set", "held_out_rows=50", "--set", "widths=8,16"]
@@ -102,12 +102,11 @@ def test_a_run_that_is_stopped_says_how_it_goes_on(command, tmp_path, monkeypatc
     def stop(*rows, **arguments):
         raise Stopped("training stopped in epoch 1", arguments["folder"], number)
 
-    monkeypatch.setattr(training.training, "fit", stop)
+    monkeypatch.setattr(train.training, "fit", stop)
     done = command(*TRAIN, "--folder", tmp_path / "my run")
     assert done.returncode == code
-    assert done.stderr == (
-        f"polymodal: training stopped in epoch 1. To go on:\npolymodal train --resume '{tmp_path / 'my run'}'\n"
-    )
+    resume = f"polymodal train --resume '{tmp_path / 'my run'}'"
+    assert done.stderr == f"polymodal: training stopped in epoch 1. To resume the run:\n{resume}\n"
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -117,7 +116,7 @@ def test_a_command_that_is_stopped_elsewhere_says_so(command, tmp_path, monkeypa
     def stop(settings):
         signal.raise_signal(number)
 
-    monkeypatch.setattr(training, "make", stop)
+    monkeypatch.setattr(training_settings, "make", stop)
     done = command("train", "polydigits", "--folder", tmp_path / "run")
     assert (done.returncode, done.stdout, done.stderr) == (code, "", "polymodal: stopped\n")
     assert handlers == [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
@@ -128,12 +127,12 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
     def stop(*rows, **arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(training.training, "fit", stop)
+    monkeypatch.setattr(train.training, "fit", stop)
     first = command(*TRAIN, "--folder", tmp_path)
-    monkeypatch.setattr(training if where == "make" else training.training, where, stop)
+    monkeypatch.setattr(training_settings if where == "make" else train.training, where, stop)
     for done in (first, command("train", "--resume", tmp_path)):
         assert done.returncode == 130
-        assert done.stderr == f"polymodal: stopped. To go on:\npolymodal train --resume {tmp_path}\n"
+        assert done.stderr == f"polymodal: stopped. To resume the run:\npolymodal train --resume {tmp_path}\n"
 
 
 @pytest.mark.parametrize(
@@ -152,8 +151,8 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
             {"data": {"dataset": "polydigits", "arguments": {"rows": "1"}}},
             "must name a data set that can be loaded: rows of polydigits must be int; got '1'",
         ),
-        ("history.csv", None, "history.csv must exist, for a report shows it, and does not"),
-        ("history.csv", "", "history.csv must be CSV as polymodal writes it: No columns"),
+        ("history.csv", None, "history.csv must exist, because the report shows it, and it does not"),
+        ("history.csv", "", "history.csv must be a CSV file that polymodal wrote: No columns"),
         ("history.csv", "a,b\n1,2\n", "must have the columns epoch; it lacks epoch"),
         ("scores.csv", "\0\n\0\0", "scores.csv must "),
     ],
@@ -165,7 +164,7 @@ def test_a_damaged_file_of_a_run_is_named_before_anything_long(command, tmp_path
             (tmp_path / name).write_text(given if isinstance(given, str) else json.dumps(given))
     if content is None:
         (tmp_path / file).unlink(missing_ok=True)
-    monkeypatch.setattr(run_folder, "score", lambda *rows, **arguments: pytest.fail("it scores"))
+    monkeypatch.setattr(run_folder.evaluation, "evaluate", lambda *rows, **arguments: pytest.fail("it scores"))
     done = command("report", tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"polymodal: {tmp_path / file} must ")
@@ -177,10 +176,10 @@ def test_what_fails_for_another_reason_is_one_line_and_exit_code_1(command, monk
     def fail(settings):
         raise RuntimeError("out of\nmemory")
 
-    monkeypatch.setattr(training, "make", fail)
+    monkeypatch.setattr(training_settings, "make", fail)
     done = command("train", "polydigits")
     assert done.returncode == 1
-    assert done.stderr == "polymodal: RuntimeError: out of memory; --debug shows where\n"
+    assert done.stderr == "polymodal: RuntimeError: out of memory; --debug shows the traceback\n"
 
 
 def test_evaluate_writes_scores_and_shows_them(folder, root, model, test_rows):
@@ -221,7 +220,7 @@ def test_translate_writes_what_the_model_makes(folder, root, model, test_rows):
         with PIL.Image.open(out / "m3" / f"{row}.png") as file:
             assert file.tobytes() == picture.tobytes()
     assert {path.name for path in (out / "m3").iterdir()} == {f"{row}.png" for row in rows}
-    assert "To look at: runs/small/translations/grid.png" in done.stdout
+    assert "Contact sheet: runs/small/translations/grid.png" in done.stdout
     assert json.loads((out / "made.json").read_text())["given"] == ["m0", "label"]
 
 
@@ -229,7 +228,7 @@ def test_a_translation_is_replaced_whole_and_nothing_else_is(folder, command, tm
     out = tmp_path / "made"
     assert command("translate", folder, "--to", "m1,m2", "--rows", "0:3", "--out", out).returncode == 0
     again = ["translate", folder, "--to", "m4", "--rows", "::40", "--out", out]
-    assert f"{out} exists; --overwrite replaces it, or choose another --out" in command(*again).stderr
+    assert f"{out} exists; use --overwrite to replace it, or choose another --out" in command(*again).stderr
     assert command(*again, "--overwrite").returncode == 0
     files = {path.relative_to(out).as_posix() for path in out.rglob("*")}
     assert files == {"table.csv", "grid.png", "made.json", "m4", "m4/0.png", "m4/40.png"}
@@ -255,7 +254,7 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     assert pictures == {path.name: path.read_bytes() for path in (tmp_path / "run/translations/m1").iterdir()}
     out = tmp_path / "samples.parquet"
     done = command(*arguments, "--out", out, "--batch-size", 2)
-    assert (done.returncode, done.stdout) == (0, f"Answers for 2 rows: {out}\n"), done.stderr
+    assert (done.returncode, done.stdout) == (0, f"Predictions for 2 rows: {out}\n"), done.stderr
     frame = pd.read_parquet(out)
     assert frame.columns.tolist() == ["row", "sample", "m1", "label"]
     assert list(zip(frame["row"], frame["sample"], strict=True)) == [(r, s) for r in (4, 2) for s in range(3)]
@@ -288,7 +287,7 @@ def test_translate_writes_parquet_as_the_answers_come(root, model, test_rows):
     arguments = ["--given", "m0", "--to", "m3,label", "--out", "made.parquet", "--batch-size", "7"]
     done = process("translate", "runs/small", *arguments, cwd=root)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "Answers for 50 rows: made.parquet\n"
+    assert done.stdout == "Predictions for 50 rows: made.parquet\n"
     assert done.stderr.splitlines()[-1] == "translating: 100 %"
     frame = pd.read_parquet(root / "made.parquet")
     assert frame.columns.tolist() == ["row", "m3", "label"]
@@ -327,36 +326,36 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),
         (["train", "--resume", "nowhere"], "with settings.yaml; it does not exist"),
         (["train", "--resume", "{run}/history.csv"], "with settings.yaml; it is a file"),
-        (["train", "--resume", "{run}/model"], "with settings.yaml; it holds a model alone"),
-        (["train", "--resume", "{run}", "--set", "rows=10"], "--resume goes with epochs, patience, device, "),
+        (["train", "--resume", "{run}/model"], "with settings.yaml; it holds only a model"),
+        (["train", "--resume", "{run}", "--set", "rows=10"], "--resume can change only epochs, patience, device, "),
         (["train", "polydigits", "--set", "network=foo", "--dry-run"], "network must be given from Python"),
-        (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a folder that can be written: "),
+        (["train", "polydigits", "--folder", "{run}/history.csv/x"], "must be a writable folder: "),
         (["train", "--config", "{run}"], "must be a file; it is a folder"),
         (["train", "polydigits", "--epoch", "3"], "no such option: --epoch"),
         (["trian"], "no such command 'trian'"),
         (["report"], "missing argument 'folder'"),
-        (["evaluate", "nowhere"], "must be the folder of a run, such as `polymodal train` makes, with experiment.json"),
-        (["evaluate", "{run}/model"], "it holds a model alone, which does not know its data; pass the folder above"),
+        (["evaluate", "nowhere"], "must be a run folder, as `polymodal train` writes it, with experiment.json"),
+        (["evaluate", "{run}/model"], "it holds only a model, without its data; pass the folder above"),
         (["evaluate", "{run}", "--split", "tset"], "unknown split 'tset'; known are test"),
         (["evaluate", "{run}", "--tasks", "one-to-many"], "unknown task 'one-to-many'; known are one-to-one, "),
         (["translate", "{run}", "--given", "lable"], "unknown modality 'lable'; known are label"),
         (["translate", "{run}", "--to", "m0,m9"], "unknown modality 'm9'; known are m"),
         (
             ["translate", "{run}", "--overwrite", "--rows", "50"],
-            "rows must be among 0..49, such as 0:8 or 3,5,9; got '50'",
+            "rows must be numbers or ranges within 0..49, such as 0:8 or 3,5,9; got '50'",
         ),
-        (["translate", "{run}", "--overwrite", "--rows", "a:b"], "rows must be among 0..49"),
+        (["translate", "{run}", "--overwrite", "--rows", "a:b"], "rows must be numbers or ranges within 0..49"),
         (["translate", "{run}", "--overwrite", "--samples", "2"], "this model's encoder is deterministic"),
         (
             ["translate", "{run}", "--overwrite", "--samples", "2", "--out", "x.parquet"],
             "this model's encoder is deterministic",
         ),
         (["translate", "{run}", "--out", "{run}/x.parquet", "--to", "m7"], "unknown modality 'm7'"),
-        (["translate", "{run}", "--out", "."], "must be a folder of its own, for it is replaced"),
-        (["translate", "{run}", "--out", "{run}"], "must be empty or hold what this command wrote"),
+        (["translate", "{run}", "--out", "."], "will be replaced, so it must not be or contain the working directory"),
+        (["translate", "{run}", "--out", "{run}"], "must be empty or hold only output of this command"),
         (["embed", "{run}", "--out", "x.parquet", "--given", "m7"], "unknown modality 'm7'"),
         (["embed", "{run}"], "missing option '--out'"),
-        (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; write --out codes.parquet"),
+        (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; use --out codes.parquet"),
         (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
         (["sample", "nowhere"], "it does not exist"),
         (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be an available one"),

@@ -30,8 +30,11 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
         (["mine.yaml"], "polymodal: unknown model 'mave'; known are mvae"),
         (["polydigits-bta"], "polymodal: unknown preset 'polydigits-bta'; known are polydigits-beta"),
         (["polydigits-beta", "--on", "slurm"], "polymodal: unknown place 'slurm'; known are"),
-        ([], "polymodal: either a study must be named"),
-        (["polydigits-beta", "--scores", "a.csv"], "polymodal: either a study must be named"),
+        ([], "polymodal: either a study, such as polymnist-small, or --scores must be given"),
+        (
+            ["polydigits-beta", "--scores", "a.csv"],
+            "polymodal: either a study, such as polymnist-small, or --scores must be given",
+        ),
     ):
         done = within(monkeypatch, capsys, "compare", *arguments)
         assert done.returncode == 2

@@ -89,7 +89,7 @@ def test_several_imputations_are_several_files(worked, run, kind):
     read = {"csv": pd.read_csv, "parquet": pd.read_parquet}[kind]
     done = worked("impute", "run", f"birds.{kind}", "--imputations", 3, "--out", f"whole.{kind}", "--seed", 5)
     files = [f"whole-{number}.{kind}" for number in range(3)]
-    assert done.stdout == f"Filled 20 cells of 80 rows: {', '.join(files)}\n"
+    assert done.stdout == f"Imputed 20 cells in 80 rows: {', '.join(files)}\n"
     assert not Path(f"whole.{kind}").exists()
     several = [read(file) for file in files]
     holes = frame["grams"].isna()
@@ -101,7 +101,7 @@ def test_several_imputations_are_several_files(worked, run, kind):
     Path(f"birds.{kind}").rename(f"birds-1.{kind}")
     refused = run("impute", "run", f"birds-1.{kind}", "--imputations", 3, "--out", f"birds.{kind}")
     assert refused.returncode == 2
-    assert f"--out must be another file than birds-1.{kind}" in refused.stderr
+    assert f"--out must be another path than birds-1.{kind}" in refused.stderr
     assert not Path(f"birds-0.{kind}").exists()
 
 
@@ -173,7 +173,7 @@ def test_choices_are_taken_and_settings_can_be_used_again(worked):
         (["train", "birds.csv", "--modality", "specis=label"], "unknown column 'specis'"),
         (["train", "birds.csv", "--modality", "species=lable"], "label, number, log"),
         (["train", "odd.csv", "--modality", "grams=number"], "grams, row 7: a number must stand here; got 'heavy'"),
-        (["impute", "nowhere", "birds.csv"], "nowhere must be the folder of a run"),
+        (["impute", "nowhere", "birds.csv"], "nowhere must be a run folder"),
     ],
 )
 def test_a_mistake_is_one_line(run, arguments, said):

@@ -8,7 +8,7 @@ import pytest
 from commands import within
 
 import polymodal as pm
-from polymodal.cli import predict
+from polymodal.cli import input_rows
 
 ROWS = 60
 
@@ -61,11 +61,11 @@ def expected(home, birds, given=None):
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_codes_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "READ", 10)
+    monkeypatch.setattr(input_rows, "READ", 10)
     out = tmp_path / "codes.parquet"
     done = polymodal("embed", "run", file, "--out", out, "--batch-size", 5)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"Codes of 59 rows: {out}; 1 left out, for they have nothing of what is given\n"
+    assert done.stdout == f"Codes of 59 rows: {out}; 1 left out, in which no given modality is observed\n"
     model, numbers, table = expected(home, birds)
     frame = pd.read_parquet(out)
     assert frame.columns.tolist() == ["row", "z0", "z1", "z2", "kind"]
@@ -76,11 +76,11 @@ def test_codes_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_translations_of_a_file(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "READ", 10)
+    monkeypatch.setattr(input_rows, "READ", 10)
     out = tmp_path / "made.parquet"
     done = polymodal("translate", "run", file, "--given", "kind", "--to", "grams,x", "--out", out, "--batch-size", 4)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"Answers for 58 rows: {out}; 2 left out, for they have nothing of what is given\n"
+    assert done.stdout == f"Predictions for 58 rows: {out}; 2 left out, in which no given modality is observed\n"
     model, numbers, table = expected(home, birds, ["kind"])
     made = model.schema.write(model.translate(table[:], ["kind"], ["grams", "x"]))
     frame = pd.read_parquet(out)
@@ -92,7 +92,7 @@ def test_translations_of_a_file(polymodal, home, birds, file, tmp_path, monkeypa
 
 @pytest.mark.parametrize("file", ["birds.csv", "birds.parquet", "folder"])
 def test_translations_of_rows_to_look_at(polymodal, home, birds, file, tmp_path, monkeypatch):
-    monkeypatch.setattr(predict, "READ", 6)
+    monkeypatch.setattr(input_rows, "READ", 6)
     out = tmp_path / "made"
     done = polymodal("translate", "run", file, "--given", "kind", "--to", "grams", "--rows", "9,0:2", "--out", out)
     assert done.returncode == 0, done.stderr
@@ -124,7 +124,7 @@ def test_a_file_may_have_no_names_and_holes_of_its_own(polymodal, birds, tmp_pat
     [
         (["embed", "run", "birds.csv", "--split", "train"], "--split must be left out where a table's file is named"),
         (["translate", "run", "birds.csv", "--rows", "3"], "--rows must be left out where a table's file is named"),
-        (["embed", "run", "--missing", "?"], "--missing is for a table's file, and none is named"),
+        (["embed", "run", "--missing", "?"], "--missing is for a table's file, and no file is given"),
         (["embed", "run", "birds.parquet", "--missing", "?"], "missing applies only to CSV files; got birds.parquet"),
         (["embed", "run", "bird.csv"], "bird.csv must be a file, and does not exist"),
         (["embed", "run", "bird.parquet"], "bird.parquet must be a Parquet file, or a folder of them"),
@@ -148,7 +148,7 @@ def test_the_table_stays_as_it_is(polymodal, home, command):
     ):
         done = polymodal(command, "run", file, "--out", out)
         assert done.returncode == 2
-        assert done.stderr.startswith(f"polymodal: --out must be another file than {file}, and not in it")
+        assert done.stderr.startswith(f"polymodal: --out must be another path than {file}, and not inside it")
     assert (home / "birds.parquet").read_bytes() == before
     assert len([*(home / "folder").iterdir()]) == 2
 
@@ -156,4 +156,4 @@ def test_the_table_stays_as_it_is(polymodal, home, command):
 def test_a_row_that_has_nothing_is_named(polymodal, tmp_path):
     done = polymodal("translate", "run", "birds.csv", "--given", "kind", "--out", tmp_path / "out")
     assert done.returncode == 2
-    assert "row 3 has nothing, and was given kind; leave it out of --rows" in done.stderr
+    assert "row 3 observes nothing, and given are kind; leave it out of --rows" in done.stderr

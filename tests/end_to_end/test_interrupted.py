@@ -30,7 +30,7 @@ def interrupted(command, cwd, after, number):
     assert "Traceback" not in said
     where, again = said.splitlines()[-2:]
     assert where.startswith("polymodal: training stopped in epoch ")
-    assert where.endswith("and its state is written. To go on:")
+    assert where.endswith("and its state is written. To resume the run:")
     return again
 
 

@@ -86,7 +86,7 @@ def test_an_output_is_never_what_it_is_made_from(polymodal, here, command, table
     outs = [file, f"link.{kind}", f"hard.{kind}", f"around/{table}", f"run/../{table}"]
     if table == "parts":
         outs = [*outs[:3], "around/parts/b.parquet", "link/a.parquet", "parts/new.parquet", "parts/deep/er/new.parquet"]
-    said = f"--out must be another file than {table}, and not in it, for it stays as it is; got"
+    said = f"--out must be another path than {table}, and not inside it, because input data is never changed; got"
     for out in outs:
         if str(out).endswith(f".{kind}"):
             for more in ([], ["--overwrite"]):
@@ -97,13 +97,13 @@ def test_a_folder_of_pictures_is_never_around_its_table(polymodal, here):
     assert polymodal("translate", "run", "birds.csv", "--to", "grams", "--out", "made").returncode == 0
     for out, table in (("parts/made", "parts"), ("parts", "parts"), ("made", "made/table.csv")):
         arguments = ["translate", "run", table, "--to", "grams", "--out", out, "--overwrite"]
-        refused(polymodal, here, *arguments, said=f"--out must be another file than {table}, and not in it")
+        refused(polymodal, here, *arguments, said=f"--out must be another path than {table}, and not inside it")
 
 
 def test_the_table_of_training_is_never_written_over(polymodal, here):
     frame = pd.read_csv("birds.csv")
     frame.to_csv("new.csv", index=False)
-    said = f"--out must be another file than {here / 'birds.csv'}"
+    said = f"--out must be another path than {here / 'birds.csv'}"
     document = (here / "run/experiment.json").read_text()
     trained = document.partition('"path": "')[2].partition('"')[0]
     (here / "run/experiment.json").write_text(document.replace(trained, str(here / "birds.csv")))
@@ -134,7 +134,7 @@ def test_an_earlier_result_is_replaced_by_overwrite_alone(polymodal, here, name)
     command, out = RESULTS[name]
     assert polymodal(*command, "--out", out).returncode == 0
     first = contents(here)
-    said = f"polymodal: {out} exists; --overwrite replaces it, or choose another --out"
+    said = f"polymodal: {out} exists; use --overwrite to replace it, or choose another --out"
     refused(polymodal, here, *command, "--out", out, said=said)
     done = polymodal(*command, "--out", out, "--overwrite")
     assert done.returncode == 0, done.stderr
@@ -145,25 +145,29 @@ def test_an_earlier_result_is_replaced_by_overwrite_alone(polymodal, here, name)
 def test_results_in_the_folder_of_the_run_are_results_too(polymodal, here, name):
     command, _ = RESULTS[name]
     assert polymodal(*command).returncode == 0
-    refused(polymodal, here, *command, said="exists; --overwrite replaces it, or choose another --out")
+    refused(polymodal, here, *command, said="exists; use --overwrite to replace it, or choose another --out")
     assert polymodal(*command, "--overwrite").returncode == 0
 
 
 def test_several_imputations_are_written_if_none_of_them_exists(polymodal, here):
     command = ["impute", "run", "birds.csv", "--out", "whole.csv"]
     pd.read_csv("birds.csv").to_csv("whole-1.csv", index=False)
-    refused(polymodal, here, *command, "--imputations", "2", said="whole-1.csv exists; --overwrite replaces it")
+    refused(polymodal, here, *command, "--imputations", "2", said="whole-1.csv exists; use --overwrite to replace it")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("out.csv", b"precious,data\n1,2\n", "out.csv must have the column 'kind', as what this command writes"),
+        ("out.csv", b"precious,data\n1,2\n", "out.csv must have the column 'kind', like every output of this command"),
         ("out.csv", b"\0\1\2\xff\xfe", "out.csv must"),
-        ("out.csv", b"", "out.csv must be a CSV file as this command writes it"),
-        ("out.parquet", b"years of work", "out.parquet must be a Parquet file, for it is replaced, and is something"),
-        ("out.parquet", b"PAR1 and no more", "out.parquet must be a Parquet file, for it is replaced"),
-        ("out.parquet", {"other": [1]}, "out.parquet must have the column 'kind', as what this command writes"),
+        ("out.csv", b"", "out.csv must be a CSV file that this command wrote"),
+        (
+            "out.parquet",
+            b"years of work",
+            "out.parquet must be a Parquet file that this command wrote, because it will be replaced",
+        ),
+        ("out.parquet", b"PAR1 and no more", "out.parquet must be a Parquet file that this command wrote"),
+        ("out.parquet", {"other": [1]}, "out.parquet must have the column 'kind', like every output of this command"),
     ],
 )
 def test_what_is_no_result_is_left_alone(polymodal, here, name, content, said):
@@ -182,10 +186,10 @@ def test_codes_translations_and_samples_do_not_replace_each_other(polymodal, her
     assert polymodal(*translate, "--out", "made").returncode == 0
     assert polymodal(*translate, "--out", "made.parquet").returncode == 0
     more = ["--overwrite"]
-    said = "made.parquet must have the column 'z0', as what this command writes"
+    said = "made.parquet must have the column 'z0', like every output of this command"
     refused(polymodal, here, "embed", "run", "birds.csv", "--out", "made.parquet", *more, said=said)
     refused(
-        polymodal, here, "sample", "run", "--out", "made", *more, said="made must be empty or hold what sample wrote"
+        polymodal, here, "sample", "run", "--out", "made", *more, said="made must be empty or hold output of sample"
     )
     said = "codes.parquet must have the column 'grams'"
     refused(polymodal, here, "impute", "run", "birds.parquet", "--out", "codes.parquet", *more, said=said)
@@ -194,10 +198,10 @@ def test_codes_translations_and_samples_do_not_replace_each_other(polymodal, her
 def test_a_pipe_and_a_device_are_no_results(polymodal, here):
     os.mkfifo("pipe.csv")
     done = polymodal("impute", "run", "birds.csv", "--out", "pipe.csv", "--overwrite")
-    assert "pipe.csv must be a file, for it is replaced, and is something else" in done.stderr
+    assert "pipe.csv must be a regular file, because it will be replaced, and it is not" in done.stderr
     (here / "null.csv").symlink_to("/dev/null")
     done = polymodal("impute", "run", "birds.csv", "--out", "null.csv", "--overwrite")
-    assert "null.csv must be a file, for it is replaced, and is something else" in done.stderr
+    assert "null.csv must be a regular file, because it will be replaced, and it is not" in done.stderr
 
 
 def test_a_link_stays_one_and_what_it_names_is_written(polymodal, here):
@@ -234,17 +238,23 @@ def test_a_folder_of_files_that_differ_is_imputed_whole(polymodal, here):
 def test_scores_are_never_replaced_by_their_comparison(polymodal, here):
     (here / "table.csv").write_text(SCORES)
     command = ["compare", "--scores", "table.csv", "--overwrite", "--out"]
-    refused(polymodal, here, *command, ".", said="--out must be another file than table.csv")
+    refused(polymodal, here, *command, ".", said="--out must be another path than table.csv")
     (here / "mine").mkdir()
     (here / "mine" / "ranks.csv").write_text("years")
-    refused(polymodal, here, *command, "mine", said="mine must not hold ranks.csv, which no comparison has written")
+    refused(
+        polymodal,
+        here,
+        *command,
+        "mine",
+        said="mine must not hold ranks.csv, which is not a file of an earlier comparison",
+    )
 
 
 TRAIN = ["train", "birds.csv", "--epochs", "1", "--latent-dim", "2"]
 
 
 def test_a_run_is_replaced_by_overwrite_alone(polymodal, here):
-    said = "run must not hold a run, and does; choose another --folder, go on with it by `polymodal train --resume run`"
+    said = "run must not hold a run, and it does; choose another --folder, resume the run with `polymodal train --resum"
     refused(polymodal, here, *TRAIN, "--folder", "run", said=said)
     (here / "run" / "mine.txt").write_text("years")
     assert polymodal("sample", "run", "--number", "2").returncode == 0
@@ -264,7 +274,9 @@ def test_a_run_is_replaced_by_overwrite_alone(polymodal, here):
 def test_a_run_replaces_no_file_of_the_users(polymodal, here, name):
     (here / "mine").mkdir()
     (here / "mine" / name).write_text("years")
-    refused(polymodal, here, *TRAIN, "--folder", "mine", said=f"mine must not hold {name}, which no run has written")
+    refused(
+        polymodal, here, *TRAIN, "--folder", "mine", said=f"mine must not hold {name}, which is not a file of a run"
+    )
     shutil.copy("birds.csv", "mine/scores.csv")
     arguments = ["train", "mine/scores.csv", "--folder", "mine", "--overwrite"]
-    refused(polymodal, here, *arguments, said="--folder must be another file than mine/scores.csv")
+    refused(polymodal, here, *arguments, said="--folder must be another path than mine/scores.csv")

@@ -180,7 +180,7 @@ def test_scores_are_those_of_one_process_and_mistakes_are_said_once(undisturbed,
     pd.testing.assert_frame_equal(pd.read_csv(undisturbed / "scores.csv"), one)
     done = finished(torchrun(2, "-m", "polymodal", *TRAIN.split()), cwd=tmp_path)
     assert done.returncode != 0
-    mistake = "polymodal: run must not hold a run, and does"
+    mistake = "polymodal: run must not hold a run, and it does"
     assert done.stderr.count("polymodal: ") == done.stderr.count(mistake) == 1, done.stderr
 
 

@@ -135,5 +135,5 @@ def test_ctrl_c_says_how_to_go_on(study, tmp_path):
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=600)
     assert process.returncode == 128 + signal.SIGINT
-    assert errors.splitlines()[-1] == "polymodal: stopped. To go on, give the same command again"
+    assert errors.splitlines()[-1] == "polymodal: stopped. To continue the study, run the same command again"
     assert under_way(tmp_path)  # its state is there

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from polymodal.cli import output_checks, tables
+from polymodal.cli import impute_file, output_checks
 from polymodal.models import build
 from polymodal.schema import Schema
 
@@ -126,8 +126,8 @@ def impute(tmp_path, monkeypatch):
         out.unlink(missing_ok=True)
         pq.write_table(table, source, row_group_size=13)
         model = model or small(pq.read_table(source).to_pandas())
-        monkeypatch.setattr(tables, "open_model", lambda folder, device: model)
-        tables.impute(tmp_path, source, out, batch_size=8)
+        monkeypatch.setattr(impute_file, "open_model", lambda folder, device: model)
+        impute_file.impute_table_file(tmp_path, source, out, batch_size=8)
         return source, out, model
 
     return run

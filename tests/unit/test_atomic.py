@@ -121,7 +121,7 @@ def _parquet(path, number):
 
     from polymodal.cli import parquet_output
 
-    with parquet_output.writing(path, pa.schema([("x", pa.int64())])) as write:
+    with parquet_output.write_parquet(path, pa.schema([("x", pa.int64())])) as write:
         write({"x": [number] * 9})
         write({"x": [number] * 9})
 

@@ -29,8 +29,8 @@ def begin(monkeypatch):
     def stop(*rows):
         raise Trained
 
-    monkeypatch.setattr(demo.training, "run", stop)
-    return lambda folder: demo.run(folder, epochs=1, rows=100, seed=0, device="cpu")
+    monkeypatch.setattr(demo.train, "train_in_folder", stop)
+    return lambda folder: demo.run_demo(folder, epochs=1, rows=100, seed=0, device="cpu")
 
 
 def filled(folder, record):

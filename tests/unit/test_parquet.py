@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import rows_of
 
-from polymodal.cli import parquet_output, predict
+from polymodal.cli import input_rows, parquet_output, stream_predictions
 from polymodal.inference import streaming
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
@@ -23,8 +23,8 @@ def run(monkeypatch, schema):
     schema = Schema({**schema, "kind": Label(3, names=("a", "b", "c")), "size": Vector(1, center=(5.0,), scale=(2.0,))})
     batch = rows_of(schema, 23, complete=False)
     table, model = Table(batch.values, batch.observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
-    monkeypatch.setattr(predict, "open_tables", lambda *_, **__: [table])
-    monkeypatch.setattr(predict, "open_model", lambda folder, device: model)
+    monkeypatch.setattr(input_rows, "open_tables", lambda *_, **__: [table])
+    monkeypatch.setattr(stream_predictions, "open_model", lambda folder, device: model)
     return table, model
 
 
@@ -33,7 +33,8 @@ def test_a_file_holds_what_the_schema_writes(run, tmp_path):
     has = (table.observed & table.schema.mask(["text", "kind"])).any(1)
     written, left_out = int(has.sum()), int((~has).sum())
     out = tmp_path / "new" / "made.parquet"
-    assert predict.stream(tmp_path, out=out, given=["text,kind"], batch_size=5) == (written, left_out)
+    counts = stream_predictions.translate_to_parquet(tmp_path, out=out, given=["text,kind"], batch_size=5)
+    assert counts == (written, left_out)
     assert left_out > 0
     frame = pd.read_parquet(out)
     expected = model.schema.write(model.translate(table[has], ["text", "kind"]))
@@ -60,24 +61,21 @@ def test_a_file_holds_what_the_schema_writes(run, tmp_path):
 def test_rows_and_modalities_are_those_asked_for(run, tmp_path):
     out = tmp_path / "made.parquet"
     for rows, expected in (("3,5,0", [3, 5, 0]), ("4:6", [4, 5])):  # the second replaces the first
-        assert predict.stream(tmp_path, out=out, to=["kind", "size"], rows=rows, batch_size=2, overwrite=True) == (
-            len(expected),
-            0,
-        )
+        options = {"to": ["kind", "size"], "rows": rows, "batch_size": 2, "overwrite": True}
+        assert stream_predictions.translate_to_parquet(tmp_path, out=out, **options) == (len(expected), 0)
         frame = pd.read_parquet(out)
         assert frame.columns.tolist() == ["row", "kind", "size"]
         assert frame["row"].tolist() == expected
 
 
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
-@pytest.mark.parametrize("command", ["stream", "embed"])
+@pytest.mark.parametrize("command", ["translate", "embed"])
 def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, error):
     out = tmp_path / "made.parquet"
-    call = getattr(predict, command)
+    call = getattr(stream_predictions, f"{command}_to_parquet")
     call(tmp_path, out=out)
     before, steps = out.read_bytes(), []
-    kind = {"stream": "translate", "embed": "embed"}[command]
-    whole = getattr(streaming, kind)
+    whole = getattr(streaming, command)
 
     def failing(*arguments, **named):
         for part in whole(*arguments, **named):
@@ -87,7 +85,7 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
             if len(steps) == 2:
                 raise error("stop")
 
-    monkeypatch.setattr(streaming, kind, failing)
+    monkeypatch.setattr(streaming, command, failing)
     with pytest.raises(error):
         call(tmp_path, out=out, batch_size=5, overwrite=True)
     assert steps == [[".lock", ".parquet", ".partial"]] * 2
@@ -97,15 +95,15 @@ def test_a_failure_leaves_what_was_there(run, tmp_path, monkeypatch, command, er
 
 def test_a_modality_may_not_be_called_like_a_column_of_the_file():
     schema = Schema({"row": Label(2), "z0": Vector(2)})
-    with pytest.raises(ValueError, match="must not be called like a column of the file; 'row' is; rename"):
-        parquet_output.columns(schema, ["z0", "row"], {"row": None})
+    with pytest.raises(ValueError, match="must not have the name of another column of the file; got 'row'; rename"):
+        parquet_output.make_arrow_schema(schema, ["z0", "row"], {"row": None})
 
 
 def test_a_file_that_is_not_parquet_is_left_alone(run, tmp_path):
     out = tmp_path / "mine.parquet"
     out.write_text("years")
-    with pytest.raises(ValueError, match=r"mine.parquet must be a Parquet file, for it is replaced"):
-        predict.stream(tmp_path, out=out)
-    with pytest.raises(ValueError, match=r"is a folder; write --out .*translations.parquet"):
-        predict.stream(tmp_path, out=tmp_path)
+    with pytest.raises(ValueError, match=r"mine.parquet must be a Parquet file that this command wrote"):
+        stream_predictions.translate_to_parquet(tmp_path, out=out)
+    with pytest.raises(ValueError, match=r"is a folder; use --out .*translations.parquet"):
+        stream_predictions.translate_to_parquet(tmp_path, out=tmp_path)
     assert out.read_text() == "years"

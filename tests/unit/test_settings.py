@@ -13,7 +13,7 @@ from polymodal.cli import train
 from polymodal.datasets import DATASETS
 from polymodal.io.yaml import assignments, dump, read
 from polymodal.models import MODELS, build
-from polymodal.settings import NOT_SETTINGS, resolve
+from polymodal.settings import NOT_SETTINGS, make, resolve
 from polymodal.training import fit
 
 SOME = {"dataset": "polydigits", "data": {"rows": 200, "held_out_rows": 50}, "schema": {"widths": (8, 16)}}
@@ -60,7 +60,7 @@ def test_every_argument_can_be_set_by_its_name_and_arrives(section, model, datas
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_written_resolves_to_itself(model, tmp_path):
     settings = resolve({**SOME, "model": model, "learning_rate": 1e-5, "weights": {"m0": 2.0}, "folder": "on"})
-    (tmp_path / "settings.yaml").write_text(train.text(settings), encoding="utf-8")
+    (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
     again = resolve(read(tmp_path / "settings.yaml"))
     assert again == settings
     assert dump(asdict(again)) == dump(asdict(settings))
@@ -189,9 +189,9 @@ def test_a_setting_comes_once():
     with pytest.raises(ValueError, match="got 'beta' twice"):
         assignments(["beta=1", "beta=2"])
     with pytest.raises(ValueError, match="got beta as an option and by --set"):
-        train.settle({"dataset": "polydigits", "beta": 1.0}, ["beta=2"], None, None)
+        train.combine_settings({"dataset": "polydigits", "beta": 1.0}, ["beta=2"], None, None)
     with pytest.raises(ValueError, match=re.escape("got epochs and fit.epochs; leave one out")):
-        train.settle({"dataset": "polydigits", "epochs": 1}, ["fit.epochs=2"], None, None)
+        train.combine_settings({"dataset": "polydigits", "epochs": 1}, ["fit.epochs=2"], None, None)
 
 
 @pytest.mark.parametrize(
@@ -233,8 +233,8 @@ def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monk
     given = {}
     monkeypatch.setattr(train.training, "fit", lambda *rows, **arguments: given.update(arguments))
     settings = resolve({**SOME, "folder": str(tmp_path / "run"), "latent_dim": 8, "clip": 1, "build.seed": 3})
-    data, model = train.make(settings)
-    train.run(settings, data, model)
+    data, model = make(settings)
+    train.train_in_folder(settings, data, model)
     assert (len(data.train), len(data.test)) == (200, 50)
     assert data.schema["m0"].widths is None
     assert model.schema["m0"].widths == (8, 16)
@@ -246,44 +246,44 @@ def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monk
 def test_a_setting_that_would_change_the_values_is_refused_before_anything_is_written(tmp_path):
     settings = resolve({**SOME, "folder": str(tmp_path / "run"), "schema.classes": 5})
     with pytest.raises(ValueError, match="'label' of train must be the model's"):
-        train.make(settings)
+        make(settings)
 
 
 def test_what_shows_without_data_is_refused_without_data(tmp_path):
     settings = resolve({**SOME, "folder": str(tmp_path)})
-    train.check(settings)
+    train.check_run(settings)
     with pytest.raises(ValueError, match="device must be an available one"):
-        train.check(replace(settings, fit={**settings.fit, "device": "gpu"}))
+        train.check_run(replace(settings, fit={**settings.fit, "device": "gpu"}))
     with pytest.raises(ValueError, match="it is a file"):
-        train.check(replace(settings, folder=__file__))
+        train.check_run(replace(settings, folder=__file__))
     (tmp_path / "model").mkdir()
-    with pytest.raises(ValueError, match="must not hold a run, and does; choose another --folder, go on with it by"):
-        train.check(settings)
-    train.check(settings, new=False)
+    with pytest.raises(
+        ValueError, match="must not hold a run, and it does; choose another --folder, resume the run with"
+    ):
+        train.check_run(settings)
+    train.check_run(settings, new=False)
 
 
 @pytest.mark.parametrize("folder", ["/proc/x", f"{__file__}/x"])
 def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_made(folder):
-    with pytest.raises(
-        OSError, match=f"{re.escape(folder)} must be a folder that can be written: .*; make room"
-    ) as said:
-        train.check(resolve({**SOME, "folder": folder}))
+    with pytest.raises(OSError, match=f"{re.escape(folder)} must be a writable folder: .*; free disk space") as said:
+        train.check_run(resolve({**SOME, "folder": folder}))
     assert "\n" not in str(said.value)
 
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path):
-    train.check(resolve({**SOME, "folder": str(tmp_path / "a" / "b")}))
+    train.check_run(resolve({**SOME, "folder": str(tmp_path / "a" / "b")}))
     assert not list(tmp_path.iterdir())
 
 
 def test_a_run_goes_on_with_its_own_settings(tmp_path, monkeypatch):
     given = {}
     settings = resolve({**SOME, "folder": "elsewhere", "latent_dim": 8, "device": "cpu", "epochs": 2})
-    (tmp_path / "settings.yaml").write_text(train.text(settings), encoding="utf-8")
-    on = train.settle({"epochs": 5}, [], None, tmp_path)
+    (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
+    on = train.combine_settings({"epochs": 5}, [], None, tmp_path)
     assert on == replace(settings, folder=str(tmp_path), fit={**settings.fit, "epochs": 5})
     monkeypatch.setattr(train.training, "fit", lambda *rows, **arguments: given.update(arguments))
-    train.run(on, *train.make(on), resume=True)
+    train.train_in_folder(on, *make(on), resume=True)
     assert given["resume"] is True
     assert given["epochs"] == 5
     assert resolve(read(tmp_path / "settings.yaml")) == on
@@ -291,27 +291,27 @@ def test_a_run_goes_on_with_its_own_settings(tmp_path, monkeypatch):
 
 def test_a_run_does_not_go_back(tmp_path):
     settings = resolve({**SOME, "folder": str(tmp_path)})
-    (tmp_path / "settings.yaml").write_text(train.text(settings), encoding="utf-8")
+    (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
     (tmp_path / "history.csv").write_text("epoch\n1\n2\n3\n")
-    assert train.settle({"epochs": 3}, [], None, tmp_path).fit["epochs"] == 3
-    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
-        train.settle({"epochs": 2}, [], None, tmp_path)
-    with pytest.raises(ValueError, match="must be at least those that are done, 3; got 2"):
-        train.settle({}, ["fit.epochs=2"], None, tmp_path)
+    assert train.combine_settings({"epochs": 3}, [], None, tmp_path).fit["epochs"] == 3
+    with pytest.raises(ValueError, match="must be at least 3, the number of finished epochs; got 2"):
+        train.combine_settings({"epochs": 2}, [], None, tmp_path)
+    with pytest.raises(ValueError, match="must be at least 3, the number of finished epochs; got 2"):
+        train.combine_settings({}, ["fit.epochs=2"], None, tmp_path)
 
 
 def test_settings_that_a_run_cannot_go_on_with_leave_its_file_as_it_was(tmp_path, monkeypatch):
     settings = resolve({**SOME, "folder": str(tmp_path), "schedule": "cosine", "latent_dim": 8})
-    (tmp_path / "settings.yaml").write_text(train.text(settings), encoding="utf-8")
+    (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
 
     def refuse(*rows, **arguments):
         raise ValueError("another experiment")
 
     monkeypatch.setattr(train.training, "fit", refuse)
-    on = train.settle({"epochs": 50}, [], None, tmp_path)
+    on = train.combine_settings({"epochs": 50}, [], None, tmp_path)
     with pytest.raises(ValueError, match="another experiment"):
-        train.run(on, *train.make(on), resume=True)
-    assert (tmp_path / "settings.yaml").read_text(encoding="utf-8") == train.text(settings)
+        train.train_in_folder(on, *make(on), resume=True)
+    assert (tmp_path / "settings.yaml").read_text(encoding="utf-8") == train.format_settings(settings)
 
 
 @pytest.mark.parametrize("before", [None, "epochs: 1\n"])
@@ -330,10 +330,10 @@ def test_settings_stay_when_training_has_begun(tmp_path, monkeypatch, before, be
 
     monkeypatch.setattr(train.training, "fit", fail)
     settings = resolve({**SOME, "folder": str(tmp_path), "latent_dim": 8})
-    data, model = train.make(settings)
+    data, model = make(settings)
     with pytest.raises(error, match="no more"):
-        train.run(settings, data, model, resume=bool(before))
-    assert (path.read_text() if path.exists() else None) == (train.text(settings) if began else before)
+        train.train_in_folder(settings, data, model, resume=bool(before))
+    assert (path.read_text() if path.exists() else None) == (train.format_settings(settings) if began else before)
 
 
 def test_settings_that_cannot_be_written_are_one_sentence(tmp_path, monkeypatch):
@@ -342,15 +342,15 @@ def test_settings_that_cannot_be_written_are_one_sentence(tmp_path, monkeypatch)
 
     monkeypatch.setattr(train.checkpoint, "write_text", full)
     settings = resolve({**SOME, "folder": str(tmp_path), "latent_dim": 8})
-    with pytest.raises(OSError, match=f"{tmp_path} must be writable: No space left on device; make room"):
-        train.run(settings, *train.make(settings))
+    with pytest.raises(OSError, match=f"{tmp_path} must be writable: No space left on device; free disk space"):
+        train.train_in_folder(settings, *make(settings))
 
 
 @pytest.mark.parametrize("name", ["patience", "fit.patience", "save_every", "fit.epochs"])
 def test_what_may_change_when_a_run_goes_on(tmp_path, name):
     settings = resolve({**SOME, "folder": str(tmp_path)})
-    (tmp_path / "settings.yaml").write_text(train.text(settings), encoding="utf-8")
-    assert train.settle({}, [f"{name}=90"], None, tmp_path).fit[name.removeprefix("fit.")] == 90
+    (tmp_path / "settings.yaml").write_text(train.format_settings(settings), encoding="utf-8")
+    assert train.combine_settings({}, [f"{name}=90"], None, tmp_path).fit[name.removeprefix("fit.")] == 90
 
 
 @pytest.mark.parametrize(
@@ -363,13 +363,13 @@ def test_what_may_change_when_a_run_goes_on(tmp_path, name):
     ],
 )
 def test_nothing_else_changes_when_a_run_goes_on(tmp_path, given, assigned, config):
-    with pytest.raises(ValueError, match=r"--resume goes with epochs, patience, .*, trackers alone"):
-        train.settle(given, assigned, config, tmp_path)
+    with pytest.raises(ValueError, match=r"--resume can change only epochs, patience, .*, trackers"):
+        train.combine_settings(given, assigned, config, tmp_path)
 
 
 def test_a_run_made_from_python_goes_on_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match="must be the folder of a run"):
-        train.settle({}, [], None, tmp_path)
+    with pytest.raises(FileNotFoundError, match="must be a run folder"):
+        train.combine_settings({}, [], None, tmp_path)
     (tmp_path / "experiment.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"made from Python; .* fit\(\.\.\., folder=.*, resume=True\)"):
-        train.settle({}, [], None, tmp_path)
+    with pytest.raises(ValueError, match=r"trained from Python; .* fit\(\.\.\., folder=.*, resume=True\)"):
+        train.combine_settings({}, [], None, tmp_path)
