@@ -89,7 +89,8 @@ def _announce(settings: Settings, data: Dataset, model: Model) -> None:
     seconds = training_summary.estimate_training_seconds(settings, data, model)
     tell(training_summary.describe_training(settings, data, model, seconds))
     tell(
-        f"With the flow prior, the evaluation and the report, the demo takes about {format_duration(TOTAL * seconds)} in all."
+        "With the flow prior, the evaluation and the report, the demo takes about "
+        f"{format_duration(TOTAL * seconds)} in all."
     )
 
 

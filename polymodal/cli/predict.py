@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polymodal.batch import Batch
+    from polymodal.datasets.table_files import File
     from polymodal.models import Model
     from polymodal.schema import Schema
 
