@@ -11,7 +11,7 @@ import torch
 from polymodal.evaluation.codes import principal
 from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.subsets import select_shown_modalities, telling
-from polymodal.inference.streaming import codes
+from polymodal.inference.passes import encode
 from polymodal.report import figures
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def code_map(model: Model, table: Table, seed: int) -> Map | None:
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:ROWS]
     batch = table[rows]
     subsets = {name: given for name, given in telling(model.schema, PANELS).items() if (batch.observed & given).any()}
-    z, enough = codes(model, batch, torch.stack(list(subsets.values())))
+    z, enough = encode(model, batch, torch.stack(list(subsets.values())))
     z, enough = z.float().cpu(), enough.cpu()
     if not z[enough].std(0, correction=0).any():
         return None
