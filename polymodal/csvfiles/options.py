@@ -81,14 +81,14 @@ class Options(NamedTuple):
         mark, decimal = re.escape(self.thousands or ","), re.escape(self.decimal or ".")
         return re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?")
 
-    def checked(self) -> Options:
+    def normalize(self) -> Options:
         r"""Checks the options, and replaces names of characters, such as "tab", by the characters.
 
         Raises:
             ValueError: An option has an invalid value, or two options exclude each other.
 
         Example:
-            >>> Options(separator="tab").checked().separator
+            >>> Options(separator="tab").normalize().separator
             '\t'
         """
         made = self._replace(
@@ -153,7 +153,7 @@ class Options(NamedTuple):
             if text not in every:
                 raise ValueError(
                     f"--present must be a text that is read as missing: {', '.join(every)}; got {said!r}; leave it "
-                    "out, for it is a value anyway"
+                    "out, because it is a value anyway"
                 )
             if column and column not in kept:
                 raise ValueError(f"--present {said}: there is no column {column!r}; the columns are {', '.join(names)}")
@@ -161,11 +161,11 @@ class Options(NamedTuple):
                 kept[name].add(text)
         return {name: ["", *(text for text in every if text not in kept[name])] for name in names}
 
-    def shown(self) -> str:
+    def format(self) -> str:
         """Returns the options that are texts, as written on the command line.
 
         Example:
-            >>> Options(separator=";", decimal=",").shown()
+            >>> Options(separator=";", decimal=",").format()
             "--separator ';' --decimal ,"
         """
         names = {mark: word for word, mark in WORDS.items() if mark.isspace() and word.isalpha()}

@@ -317,7 +317,7 @@ def test_a_full_disk_leaves_nothing_under_the_name(server, tmp_path):
     assert said.startswith(f"{tmp_path}/a/.file.bin.partial could not be written: File too large;")
     assert files(tmp_path) == ["a/.file.bin.partial"]
     left = (tmp_path / "a" / ".file.bin.partial").stat().st_size
-    assert f"3,000,001 bytes are needed, and {left:,} are there" in said
+    assert f"3,000,001 bytes are needed, and {left:,} have arrived" in said
     get(server, tmp_path)
     assert server.ranges() == [None, f"bytes={left}-"]
 
