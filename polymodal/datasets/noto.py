@@ -17,7 +17,7 @@ from polymodal.datasets.npz import read_arrays
 from polymodal.datasets.storage import SPLITS
 from polymodal.modalities import Image
 
-__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "SIDE", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
+__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
 
 PICTURES, TEXTS = "emoji/noto_emoji_rgba72.npz", "emoji/emoji_text.csv"
 SIDE = 72

@@ -24,7 +24,7 @@ from polymodal.modalities.spectrograms import cut, spectrograms
 from polymodal.runtime.progress import show_progress
 from polymodal.schema import Schema
 
-__all__ = ["Pairs", "pairing", "pendigits_mhd"]
+__all__ = ["pairing", "pendigits_mhd"]
 
 PENS, SPEECH = "pendigits/pendigits_strokes.npz", "fsdd/fsdd.npz"
 RATE = 8000

@@ -73,8 +73,8 @@ def test_a_separator_behind_every_line_counts_for_nothing(read, mark, end):
         ("\nkind,height\roak,5.25\relm,8,1", 4, "got 3"),
         ("age,weight,height\nann,30,70,170\nbob,,71,171\n", 2, "that of the row names"),
         ("kind,height\noak,5,25\nelm,8,1\n", 2, "got 3"),
-        ('kind,height\noak,"5.25\nelm,8.1\n', 2, "a quote opens and must close"),
-        ('kind,height\noak,5.25\n"elm","8.1""\n', 3, "a quote opens and must close"),
+        ('kind,height\noak,"5.25\nelm,8.1\n', 2, "a quote opens and does not close"),
+        ('kind,height\noak,5.25\n"elm","8.1""\n', 3, "a quote opens and does not close"),
         ("kind,height\noak,5\0\n", 2, "NUL"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_lone_column_that_may_be_several_is_a_doubt(read, mark, word):
 
 
 def test_a_lone_column_of_aligned_columns_is_a_doubt(read):
-    assert any("if blanks stand between cells" in one for one in read("kind x\noak   5.25\nelm     6\n").messages)
+    assert any("if blanks separate cells" in one for one in read("kind x\noak   5.25\nelm     6\n").messages)
     assert not read("note\na red bird\nowls  sing\n").messages
 
 
@@ -179,7 +179,7 @@ def test_a_title_above_the_names_is_a_doubt(read):
 @pytest.mark.parametrize(
     ("content", "way"),
     [
-        ("kind,note\n'oak','a, b'\n'elm','c'\n", """write --quote "'" if cells stand within such quotes"""),
+        ("kind,note\n'oak','a, b'\n'elm','c'\n", """write --quote "'" if cells are in such quotes"""),
         ("# made by me\nkind,note\noak,a\n", "remove lines of comments"),
         ("kind,note\noak,a\n# elm\n", "remove lines of comments"),
     ],
@@ -302,7 +302,7 @@ def test_big_endian_marks_are_seen(read):
     [
         (
             "kind,height\nelm,2\nchêne,5\n".encode("cp1252"),
-            "line 3 is not; write --encoding cp1252 if it has 'chêne,5'",
+            "line 3 is not; write --encoding cp1252 if 'chêne,5'",
         ),
         ("kind,height\nchêne,5\n".encode("utf-16-le"), "line 1; write --encoding utf-16-le"),
         ("kind,height\nchêne,5\n".encode("utf-16-be"), "line 1; write --encoding utf-16-be"),

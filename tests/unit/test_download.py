@@ -185,7 +185,7 @@ def test_a_silent_server_is_asked_again(server, tmp_path, monkeypatch, capsys):
     server.answers = ["stuck", "whole"]
     get(server, tmp_path)
     assert server.ranges() == [None, f"bytes={CUT}-"]
-    assert "nothing came for 0.1 s; trying again in 0 s" in capsys.readouterr().err
+    assert "no data arrived for 0.1 s; trying again in 0 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tag", ['"one"', None, 'W/"one"'])
