@@ -244,7 +244,7 @@ class Schema(Mapping[str, Modality]):
             others as floats.
 
         Raises:
-            ValueError: A value does not have the shape of its modality, the batch lacks values that are marked as
+            ValueError: A value does not have the shape of its modality, the batch has no values that are marked as
                 observed, or `observed` does not have one column per modality.
         """
         if batch.observed.shape[1] != len(self):

@@ -41,7 +41,7 @@ class Text(NamedTuple):
         """Encodes other characters as in this file.
 
         Raises:
-            ValueError: The encoding lacks a character, or cannot reproduce the bytes of the file.
+            ValueError: The encoding does not have a character, or cannot reproduce the bytes of the file.
         """
         if not self.exact:
             raise ValueError(

@@ -117,7 +117,7 @@ class Document:
             added: Columns to add.
 
         Raises:
-            ValueError: The encoding of the file lacks a character, or a text needs quotes and the file has none.
+            ValueError: The file's encoding does not have a character, or a text needs quotes and the file has none.
         """
         changed: dict[int, list[tuple[int, str]]] = {}
         for name, (numbers, texts) in cells.items():
@@ -142,8 +142,8 @@ class Document:
     def _take_apart(self) -> None:
         """Splits the text into the header, the rows, and the text between them."""
         content = self.text.content
-        said = SEPARATOR_LINE.match(content)
-        self.before = said[0] if said else ""
+        found = SEPARATOR_LINE.match(content)
+        self.before = found[0] if found else ""
         wants_header = self.options.has_header
         try:
             for line, end in self.grammar.lines(content, len(self.before)):

@@ -117,7 +117,7 @@ class Options(NamedTuple):
     def after(self, earlier: Options) -> Options:
         """Returns these options, completed with earlier options for columns, missing values, quotes and header.
 
-        Separator, decimal mark, thousands mark and encoding are not taken from earlier options, because they are
+        Separator, decimal mark, thousands mark and encoding do not come from earlier options, because they are
         detected in each file.
 
         Example:
@@ -148,15 +148,17 @@ class Options(NamedTuple):
         """
         every = list(dict.fromkeys([*NOTHING, *(text.strip() for text in self.missing)]))
         kept = {name: set[str]() for name in names}
-        for said in self.present:
-            column, _, text = said.rpartition("=") if said not in every else ("", "", said)
+        for entry in self.present:
+            column, _, text = entry.rpartition("=") if entry not in every else ("", "", entry)
             if text not in every:
                 raise ValueError(
-                    f"--present must be a text that is read as missing: {', '.join(every)}; got {said!r}; leave it "
+                    f"--present must be a text that is read as missing: {', '.join(every)}; got {entry!r}; leave it "
                     "out, because it is a value anyway"
                 )
             if column and column not in kept:
-                raise ValueError(f"--present {said}: there is no column {column!r}; the columns are {', '.join(names)}")
+                raise ValueError(
+                    f"--present {entry}: there is no column {column!r}; the columns are {', '.join(names)}"
+                )
             for name in [column] if column else [name for name in names if name not in numbers]:
                 kept[name].add(text)
         return {name: ["", *(text for text in every if text not in kept[name])] for name in names}

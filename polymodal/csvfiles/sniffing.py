@@ -71,8 +71,8 @@ def describe_detected_options(path: Path, options: Options) -> str:
 
 
 def _separator(path: Path, text: str, options: Options, preferred: str | None) -> str:
-    if (said := SEPARATOR_LINE.match(text)) is not None:
-        return said[1]
+    if (found := SEPARATOR_LINE.match(text)) is not None:
+        return found[1]
     usual = usual_separator(path)
     widths = {mark: _width(text, mark, options) for mark in dict.fromkeys([preferred or usual, usual, *SEPARATORS])}
     fitting = {mark: width for mark, width in widths.items() if width > 1}
@@ -98,7 +98,7 @@ def _width(text: str, separator: str, options: Options) -> int:
 
 def _first(text: str, grammar: Grammar) -> list[list[str]]:
     """Returns the written cells of the first lines."""
-    start = said.end() if (said := SEPARATOR_LINE.match(text)) else 0
+    start = found.end() if (found := SEPARATOR_LINE.match(text)) else 0
     try:
         lines = [line for line, _ in islice(grammar.lines(text, start), LINES) if not grammar.is_blank(line)]
     except UnclosedError:

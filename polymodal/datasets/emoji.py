@@ -78,8 +78,8 @@ def _text(name: str, keywords: tuple[str, ...]) -> str:
         >>> _text("grinning face", ("cheerful", "cheery", "face", "Grinning"))
         'grinning face, cheerful, cheery'
     """
-    said = _words(name)
-    return ", ".join([name, *(keyword for keyword in keywords if not _words(keyword) <= said)])
+    known = _words(name)
+    return ", ".join([name, *(keyword for keyword in keywords if not _words(keyword) <= known)])
 
 
 def _words(text: str) -> set[str]:

@@ -51,9 +51,9 @@ def index(folders: Sequence[Path]) -> Numbered:
     """
     first, *others = [_sizes(folder) for folder in folders]
     for folder, sizes in zip(folders[1:], others, strict=True):
-        for (owner, has), (other, lacks) in permutations(((folders[0], first), (folder, sizes))):
-            if alone := sorted(has.keys() - lacks.keys()):
-                raise _make_unpaired_error(alone[0], owner, other, lacks)
+        for (owner, present), (other, partners) in permutations(((folders[0], first), (folder, sizes))):
+            if alone := sorted(present.keys() - partners.keys()):
+                raise _make_unpaired_error(alone[0], owner, other, partners)
     if not first:
         raise ValueError(f"{folders[0]} must hold files <number>.<class>.png; it holds none")
     keys = sorted(first)
