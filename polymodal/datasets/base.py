@@ -107,8 +107,8 @@ class Facts:
         """Returns the index of the first complete layout beneath a root.
 
         Raises:
-            FileNotFoundError: No layout is complete. The message names the first missing path of the layout that lacks
-                the fewest paths, and says where to get the files.
+            FileNotFoundError: No layout is complete. The message names the first missing path of the layout with
+                the fewest missing paths, and says where to get the files.
         """
         found = self.found(root)
         if found is not None:
