@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import log
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -77,7 +78,7 @@ class Dirac(Distribution):
         """Zeros, `(*, B, D)`."""
         return torch.zeros_like(self.value)
 
-    def rsample(self, sample_shape: torch.Size | list[int] | tuple[int, ...] = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def rsample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the repeated code, `(*sample_shape, *, B, D)`, without copying it."""
         return self.value.expand(torch.Size(sample_shape) + self.value.shape)
 
@@ -90,7 +91,21 @@ class Dirac(Distribution):
         return Dirac(self.value.expand(*batch_shape, *self.event_shape))
 
 
-class DiagNormal(Independent):
+class _Diagonal(Independent):
+    """A distribution of codes with independent elements, each of which has a location and a scale."""
+
+    @property
+    def noise_dim(self) -> int:
+        """Number of noise elements per sample: D."""
+        return self.event_shape[0]
+
+    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Self:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
+        shape = (*batch_shape, *self.event_shape)
+        return type(self)(self.base_dist.loc.expand(shape), self.base_dist.scale.expand(shape))
+
+
+class DiagNormal(_Diagonal):
     """A Gaussian distribution of codes with diagonal covariance.
 
     `torch.distributions.kl_divergence` gives its KL divergence to another one, such as the prior, in nats, summed
@@ -122,22 +137,12 @@ class DiagNormal(Independent):
         with torch.no_grad():
             return self.rsample(torch.Size(sample_shape))
 
-    @property
-    def noise_dim(self) -> int:
-        """Number of noise elements per sample: D."""
-        return self.event_shape[0]
-
     def from_noise(self, noise: Tensor) -> Tensor:
         """Returns samples `mean + scale * noise` for standard normal noise, both `(*sample_shape, *, B, D)`."""
         return self.base_dist.loc + self.base_dist.scale * noise.to(self.base_dist.loc)
 
-    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagNormal:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
-        shape = (*batch_shape, *self.event_shape)
-        return DiagNormal(self.base_dist.mean.expand(shape), self.base_dist.stddev.expand(shape))
 
-
-class DiagLaplace(Independent):
+class DiagLaplace(_Diagonal):
     """A Laplace distribution of codes with independent elements.
 
     `torch.distributions.kl_divergence` gives its KL divergence to another one, in nats, summed over D.
@@ -155,11 +160,6 @@ class DiagLaplace(Independent):
     def __init__(self, mean: Tensor, scale: Tensor) -> None:
         super().__init__(Laplace(mean, scale, validate_args=False), 1, validate_args=False)
 
-    @property
-    def noise_dim(self) -> int:
-        """Number of noise elements per sample: D."""
-        return self.event_shape[0]
-
     def from_noise(self, noise: Tensor) -> Tensor:
         """Returns samples for standard normal noise, both `(*sample_shape, *, B, D)`.
 
@@ -170,11 +170,6 @@ class DiagLaplace(Independent):
         tail = torch.special.log_ndtr(-noise.double().abs())  # log(1/2 - |u|)
         unit = noise.sign() * -(tail + log(2))
         return self.base_dist.loc + self.base_dist.scale * unit.to(self.base_dist.loc)
-
-    def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> DiagLaplace:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
-        shape = (*batch_shape, *self.event_shape)
-        return DiagLaplace(self.base_dist.mean.expand(shape), self.base_dist.scale.expand(shape))
 
 
 class Mixture(MixtureSameFamily):
@@ -274,14 +269,14 @@ class Concatenated(Distribution):
 
     def from_noise(self, noise: Tensor) -> Tensor:
         """Returns samples `(*sample_shape, *, B, D)` for standard normal noise `(*sample_shape, *, B, noise_dim)`."""
-        pieces = noise.split([part.noise_dim for part in self.parts], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
-        pairs = zip(self.parts, pieces, strict=True)
-        return torch.cat([part.from_noise(piece) for part, piece in pairs], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
+        parts = noise.split([part.noise_dim for part in self.parts], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
+        pairs = zip(self.parts, parts, strict=True)
+        return torch.cat([part.from_noise(own) for part, own in pairs], dim=-1)  # pyright: ignore[reportAttributeAccessIssue]
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Returns the log density in nats, `(*sample_shape, *, B)`: the sum of those of the parts."""
-        pieces = value.split(self.sizes, dim=-1)
-        return torch.stack([part.log_prob(piece) for part, piece in zip(self.parts, pieces, strict=True)]).sum(0)
+        pairs = zip(self.parts, value.split(self.sizes, dim=-1), strict=True)
+        return torch.stack([part.log_prob(own) for part, own in pairs]).sum(0)
 
     def expand(self, batch_shape: torch.Size | list[int], _instance: Distribution | None = None) -> Concatenated:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns the same posterior with its batch shape broadcast to `batch_shape`."""
@@ -344,10 +339,7 @@ class Hierarchical(Distribution):
         return self.top.noise_dim + self.own.batch_shape[-1] * self.own.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
 
     def from_noise(self, noise: Tensor) -> Tensor:
-        """Returns samples `(*sample_shape, *, B, D + M E)` for noise `(*sample_shape, *, B, noise_dim)`.
-
-        The noise must be standard normal.
-        """
+        """Returns samples `(*sample_shape, *, B, D + M E)` for normal noise `(*sample_shape, *, B, noise_dim)`."""
         size = self.top.noise_dim  # pyright: ignore[reportAttributeAccessIssue]
         own = noise[..., size:].unflatten(-1, (self.own.batch_shape[-1], -1))
         return self._below(self.top.from_noise(noise[..., :size]), self.own.from_noise(own))  # pyright: ignore[reportAttributeAccessIssue]

@@ -247,7 +247,7 @@ class Schema(Mapping[str, Modality]):
             others as floats.
 
         Raises:
-            ValueError: A value does not have the shape of its modality, the batch lacks values that are marked as
+            ValueError: A value does not have the shape of its modality, the batch has no values that are marked as
                 observed, or `observed` does not have one column per modality.
         """
         if batch.observed.shape[1] != len(self):
@@ -291,13 +291,13 @@ class Schema(Mapping[str, Modality]):
         cost = arguments.get("cost")
         somewhere = any(_takes(modality, cost) for modality in self.values())
 
-        def changed(modality: Modality) -> Modality:
+        def change(modality: Modality) -> Modality:
             own = {name: value for name, value in arguments.items() if name in _arguments(modality)}
             if somewhere and not _takes(modality, cost):
                 del own["cost"]
             return replace(modality, **own)
 
-        return Schema({name: changed(modality) for name, modality in self.items()}, self.groups)
+        return Schema({name: change(modality) for name, modality in self.items()}, self.groups)
 
     def to_json(self) -> dict[str, Any]:
         """Converts the schema to JSON types.

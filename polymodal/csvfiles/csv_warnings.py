@@ -47,9 +47,9 @@ def _missing(document: Document) -> Iterator[str]:
     for text, times in found.items():
         many, ways = sum(times.values()), [_suggest_present_option(frame[name], name, text) for name in times]
         where = brief(", ".join(f"{name}: {count}" for name, count in times.items()), 100)
-        hold, are = ("cells hold", "are") if many > 1 else ("cell holds", "is")
+        contain, are = ("cells contain", "are") if many > 1 else ("cell contains", "is")
         way = "".join(f"; {way}" for way in ways[:MOST_LISTED] if way)
-        yield f"{many:,} {hold} {text!r} and {are} read as missing ({where}){way}"
+        yield f"{many:,} {contain} {text!r} and {are} read as missing ({where}){way}"
 
 
 def _suggest_present_option(column: pd.Series, name: str, text: str) -> str:
@@ -58,7 +58,7 @@ def _suggest_present_option(column: pd.Series, name: str, text: str) -> str:
         return ""
     there = column.dropna().unique()[:LOOKED_AT]
     codes = bool(len(there)) and CODE.fullmatch(text) and all(CODE.fullmatch(str(cell)) for cell in there)
-    why = "it stands beside other codes of two letters, and " if codes else ""
+    why = "the column has other codes of two letters, and " if codes else ""
     option = (
         f"'--present={name}={text}'" if not re.fullmatch(r"[\w./<>#-]+", name + text) else f"--present {name}={text}"
     )
@@ -73,7 +73,7 @@ def _header(document: Document) -> Iterator[str]:
     if 1 <= (named := sum(map(bool, names))) < len(names) / 2:
         yield (
             f"the first line names {named} of {len(names)} columns ({brief(', '.join(filter(None, names)), 60)}); if "
-            "it is a title, and the names stand below, remove it"
+            "it is a title, and the names are in a later line, remove it"
         )
     columns = [document.frame[name] for name in document.names]
     if _repeats(names, columns) or _has_numeric_header(names, columns):
@@ -111,11 +111,11 @@ def _lone(document: Document) -> Iterator[str]:
         widths = {len(line.split(mark)) for line in (document.header, *document.rows[:LOOKED_AT])}
         if len(widths) == 1 and widths != {1}:
             name = brief(repr(document.names[0]), 60)
-            yield f"there is a single column, {name}; if {mark!r} stands between cells write --separator {word}"
+            yield f"there is a single column, {name}; if {mark!r} separates cells write --separator {word}"
             return
     if len(widths := {len(line.split()) for line in (document.header, *document.rows[:LOOKED_AT])}) == 1 < max(widths):
         name = brief(repr(document.names[0]), 60)
         yield (
-            f"there is a single column, {name}; if blanks stand between cells write one in place of several, and "
+            f"there is a single column, {name}; if blanks separate cells, replace several by one and write "
             "--separator space"
         )

@@ -41,7 +41,7 @@ class Text(NamedTuple):
         """Encodes other characters as in this file.
 
         Raises:
-            ValueError: The encoding lacks a character, or cannot reproduce the bytes of the file.
+            ValueError: The encoding does not have a character, or cannot reproduce the bytes of the file.
         """
         if not self.exact:
             raise ValueError(
@@ -72,7 +72,7 @@ def unpack(path: Path) -> bytes:
             return bz2.decompress(content)
         return lzma.decompress(content) if ending.endswith(".xz") else content
     except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
-        raise ValueError(f"{path} must be a whole compressed file: {brief(error)}; restore it") from error
+        raise ValueError(f"{path} must be a complete compressed file: {brief(error)}; restore it") from error
 
 
 def pack(path: Path, content: bytes) -> bytes:
@@ -153,6 +153,6 @@ def _undecodable(path: Path, content: bytes, encoding: str) -> ValueError:
         shown = brief(there.decode(other).strip(), 40)
         return ValueError(
             f"{path} must be text in {encoding.upper()}, and line {line} is not; "
-            f"write --encoding {other} if it has {shown!r} there, or name another encoding"
+            f"write --encoding {other} if {shown!r} is what it should contain, or name another encoding"
         )
     raise AssertionError("latin-1 decodes everything")

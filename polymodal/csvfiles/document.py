@@ -14,7 +14,7 @@ from polymodal.csvfiles.csv_warnings import doubts
 from polymodal.csvfiles.decoding import Text, pack
 from polymodal.csvfiles.lines import Grammar, UnclosedError, line_number
 from polymodal.csvfiles.options import Options, usual_separator
-from polymodal.csvfiles.sniffing import SAID, describe_detected_options, quote_of
+from polymodal.csvfiles.sniffing import SEPARATOR_LINE, describe_detected_options, quote_of
 from polymodal.modalities.cell_texts import keep_texts
 from polymodal.modalities.formats import NUMBER
 from polymodal.runtime.formatting import brief
@@ -117,7 +117,7 @@ class Document:
             added: Columns to add.
 
         Raises:
-            ValueError: The encoding of the file lacks a character, or a text needs quotes and the file has none.
+            ValueError: The file's encoding does not have a character, or a text needs quotes and the file has none.
         """
         changed: dict[int, list[tuple[int, str]]] = {}
         for name, (numbers, texts) in cells.items():
@@ -132,18 +132,18 @@ class Document:
             parts = self.grammar.cells(rows[number])
             for place, text in changed.get(number, ()):
                 parts[place] = self._place(parts[place], text) if parts[place] else text
-            rows[number] = self._joined(parts, [(one, one.texts[number]) for one in added])
+            rows[number] = self._join_cells(parts, [(one, one.texts[number]) for one in added])
         header = self.header
         if header and added:
-            header = self._joined(self.grammar.cells(header), [(one, one.name) for one in added])
+            header = self._join_cells(self.grammar.cells(header), [(one, one.name) for one in added])
         lines = (part for pair in zip(rows, self.ends, strict=True) for part in pair)
         return pack(self.path, self.text.encode("".join([self.before, header, self.between, *lines])))
 
     def _take_apart(self) -> None:
         """Splits the text into the header, the rows, and the text between them."""
         content = self.text.content
-        said = SAID.match(content)
-        self.before = said[0] if said else ""
+        found = SEPARATOR_LINE.match(content)
+        self.before = found[0] if found else ""
         wants_header = self.options.has_header
         try:
             for line, end in self.grammar.lines(content, len(self.before)):
@@ -156,8 +156,8 @@ class Document:
                     self.ends.append(end)
         except UnclosedError as error:
             raise ValueError(
-                f"{self.path}, line {line_number(content, error.place)}: a quote opens and must close; mend it, or "
-                "write --quote none if quotes are characters like any other"
+                f"{self.path}, line {line_number(content, error.place)}: a quote opens and does not close; close it, "
+                "or write --quote none if quotes are characters like any other"
             ) from None
         if not (self.header or self.rows):
             raise ValueError(f"{self.path} must hold lines of values; it is empty")
@@ -209,15 +209,15 @@ class Document:
         shown = brief(repr(self.rows[odd]), 80)
         if alike and widths[0] == many + 1 > 2:
             way = (
-                "the first line lacks a name: that of the row names, before all others, if the file is from R's "
-                "write.table; write it, or name all columns with --columns and remove the first line"
+                "the first line has one name too few: that of the row names, before all others, if the file is "
+                "from R's write.table; write it, or name all columns with --columns and remove the first line"
             )
         elif self.rows[odd].startswith("#") or self.header.startswith("#"):
             way = "remove lines of comments, which are read as any other"
         elif any(cell.lstrip().startswith("'") for cell in self.grammar.cells(self.rows[odd])):
-            way = 'write --quote "\'" if cells stand within such quotes, or mend the line'
+            way = 'write --quote "\'" if cells are in such quotes, or correct the line'
         else:
-            way = "mend the line, or name what stands between cells with --separator"
+            way = "correct the line, or name the character between cells with --separator"
         raise ValueError(
             f"{where}: there must be {many} cells, as there are {names}; got {widths[odd]}: {shown}; {way}"
         )
@@ -329,7 +329,7 @@ class Document:
         start = len(cell) - len(cell.lstrip(" "))
         return cell[:start] + text + (cell[start + len(bare) :] if bare else "")
 
-    def _joined(self, parts: list[str], added: Sequence[tuple[Added, str]]) -> str:
+    def _join_cells(self, parts: list[str], added: Sequence[tuple[Added, str]]) -> str:
         """Joins written cells and the texts of added columns to a line."""
         behind: dict[int, list[str]] = {}
         for one, text in added:

@@ -111,7 +111,7 @@ class Grammar:
             return text
         if self.quote is None:
             raise ValueError(
-                f"a cell without quotes must hold no separator and no line break; {text!r} does; name the --quote"
+                f"a cell without quotes must contain no separator and no line break; {text!r} does; name the --quote"
             )
         return self.quote + text.replace(self.quote, self.quote * 2) + self.quote
 

@@ -81,14 +81,14 @@ class Options(NamedTuple):
         mark, decimal = re.escape(self.thousands or ","), re.escape(self.decimal or ".")
         return re.compile(rf"[+-]?[1-9]\d{{0,2}}(?:{mark}\d{{3}})+(?:{decimal}\d+)?")
 
-    def checked(self) -> Options:
+    def normalize(self) -> Options:
         r"""Checks the options, and replaces names of characters, such as "tab", by the characters.
 
         Raises:
             ValueError: An option has an invalid value, or two options exclude each other.
 
         Example:
-            >>> Options(separator="tab").checked().separator
+            >>> Options(separator="tab").normalize().separator
             '\t'
         """
         made = self._replace(
@@ -117,7 +117,7 @@ class Options(NamedTuple):
     def after(self, earlier: Options) -> Options:
         """Returns these options, completed with earlier options for columns, missing values, quotes and header.
 
-        Separator, decimal mark, thousands mark and encoding are not taken from earlier options, because they are
+        Separator, decimal mark, thousands mark and encoding do not come from earlier options, because they are
         detected in each file.
 
         Example:
@@ -148,24 +148,26 @@ class Options(NamedTuple):
         """
         every = list(dict.fromkeys([*NOTHING, *(text.strip() for text in self.missing)]))
         kept = {name: set[str]() for name in names}
-        for said in self.present:
-            column, _, text = said.rpartition("=") if said not in every else ("", "", said)
+        for entry in self.present:
+            column, _, text = entry.rpartition("=") if entry not in every else ("", "", entry)
             if text not in every:
                 raise ValueError(
-                    f"--present must be a text that is read as missing: {', '.join(every)}; got {said!r}; leave it "
-                    "out, for it is a value anyway"
+                    f"--present must be a text that is read as missing: {', '.join(every)}; got {entry!r}; leave it "
+                    "out, because it is a value anyway"
                 )
             if column and column not in kept:
-                raise ValueError(f"--present {said}: there is no column {column!r}; the columns are {', '.join(names)}")
+                raise ValueError(
+                    f"--present {entry}: there is no column {column!r}; the columns are {', '.join(names)}"
+                )
             for name in [column] if column else [name for name in names if name not in numbers]:
                 kept[name].add(text)
         return {name: ["", *(text for text in every if text not in kept[name])] for name in names}
 
-    def shown(self) -> str:
+    def format(self) -> str:
         """Returns the options that are texts, as written on the command line.
 
         Example:
-            >>> Options(separator=";", decimal=",").shown()
+            >>> Options(separator=";", decimal=",").format()
             "--separator ';' --decimal ,"
         """
         names = {mark: word for word, mark in WORDS.items() if mark.isspace() and word.isalpha()}

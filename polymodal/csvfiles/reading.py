@@ -52,8 +52,8 @@ def _look(path: Path, options: Options | None, preferred: Options | None) -> tup
     """Returns the text of a file, the options for reading it, and those of the options that were detected."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} must be a file, and does not exist; correct the path")
-    given = (options or Options()).checked()
-    preferred = None if preferred is None else preferred.checked()
+    given = (options or Options()).normalize()
+    preferred = None if preferred is None else preferred.normalize()
     text = read_text(path, given.encoding, preferred and preferred.encoding)
     made = sniff(path, text.content, given, preferred)
     usual = {"separator": usual_separator(path), "decimal": ".", "thousands": None}

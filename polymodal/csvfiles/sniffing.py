@@ -11,12 +11,12 @@ from polymodal.csvfiles.lines import BREAK, Grammar, UnclosedError
 from polymodal.csvfiles.options import NO_QUOTE, Options, usual_separator
 from polymodal.runtime.formatting import brief
 
-__all__ = ["SAID", "describe_detected_options", "quote_of", "sniff"]
+__all__ = ["SEPARATOR_LINE", "describe_detected_options", "quote_of", "sniff"]
 
 SEPARATORS = (",", ";", "\t", "|")
 LINES = 500
 """Number of lines that are inspected."""
-SAID = re.compile(r"sep=(.)(?:\r\n|\n|\r)")
+SEPARATOR_LINE = re.compile(r"sep=(.)(?:\r\n|\n|\r)")
 """A first line that specifies the separator, as Excel reads it."""
 WITH_COMMA = re.compile(r"[+-]?(?:\d+|\d{1,3}(?:[. \u00a0\u202f]\d{3})+),\d+")
 """A number with a comma, which may be a decimal mark or a thousands mark."""
@@ -67,12 +67,12 @@ def sniff(path: Path, text: str, options: Options, preferred: Options | None = N
 
 def describe_detected_options(path: Path, options: Options) -> str:
     """Returns the message about options that were detected in a file."""
-    return f"{path.name} is read by {options.shown()}, as its first lines suggest"
+    return f"{path.name} is read by {options.format()}, as its first lines suggest"
 
 
 def _separator(path: Path, text: str, options: Options, preferred: str | None) -> str:
-    if (said := SAID.match(text)) is not None:
-        return said[1]
+    if (found := SEPARATOR_LINE.match(text)) is not None:
+        return found[1]
     usual = usual_separator(path)
     widths = {mark: _width(text, mark, options) for mark in dict.fromkeys([preferred or usual, usual, *SEPARATORS])}
     fitting = {mark: width for mark, width in widths.items() if width > 1}
@@ -98,7 +98,7 @@ def _width(text: str, separator: str, options: Options) -> int:
 
 def _first(text: str, grammar: Grammar) -> list[list[str]]:
     """Returns the written cells of the first lines."""
-    start = said.end() if (said := SAID.match(text)) else 0
+    start = found.end() if (found := SEPARATOR_LINE.match(text)) else 0
     try:
         lines = [line for line, _ in islice(grammar.lines(text, start), LINES) if not grammar.is_blank(line)]
     except UnclosedError:
@@ -113,8 +113,8 @@ def _refuse_lone(path: Path, text: str, usual: str) -> None:
     if found and usual not in first:
         name = "tab" if found[0] == "\t" else f"'{found[0]}'"
         raise ValueError(
-            f"{path}: the first line, {brief(repr(first), 80)}, would be the name of a single column; if {name} stands "
-            f"between cells write --separator {name}, and mend the lines that have more or fewer cells; "
+            f"{path}: the first line, {brief(repr(first), 80)}, would be the name of a single column; if {name} "
+            f"separates cells write --separator {name}, and correct the lines that have more or fewer cells; "
             "if it is one column write --separator comma"
         )
 

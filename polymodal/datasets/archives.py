@@ -56,8 +56,8 @@ class Archive(NamedTuple):
 def is_unpacked(archive: Path, root: Path, key: str) -> bool:
     """Returns whether `unpack` has unpacked this version of an archive, and its top-level paths still exist."""
     mark = _mark(archive)
-    told, *names = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else [""]
-    return told == key and all((root / name).exists() for name in names)
+    recorded, *names = mark.read_text(encoding="utf-8").splitlines() if mark.is_file() else [""]
+    return recorded == key and all((root / name).exists() for name in names)
 
 
 def unpack(archive: Path, root: Path, key: str, *, most: int) -> None:
@@ -108,7 +108,7 @@ def _open_archive(archive: Path) -> Iterator[Archive]:
             yield Archive(file)
     except DAMAGED as error:
         raise ValueError(
-            f"{archive} must be a whole .zip or .tar: {brief(error)}; remove it, and fetch it anew"
+            f"{archive} must be a complete .zip or .tar archive: {brief(error)}; remove it and download it again"
         ) from error
 
 
@@ -118,9 +118,9 @@ def _check(members: list[Member], archive: Path, most: int) -> None:
     for name, _, kind, _ in members:
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts or set(name) & {"\\", ":", "\0"}:
-            raise ValueError(f"{archive} must hold paths beneath a folder alone; it holds {brief(name)}")
+            raise ValueError(f"{archive} must contain only paths inside its folder; it contains {brief(name)}")
         if kind not in ("file", "folder"):
-            raise ValueError(f"{archive} must hold files and folders alone; {brief(name)} is a link or a device")
+            raise ValueError(f"{archive} must contain only files and folders; {brief(name)} is a link or a device")
 
 
 def _extract_members(archive: Archive, members: list[Member], folder: Path) -> Iterator[bytes]:

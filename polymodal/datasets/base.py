@@ -51,13 +51,13 @@ class Dataset:
             ValueError: A split has fewer rows.
         """
         asked = {"train": rows, "validation": held_out_rows, "test": held_out_rows}
-        told = {name: n for name, n in {"rows": rows, "held_out_rows": held_out_rows}.items() if n is not None}
+        given = {name: n for name, n in {"rows": rows, "held_out_rows": held_out_rows}.items() if n is not None}
         tables = {}
         for split, count in asked.items():
             table: Table = getattr(self, split)
-            source = {**table.source, "arguments": {**table.source.get("arguments", {}), **told}}
+            source = {**table.source, "arguments": {**table.source.get("arguments", {}), **given}}
             try:
-                tables[split] = table if not told else replace(table, source=source).first(count or len(table))
+                tables[split] = table if not given else replace(table, source=source).first(count or len(table))
             except ValueError as error:
                 raise ValueError(f"{split} rows of {self.name}: {error}") from None
         return Dataset(self.name, **tables)
@@ -107,8 +107,8 @@ class Facts:
         """Returns the index of the first complete layout beneath a root.
 
         Raises:
-            FileNotFoundError: No layout is complete. The message names the first missing path of the layout that lacks
-                the fewest paths, and says where to get the files.
+            FileNotFoundError: No layout is complete. The message names the first missing path of the layout with
+                the fewest missing paths, and says where to get the files.
         """
         found = self.found(root)
         if found is not None:

@@ -36,7 +36,7 @@ PROBED = 1000
 FACTS = Facts(
     shapes="image 3x64x64, 40 attributes of 2",
     rows=(162_770, 19_867, 19_962),
-    licence="for research that is not commercial",
+    licence="for non-commercial research",
     size="1.4 GB",
     origin="CelebFaces Attributes, aligned and cropped (Liu, Luo, Wang and Tang, 2015)",
     layouts=(
@@ -45,7 +45,7 @@ FACTS = Facts(
         ("Img/img_align_celeba", "Anno/list_attr_celeba.txt", "Eval/list_eval_partition.txt"),
     ),
     get="get img_align_celeba.zip, which is to be unpacked, list_attr_celeba.txt and list_eval_partition.txt from "
-    "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html by hand, for their host refuses programs",
+    "http://mmlab.ie.cuhk.edu.hk/projects/CelebA.html by hand, because their host blocks automatic downloads",
 )
 
 
@@ -94,33 +94,35 @@ class Faces(NamedTuple):
     splits: np.ndarray  # (N,) int8, index in SPLITS
 
 
-def _make(folder: Path, attributes: Path, partition: Path, fresh: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(
+    folder: Path, attributes: Path, partition: Path, fresh: Path, describe: Callable[[str], dict[str, Any]]
+) -> None:
     """Writes the tables of the three splits."""
     faces = _faces(attributes, partition)
-    refuse_missing(folder, faces.names, "pictures", FACTS.get)
+    refuse_missing(folder, faces.names, "images", FACTS.get)
     labels = {title: Label(2, ("no", "yes")) for title in faces.titles}
     schema = Schema({"image": Image(3, SIDE, SIDE), **labels}, {"attributes": faces.titles})
     troubles: dict[Path, str] = {}
     for number, split in enumerate(storage.SPLITS):
         here = faces.splits == number
         names, marks = faces.names[here], faces.marks[here]
-        with shards.fill(fresh / f"{split}.safetensors", schema, len(names), **told(split)) as table:
-            troubles |= draw(table.values["image"], folder, names, _middle, f"celeba: {split} pictures")
+        with shards.fill(fresh / f"{split}.safetensors", schema, len(names), **describe(split)) as table:
+            troubles |= draw(table.values["image"], folder, names, _middle, f"celeba: {split} images")
             for title, column in zip(faces.titles, marks.T, strict=True):
                 table.values[title][:] = torch.from_numpy(column)
             table.observed[:] = True
-    refuse_damaged(troubles, len(faces.names), "pictures", FACTS.get)
+    refuse_damaged(troubles, len(faces.names), "images", FACTS.get)
 
 
 def _middle(_: int, picture: PIL.Image.Image) -> PIL.Image.Image:
     """Resizes the image of a face, and crops its middle."""
-    from PIL import Image as Pictures
+    import PIL.Image
 
     if picture.size != PUBLISHED:
         raise ValueError(f"it must be {PUBLISHED[0]}x{PUBLISHED[1]} pixels; got {picture.width}x{picture.height}")
     height = SIDE * PUBLISHED[1] // PUBLISHED[0]
     top = (height - SIDE) // 2
-    return picture.resize((SIDE, height), Pictures.Resampling.BILINEAR).crop((0, top, SIDE, top + SIDE))
+    return picture.resize((SIDE, height), PIL.Image.Resampling.BILINEAR).crop((0, top, SIDE, top + SIDE))
 
 
 def _faces(attributes: Path, partition: Path) -> Faces:
@@ -132,7 +134,7 @@ def _faces(attributes: Path, partition: Path) -> Faces:
     rows = lines(attributes, FACTS.get)
     number, count = next(rows, (1, []))
     if len(count) != 1:
-        raise make_line_error(attributes, number, "the number of pictures", count, FACTS.get)
+        raise make_line_error(attributes, number, "the number of images", count, FACTS.get)
     number, titles = next(rows, (2, []))
     if len(titles) != ATTRIBUTES or len({"image", *titles}) != ATTRIBUTES + 1:
         raise make_line_error(
@@ -141,16 +143,16 @@ def _faces(attributes: Path, partition: Path) -> Faces:
     names, marks = _parse_listing(rows, attributes, {"-1": 0, "1": 1}, ATTRIBUTES)
     if count != [str(len(names))]:
         raise ValueError(
-            f"{attributes} must have {brief(count[0])} pictures, as it says; got {len(names)}; {FACTS.get}"
+            f"{attributes} must have {brief(count[0])} images, as it states; got {len(names)}; {FACTS.get}"
         )
     others, splits = _parse_listing(lines(partition, FACTS.get), partition, {"0": 0, "1": 1, "2": 2}, 1)
     if len(odd := np.setxor1d(names, others)):
         raise ValueError(
-            f"{partition} must have the pictures of {attributes.name}, and no other; they differ in {odd[0]} "
-            f"({len(odd)} such pictures); {FACTS.get}"
+            f"{partition} must list exactly the images of {attributes.name}; they differ in {odd[0]} "
+            f"({len(odd)} such images); {FACTS.get}"
         )
     if len(np.unique(splits)) != len(storage.SPLITS):
-        raise ValueError(f"{partition} must have pictures of all three kinds, 0, 1 and 2; {FACTS.get}")
+        raise ValueError(f"{partition} must have images of all three splits, 0, 1 and 2; {FACTS.get}")
     return Faces(names, titles, marks, splits[:, 0])
 
 
@@ -171,5 +173,5 @@ def _parse_listing(
         held.extend(map(values.__getitem__, marks))
     unique, order = np.unique(names, return_index=True)
     if len(unique) != len(names):
-        raise ValueError(f"{path} must name each picture once; {len(names) - len(unique)} are there again; {FACTS.get}")
+        raise ValueError(f"{path} must name each image once; {len(names) - len(unique)} names occur again; {FACTS.get}")
     return unique, np.frombuffer(held, np.int8).reshape(-1, columns)[order]

@@ -57,13 +57,13 @@ PLACES = (("", ""), ("CUB_200_2011/", "CUB_200_2011/"), ("CUB_200_2011/", ""), (
 FACTS = Facts(
     shapes="img 3x64x64, text 18 words, label 200",
     rows=(5_994, 2_897, 2_897),
-    licence="pictures from Flickr, for research and teaching that is not commercial",
+    licence="images from Flickr, for non-commercial research and teaching",
     size="1.2 GB",
     origin="Caltech-UCSD Birds-200-2011 (Wah, Branson, Welinder, Perona and Belongie, 2011) with the captions of Reed, "
     "Akata, Lee and Schiele (2016)",
     layouts=tuple((f"{here}images.txt", f"{here}images", f"{there}text*") for here, there in PLACES),
-    get="unpack CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 (download=True does that where "
-    "there is no folder of pictures), and beside it, by hand, the captions: the folder text_c10 of the "
+    get="unpack CUB_200_2011.tgz from https://data.caltech.edu/records/65de6-vp158 (download=True does so if "
+    "the folder of images is missing), and put the captions next to it by hand: the folder text_c10 of the "
     "archive cvpr2016_cub, whose address https://github.com/reedscot/cvpr2016 gives",
 )
 
@@ -131,10 +131,10 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
 
 
 def _make(
-    folder: Path, captions: Path, birds: list[Bird], length: int, fresh: Path, told: Callable[[str], dict[str, Any]]
+    folder: Path, captions: Path, birds: list[Bird], length: int, fresh: Path, describe: Callable[[str], dict[str, Any]]
 ) -> None:
     """Writes the tables of the three splits."""
-    refuse_missing(folder, [bird.name for bird in birds], "pictures", FACTS.get)
+    refuse_missing(folder, [bird.name for bird in birds], "images", FACTS.get)
     texts = _texts(captions, birds)
     splits = _splits(birds)
     text = Text.learn((caption for bird in splits["train"] for caption in texts[bird.name]), length)
@@ -143,27 +143,27 @@ def _make(
     troubles: dict[Path, str] = {}
     for split, rows in splits.items():
         path = fresh / f"{split}.safetensors"
-        with shards.fill(path, schema, len(rows), alternatives={"text": CAPTIONS}, **told(split)) as table:
+        with shards.fill(path, schema, len(rows), alternatives={"text": CAPTIONS}, **describe(split)) as table:
             names = [bird.name for bird in rows]
-            troubles |= draw(table.values["img"], folder, names, partial(_crop_bird, rows), f"cub: {split} pictures")
+            troubles |= draw(table.values["img"], folder, names, partial(_crop_bird, rows), f"cub: {split} images")
             for row, name in enumerate(show_progress(names, f"cub: {split} captions", len(names))):
                 table.alternatives["text"][row] = torch.stack([text.read(caption) for caption in texts[name]])
             table.values["label"][:] = torch.tensor([bird.species for bird in rows])
             table.observed[:] = True
-    refuse_damaged(troubles, len(birds), "pictures", FACTS.get)
+    refuse_damaged(troubles, len(birds), "images", FACTS.get)
 
 
 def _crop_bird(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.Image:
     """Crops the square around a bird, clipped at the image borders, and resizes it."""
-    from PIL import Image as Pictures
+    import PIL.Image
 
     left, top, width, height = map(int, birds[row].box)
     reach = int(max(width, height) * 0.75)
     x, y = int(left + width / 2), int(top + height / 2)
     box = (max(0, x - reach), max(0, y - reach), min(picture.width, x + reach), min(picture.height, y + reach))
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise ValueError(f"its box {birds[row].box} must hold a part of it; it is {picture.width}x{picture.height}")
-    return picture.crop(box).resize((SIDE, SIDE), Pictures.Resampling.BILINEAR)
+        raise ValueError(f"its box {birds[row].box} must overlap the image; it is {picture.width}x{picture.height}")
+    return picture.crop(box).resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR)
 
 
 def _splits(birds: list[Bird]) -> dict[str, list[Bird]]:
@@ -212,15 +212,15 @@ def _birds(folder: Path) -> list[Bird]:
     for name, rows in lists.items():
         if odd := sorted(rows.keys() ^ names.keys()):
             raise ValueError(
-                f"{folder / name} must have a line for each of the {len(names)} pictures of images.txt, and no other; "
-                f"they differ in picture {odd[0]} ({len(odd)} such pictures); {FACTS.get}"
+                f"{folder / name} must have exactly one line for each of the {len(names)} images of images.txt; "
+                f"they differ in image {odd[0]} ({len(odd)} such images); {FACTS.get}"
             )
     birds = [
         Bird(names[n][0], training[n][0] == "1", tuple(map(float, boxes[n])), int(species[n][0]) - 1)
         for n in sorted(names)
     ]
     if {bird.training for bird in birds} != {True, False}:
-        raise ValueError(f"{folder / 'train_test_split.txt'} must have pictures of both kinds, 0 and 1; {FACTS.get}")
+        raise ValueError(f"{folder / 'train_test_split.txt'} must have images of both splits, 0 and 1; {FACTS.get}")
     if [number for number, _ in _species(birds)] != list(range(len({bird.name.split("/")[0] for bird in birds}))):
         raise ValueError(
             f"{folder / 'image_class_labels.txt'} must have one number for each folder of images.txt, from 1 on, and "
@@ -235,7 +235,7 @@ def _read_listing(path: Path, pattern: str, rule: str) -> dict[int, list[str]]:
     for number, parts in lines(path, FACTS.get):
         if not re.fullmatch(pattern, " ".join(parts)) or int(parts[0]) in rows:
             raise make_line_error(
-                path, number, f"the number of a picture, that no line before has, and {rule}", parts, FACTS.get
+                path, number, f"the number of an image that no earlier line has, and {rule}", parts, FACTS.get
             )
         rows[int(parts[0])] = parts[1:]
     return rows

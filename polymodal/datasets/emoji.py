@@ -57,14 +57,14 @@ def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) ->
     return load_or_build("emoji", arguments, files, partial(_make, folder, length, seed))
 
 
-def _make(root: Path, length: int, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(root: Path, length: int, seed: int, folder: Path, describe: Callable[[str], dict[str, Any]]) -> None:
     every = noto.read(root)
     rows = noto.split(every, seed)
     texts = [_text(name, keywords) for name, keywords in zip(every.names, every.keywords, strict=True)]
     words = Text.learn([texts[row] for row in rows["train"]], length)
     schema = Schema({"img": noto.PICTURE, "text": words, "label": Label(len(noto.GROUPS), noto.GROUPS)})
     for split in SPLITS:
-        with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **told(split)) as table:
+        with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **describe(split)) as table:
             table.values["img"][:] = noto.pictures(every.images[rows[split]])
             table.values["text"][:] = torch.stack([words.read(texts[row]) for row in rows[split]])
             table.values["label"][:] = torch.from_numpy(every.groups[rows[split]])
@@ -78,8 +78,8 @@ def _text(name: str, keywords: tuple[str, ...]) -> str:
         >>> _text("grinning face", ("cheerful", "cheery", "face", "Grinning"))
         'grinning face, cheerful, cheery'
     """
-    said = _words(name)
-    return ", ".join([name, *(keyword for keyword in keywords if not _words(keyword) <= said)])
+    known = _words(name)
+    return ", ".join([name, *(keyword for keyword in keywords if not _words(keyword) <= known)])
 
 
 def _words(text: str) -> set[str]:

@@ -59,7 +59,7 @@ def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Datase
     return load_or_build("emoji-attributes", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
-def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(root: Path, seed: int, folder: Path, describe: Callable[[str], dict[str, Any]]) -> None:
     every = noto.read(root)
     rows = noto.split(every, seed)
     known = {word for row in rows["train"] for word in every.keywords[row]}
@@ -69,7 +69,7 @@ def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, A
     answers = {name: Label(2, ("no", "yes")) for name in names}
     schema = Schema({"image": noto.PICTURE, **answers}, {"attributes": names})
     for split in SPLITS:
-        with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **told(split)) as table:
+        with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **describe(split)) as table:
             table.values["image"][:] = noto.pictures(every.images[rows[split]])
             for name in names:
                 table.values[name][:] = torch.tensor([name in words[row] for row in rows[split]])

@@ -52,12 +52,12 @@ def read(path: Path, shape: tuple[int, ...], get: str) -> np.ndarray:
             head = file.read(4 + 4 * axes)
             sizes = tuple(np.frombuffer(head[4:], ">u4").tolist()) if len(head) == 4 + 4 * axes else ()
             if head[:4] != bytes([0, 0, UNSIGNED_BYTE, axes]) or sizes[1:] != shape or not 0 < prod(sizes) <= MOST:
-                told = f"(rows{''.join(f', {side}' for side in shape)})"
-                raise ValueError(f"its head must tell of unsigned bytes {told}; it begins with {head[:16].hex(' ')}")
+                axes = f"(rows{''.join(f', {side}' for side in shape)})"
+                raise ValueError(f"its header must describe unsigned bytes {axes}; it begins with {head[:16].hex(' ')}")
             content = file.read(prod(sizes) + 1)
     except (OSError, EOFError, zlib.error, ValueError) as error:
-        raise ValueError(f"{path} must be a whole IDX file: {brief(error)}; {get}") from error
+        raise ValueError(f"{path} must be a complete IDX file: {brief(error)}; {get}") from error
     if len(content) != prod(sizes):
         held = f"more than {prod(sizes)}" if len(content) > prod(sizes) else str(len(content))
-        raise ValueError(f"{path} must hold {prod(sizes)} bytes after its head; it holds {held}; {get}")
+        raise ValueError(f"{path} must hold {prod(sizes)} bytes after its header; it holds {held}; {get}")
     return np.frombuffer(content, np.uint8).reshape(sizes)

@@ -1,4 +1,4 @@
-"""Multimodal Handwritten Digits (MHD): an image, a pen trajectory, audio, and a label of each digit."""
+"""MHD: handwritten digits as images, pen trajectories and audio, with labels."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ PIECE = 1_000
 FACTS = Facts(
     shapes="image 1x28x28, trajectory 200, audio 1x32x128, label 10",
     rows=(50_000, 5_000, 5_000),
-    licence="none is stated",
+    licence="not stated",
     size="1.2 GB",
     origin="Vasco, Yin, Melo and Paiva 2022, github.com/miguelsvasco/nexus_pytorch",
     layouts=(tuple(FILES.values()),),
-    get="fetch both files in a browser, for their host refuses programs; the addresses are in "
+    get="fetch both files in a browser, because their host blocks automatic downloads; the addresses are in "
     "nexus_pytorch/scenarios/get_mhd_dataset.sh of https://github.com/miguelsvasco/nexus_pytorch",
 )
 
 
 @FACTS
 def mhd(root: str | Path | None = None) -> Dataset:
-    """Multimodal Handwritten Digits (MHD): an image, a pen trajectory, audio, and a label of each digit.
+    """MHD: handwritten digits as images, pen trajectories and audio, with labels.
 
     `image` is 1x28x28; `trajectory` has 200 values in [0, 1]; `audio` is 1x32x128, with 32 frames of 128 mel bands in
     [0, 1]; `label` has 10 classes. All rows are complete. The labels are also the `.labels` of the tables. The 10,000
@@ -104,15 +104,17 @@ class Rows(NamedTuple):
         return value.clamp(0, 1)
 
 
-def _make(files: dict[str, Path], folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(files: dict[str, Path], folder: Path, describe: Callable[[str], dict[str, Any]]) -> None:
     published = {split: _read(path) for split, path in files.items()}
     first, second = halves(published["test"].label)
     parts = {"train": torch.arange(len(published["train"].label)), "validation": first, "test": second}
     for split, rows in parts.items():
-        _fill(published["train" if split == "train" else "test"], rows, folder / f"{split}.safetensors", told(split))
+        _fill(
+            published["train" if split == "train" else "test"], rows, folder / f"{split}.safetensors", describe(split)
+        )
 
 
-def _fill(source: Rows, rows: Tensor, path: Path, told: dict[str, Any]) -> None:
+def _fill(source: Rows, rows: Tensor, path: Path, about: dict[str, Any]) -> None:
     schema = Schema(
         {
             "image": Image(1, 28, 28),
@@ -125,7 +127,7 @@ def _fill(source: Rows, rows: Tensor, path: Path, told: dict[str, Any]) -> None:
     exact = all(torch.equal(_bytes(image.float()).float() / 255, image.float()) for image in source.image.split(PIECE))
     dtypes = {} if exact else {"image": torch.float32}
     labels = source.label[rows]
-    with shards.fill(path, schema, len(rows), labels=labels, dtypes=dtypes, **told) as table:
+    with shards.fill(path, schema, len(rows), labels=labels, dtypes=dtypes, **about) as table:
         table.observed[:] = True
         table.values["label"][:] = labels
         for start in show_progress(starts, f"making mhd's {path.stem} rows", len(starts)):
@@ -149,15 +151,15 @@ def _read(path: Path) -> Rows:
         data = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except Exception as error:  # torch.load can raise almost any exception for other files
         named = re.search(r"GLOBAL (\S+)", str(error))
-        told = f"it asks for {named[1]}" if named else str(error).partition(". ")[0]
+        reason = f"it asks for {named[1]}" if named else str(error).partition(". ")[0]
         raise ValueError(
-            f"{path} must be a file of torch.save that holds tensors and plain numbers alone: {brief(told)}; get it "
-            "anew, or, if you trust it, torch.save its first four parts and two Nones in its place"
+            f"{path} must be a file of torch.save with only tensors and plain numbers: {brief(reason)}; download "
+            "it again, or, if you trust it, torch.save its first four parts and two Nones in its place"
         ) from error
     if not isinstance(data, tuple | list) or len(data) != 6:
         came = f"{len(data)} things" if isinstance(data, tuple | list) else type(data).__name__
         raise ValueError(
-            f"{path} must hold six things, label, image, trajectory, audio and how the latter two were scaled; "
+            f"{path} must contain six entries, label, image, trajectory, audio and how the latter two were scaled; "
             f"it holds {came}; {FACTS.get}"
         )
     rows = Rows(path, *data[:4])

@@ -17,7 +17,7 @@ from polymodal.datasets.npz import read_arrays
 from polymodal.datasets.storage import SPLITS
 from polymodal.modalities import Image
 
-__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "SIDE", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
+__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
 
 PICTURES, TEXTS = "emoji/noto_emoji_rgba72.npz", "emoji/emoji_text.csv"
 SIDE = 72
@@ -56,7 +56,7 @@ A couple with two different skin tones has another spelling than a couple with o
 """
 
 GET = (
-    "make them, as the docstring of emoji says, from the pictures of https://github.com/googlefonts/noto-emoji "
+    "make them, as the docstring of emoji says, from the images of https://github.com/googlefonts/noto-emoji "
     "(png/72), the names and groups of https://unicode.org/Public/emoji/15.0/emoji-test.txt and the keywords of "
     "https://github.com/unicode-org/cldr-json"
 )
@@ -84,7 +84,7 @@ def facts(shapes: str, rows: tuple[int, int, int], shares: str = "") -> Facts:
     return Facts(
         shapes=shapes,
         rows=rows,
-        licence="pictures Apache-2.0 (Noto), names and keywords Unicode License V3",
+        licence="images Apache-2.0 (Noto), names and keywords Unicode License V3",
         size="7 MB",
         origin="Google, Noto Emoji; Unicode, emoji-test.txt 15.0 and CLDR annotations",
         layouts=((PICTURES, TEXTS),),
@@ -104,7 +104,7 @@ def read(root: Path) -> Emoji:
     rows = _rows(root / TEXTS)
     if len(rows) != len(images):
         raise ValueError(
-            f"{root / TEXTS} must have one row for each of the {len(images)} pictures of {root / PICTURES}; "
+            f"{root / TEXTS} must have one row for each of the {len(images)} images of {root / PICTURES}; "
             f"it has {len(rows)}; {GET}"
         )
     return Emoji(

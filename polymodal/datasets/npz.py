@@ -57,7 +57,9 @@ def read_arrays(path: Path, kinds: Mapping[str, Kind], get: str) -> dict[str, np
         with opened as archive:
             arrays = {name: archive[name] for name in kinds if name in archive.files}
     except DAMAGED as error:
-        raise ValueError(f"{path} must be a whole .npz file with {', '.join(kinds)}: {brief(error)}; {get}") from error
+        raise ValueError(
+            f"{path} must be a complete .npz file with {', '.join(kinds)}: {brief(error)}; {get}"
+        ) from error
     for name, kind in kinds.items():
         _check(path, name, arrays.get(name), kind, get)
     return arrays

@@ -51,14 +51,14 @@ def index(folders: Sequence[Path]) -> Numbered:
     """
     first, *others = [_sizes(folder) for folder in folders]
     for folder, sizes in zip(folders[1:], others, strict=True):
-        for (owner, has), (other, lacks) in permutations(((folders[0], first), (folder, sizes))):
-            if alone := sorted(has.keys() - lacks.keys()):
-                raise _make_unpaired_error(alone[0], owner, other, lacks)
+        for (owner, present), (other, partners) in permutations(((folders[0], first), (folder, sizes))):
+            if alone := sorted(present.keys() - partners.keys()):
+                raise _make_unpaired_error(alone[0], owner, other, partners)
     if not first:
         raise ValueError(f"{folders[0]} must hold files <number>.<class>.png; it holds none")
     keys = sorted(first)
-    told = [f"{key} {[sizes[key] for sizes in (first, *others)]}" for key in keys]
-    return Numbered(tuple(folders), keys, digest("\n".join(told)))
+    described = [f"{key} {[sizes[key] for sizes in (first, *others)]}" for key in keys]
+    return Numbered(tuple(folders), keys, digest("\n".join(described)))
 
 
 def _colours(path: Path, side: int) -> np.ndarray:
@@ -94,8 +94,8 @@ def _make_unpaired_error(
 ) -> ValueError:
     number, label = key
     near = [f"{number}.{other_label}.png" for n, other_label in sorted(sizes) if n == number]
-    there = f"there are {', '.join(near)}, of other classes" if near else "there is none of that number"
+    there = f"there are {', '.join(near)}, of other classes" if near else "there is no image of that number"
     return ValueError(
         f"{owner / f'{number}.{label}.png'} must have a partner {other / f'{number}.{label}.png'}; {there}; "
-        "get the pictures anew"
+        "download the images again"
     )

@@ -24,7 +24,7 @@ from polymodal.modalities.spectrograms import cut, spectrograms
 from polymodal.runtime.progress import show_progress
 from polymodal.schema import Schema
 
-__all__ = ["Pairs", "pairing", "pendigits_mhd"]
+__all__ = ["pairing", "pendigits_mhd"]
 
 PENS, SPEECH = "pendigits/pendigits_strokes.npz", "fsdd/fsdd.npz"
 RATE = 8000
@@ -137,7 +137,7 @@ def pairing(root: str | Path | None = None, *, seed: int = 0) -> dict[str, Pairs
     return _pairing(_pens(root / PENS), _speech(root / SPEECH), seed)
 
 
-def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(root: Path, seed: int, folder: Path, describe: Callable[[str], dict[str, Any]]) -> None:
     pens, speech = _pens(root / PENS), _speech(root / SPEECH)
     pairs = _pairing(pens, speech, seed)
     waves = cut(speech["samples"], speech["lengths"], SAMPLES)
@@ -145,7 +145,7 @@ def _make(root: Path, seed: int, folder: Path, told: Callable[[str], dict[str, A
         part, rows, clips = pairs[split]
         strokes = Strokes(*(pens[f"{part}_{name}"] for name in ("points", "stroke", "lengths")))
         heard, which = np.unique(clips, return_inverse=True)
-        with fill(folder / f"{split}.safetensors", SCHEMA, len(rows), **told(split)) as table:
+        with fill(folder / f"{split}.safetensors", SCHEMA, len(rows), **describe(split)) as table:
             table.values["image"][:] = pictures(strokes)[rows]
             table.values["trajectory"][:] = torch.from_numpy((1 + curves(strokes)[rows].reshape(len(rows), -1)) / 2)
             table.values["audio"][:] = spectrograms(waves[heard], RATE)[which]

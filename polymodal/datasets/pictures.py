@@ -41,7 +41,7 @@ def read(path: Path) -> PIL.Image.Image:
     picture = _read(path)
     if isinstance(picture, Exception):
         raise ValueError(
-            f"{path} must be a picture, {' or '.join(FORMATS)}: {brief(picture)}; get it anew"
+            f"{path} must be an image, {' or '.join(FORMATS)}: {brief(picture)}; download it again"
         ) from picture
     return picture
 
@@ -106,10 +106,10 @@ def refuse_damaged(troubles: dict[Path, str], count: int, what: str, get: str) -
 
 def _read(path: Path, frame: Callable[[PIL.Image.Image], PIL.Image.Image] | None = None) -> PIL.Image.Image | Exception:
     """Returns the image as it is, or the framed RGB image if `frame` is given, or the exception of an unusable file."""
-    from PIL import Image as Pictures
+    import PIL.Image
 
     try:
-        with Pictures.open(path, formats=FORMATS) as file:
+        with PIL.Image.open(path, formats=FORMATS) as file:
             return file.copy() if frame is None else frame(file.convert("RGB"))
-    except (OSError, SyntaxError, ValueError, Pictures.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         return error

@@ -50,16 +50,16 @@ FACTS = Facts(
     shapes="m0..m4 3x16x16, label 10",
     rows=(12_800, 2_000, 2_000),
     licence="digits CC BY 4.0 (E. Alpaydin, C. Kaynak), photographs CC BY 2.0 (danielbuechele, vultilion)",
-    size="nothing to fetch",
+    size="no download",
     origin="the recipe of PolyMNIST (Sutter, Daunhawer and Vogt, 2021), on the UCI optical recognition of handwritten "
     "digits (1998) and two photographs",
-    get="made from scikit-learn's own pictures",
+    get="generated from images that scikit-learn contains",
 )
 
 
 @FACTS
 def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0) -> Dataset:
-    """Five images of one digit in different handwriting on different backgrounds, and its label.
+    """Five images of one digit on different backgrounds, and its label.
 
     The images are the modalities m0..m4, 3x16x16, and the label is the sixth modality. All rows are complete.
     Handwriting samples are reused in different combinations and on different crops, but only within their split. As in
@@ -137,10 +137,10 @@ def _pictures(
 
 def _backgrounds() -> list[np.ndarray]:
     """Returns the five backgrounds, `(height, width, 3)` in [0, 1]."""
-    from PIL import Image as Pictures
+    import PIL.Image
     from sklearn.datasets import load_sample_images
 
-    photographs = [Pictures.fromarray(photograph) for photograph in load_sample_images().images]
+    photographs = [PIL.Image.fromarray(photograph) for photograph in load_sample_images().images]
     backgrounds = []
     for photograph, box, shrink, tint in BACKGROUNDS:
         cut = photographs[photograph].crop(box)
@@ -150,7 +150,7 @@ def _backgrounds() -> list[np.ndarray]:
 
 
 def _enlarge(digit: np.ndarray) -> np.ndarray:
-    from PIL import Image as Pictures
+    import PIL.Image
 
-    picture = Pictures.fromarray(digit.astype(np.float32)).resize((SIDE, SIDE), Pictures.Resampling.BICUBIC)
+    picture = PIL.Image.fromarray(digit.astype(np.float32)).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
     return np.asarray(picture).clip(0, 1)

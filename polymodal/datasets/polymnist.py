@@ -1,4 +1,4 @@
-"""PolyMNIST: five images of one digit in different handwriting on different backgrounds."""
+"""PolyMNIST: five images of one digit on different backgrounds."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ REMOTES = tuple(
 )
 
 BY_HAND = (
-    "unpack the authors' pictures, for which see https://github.com/thomassutter/MoPoE, or put MNIST's four files "
-    f"from {MNIST}/ into mnist/ and five pictures m0.* to m4.* into backgrounds/"
+    "unpack the authors' images, for which see https://github.com/thomassutter/MoPoE, or put MNIST's four files "
+    f"from {MNIST}/ into mnist/ and five images m0.* to m4.* into backgrounds/"
 )
 
 FACTS = Facts(
     shapes="m0..m4 3x28x28; label 10 with label=True",
     rows=(60_000, 5_000, 5_000),
-    licence="MNIST CC BY-SA 3.0; the five backgrounds CC0 or public domain; the authors' pictures: none is stated",
-    size="14 MB, or the authors' pictures",
+    licence="MNIST CC BY-SA 3.0; the five backgrounds CC0 or public domain; the authors' images: not stated",
+    size="14 MB, or the authors' images",
     origin="Sutter, Daunhawer and Vogt 2021, github.com/thomassutter/MoPoE; MNIST by Y. LeCun and C. Cortes",
     layouts=(
         tuple(f"MMNIST/{split}/{name}" for split in PUBLISHED for name in NAMES),
@@ -86,7 +86,7 @@ def polymnist(
     seed: int = 0,
     download: bool = False,
 ) -> Dataset:
-    """PolyMNIST: five images of one digit in different handwriting on different backgrounds.
+    """PolyMNIST: five images of one digit on different backgrounds.
 
     The images are the modalities m0..m4, 3x28x28. All rows are complete. The root contains either the published images
     `MMNIST/{train,test}/m{0..4}/<number>.<class>.png`, whose rows are sorted by number and class; or MNIST's four files
@@ -131,13 +131,13 @@ def polymnist(
         fetch(REMOTES, folder, BY_HAND)
     if FACTS.require(folder) == AUTHORS:
         files = {s: numbered.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
-        told, read = [found.digest for found in files.values()], lambda split: _read_published_rows(files[split])
+        contents, read = [found.digest for found in files.values()], lambda split: _read_published_rows(files[split])
     else:
         parts = {split: _parts(folder, name) for split, name in PUBLISHED.items()}
-        told = [path for images, labels, backgrounds in parts.values() for path in (images, labels, *backgrounds)]
+        contents = [path for images, labels, backgrounds in parts.values() for path in (images, labels, *backgrounds)]
         read = lambda split: _compose_rows(parts[split], seed, split)  # noqa: E731
         asked["seed"] = seed
-    made = storage.load_or_build("polymnist", asked, told, partial(_make, read, label))
+    made = storage.load_or_build("polymnist", asked, contents, partial(_make, read, label))
     return made.first(rows, held_out_rows)
 
 
@@ -184,7 +184,7 @@ class Rows(NamedTuple):
     """Function of a modality index and R row indices, which returns images `(R, 3, SIDE, SIDE)` uint8."""
 
 
-def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable[[str], dict[str, Any]]) -> None:
+def _make(read: Callable[[str], Rows], label: bool, folder: Path, describe: Callable[[str], dict[str, Any]]) -> None:
     schema = Schema({name: Image(3, SIDE, SIDE) for name in NAMES} | ({"label": Label(10)} if label else {}))
     published = {split: read(split) for split in PUBLISHED}
     first, second = (rows.numpy() for rows in halves(torch.from_numpy(published["test"].labels)))
@@ -192,7 +192,9 @@ def _make(read: Callable[[str], Rows], label: bool, folder: Path, told: Callable
     for split, rows in parts.items():
         labels, draw = published["train" if split == "train" else "test"]
         classes = torch.from_numpy(labels[rows])
-        with shards.fill(folder / f"{split}.safetensors", schema, len(rows), labels=classes, **told(split)) as table:
+        with shards.fill(
+            folder / f"{split}.safetensors", schema, len(rows), labels=classes, **describe(split)
+        ) as table:
             table.observed[:] = True
             if label:
                 table.values["label"][:] = classes
@@ -213,7 +215,7 @@ def _compose_rows(parts: Parts, seed: int, split: str) -> Rows:
     labels = idx.read(parts.labels, (), FACTS.get).astype(np.int64)
     if len(labels) != len(ink) or labels.max() > 9:
         raise ValueError(
-            f"{parts.labels} must hold {len(ink)} classes in 0..9, one for each picture of {parts.images}; "
+            f"{parts.labels} must hold {len(ink)} classes in 0..9, one for each image of {parts.images}; "
             f"it holds {len(labels)} in {labels.min()}..{labels.max()}"
         )
     table = pairing(labels, seed, split)
@@ -250,7 +252,7 @@ def _only(folder: Path, name: str) -> Path:
     """Returns the only file whose name begins with `name`."""
     first, *others = sorted(folder.glob(f"{name}*"))
     if others:
-        raise ValueError(f"{folder} must hold one picture {name}*; it holds {first.name} and {others[0].name}")
+        raise ValueError(f"{folder} must contain one image {name}*; it contains {first.name} and {others[0].name}")
     return first
 
 

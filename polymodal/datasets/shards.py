@@ -127,7 +127,9 @@ def load(path: str | Path) -> Table:
             tensors.get("labels"),
         )
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
-        raise ValueError(f"{path} must hold a table of polymodal's: {error}; remove it, and it is made anew") from error
+        raise ValueError(
+            f"{path} must contain a table written by polymodal: {error}; remove it, and it is rebuilt"
+        ) from error
 
 
 def _document(schema: Schema, digest: str, source: Mapping[str, Any]) -> dict[str, Any]:

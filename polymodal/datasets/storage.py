@@ -126,7 +126,7 @@ def load_or_build(
     if given.get("root") is not None:
         given["root"] = str(place(name, given["root"]).resolve())
 
-    def told(split: str) -> dict[str, Any]:
+    def describe(split: str) -> dict[str, Any]:
         noted = {"dataset": name, "split": split, "arguments": given, **(source or {})}
         return {"digest": fingerprint(made, split), "source": noted}
 
@@ -136,9 +136,9 @@ def load_or_build(
             if sure:
                 checkpoint.sweep(made.parent)  # remove files left by killed processes
             if not _whole(made):
-                _make(made, lambda fresh: make(fresh, told))
+                _make(made, lambda fresh: make(fresh, describe))
     tables = {split: shards.load(made / f"{split}.safetensors") for split in SPLITS}
-    return Dataset(name, **{split: replace(table, **told(split)) for split, table in tables.items()})
+    return Dataset(name, **{split: replace(table, **describe(split)) for split, table in tables.items()})
 
 
 def _make(folder: Path, make: Callable[[Path], None]) -> None:
@@ -163,6 +163,6 @@ def _require_writable(folder: Path) -> None:
         checkpoint.check_writable(folder)
     except OSError as error:
         raise OSError(
-            f"{folder} must be a folder that can be written, for what is made of a data set is kept there: "
+            f"{folder} must be a folder that can be written, because prepared data sets are stored there: "
             f"{error.strerror or error}; give the right to write, or name another cache in $POLYMODAL_CACHE"
         ) from error

@@ -121,7 +121,7 @@ def check_path(path: str) -> None:
         raise ValueError(f"path must be that of a file or a folder; got {brief(error, 100)}") from None
     if entries > MOST_ENTRIES:
         raise ValueError(
-            f"{path} must be a folder of Parquet files, and hold at most {MOST_ENTRIES:,} files and folders; "
+            f"{path} must be a folder of Parquet files with at most {MOST_ENTRIES:,} files and folders; "
             "name one below it"
         )
 

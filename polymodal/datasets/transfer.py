@@ -104,7 +104,7 @@ class Transfer:
                 raise
             raise OSError(
                 f"{self.partial} could not be written: {error.strerror}; {self.remote.size:,} bytes are needed, and "
-                f"{_size(self.partial):,} are there, from which the next call goes on"
+                f"{_size(self.partial):,} have arrived, from which the next call resumes"
             ) from error
 
     def _receive(self) -> None:
@@ -124,7 +124,7 @@ class Transfer:
 
     def _ask(self, done: int) -> None:
         """Requests the file from byte `done` on, and writes the response."""
-        with closing(self._opened(done)) as response:
+        with closing(self._open_response(done)) as response:
             if response.status == 206:
                 self._check_range(response, done)
             elif (length := response.headers.get("Content-Length", "")).isdigit() and int(length) != self.remote.size:
@@ -134,7 +134,7 @@ class Transfer:
             self.pieced = done > 0
             self._write(response, done)
 
-    def _opened(self, done: int) -> HTTPResponse:
+    def _open_response(self, done: int) -> HTTPResponse:
         headers = {"User-Agent": "polymodal", "Accept-Encoding": "identity"}
         if done:
             headers["Range"] = f"bytes={done}-"
@@ -155,10 +155,10 @@ class Transfer:
         return response
 
     def _check_range(self, response: HTTPResponse, done: int) -> None:
-        told = response.headers.get("Content-Range", "")
-        if told not in {f"bytes {done}-{self.remote.size - 1}/{size}" for size in (self.remote.size, "*")}:
+        sent = response.headers.get("Content-Range", "")
+        if sent not in {f"bytes {done}-{self.remote.size - 1}/{size}" for size in (self.remote.size, "*")}:
             self.partial.unlink()  # another version of the file; the retry starts from byte 0
-            raise _Broken(f"the server has another part than bytes {done}-{self.remote.size - 1}: {brief(told)}")
+            raise _Broken(f"the server sent another range than bytes {done}-{self.remote.size - 1}: {brief(sent)}")
 
     def _write(self, response: HTTPResponse, done: int) -> None:
         size = self.remote.size
@@ -194,7 +194,7 @@ class Transfer:
         """Returns the exception for a network error, with a message and whether to retry."""
         reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
         if isinstance(reason, TimeoutError):
-            return _Broken(f"nothing came for {TIMEOUT:g} s")
+            return _Broken(f"no data arrived for {TIMEOUT:g} s")
         nobody = isinstance(reason, socket.gaierror) or getattr(reason, "errno", None) in NOBODY
         hopeless = isinstance(reason, ssl.SSLCertVerificationError) or (nobody and not self.answered)
         return _Broken(brief(getattr(reason, "strerror", None) or reason), again=not hopeless)

@@ -63,7 +63,7 @@ def is_file(name: str) -> bool:
     licence="",
     size="",
     origin="",
-    get="made from a file of yours, which `polymodal train FILE` names",
+    get="built from your own file, which `polymodal train FILE` names",
 )
 def table(
     path: str,
@@ -84,7 +84,9 @@ def table(
     unreadable: float = MOST_UNREADABLE,
     seed: int = 0,
 ) -> Dataset:
-    """Loads a table from a CSV, Parquet, Feather, JSON lines or Excel file, or from a folder of Parquet files.
+    """Your own table: a CSV, Parquet, Feather, JSON Lines or Excel file.
+
+    A folder of Parquet files is read as one table.
 
     Each column becomes a modality, whose type `Schema.infer` infers. Rows are split at random. Units, classes and words
     are those of the training rows; for formats other than CSV, of the training rows among about the first 262,144 rows,

@@ -9,7 +9,7 @@ import torch
 
 from polymodal.evaluation.coherence.labels import classes_of, label_of, list_label_modalities
 from polymodal.evaluation.subsets import list_conditionings
-from polymodal.inference.streaming import codes
+from polymodal.inference.passes import encode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,7 +62,7 @@ def code_map(model: Model, table: Table, label: str | None = None, rows: int = 5
     chosen = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:rows]
     classes = _classes(table, label)[chosen].numpy()
     subsets = list_conditionings(model.schema, PANELS)
-    z, enough = codes(model, table[chosen], torch.stack([*subsets.values()]))
+    z, enough = encode(model, table[chosen], torch.stack([*subsets.values()]))
     enough = enough.cpu().numpy()
     points, method = _project_to_2d(z.float().cpu().numpy()[enough], seed)
     which, row = enough.nonzero()

@@ -11,7 +11,7 @@ from polymodal.evaluation.coherence.agreement import Verdicts
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.metrics import METRICS, Metric
 from polymodal.evaluation.subsets import choose_subsets, list_subset_sizes
-from polymodal.inference.streaming import decode_in_chunks, distinct
+from polymodal.inference.passes import decode_in_chunks, encode_distinct
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -156,7 +156,7 @@ def score_batch(
         verifiers: Classifiers for the targets whose classes are predicted.
         classes: True classes of the rows for these, `(B,)` int64.
     """
-    z, which = distinct(model, batch, given)
+    z, which = encode_distinct(model, batch, given)
     truth = model.schema.hide(batch, model.weight.dtype)
     for name, target in targets.items():
         has = batch.observed[:, model.schema.index(name)]

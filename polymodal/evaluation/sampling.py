@@ -29,7 +29,7 @@ from torch import Tensor
 from polymodal.evaluation.coherence.agreement import variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.subsets import list_subset_sizes
-from polymodal.inference.streaming import decode_in_chunks
+from polymodal.inference.passes import decode_in_chunks
 from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_codes

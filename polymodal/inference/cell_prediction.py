@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polymodal.inference.imputed_cells import ImputedCells
-from polymodal.inference.streaming import decode_in_chunks
+from polymodal.inference.passes import decode_in_chunks
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_rows
 from polymodal.runtime.seeding import derive_seed

@@ -8,10 +8,10 @@ from torch import Tensor
 from polymodal.batch import Batch
 from polymodal.schema import Schema
 
-__all__ = ["contents"]
+__all__ = ["number_inputs"]
 
 
-def contents(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
+def number_inputs(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
     """Numbers the distinct inputs of the encoder, over all rows and conditionings.
 
     Only class labels are compared by value. Where a row's input has any other modality, it equals another input only
@@ -29,7 +29,7 @@ def contents(schema: Schema, batch: Batch, seen: Tensor) -> Tensor:
         >>> from polymodal.modalities import Label, Vector
         >>> schema = Schema({"kind": Label(3), "size": Vector(2)})
         >>> batch = schema.batch({"kind": torch.tensor([2, 0, 2]), "size": torch.rand(3, 2)})
-        >>> contents(schema, batch, torch.eye(2).bool()[:, None].expand(-1, 3, -1))  # from the kind, from the size
+        >>> number_inputs(schema, batch, torch.eye(2).bool()[:, None].expand(-1, 3, -1))  # from the kind, from the size
         tensor([[4, 3, 4],
                 [0, 1, 2]])
     """

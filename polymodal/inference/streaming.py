@@ -1,4 +1,4 @@
-"""Batched prediction and encoding of incomplete rows: equal inputs are encoded once and equal codes decoded once."""
+"""Prediction and encoding of the rows of a table, batch by batch."""
 
 from __future__ import annotations
 
@@ -7,113 +7,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from polymodal.inference.deduplication import contents
+from polymodal.inference.passes import decode_values, encode, encode_distinct
 from polymodal.models.base import Model, answering
 from polymodal.runtime.prefetch import prefetch_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torch.distributions import Distribution
-
     from polymodal.batch import Batch
     from polymodal.table.table import Table
 
-__all__ = ["codes", "decode_in_chunks", "distinct", "embed", "translate", "translate_samples"]
-
-MOST = 128 * 2**20
-"""Most bytes of posterior parameters, or of a decoder's outputs, in memory at once; but at least one row or code."""
-CACHED = 4 * 2**20
-"""Bytes of a decoder's outputs per pass on a CPU; a decoder is a fifth faster if they fit in the cache."""
-FEWEST = 64
-"""Fewest codes per pass of a decoder on a CPU, because each pass reads all weights; takes precedence over CACHED."""
-
-
-def codes(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Encodes rows under several conditionings in one pass.
-
-    Arguments:
-        model: Model that encodes the rows.
-        batch: Batch of B rows, which may be incomplete.
-        given: Conditioning masks `(S, M)` bool.
-
-    Returns:
-        Posterior means `(S, B, code_dim)`, and a mask `(S, B)` bool: whether the row has any of the given modalities.
-        If it has none, its code is computed from all its observed modalities and is not meaningful.
-
-    Example:
-        >>> from polymodal.datasets import load
-        >>> from polymodal.models import build
-        >>> data = load("polydigits", rows=20, held_out_rows=10)
-        >>> z, enough = codes(build("mac-wae", data.schema, latent_dim=8), data.test[:4], torch.eye(6).bool())
-        >>> z.shape, bool(enough.all())
-        (torch.Size([6, 4, 8]), True)
-    """
-    batch = batch.to(model.weight.device)
-    seen, enough = _combine_masks(batch, given)
-    return _encode_in_chunks(model, batch, seen), enough
-
-
-def distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Encodes rows like `codes`, and returns each distinct code once, because equal inputs have equal codes.
-
-    Given only a label, there are at most as many codes as classes, for any number of rows.
-
-    Arguments:
-        model: Model that encodes the rows.
-        batch: Batch of B rows, which may be incomplete.
-        given: Conditioning masks `(S, M)` bool.
-
-    Returns:
-        Distinct codes `(U, code_dim)`, and the index of the code of each row under each conditioning, `(S, B)` int64;
-        -1 where a row has none of the given modalities.
-
-    Example:
-        >>> from polymodal.datasets import load
-        >>> from polymodal.models import build
-        >>> data = load("polydigits", rows=20, held_out_rows=10)
-        >>> label = data.schema.mask(["label"])[None]
-        >>> z, which = distinct(build("mac-wae", data.schema, latent_dim=8), data.train, label)
-        >>> z.shape, which.shape
-        (torch.Size([10, 8]), torch.Size([1, 20]))
-    """
-    batch = batch.to(model.weight.device)
-    seen, enough = _combine_masks(batch, given)
-    which = contents(model.schema, batch, seen)
-    count = int(which.max()) + 1 if which.numel() else 0
-    places = torch.arange(which.numel(), device=which.device)
-    first = places.new_full((count,), which.numel()).scatter_reduce_(0, which.flatten(), places, "amin")
-    needed = torch.zeros_like(enough).flatten().index_fill_(0, first, True).view_as(enough)
-    few = needed.sum(1) < len(batch) / 4  # some conditionings give only class labels
-    z = torch.empty(*which.shape, model.code_dim, dtype=model.weight.dtype, device=which.device)
-    for some in (few, ~few):
-        rows = needed[some].any(0).nonzero()[:, 0]
-        if len(rows):
-            z[some.nonzero(), rows] = _encode_in_chunks(model, batch[rows], seen[some][:, rows])
-    return z.flatten(0, 1)[first], torch.where(enough, which, -1)
-
-
-def decode_in_chunks(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
-    """Decodes the requested codes to one modality, in chunks of bounded size.
-
-    Arguments:
-        model: Model that decodes the codes.
-        name: Name of the modality.
-        z: Codes `(U, code_dim)`.
-        which: Indices of the requested codes, int64 of any shape; -1 requests none.
-
-    Yields:
-        The distributions p(x | z) of a chunk of the codes, and for each element of `which` its index in the chunk, -1
-        where its code is not in the chunk.
-    """
-    asked = torch.zeros(len(z), dtype=torch.bool, device=which.device).index_fill_(0, which[which >= 0], True)
-    used, numbers = asked.nonzero()[:, 0], asked.cumsum(0) - 1
-    local = torch.where(which >= 0, numbers[which.clamp(min=0)], -1) if len(z) else which
-    at_once = _codes_at_once(model, name, MOST)
-    for start in range(0, len(used), at_once):
-        part = z[used[start : start + at_once]]
-        here = (local >= start) & (local < start + len(part))
-        yield model.schema[name].distribution(_run_decoder(model, name, part)), torch.where(here, local - start, -1)
+__all__ = ["embed", "translate", "translate_samples"]
 
 
 def embed(
@@ -153,7 +57,7 @@ def embed(
     """
     masks = _conditionings(model, table, given)
     for numbers, batch in _batches(model, table, rows, batch_size):
-        z, enough = codes(model, batch, masks)
+        z, enough = encode(model, batch, masks)
         some = enough.any(0)
         z = z.masked_fill(~enough[..., None], torch.nan)[:, some].to(device)
         yield numbers[some.cpu()], z if isinstance(given, Tensor) else z[0]
@@ -209,9 +113,9 @@ def translate(
     ]
     for numbers, batch in _batches(model, table, rows, batch_size):
         with answering(model):
-            z, which = distinct(model, batch, masks)
+            z, which = encode_distinct(model, batch, masks)
             some = (which >= 0).any(0)
-            values = {name: _values(model, name, z, which[:, some], device) for name in names}
+            values = {name: decode_values(model, name, z, which[:, some], device) for name in names}
         yield numbers[some.cpu()], values if isinstance(given, Tensor) else {k: value[0] for k, value in values.items()}
 
 
@@ -305,54 +209,5 @@ def _batches(
         stop = min(start + batch_size, count)
         return torch.arange(start, stop) if numbers is None else numbers[start:stop]
 
-    made = prefetch_batches(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
-    yield from zip(map(part, starts), made, strict=True)
-
-
-def _combine_masks(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the rows' masks under each conditioning, `(S, B, M)` bool, and whether they are not empty, `(S, B)` bool.
-
-    An empty mask is replaced by that of all modalities observed in the row.
-    """
-    seen = given.to(batch.observed.device)[:, None] & batch.observed
-    enough = seen.any(-1)
-    return torch.where(enough[..., None], seen, batch.observed), enough
-
-
-def _encode_in_chunks(model: Model, batch: Batch, seen: Tensor) -> Tensor:
-    """Returns the posterior means `(S, B, code_dim)` given masks `(S, B, M)` bool, encoding some rows at a time."""
-    # A product of experts has the parameters of every modality in each conditioning.
-    size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
-    step = max(1, MOST // size)
-    parts = range(0, max(1, len(batch)), step)
-    with answering(model):
-        means = [model.encode(batch[i : i + step], seen[:, i : i + step]).mean for i in parts]
-    return torch.cat(means, dim=1) if len(means) > 1 else means[0]
-
-
-def _run_decoder(model: Model, name: str, z: Tensor) -> Tensor:
-    """Returns a decoder's outputs for codes `(U, code_dim)`; on a CPU in chunks that fit in the cache."""
-    if z.device.type != "cpu":
-        return model.emit(z, [name])[name]
-    step = max(_codes_at_once(model, name, CACHED), FEWEST)
-    return torch.cat([model.emit(part, [name])[name] for part in z.split(step)])
-
-
-def _codes_at_once(model: Model, name: str, most: int) -> int:
-    """Returns how many codes, at least 1, a modality's decoder can decode into at most `most` bytes."""
-    modality = model.schema[name]
-    return max(1, most // (modality.blank.numel() * (modality.levels or 1) * model.weight.element_size()))
-
-
-def _values(model: Model, name: str, z: Tensor, which: Tensor, device: torch.device | str) -> Tensor:
-    """Returns one modality's values `(S, R, *shape)`, decoded from the codes `(U, code_dim)` at indices `(S, R)`."""
-    modality, made = model.schema[name], None
-    for distribution, here in decode_in_chunks(model, name, z, which):
-        value = modality.value(distribution).to(device)
-        if made is None:
-            made = value.new_full((*which.shape, *value.shape[1:]), torch.nan if value.is_floating_point() else -1)
-        here = here.to(device)
-        made[here >= 0] = value[here[here >= 0]]
-    if made is None:
-        made = torch.empty((*which.shape, *modality.shape), device=device)
-    return made
+    batches = prefetch_batches(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
+    yield from zip(map(part, starts), batches, strict=True)

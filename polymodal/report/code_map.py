@@ -11,7 +11,7 @@ import torch
 from polymodal.evaluation.codes import compute_principal_components
 from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.subsets import list_conditionings
-from polymodal.inference.streaming import codes
+from polymodal.inference.passes import encode
 from polymodal.report import figures
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def build_code_map(model: Model, table: Table, seed: int) -> Map | None:
         for name, given in list_conditionings(model.schema, PANELS).items()
         if (batch.observed & given).any()
     }
-    z, enough = codes(model, batch, torch.stack(list(subsets.values())))
+    z, enough = encode(model, batch, torch.stack(list(subsets.values())))
     z, enough = z.float().cpu(), enough.cpu()
     if not z[enough].std(0, correction=0).any():
         return None

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.subsets import select_shown_modalities
-from polymodal.inference.streaming import codes
+from polymodal.inference.passes import encode
 from polymodal.models.base import Model, answering
 from polymodal.report.figures import Thumbnail, make_thumbnail
 from polymodal.runtime.seeding import own_streams
@@ -86,7 +86,7 @@ def build_translation_grids(model: Model, batch: Batch, columns: list[str]) -> l
     """Returns a grid per modality: the true values, then predictions given all others, each single other, and all."""
     schema, names = model.schema, select_shown_modalities(model.schema)
     singles = torch.eye(len(schema), dtype=torch.bool)[[schema.index(name) for name in names]]
-    z, enough = codes(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
+    z, enough = encode(model, batch, torch.cat([torch.ones_like(singles[:1]), ~singles, singles]))
     grids = []
     for place, name in enumerate(names):
         others = [place] if len(schema) > 1 else []

@@ -174,7 +174,7 @@ def test_a_dry_run_says_what_was_found(worked):
     data = yaml.safe_load(done.stdout)["data"]
     assert (data["separator"], data["decimal"]) == (";", ",")
     assert "trees.csv is read by --separator ';' --decimal ," in done.stderr
-    assert "hold 'NA' and are read as missing" in done.stderr
+    assert "contain 'NA' and are read as missing" in done.stderr
     assert "label, 2 classes" in done.stderr
     Path("settings.yaml").write_text(done.stdout)
     worked("train", "--config", "settings.yaml", "--epochs", 1, "--folder", "run")
@@ -235,7 +235,7 @@ def test_lines_of_json_are_read_and_not_written(worked, run, name):
         ("trees", "trees is a file without an ending, which is not read"),
         ("trees.feather", "trees.feather must be a Feather file"),
         ("trees.sav", "trees.sav is a file of SPSS, which is not read"),
-        ("trees.csv.gz", "trees.csv.gz must be a whole compressed file"),
+        ("trees.csv.gz", "trees.csv.gz must be a complete compressed file"),
     ],
 )
 @pytest.mark.parametrize("command", ["train", "impute"])

@@ -143,7 +143,7 @@ def test_damaged_pictures(root, cache, how):
         else:
             path.write_bytes(path.read_bytes()[:2000] if how == "cut" else how)
     why = "it must be 178x218 pixels; got 218x178" if how == "small" else ""
-    with pytest.raises(ValueError, match=rf"000002.jpg cannot be used: {why}.*2 of 16 pictures are damaged.*mmlab"):
+    with pytest.raises(ValueError, match=rf"000002.jpg cannot be used: {why}.*2 of 16 images are damaged.*mmlab"):
         load("celeba", root=root)
     assert not left(cache)
 
@@ -151,7 +151,7 @@ def test_damaged_pictures(root, cache, how):
 def test_missing_pictures(root, cache):
     for number in (16, 2, 4):
         (root / "img_align_celeba" / f"{number:06d}.jpg").unlink()
-    with pytest.raises(FileNotFoundError, match=r"000002.jpg must exist.*3 of 16 pictures are missing.*mmlab"):
+    with pytest.raises(FileNotFoundError, match=r"000002.jpg must exist.*3 of 16 images are missing.*mmlab"):
         load("celeba", root=root)
     assert not left(cache)
 
@@ -180,14 +180,14 @@ def test_an_interrupt_leaves_nothing(root, cache, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "old", "new", "error"),
     [
-        (ATTRIBUTES, "16\n", "17\n", "must have 17 pictures, as it says; got 16"),
-        (ATTRIBUTES, "16\n", "", "line 1 .*the number of pictures"),
+        (ATTRIBUTES, "16\n", "17\n", "must have 17 images, as it states; got 16"),
+        (ATTRIBUTES, "16\n", "", "line 1 .*the number of images"),
         (ATTRIBUTES, "Young", "", r"line 2 .*40 names of attributes \(39 here\)"),
         (ATTRIBUTES, "Young", "Bald", "line 2 .*40 names"),
         (ATTRIBUTES, "Young", "image", "line 2 .*40 names"),
         (ATTRIBUTES, "000003.jpg ", "000003.jpg 1 ", r"line 5 .*40 of -1, 1 \(41 here\)"),
         (ATTRIBUTES, "000003.jpg ", "000003.jpg 0", "line 5 .*40 of -1, 1"),
-        (ATTRIBUTES, "000003.jpg", "000004.jpg", "must name each picture once; 1 are there again"),
+        (ATTRIBUTES, "000003.jpg", "000004.jpg", "must name each image once; 1 names occur again"),
         (PARTITION, "000003.jpg 0", "000003.jpg 3", "line 3 .*1 of 0, 1, 2"),
         (PARTITION, "000003.jpg 0", "000003.jpg", r"line 3 .*1 of 0, 1, 2 \(0 here\)"),
         (PARTITION, "000003.jpg 0\n", "", r"no other; they differ in 000003.jpg \(1 such"),
@@ -218,7 +218,7 @@ def test_damaged_lists(root, cache, name, how):
 def test_no_split_is_empty(root, cache):
     path = root / PARTITION
     path.write_text(path.read_text().replace(" 1\n", " 0\n"))
-    with pytest.raises(ValueError, match="must have pictures of all three kinds"):
+    with pytest.raises(ValueError, match="must have images of all three splits"):
         load("celeba", root=root)
 
 

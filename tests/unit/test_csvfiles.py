@@ -71,10 +71,10 @@ def test_a_separator_behind_every_line_counts_for_nothing(read, mark, end):
         ('kind,height\n"oak\noak",5.25\n\nelm\n', 5, "got 1: 'elm'"),
         ("kind,height\r\noak,5.25\r\n\r\nelm,8,1\r\n", 4, "got 3"),
         ("\nkind,height\roak,5.25\relm,8,1", 4, "got 3"),
-        ("age,weight,height\nann,30,70,170\nbob,,71,171\n", 2, "lacks a name: that of the row names"),
+        ("age,weight,height\nann,30,70,170\nbob,,71,171\n", 2, "that of the row names"),
         ("kind,height\noak,5,25\nelm,8,1\n", 2, "got 3"),
-        ('kind,height\noak,"5.25\nelm,8.1\n', 2, "a quote opens and must close"),
-        ('kind,height\noak,5.25\n"elm","8.1""\n', 3, "a quote opens and must close"),
+        ('kind,height\noak,"5.25\nelm,8.1\n', 2, "a quote opens and does not close"),
+        ('kind,height\noak,5.25\n"elm","8.1""\n', 3, "a quote opens and does not close"),
         ("kind,height\noak,5\0\n", 2, "NUL"),
     ],
 )
@@ -167,7 +167,7 @@ def test_a_lone_column_that_may_be_several_is_a_doubt(read, mark, word):
 
 
 def test_a_lone_column_of_aligned_columns_is_a_doubt(read):
-    assert any("if blanks stand between cells" in one for one in read("kind x\noak   5.25\nelm     6\n").messages)
+    assert any("if blanks separate cells" in one for one in read("kind x\noak   5.25\nelm     6\n").messages)
     assert not read("note\na red bird\nowls  sing\n").messages
 
 
@@ -179,7 +179,7 @@ def test_a_title_above_the_names_is_a_doubt(read):
 @pytest.mark.parametrize(
     ("content", "way"),
     [
-        ("kind,note\n'oak','a, b'\n'elm','c'\n", """write --quote "'" if cells stand within such quotes"""),
+        ("kind,note\n'oak','a, b'\n'elm','c'\n", """write --quote "'" if cells are in such quotes"""),
         ("# made by me\nkind,note\noak,a\n", "remove lines of comments"),
         ("kind,note\noak,a\n# elm\n", "remove lines of comments"),
     ],
@@ -302,7 +302,7 @@ def test_big_endian_marks_are_seen(read):
     [
         (
             "kind,height\nelm,2\nchêne,5\n".encode("cp1252"),
-            "line 3 is not; write --encoding cp1252 if it has 'chêne,5'",
+            "line 3 is not; write --encoding cp1252 if 'chêne,5'",
         ),
         ("kind,height\nchêne,5\n".encode("utf-16-le"), "line 1; write --encoding utf-16-le"),
         ("kind,height\nchêne,5\n".encode("utf-16-be"), "line 1; write --encoding utf-16-be"),
@@ -322,7 +322,7 @@ def test_a_character_that_the_encoding_lacks(read):
 
 
 def test_a_damaged_compressed_file(write):
-    with pytest.raises(ValueError, match="must be a whole compressed file"):
+    with pytest.raises(ValueError, match="must be a complete compressed file"):
         csvfiles.read(write(gzip.compress(b"kind,height\n" * 99)[:-9], "trees.csv.gz"))
 
 
@@ -334,9 +334,9 @@ def test_what_is_read_as_missing_is_said(read):
     document = read(content)
     assert document.frame["country"].isna().tolist() == [True, False, True, True]
     said = "\n".join(document.messages)
-    assert "3 cells hold 'NA' and are read as missing (country: 2, n: 1)" in said
-    assert "beside other codes of two letters, and --present country=NA keeps it" in said
-    assert "1 cell holds 'null'" in said
+    assert "3 cells contain 'NA' and are read as missing (country: 2, n: 1)" in said
+    assert "other codes of two letters, and --present country=NA keeps it" in said
+    assert "1 cell contains 'null'" in said
 
 
 @pytest.mark.parametrize(
@@ -546,7 +546,7 @@ def test_columns_are_added_beside_and_quotes_are_kept(read):
     document = read('kind,height\n"oak",1\n,2\n')
     assert document.fill({"kind": ([1], ["elm"])}) == b'kind,height\n"oak",1\n"elm",2\n'
     document = read("kind,height\noak,1\n,2\n", quote="none")
-    with pytest.raises(ValueError, match="must hold no separator"):
+    with pytest.raises(ValueError, match="must contain no separator"):
         document.fill({"kind": ([1], ["a,b"])})
 
 

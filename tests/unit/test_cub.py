@@ -257,7 +257,7 @@ def test_damaged_pictures(root, cache, how):
     names = [name for _, name in read(root, "images.txt")]
     for number in (20, 1):
         spoil(root / "CUB_200_2011" / "images" / names[number], how)
-    with pytest.raises(ValueError, match=rf"{names[1]} cannot be used: .*2 of 21 pictures are damaged.*caltech"):
+    with pytest.raises(ValueError, match=rf"{names[1]} cannot be used: .*2 of 21 images are damaged.*caltech"):
         load("cub", root=root)
     assert not any("cub-" in name for name in made(cache))
 
@@ -266,7 +266,7 @@ def test_missing_pictures(root, cache):
     names = [name for _, name in read(root, "images.txt")]
     for number in (7, 1):
         spoil(root / "CUB_200_2011" / "images" / names[number], "missing")
-    with pytest.raises(FileNotFoundError, match=rf"{names[1]} must exist.*2 of 21 pictures are missing.*caltech"):
+    with pytest.raises(FileNotFoundError, match=rf"{names[1]} must exist.*2 of 21 images are missing.*caltech"):
         load("cub", root=root)
     assert not any("cub-" in name for name in made(cache))
 
@@ -297,7 +297,7 @@ def test_captions_must_be_there_and_ten(root, cache, how, error):
         ("bounding_boxes.txt", "22 1.0 2.0 3.0", "line 22 .*left, top, width and height"),
         ("bounding_boxes.txt", "22 1.0 2.0 nan 4.0", "line 22 .*left, top, width and height"),
         ("image_class_labels.txt", "22 0", "line 22 .*from 1 on"),
-        ("image_class_labels.txt", "22 1", "a line for each of the 21 pictures.*picture 22 "),
+        ("image_class_labels.txt", "22 1", "one line for each of the 21 images.*image 22 "),
     ],
 )
 def test_wrong_lines(root, cache, name, line, error):
@@ -328,7 +328,7 @@ def test_a_box_beside_its_picture(root, cache):
     path = root / "CUB_200_2011" / "bounding_boxes.txt"
     lines = path.read_text().splitlines()
     path.write_text("\n".join(["1 900.0 900.0 9.0 9.0", *lines[1:]]))
-    with pytest.raises(ValueError, match=r"_0000_796.jpg cannot be used: its box .* must hold a part of it"):
+    with pytest.raises(ValueError, match=r"_0000_796.jpg cannot be used: its box .* must overlap the image"):
         load("cub", root=root)
 
 

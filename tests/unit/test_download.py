@@ -186,7 +186,7 @@ def test_a_silent_server_is_asked_again(server, tmp_path, monkeypatch, capsys):
     server.answers = ["stuck", "whole"]
     get(server, tmp_path)
     assert server.ranges() == [None, f"bytes={CUT}-"]
-    assert "nothing came for 1 s; trying again in 0 s" in capsys.readouterr().err
+    assert "no data arrived for 1 s; trying again in 0 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("tag", ['"one"', None, 'W/"one"'])
@@ -318,7 +318,7 @@ def test_a_full_disk_leaves_nothing_under_the_name(server, tmp_path):
     assert said.startswith(f"{tmp_path}/a/.file.bin.partial could not be written: File too large;")
     assert files(tmp_path) == ["a/.file.bin.partial"]
     left = (tmp_path / "a" / ".file.bin.partial").stat().st_size
-    assert f"3,000,001 bytes are needed, and {left:,} are there" in said
+    assert f"3,000,001 bytes are needed, and {left:,} have arrived" in said
     get(server, tmp_path)
     assert server.ranges() == [None, f"bytes={left}-"]
 

@@ -7,9 +7,10 @@ import torch
 from conftest import rows_of
 
 from polymodal.batch import Batch
-from polymodal.inference import streaming
-from polymodal.inference.deduplication import contents
-from polymodal.inference.streaming import decode_in_chunks, distinct, embed, translate
+from polymodal.inference import passes
+from polymodal.inference.deduplication import number_inputs
+from polymodal.inference.passes import decode_in_chunks, encode_distinct
+from polymodal.inference.streaming import embed, translate
 from polymodal.modalities import Label, Vector
 from polymodal.models import build
 from polymodal.schema import Schema
@@ -105,7 +106,7 @@ def test_content_is_the_same_where_all_that_is_seen_is(classes):
     few = torch.rand((6, 1, 31), generator=generator) < 0.12
     few[0], few[1, :, -1], few[2, :, -1] = True, False, True
     seen = few & observed
-    numbers = contents(schema, Batch(values, observed), seen)
+    numbers = number_inputs(schema, Batch(values, observed), seen)
     names, keys = list(schema), {}
     for s in range(6):
         for row in range(40):
@@ -128,9 +129,9 @@ def test_pieces_bound_what_stands_at_once_and_change_nothing(schema, monkeypatch
     for kind, seen in sizes.items():
         getattr(model, kind)[place].register_forward_hook(lambda m, inputs, output, seen=seen: seen.append(len(output)))
     bytes_of_a_picture, bytes_of_a_row = 3 * 9 * 7 * 4, 5 * 5 * 4 * 4
-    monkeypatch.setattr(streaming, "MOST", 7 * bytes_of_a_picture)
-    monkeypatch.setattr(streaming, "CACHED", 3 * bytes_of_a_picture)
-    monkeypatch.setattr(streaming, "FEWEST", 1)
+    monkeypatch.setattr(passes, "MOST", 7 * bytes_of_a_picture)
+    monkeypatch.setattr(passes, "CACHED", 3 * bytes_of_a_picture)
+    monkeypatch.setattr(passes, "FEWEST", 1)
     parts = gathered(translate(model, table, given))[1]
     assert max(sizes["decoders"]) == 3
     assert sizes["encoders"] == [1, 7 * bytes_of_a_picture // bytes_of_a_row, 1, 7]  # each pass one blank
@@ -141,7 +142,7 @@ def test_pieces_bound_what_stands_at_once_and_change_nothing(schema, monkeypatch
 def test_what_nobody_asks_for_is_not_decoded(schema):
     model = build("mac-wae", schema, latent_dim=4, hidden=(8,)).eval()
     table = table_of(schema, 4, complete=True)
-    z, which = distinct(model, table[:], torch.eye(5).bool())
+    z, which = encode_distinct(model, table[:], torch.eye(5).bool())
     model.decoders[0].register_forward_hook(lambda *_: pytest.fail("it ran"))
     assert not list(decode_in_chunks(model, "audio", z, torch.full_like(which, -1)))
 

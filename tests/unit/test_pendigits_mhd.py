@@ -384,7 +384,7 @@ def test_damaged_files(small, name, damage):
                 "scrambled": whole[:middle] + bytes(99) + whole[middle + 99 :],
             }[damage]
         )
-    _refused(root, rf"{path.name} must be a whole \.npz file with .*https://")
+    _refused(root, rf"{path.name} must be a complete \.npz file with .*https://")
 
 
 @pytest.mark.parametrize(
@@ -405,7 +405,7 @@ def test_damaged_files(small, name, damage):
         (SPEECH, "sample_rate", np.array(16000, np.int32), "must hold recordings at 8000 Hz; got 16000"),
         (SPEECH, "samples", np.zeros(9, np.int16), "samples, by lengths; got 9"),
         (SPEECH, "index", np.full(80, 9, np.uint8), "a recording of each digit for validation rows; it has none of 0"),
-        (SPEECH, "speaker", np.array([["a"]], object), "must be a whole .npz file"),
+        (SPEECH, "speaker", np.array([["a"]], object), "must be a complete .npz file"),
     ],
 )
 def test_arrays_that_do_not_fit(small, name, array, value, said):

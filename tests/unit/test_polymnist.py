@@ -318,7 +318,7 @@ def test_pictures_that_are_not_as_they_must_be(authors):
     refused(authors, str(path), "it is 28x28 of L")
     for content in (whole[:-200], whole[:20], b"no picture", b""):
         path.write_bytes(content)
-        refused(authors, str(path), "must be a picture")
+        refused(authors, str(path), "must be an image")
     path.rename(path.with_name("seven.png"))
     refused(authors, "seven.png must be called <number>.<class>.png")
 
@@ -341,7 +341,7 @@ def test_missing_files(root):
 @pytest.mark.parametrize("name", ["mnist/train-images-idx3-ubyte.gz", "mnist/t10k-labels-idx1-ubyte"])
 def test_foreign_files(root, name, content):
     (root / name).write_bytes(content)
-    refused(root, name, "must be a whole IDX file")
+    refused(root, name, "must be a complete IDX file")
     if name.endswith(".gz"):
         (root / name).write_bytes(gzip.compress(content))
         refused(root, name, "its head must tell of unsigned bytes (rows, 28, 28)")
@@ -351,14 +351,14 @@ def test_foreign_files(root, name, content):
 def test_gzip_cut_short(root, share):
     path = root / "mnist/train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[: int(share * path.stat().st_size)])
-    refused(root, str(path), "must be a whole IDX file")
+    refused(root, str(path), "must be a complete IDX file")
 
 
 def test_idx_cut_short_or_too_long(root):
     path = root / "mnist/t10k-labels-idx1-ubyte"
     whole = path.read_bytes()
     path.write_bytes(whole[:-1])
-    refused(root, str(path), "must hold 41 bytes after its head; it holds 40")
+    refused(root, str(path), "must hold 41 bytes after its header; it holds 40")
     path.write_bytes(whole + b"\0")
     refused(root, str(path), "it holds more than 41")
     path.write_bytes(idx(np.arange(40).astype(np.uint8) % 10))
@@ -370,7 +370,7 @@ def test_idx_cut_short_or_too_long(root):
 def test_a_head_that_claims_all_the_memory(root):
     path = root / "mnist/train-images-idx3-ubyte.gz"
     path.write_bytes(gzip.compress(bytes([0, 0, 8, 3]) + struct.pack(">3I", 2**32 - 1, 28, 28)))
-    refused(root, str(path), "must be a whole IDX file")
+    refused(root, str(path), "must be a complete IDX file")
 
 
 def test_backgrounds(root):
@@ -378,9 +378,9 @@ def test_backgrounds(root):
     PIL.Image.fromarray(np.zeros((28, 40, 3), np.uint8)).save(path)
     refused(root, str(path), "must have sides above 28 pixels; it is 40x28")
     path.write_bytes((root / "backgrounds/m1_some.png").read_bytes()[:4_000])
-    refused(root, str(path), "must be a picture")
+    refused(root, str(path), "must be an image")
     shutil.copy(root / "backgrounds/m1_some.png", root / "backgrounds/m2_other.png")
-    refused(root, "must hold one picture m2*; it holds m2_other.png and m2_some.png")
+    refused(root, "must contain one image m2*; it contains m2_other.png and m2_some.png")
 
 
 def test_any_picture_makes_a_background(root):

@@ -14,7 +14,8 @@ from safetensors.torch import load_file
 from scipy.stats import ttest_rel
 
 import polymodal as pm
-from polymodal.inference.streaming import distinct, translate_samples
+from polymodal.inference.passes import encode_distinct
+from polymodal.inference.streaming import translate_samples
 from polymodal.io.checkpoint import read_json
 from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import MODELS, build, load
@@ -489,7 +490,7 @@ def test_imputations_differ_as_the_model_is_uncertain():
 
 def test_batches_that_ask_for_point_predictions_do_not_sample(trained, monkeypatch):
     monkeypatch.setattr(type(trained.flow), "velocity", None)
-    z, _ = distinct(trained, table(6)[:], torch.eye(3).bool())
+    z, _ = encode_distinct(trained, table(6)[:], torch.eye(3).bool())
     assert z.shape[-1] == 4
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from polymodal.evaluation.coherence.agreement import agreement, variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.frechet import Features, Moments, frechet_distance
-from polymodal.inference.streaming import decode_in_chunks
+from polymodal.inference.passes import decode_in_chunks
 from polymodal.modalities import Image
 from polymodal.models.base import Model, answering
 from polymodal.runtime.seeding import own_streams
