@@ -97,7 +97,7 @@ class Reader:
                 what = ("word", "words") if self.schema[name].shape else ("class", "classes")
                 said.append(f"{name!r}: {format_unseen_values(odd, *what)}")
         said += [self._tell_cut(name) for name, cut in self.cut.items() if cut > self.files[name] / 50]
-        said += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
+        said += [far for name, outliers in self.outliers.items() if (far := outliers.format_message(name))]
         for name, damaged in self.damaged.items():
             if damaged:
                 said.append(f"{name!r}: {_files(damaged)}, and {'are' if len(damaged) > 1 else 'is'} not observed")
@@ -148,7 +148,7 @@ class Reader:
         self.odd[name].update(dict(column.odd))
         self.damaged[name] += [(self._number(row), why) for row, why in column.unreadable]
         self.cut[name] += column.cut
-        self.outliers[name].look(column.values, column.observed, self._number)
+        self.outliers[name].count(column.values, column.observed, self._number)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column
 

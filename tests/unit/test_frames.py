@@ -90,8 +90,8 @@ def test_what_is_unknown_is_told():
     assert said == [
         "'grams' is not among the columns, and is taken as not observed",
         "'curve' is not among the columns, and is taken as not observed",
-        "'kind': 1 class that training never saw stands 2 times, and is taken as unknown: 'tit' (2)",
-        "'note': 1 word that training never saw stands once, and is taken as unknown: 'blue' (1)",
+        "'kind': 1 class that training never saw stands 2 times, and is treated as unknown: 'tit' (2)",
+        "'note': 1 word that training never saw stands once, and is treated as unknown: 'blue' (1)",
         "2 of 5 rows hold nothing, and are left out",
     ]
     assert table.observed[:, 0].tolist() == [True, False, True]

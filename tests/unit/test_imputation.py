@@ -49,7 +49,7 @@ def test_a_class_that_is_unknown_stays():
     holes = filler.holes(FRAME)
     assert {name: hole.rows.tolist() for name, hole in holes.items()} == {"kind": [1], "grams": [2], "wings": [0]}
     assert filler.list_messages() == [
-        "'kind': 1 class that training never saw stands once, and is taken as unknown: 'tit' (1)",
+        "'kind': 1 class that training never saw stands once, and is treated as unknown: 'tit' (1)",
         "8 cells were read as missing: 'kind' (2), 'grams' (3), 'wings' (3)",
         "2 rows with a missing cell have nothing to impute it from",
         "2 missing cells stay, in columns that the model was not trained on: 'ring' (2)",
