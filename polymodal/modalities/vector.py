@@ -105,23 +105,22 @@ class Vector(Costed):
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
 
     @classmethod
-    def from_profile(cls, *profiles: Profile, log: bool = False) -> Vector:
+    def from_profile(cls, profile: Profile, *others: Profile, log: bool = False) -> Vector:
         """Returns a vector with the units of a column of numbers or of lists of numbers, or of several of numbers.
 
         Arguments:
-            *profiles: The column, or the columns whose names become `names`.
+            profile: The column.
+            *others: Further columns of numbers; the names of all become `names`.
             log: Whether to take logarithms.
 
         Raises:
             ValueError: The cells are not numbers, or not lists of equally many finite numbers.
         """
-        several = len(profiles) > 1
-        if several or profiles[0].comparable:
-            units = [number_units(profile, log) for profile in profiles]
-        else:
-            units = list_units(profiles[0])
+        profiles = (profile, *others)
+        numbers = bool(others) or profile.comparable
+        units = [number_units(one, log) for one in profiles] if numbers else list_units(profile)
         center, scale = zip(*units, strict=True)
-        names = tuple(profile.name for profile in profiles) if several else None
+        names = tuple(one.name for one in profiles) if others else None
         return cls(len(units), center=center, scale=scale, names=names, log=log)
 
     @classmethod

@@ -181,10 +181,9 @@ def check_custom_networks(subject: ModelSubject) -> None:
             require(number >= 2 * len(schema), f"{2 * len(schema)} custom networks must be used; got {number}")
             batch = subject.rows(7, complete=complete)
             model.loss(batch).total.backward()
-            gradients = {name: parameter.grad for name, parameter in model.named_parameters()}
-            for name, gradient in gradients.items():
-                require(gradient is not None, f"{name} must have a gradient; it has none")
-                require_finite(gradient, f"the gradient of {name}")
+            for name, parameter in model.named_parameters():
+                require(parameter.grad is not None, f"{name} must have a gradient; it has none")
+                require_finite(parameter.grad, f"the gradient of {name}")  # pyright: ignore[reportArgumentType]
             model.eval().save(folder := Path(parent) / "model")
             again = load(folder)
             require_equal(again.schema, model.schema, "the schema of the loaded model")
