@@ -27,7 +27,7 @@ from benchmarks import harness, naive
 from benchmarks.harness import Shown, fused, listed, settings, shown, train
 from benchmarks.shapes import SHAPES, Shape, rows_of
 from benchmarks.timing import interleave, ratios, spread
-from polymodal.models import MODELS, Model, build
+from polymodal.models import Model, build
 from polymodal.runtime.registry import lookup
 from polymodal.schema import Schema
 
@@ -61,14 +61,14 @@ def main(arguments: list[str] | None = None) -> int:
         budget=15.0,
         per="model and shape",
     )
-    parser.add_argument("--models", default=",".join(MODELS), help="their names, separated by commas")
+    parser.add_argument("--models", default=",".join(naive.NAIVE), help="their names, separated by commas")
     return harness.command(parser, _run, arguments)
 
 
 def _run(chosen: Namespace) -> None:
     models = listed(chosen.models)
     for name in models:
-        lookup(MODELS, name, "model")
+        lookup(naive.NAIVE, name, "model")
     document = harness.begin("models", chosen)
     cases = [
         (f"{shape}, {name}", partial(measure, name, shape, chosen.budget))

@@ -13,7 +13,7 @@ from polymodal.datasets import DATASETS, Dataset
 from polymodal.datasets import load as load_data
 from polymodal.evaluation.metrics import choose_metrics
 from polymodal.modalities import MODALITIES, Modality
-from polymodal.modalities.arguments import frozen
+from polymodal.modalities.arguments import to_tuples
 from polymodal.models import MODELS, Model, build
 from polymodal.runtime.registry import lookup
 from polymodal.runtime.validation import check_types
@@ -246,7 +246,7 @@ def _check_type(name: str, value: Any, make: Any, of: str) -> None:
     except ValueError:
         if not isinstance(value, list):
             raise
-        check_types({name: frozen(value)}, make, of)  # YAML has no tuples
+        check_types({name: to_tuples(value)}, make, of)  # YAML has no tuples
 
 
 def _check_argument(name: str, value: Any) -> None:

@@ -9,10 +9,11 @@ from polymodal.modalities.base import Modality
 from polymodal.modalities.image import Image
 from polymodal.modalities.label import Label
 from polymodal.modalities.network import Network
+from polymodal.modalities.profile import Candidate
 from polymodal.modalities.text import Text
 from polymodal.modalities.vector import Vector
 
-__all__ = ["MODALITIES", "NETWORKS", "Audio", "Image", "Label", "Modality", "Network", "Text", "Vector"]
+__all__ = ["MODALITIES", "NETWORKS", "Audio", "Candidate", "Image", "Label", "Modality", "Network", "Text", "Vector"]
 
 MODALITIES: dict[str, type[Modality]] = {
     "audio": Audio,

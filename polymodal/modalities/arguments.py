@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-__all__ = ["Arguments", "frozen", "is_note", "note"]
+__all__ = ["Arguments", "is_note", "note", "to_tuples"]
 
 TAKEN = ("name", "type")
 """Keys that files use for other purposes, and that arguments must not have."""
@@ -29,7 +29,7 @@ class Arguments:
                     "says what is meant; choose another name"
                 )
             if type(value := getattr(self, argument.name)) in (list, tuple):
-                object.__setattr__(self, argument.name, frozen(value))
+                object.__setattr__(self, argument.name, to_tuples(value))
 
 
 def note() -> Any:
@@ -45,11 +45,11 @@ def is_note(argument: Field[Any]) -> bool:
     return "note" in argument.metadata
 
 
-def frozen(value: Any) -> Any:
+def to_tuples(value: Any) -> Any:
     """Converts lists to tuples, also nested ones.
 
     Example:
-        >>> frozen([3, [1, 2]])
+        >>> to_tuples([3, [1, 2]])
         (3, (1, 2))
     """
-    return tuple(map(frozen, value)) if type(value) in (list, tuple) else value
+    return tuple(map(to_tuples, value)) if type(value) in (list, tuple) else value

@@ -134,7 +134,7 @@ class Audio(Costed):
                 finite.
         """
         if isinstance(raw, str | Path | bytes):
-            return self._heard(raw)
+            return self._compute_spectrogram(raw)
         value = torch.as_tensor(raw, dtype=torch.float32)
         if not value.isfinite().all():
             raise ValueError(f"a spectrogram must be finite; got {float(value[~value.isfinite()][0])}")
@@ -149,7 +149,7 @@ class Audio(Costed):
             if isinstance(cell, Mapping):
                 cell = cell.get("bytes") or cell.get("path")
                 if cell is None:
-                    raise FileNotFoundError("a sound must have bytes, or a file's name; this one has neither")
+                    raise FileNotFoundError("audio must have bytes, or a file's name; this one has neither")
             if isinstance(cell, bytearray | memoryview):
                 cell = bytes(cell)
             return self.read(
@@ -178,7 +178,7 @@ class Audio(Costed):
         network = spectrogram_decoder(latent_dim, self.shape, self.widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
-    def _heard(self, file: str | Path | bytes) -> Tensor:
+    def _compute_spectrogram(self, file: str | Path | bytes) -> Tensor:
         """Computes the spectrogram of the beginning of an audio file; short audio is padded with silence."""
         from scipy.signal import resample_poly
 
@@ -204,7 +204,7 @@ def _read_audio(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndar
     try:
         import soundfile
     except ImportError as error:
-        raise ImportError("sound files are read by soundfile; pip install 'polymodal[audio]'") from error
+        raise ImportError("audio files are read by soundfile; pip install 'polymodal[audio]'") from error
     if not isinstance(file, bytes):
         check_file(file)
     try:
@@ -217,11 +217,11 @@ def _read_audio(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndar
     except (soundfile.SoundFileError, *BROKEN) as error:
         why = brief(getattr(error, "error_string", error), 100)
         where = "" if isinstance(file, bytes) else f"; {brief(file)}"
-        raise ValueError(f"this is no sound file that can be read: {why}{where}") from error
+        raise ValueError(f"this is not a readable audio file: {why}{where}") from error
     if not samples.size:
-        raise ValueError("a sound must have samples; this one has none")
+        raise ValueError("audio must have samples; this file has none")
     if not np.isfinite(samples).all():
-        raise ValueError(f"the samples of a sound must be finite; got {samples[~np.isfinite(samples)][0]}")
+        raise ValueError(f"the samples of audio must be finite; got {samples[~np.isfinite(samples)][0]}")
     return _mono(samples), own
 
 

@@ -46,8 +46,8 @@ class Image(Costed):
             "bernoulli", or "l2" (used in the paper).
 
     Example:
-        >>> picture = Image(3, 17, 40)
-        >>> picture.decoder(8)(picture.encoder(8)(torch.rand(2, 3, 17, 40))).shape
+        >>> image = Image(3, 17, 40)
+        >>> image.decoder(8)(image.encoder(8)(torch.rand(2, 3, 17, 40))).shape
         torch.Size([2, 3, 17, 40])
     """
 
@@ -119,7 +119,7 @@ class Image(Costed):
         if x.is_floating_point():
             check_unit(x)
         elif x.dtype != torch.uint8:
-            raise ValueError(f"pictures must be uint8, or floats in [0, 1]; got {x.dtype}; use x.to(torch.uint8)")
+            raise ValueError(f"images must be uint8, or floats in [0, 1]; got {x.dtype}; use x.to(torch.uint8)")
 
     def read(self, raw: PIL.Image.Image | np.ndarray | str | Path | bytes) -> Tensor:
         """Reads an image and resizes it if necessary.
@@ -186,15 +186,15 @@ class Image(Costed):
     def _mode(self) -> Any:
         if self.channels not in MODES:
             raise ValueError(
-                f"pictures of {self.channels} channels cannot be read or written: channels must be 1, 3 or 4 "
+                f"images of {self.channels} channels cannot be read or written: channels must be 1, 3 or 4 "
                 "for that; pass tensors instead"
             )
         return MODES[self.channels]
 
 
-def png(picture: PIL.Image.Image) -> bytes:
+def png(image: PIL.Image.Image) -> bytes:
     """Encodes an image as the bytes of a PNG file."""
-    picture.save(file := io.BytesIO(), "PNG")
+    image.save(file := io.BytesIO(), "PNG")
     return file.getvalue()
 
 

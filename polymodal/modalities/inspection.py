@@ -74,8 +74,8 @@ def inspect_images(profile: Profile) -> list[Seen]:
 def _inspect_readable(profile: Profile, failed: list[str]) -> Iterator[Seen]:
     for cell in profile.first:
         try:
-            with _open_image(cell, profile.root) as picture:
-                yield _inspect_image(picture)
+            with _open_image(cell, profile.root) as image:
+                yield _inspect_image(image)
         except (OSError, SyntaxError, ValueError, TypeError) as error:
             failed.append(brief(error, 100))
 
@@ -85,18 +85,18 @@ def _open_image(cell: Any, root: Path) -> Iterator[PIL.Image.Image]:
     """Opens an image as an object that may be changed."""
     source = image_source(cell, root)
     if isinstance(source, bytes | Path):
-        with open_image(source) as picture:
-            yield picture
+        with open_image(source) as image:
+            yield image
     else:
         yield array_image(source) if isinstance(source, np.ndarray) else source.copy()
 
 
-def _inspect_image(picture: PIL.Image.Image) -> Seen:
-    width, height = upright_size(picture)
-    if picture.mode in GREY or picture.mode.startswith("I"):
+def _inspect_image(image: PIL.Image.Image) -> Seen:
+    width, height = upright_size(image)
+    if image.mode in GREY or image.mode.startswith("I"):
         return Seen((height, width), True)
-    picture.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than inspecting every pixel of a photograph
-    colours = np.asarray(show_pixels(picture, "RGB"))
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))  # far faster than inspecting every pixel of a photograph
+    colours = np.asarray(show_pixels(image, "RGB"))
     return Seen((height, width), bool((colours == colours[..., :1]).all()))
 
 

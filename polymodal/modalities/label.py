@@ -203,7 +203,7 @@ class Label(Costed):
             CellError: A cell is neither a text nor a number.
         """
         codes, names = _classes(cells[0])
-        known = _map_to_classes(self._called, names)
+        known = _map_to_classes(self._class_names, names)
         numbers = torch.from_numpy(np.array([*(known.get(name, -1) for name in names), -1])[codes])
         times = np.bincount(codes + 1, minlength=len(names) + 1)[1:]
         odd: Counter[str] = Counter()
@@ -213,11 +213,11 @@ class Label(Costed):
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """Converts indices to the names of the classes."""
-        called = self._called
+        called = self._class_names
         return [[called[number] for number in values.tolist()]]
 
     @property
-    def _called(self) -> Sequence[str]:
+    def _class_names(self) -> Sequence[str]:
         return [str(number) for number in range(self.classes)] if self.names is None else self.names
 
     def encoder(self, features: int) -> nn.Module:

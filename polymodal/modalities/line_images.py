@@ -25,6 +25,6 @@ def draw_curve(value: Tensor, unit: bool) -> PIL.Image.Image:
     low, high = min(low, float(value.min())), max(high, float(value.max()))
     across = linspace(EDGE, 2 * SIDE - EDGE, len(value)).tolist()
     down = (EDGE + (high - value) / (high - low) * (2 * SIDE - 2 * EDGE)).tolist()
-    picture = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # at twice the size, for anti-aliasing
-    Draw(picture).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)
-    return picture.resize((SIDE, SIDE))
+    image = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # at twice the size, for anti-aliasing
+    Draw(image).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)
+    return image.resize((SIDE, SIDE))

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from polymodal.io import checkpoint
 from polymodal.modalities import MODALITIES, NETWORKS, Modality
-from polymodal.modalities.arguments import Arguments, frozen, is_note
+from polymodal.modalities.arguments import Arguments, is_note, to_tuples
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
 from polymodal.runtime.validation import check_types
@@ -86,7 +86,7 @@ def _arguments(thing: Arguments) -> dict[str, Any]:
         if is_note(argument) and vars(thing).get(argument.name) is None:
             del arguments[argument.name]
     for name, value in arguments.items():
-        if not _comes_back(value):
+        if not _is_lossless(value):
             raise ValueError(
                 f"{name} of {made.__name__} must be a finite number, a string, a bool, None, or a list of these, "
                 f"for it goes to a file; got {brief(repr(value))}"
@@ -94,9 +94,9 @@ def _arguments(thing: Arguments) -> dict[str, Any]:
     return arguments
 
 
-def _comes_back(value: Any) -> bool:
+def _is_lossless(value: Any) -> bool:
     try:
-        return bool(frozen(json.loads(checkpoint.to_json({"": value}))[""]) == value)
+        return bool(to_tuples(json.loads(checkpoint.to_json({"": value}))[""]) == value)
     except (TypeError, ValueError, RuntimeError):
         return False
 
@@ -107,7 +107,7 @@ def _from_document(document: Any, registry: Mapping[str, type[T]], kind: str, **
     if key not in registry:
         way = f"if it is your own, register it before loading: {_registration(key, kind, 'YourClass')}"
         raise ValueError(f"{unknown(key, registry, f'{kind} type')}; {way}")
-    arguments = {name: frozen(value) for name, value in document.items() if name != "type"}
+    arguments = {name: to_tuples(value) for name, value in document.items() if name != "type"}
     check_types(arguments, registry[key], key)
     return registry[key](**arguments, **more)
 

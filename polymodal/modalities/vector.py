@@ -105,23 +105,22 @@ class Vector(Costed):
             raise ValueError(f"scale must be positive; got {min(self.scale)}; use 1 for a number that never varies")
 
     @classmethod
-    def from_profile(cls, *profiles: Profile, log: bool = False) -> Vector:
+    def from_profile(cls, profile: Profile, *others: Profile, log: bool = False) -> Vector:
         """Returns a vector with the units of a column of numbers or of lists of numbers, or of several of numbers.
 
         Arguments:
-            *profiles: The column, or the columns whose names become `names`.
+            profile: The column.
+            *others: Further columns of numbers; the names of all become `names`.
             log: Whether to take logarithms.
 
         Raises:
             ValueError: The cells are not numbers, or not lists of equally many finite numbers.
         """
-        several = len(profiles) > 1
-        if several or profiles[0].comparable:
-            units = [number_units(profile, log) for profile in profiles]
-        else:
-            units = list_units(profiles[0])
+        profiles = (profile, *others)
+        numbers = bool(others) or profile.comparable
+        units = [number_units(one, log) for one in profiles] if numbers else list_units(profile)
         center, scale = zip(*units, strict=True)
-        names = tuple(profile.name for profile in profiles) if several else None
+        names = tuple(one.name for one in profiles) if others else None
         return cls(len(units), center=center, scale=scale, names=names, log=log)
 
     @classmethod
@@ -190,7 +189,7 @@ class Vector(Costed):
         value = torch.as_tensor(raw, dtype=torch.float64).reshape(-1)
         if len(value) != self.size:
             raise ValueError(f"a vector must have {self.size} numbers; got {len(value)}")
-        return self.scaled(value)
+        return self.standardise(value)
 
     def write(self, value: Tensor) -> Tensor:
         """Converts numbers to users' units, `(*, size)` float64. Values clipped by `bound` equal the bound exactly."""
@@ -198,10 +197,10 @@ class Vector(Costed):
         raw = value.double() * self._scale + self._center
         raw = raw.expm1() if self.log else raw
         for end in self._limits.unbind() if self.limits else ():
-            raw = torch.where(value == self.scaled(end), end, raw)
+            raw = torch.where(value == self.standardise(end), end, raw)
         return raw
 
-    def scaled(self, raw: Tensor) -> Tensor:
+    def standardise(self, raw: Tensor) -> Tensor:
         """Converts numbers in users' units, `(*, size)` float64, to a table's units.
 
         Raises:
@@ -224,7 +223,7 @@ class Vector(Costed):
         zero, least, most = self._limits
         free = (least < 0) | torch.tensor([form == DATES for form in self.formats or ()] or False)
         low, high = (least, most) if bounds == "observed" else (zero, torch.full_like(zero, torch.inf))
-        low, high = self.scaled(low.clamp(min=0)), self.scaled(high.clamp(min=0))
+        low, high = self.standardise(low.clamp(min=0)), self.standardise(high.clamp(min=0))
         low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
         return values.clamp(low.to(values), high.to(values))
 
@@ -270,7 +269,7 @@ class Vector(Costed):
         raw = self._raw(*cells)
         has = ~raw.isnan().any(1)
         try:
-            values = self.scaled(torch.where(has[:, None], raw, 0.0))
+            values = self.standardise(torch.where(has[:, None], raw, 0.0))
         except ValueError as error:
             raise CellError(int((raw <= -1).any(1).nonzero()[0]), error) from error
         if len(far := (has & values.isinf().any(1)).nonzero()):

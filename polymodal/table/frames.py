@@ -101,7 +101,7 @@ class Reader:
                 messages.append(f"{name!r}: {format_unseen_values(unseen, *what)}")
         truncated = (name for name, count in self.truncated.items() if count > self.files[name] / 50)
         messages += [self._describe_truncation(name) for name in truncated]
-        messages += [far for name, outliers in self.outliers.items() if (far := outliers.tell(name))]
+        messages += [far for name, outliers in self.outliers.items() if (far := outliers.format_message(name))]
         for name, damaged in self.damaged.items():
             if damaged:
                 count = "count" if len(damaged) > 1 else "counts"
@@ -153,7 +153,7 @@ class Reader:
         self.unseen[name].update(dict(column.odd))
         self.damaged[name] += [(self._name_row(row), why) for row, why in column.unreadable]
         self.truncated[name] += column.cut
-        self.outliers[name].look(column.values, column.observed, self._name_row)
+        self.outliers[name].count(column.values, column.observed, self._name_row)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column
 

@@ -27,7 +27,7 @@ __all__ = [
     "is_number",
     "is_row_number",
     "is_skewed",
-    "way_missing",
+    "missing_option",
 ]
 
 FEWEST = 50
@@ -85,15 +85,15 @@ def doubt_missing(profile: Profile) -> str:
     if found is None:
         return ""
     if profile.kind in ("integer", "number"):
-        return f"if {found} stands for a missing value, replace it by an empty cell, or write {way_missing(found)}"
-    return f"if {found!r} is for an empty cell, say so when the file is read: {way_missing(found)}"
+        return f"if {found} stands for a missing value, replace it by an empty cell, or write {missing_option(found)}"
+    return f"if {found!r} is for an empty cell, say so when the file is read: {missing_option(found)}"
 
 
-def way_missing(text: str) -> str:
+def missing_option(text: str) -> str:
     """Returns the option that declares a text as a missing value.
 
     Example:
-        >>> way_missing("-999"), way_missing("?")
+        >>> missing_option("-999"), missing_option("?")
         ('--missing=-999', "'--missing=?'")
     """
     return shell_quote(f"--missing={text}")

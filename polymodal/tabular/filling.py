@@ -163,7 +163,7 @@ def _maker(column: pd.Series) -> Callable[[Any], Any]:
             return lambda cell: _date(type(first), cell)
         case "string":
             return str
-    return lambda cell: _beside(first, cell)
+    return lambda cell: _match_type(first, cell)
 
 
 def _decimal_like(cells: Iterable[Decimal]) -> Callable[[Any], Decimal]:
@@ -178,7 +178,7 @@ def _decimal_like(cells: Iterable[Decimal]) -> Callable[[Any], Decimal]:
     return lambda cell: Decimal(str(cell)) if isinstance(cell, str) else Decimal(f"{float(cell):.{places}f}")
 
 
-def _beside(first: Any, cell: Any) -> Any:
+def _match_type(first: Any, cell: Any) -> Any:
     """Converts a cell to the type of the first value of a column of lists, of arrays, or of dicts with files."""
     if isinstance(first, dict):
         return {**dict.fromkeys(first), "bytes": cell}

@@ -38,7 +38,7 @@ class Outliers:
         self.far, self.outside, self.seen = 0, 0, 0
         self.smallest, self.largest = float("inf"), float("-inf")
 
-    def look(self, values: Tensor, observed: Tensor, number: Callable[[int], str]) -> None:
+    def count(self, values: Tensor, observed: Tensor, number: Callable[[int], str]) -> None:
         """Counts the rows of a chunk with numbers that are far outside.
 
         Arguments:
@@ -65,7 +65,7 @@ class Outliers:
         for row, column in far.nonzero()[: MOST_LISTED - len(self.listed)].tolist():
             self.listed.append((number(int(places[row])), float(self.modality.write(numbers[row])[column])))
 
-    def tell(self, name: str) -> str | None:
+    def format_message(self, name: str) -> str | None:
         """Returns a message if numbers are far outside, else None.
 
         Arguments:
@@ -118,7 +118,9 @@ def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:
 
     if not isinstance(modality, Vector) or modality.limits is None:
         return None
-    low, high = (modality.scaled(end).double() for end in torch.tensor(modality.limits, dtype=torch.float64).unbind(1))
+    low, high = (
+        modality.standardise(end).double() for end in torch.tensor(modality.limits, dtype=torch.float64).unbind(1)
+    )
     return low, torch.where(high > low, high, low + 1)
 
 

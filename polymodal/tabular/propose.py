@@ -136,7 +136,7 @@ def _check_frame(frame: pd.DataFrame) -> None:
     if not frame.shape[1]:
         raise ValueError("a data frame must have at least one column; got none; name what it should hold")
     if not len(frame):
-        raise ValueError("a data frame must have at least one row to take its columns for something; got none")
+        raise ValueError("a data frame must have at least one row to infer the types of its columns; got none")
     for name in frame.columns:
         if not isinstance(name, str):
             raise ValueError(

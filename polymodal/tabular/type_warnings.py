@@ -19,7 +19,7 @@ from polymodal.tabular.ambiguities import (
     doubt_same,
     is_number,
     is_skewed,
-    way_missing,
+    missing_option,
 )
 
 __all__ = ["IDENTIFIER", "doubt_codes", "doubt_texts", "join_doubts", "warn_about_type"]
@@ -134,7 +134,7 @@ def doubt_texts(profile: Profile, used: str) -> str:
     if share <= 1 - MOST or (share <= 0.5 and len({*odd}) == 1):
         return (
             f"most of these texts are numbers: if {odd[0]!r} is for an empty cell, say so when the file is read: "
-            f"{way_missing(odd[0])}"
+            f"{missing_option(odd[0])}"
         )
     return doubt_missing(profile)
 

@@ -74,7 +74,7 @@ def sample_rows(schema: Schema, rows: int, *, complete: bool, seed: int = 0) -> 
     Arguments:
         schema: The modalities.
         rows: Number of rows B.
-        complete: Whether all values are observed. If not, each row has at least one modality and lacks at least one.
+        complete: Whether all values are observed. If not, each row has an observed and a missing value.
         seed: Random seed.
 
     Returns:

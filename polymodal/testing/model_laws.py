@@ -128,7 +128,7 @@ def check_given_names(subject: ModelSubject) -> None:
     """Names in `given` are equal to a mask, and neither their order nor that of the values changes anything."""
     model, batch, every = subject.make().eval(), sample_rows(subject.schema, 5, complete=True), [*subject.schema]
     names = [every[-2], every[0]]
-    turned = Batch(dict(reversed(batch.values.items())), batch.observed)
+    turned = Batch(dict(reversed([*batch.values.items()])), batch.observed)
     code = model.encode(batch, names).mean
     require_same(code, model.encode(batch, subject.schema.mask(names).expand(1, -1)).mean, "codes given names and mask")
     require_same(code, model.encode(turned, names[::-1]).mean, "codes given names in another order")

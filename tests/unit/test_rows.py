@@ -302,7 +302,7 @@ class TestTable:
             ({"label": torch.full((6,), -1)}, r"'label': classes must be in 0..3 where observed; got -1"),
             ({"text": torch.full((6, 5), 7)}, r"'text': classes must be in 0..6"),
             ({"label": torch.tensor([0.0, 1.0, float("nan"), 0, 0, 0])}, r"'label': classes must be integers, int64"),
-            ({"image": torch.full((6, 3, 9, 7), 200)}, r"'image': pictures must be uint8, or floats in \[0, 1\]"),
+            ({"image": torch.full((6, 3, 9, 7), 200)}, r"'image': images must be uint8, or floats in \[0, 1\]"),
             (
                 {"image": torch.full((6, 3, 9, 7), 200.0)},
                 r"'image': values must be in \[0, 1\] where observed; got 200",

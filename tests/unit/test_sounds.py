@@ -62,7 +62,7 @@ def test_columns_of_files_are_read_counted_and_left_alone(files):
         root=files, unreadable=0.5, say=said.append,
     )  # fmt: skip
     assert table.observed[:, 0].tolist() == [True, True, False, False, False]
-    assert "row 4: this is no sound file" in said[0]
+    assert "row 4: this is not a readable audio file" in said[0]
     filled = impute(build("mac-wae", table.schema, latent_dim=4), frame, root=files, unreadable=0.5)
     assert filled["sound"].isna().tolist() == frame["sound"].isna().tolist()
 
