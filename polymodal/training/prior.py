@@ -334,7 +334,7 @@ def _sum_over_processes(parameters: list[nn.Parameter], loss: Tensor) -> Tensor:
     """Sums the gradients and the losses of a batch over all processes; returns the summed loss."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     flat = torch.cat([*(gradient.flatten() for gradient in gradients), loss[None].to(gradients[0])])
-    dist.all_sum_over_processes(flat)
+    dist.all_reduce(flat)
     for gradient, summed in zip(gradients, flat[:-1].split([gradient.numel() for gradient in gradients]), strict=True):
         gradient.copy_(summed.view_as(gradient))
     return flat[-1].to(loss)
