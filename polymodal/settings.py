@@ -9,8 +9,7 @@ from difflib import get_close_matches
 from types import SimpleNamespace
 from typing import Any
 
-from polymodal.datasets import DATASETS, Dataset
-from polymodal.datasets import load as load_data
+from polymodal.datasets import DATASETS, Dataset, load
 from polymodal.evaluation.metrics import choose_metrics
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.modalities.arguments import to_tuples
@@ -84,21 +83,21 @@ def resolve(document: Mapping[str, Any], line: Mapping[str, Any] | None = None) 
         Traceback (most recent call last):
         ValueError: unknown setting 'bta'; nearest are beta, data; `polymodal train DATASET --dry-run` shows all
     """
-    file, line = _flat(document), _flat(line or {})
-    dataset, model, folder = _top({**file, **line})
-    before = _top({"dataset": dataset, "model": model, **file})[:2]
+    file, line = _flatten(document), _flatten(line or {})
+    dataset, model, folder = _get_top_level({**file, **line})
+    before = _get_top_level({"dataset": dataset, "model": model, **file})[:2]
     known = _list_settings(dataset, model)
-    given = _place(file, _list_settings(*before))
+    given = _sort_into_sections(file, _list_settings(*before))
     for section, place, new in (("data", 0, dataset), ("build", 1, model)):
         if before[place] != new:
             former = _list_settings(*before)[section]
             given[section] = {k: v for k, v in given[section].items() if v != former[k]}
     sections = {}
-    for section, names in _place(line, known).items():
+    for section, names in _sort_into_sections(line, known).items():
         sections[section] = given[section] | names
         _check_names(section, sections[section], known, dataset)
     _check_types(sections, dataset, model)
-    return Settings(dataset, model, folder, **_complete(sections, known))
+    return Settings(dataset, model, folder, **_add_defaults(sections, known))
 
 
 def make(settings: Settings) -> tuple[Dataset, Model]:
@@ -107,7 +106,7 @@ def make(settings: Settings) -> tuple[Dataset, Model]:
     Raises:
         ValueError: An argument is out of range, or a schema setting changes the meaning of the values.
     """
-    data = load_data(settings.dataset, **settings.data)
+    data = load(settings.dataset, **settings.data)
     return data, network(settings, data)
 
 
@@ -122,18 +121,18 @@ def network(settings: Settings, data: Dataset) -> Model:
     try:
         model = build(settings.model, schema, **settings.build)
     except RuntimeError as error:  # PyTorch raises it for an invalid layer size
-        raise ValueError(f"{settings.model} must be of sizes that layers can have: {error}") from error
+        raise ValueError(f"the layers of {settings.model} must have valid sizes: {error}") from error
     model.schema.require(data.schema, "train", "leave out what changes values from the settings under schema")
     return model
 
 
 def schema_settings() -> list[str]:
     """Returns the sorted names of all settings that registered modalities accept."""
-    told = {field.name for kind in MODALITIES.values() for field in fields(kind) if field.compare}
-    return sorted(told - {FROM_PYTHON})
+    names = {field.name for kind in MODALITIES.values() for field in fields(kind) if field.compare}
+    return sorted(names - {FROM_PYTHON})
 
 
-def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
+def _get_top_level(given: Mapping[str, Any]) -> tuple[str, str, str]:
     """Returns the names of the data set and the model, and the folder."""
     named = {"dataset": None, "model": "mac-wae", "folder": None}
     named |= {name: given[name] for name in TOP if given.get(name) is not None}
@@ -149,20 +148,20 @@ def _top(given: Mapping[str, Any]) -> tuple[str, str, str]:
 def _list_settings(dataset: str, model: str) -> Known:
     """Returns all settings that exist for this data set and model, with their defaults."""
     return {
-        "fit": _defaults(fit, NOT_SETTINGS),
-        "build": _defaults(build, NOT_SETTINGS) | _defaults(lookup(MODELS, model, "model"), {"schema"}),
-        "data": _defaults(lookup(DATASETS, dataset, "data set"), set()),
+        "fit": _get_defaults(fit, NOT_SETTINGS),
+        "build": _get_defaults(build, NOT_SETTINGS) | _get_defaults(lookup(MODELS, model, "model"), {"schema"}),
+        "data": _get_defaults(lookup(DATASETS, dataset, "data set"), set()),
         "schema": dict.fromkeys(schema_settings(), inspect.Parameter.empty),
     }
 
 
-def _defaults(make: Any, without: set[str]) -> dict[str, Any]:
+def _get_defaults(make: Any, without: set[str]) -> dict[str, Any]:
     parameters = inspect.signature(make).parameters.values()
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD) and p.name not in without]
     return {p.name: _plain(p.default) for p in named}
 
 
-def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+def _flatten(document: Mapping[str, Any]) -> dict[str, Any]:
     """Flattens nested sections to dotted names."""
     flat: dict[str, Any] = {}
     for name, value in document.items():
@@ -171,12 +170,12 @@ def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
         parts = {f"{name}.{key}": part for key, part in (value or {}).items()} if name in SECTIONS else {name: value}
         for key, part in parts.items():
             if str(key) in flat:
-                raise _twice(str(key), str(key))
+                raise _make_duplicate_error(str(key), str(key))
             flat[str(key)] = _plain(part)
     return flat
 
 
-def _place(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
+def _sort_into_sections(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
     """Sorts plain and dotted names into sections.
 
     Dotted names take precedence over plain ones. A plain name that applies to a single section must not also be given
@@ -185,31 +184,33 @@ def _place(flat: Mapping[str, Any], known: Known) -> dict[str, dict[str, Any]]:
     placed: dict[str, dict[str, Any]] = {section: {} for section in SECTIONS}
     for name in sorted(flat, key=lambda name: "." in name):
         if name not in TOP:
-            homes = _homes(name, known)
-            if "." not in name and len(homes) == 1 and (dotted := f"{homes[0][0]}.{name}") in flat:
-                raise _twice(name, dotted)
-            for section, own in homes:
+            sections = _find_sections(name, known)
+            if "." not in name and len(sections) == 1 and (dotted := f"{sections[0][0]}.{name}") in flat:
+                raise _make_duplicate_error(name, dotted)
+            for section, own in sections:
                 placed[section][own] = flat[name]
     return placed
 
 
-def _twice(name: str, again: str) -> ValueError:
+def _make_duplicate_error(name: str, again: str) -> ValueError:
     got = f"{name} twice" if name == again else f"{name} and {again}"
     return ValueError(f"a setting must be given once; got {got}; leave one out")
 
 
-def _homes(name: str, known: Known) -> list[tuple[str, str]]:
+def _find_sections(name: str, known: Known) -> list[tuple[str, str]]:
     """Returns the sections that a name applies to, each with the name within the section."""
     section, dot, own = name.partition(".")
     if dot and own in known.get(section, {}):
         return [(section, own)]
-    homes = [] if dot else [section for section in SECTIONS if name in known[section]]
-    if not homes:
-        raise _unknown(name, known)
-    return [(section, name) for section in homes if {section, homes[0]} <= {"fit", "build"} or section == homes[0]]
+    sections = [] if dot else [section for section in SECTIONS if name in known[section]]
+    if not sections:
+        raise _make_unknown_error(name, known)
+    return [
+        (section, name) for section in sections if {section, sections[0]} <= {"fit", "build"} or section == sections[0]
+    ]
 
 
-def _unknown(name: str, known: Known) -> ValueError:
+def _make_unknown_error(name: str, known: Known) -> ValueError:
     if name.rpartition(".")[2] == FROM_PYTHON:
         return ValueError(f"{name} must be given from Python, by schema.replace({FROM_PYTHON}=...); leave it out here")
     dotted = [f"{section}.{own}" for section in SECTIONS for own in known[section]]
@@ -224,10 +225,10 @@ def _check_names(section: str, given: Mapping[str, Any], known: Known, dataset: 
     """Checks that all names exist for this model and data set, and that no required setting is missing."""
     for name in given:
         if name not in known[section]:
-            raise _unknown(f"{section}.{name}", known)
+            raise _make_unknown_error(f"{section}.{name}", known)
     for name, default in known[section].items():
         if default is inspect.Parameter.empty and section == "data" and name not in given:
-            raise ValueError(f"{dataset} must be told its {name}; write --set data.{name}=VALUE")
+            raise ValueError(f"{dataset} needs the setting {name}; write --set data.{name}=VALUE")
 
 
 def _check_types(sections: Known, dataset: str, model: str) -> None:
@@ -270,14 +271,14 @@ def _check_field(kind: type[Modality], key: str, name: str, value: Any) -> None:
         _check_type(name, value, kind, key)
 
 
-def _complete(sections: Known, known: Known) -> dict[str, dict[str, Any]]:
+def _add_defaults(sections: Known, known: Known) -> dict[str, dict[str, Any]]:
     """Adds the defaults, in the order of the functions' arguments, except defaults that YAML cannot represent."""
     empty = inspect.Parameter.empty
     return {
         section: {
             name: sections[section].get(name, default)
             for name, default in known[section].items()
-            if name in sections[section] or (default is not empty and _writable(default))
+            if name in sections[section] or (default is not empty and _can_be_yaml(default))
         }
         for section in sections
     }
@@ -290,7 +291,9 @@ def _plain(value: Any) -> Any:
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
 
 
-def _writable(value: Any) -> bool:
+def _can_be_yaml(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(map(_writable, [*value, *value.values()]))
-    return all(map(_writable, value)) if isinstance(value, list) else type(value) in (bool, int, float, str, type(None))
+        return all(map(_can_be_yaml, [*value, *value.values()]))
+    return (
+        all(map(_can_be_yaml, value)) if isinstance(value, list) else type(value) in (bool, int, float, str, type(None))
+    )

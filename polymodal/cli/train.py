@@ -150,7 +150,7 @@ def remove_run(settings: Settings) -> None:
     The file that identifies the run is removed last, so an interrupted process can be started again.
     """
     if count() > 1:
-        training.join(settings.fit["device"])
+        training.connect_processes(settings.fit["device"])
     with distributed.share_errors():
         if number() == 0:
             with claim_folder(Path(settings.folder), "removes an earlier run from it"):

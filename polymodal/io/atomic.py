@@ -59,7 +59,7 @@ def replace_folder(folder: Path) -> Iterator[Path]:
 
 def find_folder(folder: Path) -> Path:
     """Returns the folder, or its previous version if a process was killed while it replaced the folder."""
-    return folder if os.path.exists(folder) else _orphan(folder) or folder  # noqa: PTH110 (also handles names that are too long)
+    return folder if os.path.exists(folder) else _find_previous_version(folder) or folder  # noqa: PTH110 (also handles names that are too long)
 
 
 def sweep(folder: Path) -> None:
@@ -80,9 +80,9 @@ def sweep(folder: Path) -> None:
 def _clear(target: Path) -> None:
     """Removes the hidden names of a target that no process uses; a previous version is restored first."""
     with suppress(OSError):
-        if not target.exists() and (orphan := _orphan(target)):
+        if not target.exists() and (orphan := _find_previous_version(target)):
             orphan.rename(target)
-    found = _beside(target)
+    found = _list_hidden(target)
     complete = target.exists()  # checked after listing: each listed previous version has been replaced
     for path in found:
         if path.suffix == ".previous":
@@ -94,9 +94,9 @@ def _clear(target: Path) -> None:
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _orphan(target: Path) -> Path | None:
+def _find_previous_version(target: Path) -> Path | None:
     """Returns the previous version of a folder if its process was killed between two renames, else None."""
-    hidden = [path for path in _beside(target) if path.is_dir() and not path.is_symlink()]
+    hidden = [path for path in _list_hidden(target) if path.is_dir() and not path.is_symlink()]
     if previous := [path for path in hidden if path.suffix == ".previous"]:
         return previous[0]
     # Killed processes of earlier versions of polymodal left both versions of a folder like this.
@@ -114,14 +114,14 @@ def _is_version(path: Path, name: str) -> bool:
 def _discard(old: Path, target: Path) -> None:
     """Removes a previous version; it is first moved, so it is not mistaken for one if this process is killed."""
     with suppress(OSError):
-        folder, lock = _make(target)
+        folder, lock = _create_hidden(target)
         try:
             old.rename(folder / target.name)
         finally:
             _release(folder, lock)
 
 
-def _beside(target: Path) -> list[Path]:
+def _list_hidden(target: Path) -> list[Path]:
     """Returns the hidden names of a target."""
     start, found = f".{target.name}-", []
     with suppress(OSError), os.scandir(target.parent) as entries:
@@ -139,7 +139,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
     is added to the error.
     """
     _clear(target)
-    folder, lock = _make(target)
+    folder, lock = _create_hidden(target)
     try:
         yield folder
     except OSError as error:
@@ -150,13 +150,13 @@ def temporary_folder(target: Path) -> Iterator[Path]:
         _release(folder, lock)
 
 
-def _make(target: Path) -> tuple[Path, int | None]:
+def _create_hidden(target: Path) -> tuple[Path, int | None]:
     """Creates a new hidden folder, and returns it and the descriptor of its lock.
 
     Repeats if another process removes the folder before it is locked.
     """
     while True:
-        folder = _new(target, "partial")
+        folder = _choose_hidden_name(target, "partial")
         folder.mkdir()
         if os.name == "nt":  # Windows cannot open folders
             return folder, None
@@ -193,7 +193,7 @@ def _remove(folder: Path) -> None:
         folder.rmdir()
 
 
-def _new(target: Path, kind: str) -> Path:
+def _choose_hidden_name(target: Path, kind: str) -> Path:
     """Returns an unused hidden name in the same folder."""
     return target.with_name(f".{target.name}-{uuid4().hex[:8]}.{kind}")
 
@@ -242,7 +242,7 @@ def _rename_in_turn(fresh: Path, folder: Path) -> bool:
     """Renames an existing target first, and then the new folder; returns False if another process interfered."""
     if _rename_if_free(fresh, folder):
         return True
-    old = _new(folder, "previous")
+    old = _choose_hidden_name(folder, "previous")
     try:
         folder.rename(old)
     except FileNotFoundError:

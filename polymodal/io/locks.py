@@ -102,9 +102,9 @@ def _open(lock: Path, what: str) -> int | None:
         found = os.fstat(file)
         locked = try_lock(file) if stat.S_ISREG(found.st_mode) and found.st_nlink <= 1 else None
         if locked is False:
-            said = os.pread(file, 200, 0).decode(errors="replace")
+            content = os.pread(file, 200, 0).decode(errors="replace")
             os.close(file)
-            raise ValueError(f"{what} must be used by one process at a time, and {_holder(said)}")
+            raise ValueError(f"{what} must be used by one process at a time, and {_describe_owner(content)}")
         if locked is None:
             os.close(file)
             return None
@@ -150,9 +150,9 @@ def lock_abandoned(path: Path) -> Iterator[bool]:
         os.close(file)
 
 
-def _holder(said: str) -> str:
+def _describe_owner(content: str) -> str:
     """Describes the owner of a lock from the content of the lock file."""
-    pid, _, rest = said.partition(" ")
+    pid, _, rest = content.partition(" ")
     since, _, does = rest.partition(" ")
     if not (pid.isdecimal() and since.isdecimal() and len(since) < 12):
         return "another one uses it; wait until it has ended"

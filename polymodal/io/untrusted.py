@@ -98,10 +98,10 @@ def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> 
         ValueError: The file is damaged, no safetensors file, or has other tensors than `like`.
     """
     with _open_safetensors(path) as file:
-        held = _header(path, file)
+        tensors = _header(path, file)
         if like is not None:
-            check_tensors(path, held, like)
-        return {name: file.get_tensor(name).clone() for name in held}  # otherwise they would change with the file
+            check_tensors(path, tensors, like)
+        return {name: file.get_tensor(name).clone() for name in tensors}  # otherwise they would change with the file
 
 
 def read_header(path: str | Path) -> dict[str, Tensor]:
@@ -151,12 +151,12 @@ def refuse_endless(path: Path) -> None:
         check_file(path)
 
 
-def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
+def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
     """Checks that tensors have the expected names, shapes and types.
 
     Arguments:
         path: File that contains the tensors, for the message.
-        held: Tensors by name, such as the result of `read_header`.
+        tensors: Tensors by name, such as the result of `read_header`.
         like: Expected tensors by name, on any device. Floats may have another precision.
 
     Raises:
@@ -167,15 +167,15 @@ def check_tensors(path: str | Path, held: Mapping[str, Tensor], like: Mapping[st
         Traceback (most recent call last):
         ValueError: a does not fit the model: it lacks b; w must be float32 (3,), is float32 (2,)
     """
-    lacks, extra = [name for name in like if name not in held], [name for name in held if name not in like]
+    lacks, extra = [name for name in like if name not in tensors], [name for name in tensors if name not in like]
     wrong = [
-        f"{name} must be {_kind(expected)}, is {_kind(held[name])}"
+        f"{name} must be {_kind(expected)}, is {_kind(tensors[name])}"
         for name, expected in like.items()
-        if name in held and not _fits(held[name], expected)
+        if name in tensors and not _fits(tensors[name], expected)
     ]
-    troubles = [f"it lacks {_some(lacks, ', ')}"] if lacks else []
-    troubles += [f"it has {_some(extra, ', ')}, which the model has not"] if extra else []
-    troubles += [_some(wrong, "; ")] if wrong else []
+    troubles = [f"it lacks {_join_first(lacks, ', ')}"] if lacks else []
+    troubles += [f"it has {_join_first(extra, ', ')}, which the model does not have"] if extra else []
+    troubles += [_join_first(wrong, "; ")] if wrong else []
     if troubles:
         raise ValueError(f"{path} does not fit the model: {brief('; '.join(troubles), 600)}")
 
@@ -194,13 +194,13 @@ def _parse_json_object(text: str, where: str) -> dict[str, Any]:
 
 
 def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
-    held = {}
+    tensors = {}
     for name in file.keys():  # noqa: SIM118 (the file is no mapping)
         part = file.get_slice(name)
         if (kind := part.get_dtype()) not in DTYPES:
             raise ValueError(f"{path} must hold tensors of {', '.join(DTYPES)}; {brief(name)} is of {kind}")
-        held[name] = torch.empty(part.get_shape(), dtype=DTYPES[kind], device="meta")
-    return held
+        tensors[name] = torch.empty(part.get_shape(), dtype=DTYPES[kind], device="meta")
+    return tensors
 
 
 @contextmanager
@@ -213,17 +213,19 @@ def _open_safetensors(path: str | Path) -> Iterator[Any]:
         raise ValueError(f"{path} must be a safetensors file: {brief(error)}") from error
 
 
-def _fits(held: Tensor, like: Tensor) -> bool:
+def _fits(tensor: Tensor, like: Tensor) -> bool:
     floats = FLOATS.values()
-    return held.shape == like.shape and (held.dtype == like.dtype or (held.dtype in floats and like.dtype in floats))
+    return tensor.shape == like.shape and (
+        tensor.dtype == like.dtype or (tensor.dtype in floats and like.dtype in floats)
+    )
 
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
 
 
-def _some(told: list[str], joint: str) -> str:
-    return joint.join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
+def _join_first(items: list[str], joint: str) -> str:
+    return joint.join(items[:3]) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
 
 
 def _finite(number: str) -> float:

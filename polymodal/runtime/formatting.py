@@ -11,14 +11,14 @@ from unicodedata import category
 __all__ = ["brief", "format_count", "printable", "shell_quote", "split_names", "value_repr"]
 
 
-def brief(told: object, most: int = 300) -> str:
+def brief(text: object, most: int = 300) -> str:
     r"""Formats an error or a value as one line of at most `most` printable characters.
 
     Example:
         >>> brief(ValueError("one\n  and two")), brief("a" * 400)[-8:]
         ('one and two', 'aaaa ...')
     """
-    line = printable(" ".join(str(told)[: 10 * most].split()) or type(told).__name__)
+    line = printable(" ".join(str(text)[: 10 * most].split()) or type(text).__name__)
     return line if len(line) <= most else line[: most - 4] + " ..."
 
 

@@ -124,7 +124,7 @@ class AutoencoderTraining:
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=epoch)
         self.records.save(*self.state.collect())
         self.records.publish(self.state.history, self.state.best.weights if better else None)
-        self.shown.epoch(epoch, row["train/total"], row["validation/total"], best=better)
+        self.shown.show_epoch(epoch, row["train/total"], row["validation/total"], best=better)
 
     def _take_steps(self, began: float) -> None:
         """Takes the remaining steps of the current epoch; returns early if asked to stop."""
@@ -144,22 +144,22 @@ class AutoencoderTraining:
             rows += batch.total
             due = (state.step + 1) % settings.accumulate == 0
             if due:
-                state.schedule.before(state.update)
+                state.schedule.set_rate(state.update)
             with self._share_batch(batch, state.epoch, state.step):
                 terms = self.step(batch, progress, rows if due else 0)
             state.means.add(terms, batch.total, batch.counted)
             state.step += 1
-            self.shown.step()
+            self.shown.advance()
             let_others_run(self.device)
             if due:
                 rows = 0
                 if self._end_update(began):
                     return
         if rows:
-            state.schedule.before(state.update)
+            state.schedule.set_rate(state.update)
             self.step.update(rows)
             state.update += 1
-        state.means.look()
+        state.means.find_trouble()
         self.stop.is_requested(state.means)
 
     def _end_update(self, began: float) -> bool:
@@ -199,7 +199,7 @@ class AutoencoderTraining:
                 with self._share_batch(batch, 0, step):
                     terms = Terms.of(model(batch, plan=sample_plan(model, batch)))
                 means.add(terms, batch.total, batch.counted)
-        means.look()
+        means.find_trouble()
         self.stop.is_requested(means)
         return means.compute()
 

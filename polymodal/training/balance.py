@@ -72,7 +72,7 @@ def compute_loss_weights(schema: Schema, costs: Tensor) -> Tensor:
     return weights
 
 
-MOST = 16 * 2**20
+MAX_BYTES = 16 * 2**20
 """Maximum bytes of float64 values per batch."""
 
 
@@ -104,7 +104,7 @@ def _measure(
 ) -> tuple[Tensor, Tensor]:
     """Returns the costs of `compute_constant_costs` and the share of rows that have each modality, `(M,)` float64."""
     if batch_size is None:
-        batch_size = min(1024, max(1, MOST // sum(8 * prod(modality.shape) for modality in schema.values())))
+        batch_size = min(1024, max(1, MAX_BYTES // sum(8 * prod(modality.shape) for modality in schema.values())))
     sums: dict[str, tuple[Any, Any]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
     turns = distributed.world_size() if steps(len(rows), batch_size) >= distributed.world_size() else 1

@@ -53,16 +53,16 @@ class TrainingProgress:
     ) -> None:
         self.bar.stop()
 
-    def resume(self, epoch: int, step: int) -> None:
+    def show_resumed(self, epoch: int, step: int) -> None:
         """Shows that a run is resumed in an epoch, after a number of its steps."""
         self.bar.update(self.task, completed=(epoch - 1) * self.steps + step)
         self.say(f"resuming in epoch {epoch}/{self.epochs}, after {step} of its {self.steps} steps")
 
-    def step(self) -> None:
+    def advance(self) -> None:
         """Advances the bar by one step."""
         self.bar.advance(self.task)
 
-    def epoch(self, epoch: int, train: float, validation: float, *, best: bool) -> None:
+    def show_epoch(self, epoch: int, train: float, validation: float, *, best: bool) -> None:
         """Shows the losses at the end of an epoch."""
         losses = f"epoch {epoch}/{self.epochs} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)
@@ -76,7 +76,7 @@ class TrainingProgress:
         self.prior_steps = steps
         self.say(f"training the prior in {steps} steps" + (f", resumed after {done}" if done else ""))
 
-    def prior(self, step: int, train: float, validation: float) -> None:
+    def show_prior_round(self, step: int, train: float, validation: float) -> None:
         """Shows the losses at the end of a round of the prior's training."""
         losses = f"prior, step {step}/{self.prior_steps} · loss {train:.4g} · validation {validation:.4g}"
         self.bar.update(self.task, losses=losses)

@@ -25,7 +25,7 @@ T = TypeVar("T")
 BEFORE = 3
 """Number of runs of a shape without a graph before it is captured; libraries initialise themselves at first use."""
 
-MOST = 64
+MAX_GRAPHS = 64
 """Maximum number of graphs; further shapes run without a graph."""
 
 
@@ -55,7 +55,7 @@ class Inputs:
         """Key of a graph: names of the modalities, and shapes and types of the tensors."""
         return (*self.batch.values, *((tensor.shape, tensor.dtype) for tensor in self.tensors))
 
-    def fixed(self, dtype: torch.dtype) -> Inputs:
+    def copy_to_new_memory(self, dtype: torch.dtype) -> Inputs:
         """Returns a copy in new memory, with scalar tensors of value 0 for the progress and the learning rate.
 
         Arguments:
@@ -175,7 +175,7 @@ class Graphs(Generic[T]):
             times = self.seen[key] = self.seen.get(key, 0) + 1
             if times == BEFORE:
                 return self._run_and_check_sync(inputs, rows)
-            if times > BEFORE and len(self.kept) < MOST:
+            if times > BEFORE and len(self.kept) < MAX_GRAPHS:
                 self._capture(key, inputs, rows)
         if key not in self.kept:
             return self.recorder.run(lambda: self.step(inputs, rows))
@@ -190,7 +190,7 @@ class Graphs(Generic[T]):
         return done
 
     def _capture(self, key: object, inputs: Inputs, rows: int) -> None:
-        fixed = inputs.fixed(self.dtype)
+        fixed = inputs.copy_to_new_memory(self.dtype)
         try:
             self.kept[key] = fixed, self.recorder.record(lambda: self.step(fixed, rows))
         except RuntimeError as error:

@@ -76,15 +76,17 @@ class Means:
         added = terms.values * (rows if counted is None else counted)
         self.names, self._sums = terms.names, added if self._sums is None else self._sums + added
         if self.every == 1:
-            self._look(terms.values, f"step {self.steps}")
+            self._record_trouble(terms.values, f"step {self.steps}")
         elif self.steps % self.every == 0:
-            self.look()
+            self.find_trouble()
 
-    def look(self) -> None:
+    def find_trouble(self) -> None:
         """Checks that the sums are finite, and sets `trouble` if not; a sum stays non-finite once it is."""
         if self._sums is not None:
             first = (self.steps - 1) // self.every * self.every + 1
-            self._look(self._sums, f"steps {first} to {self.steps}" if first < self.steps else f"step {first}")
+            self._record_trouble(
+                self._sums, f"steps {first} to {self.steps}" if first < self.steps else f"step {first}"
+            )
 
     def check(self) -> None:
         """Checks that all sums are finite.
@@ -92,7 +94,7 @@ class Means:
         Raises:
             FloatingPointError: A sum is not finite; the message names the term and the step, or the last steps.
         """
-        self.look()
+        self.find_trouble()
         if self.trouble:
             raise FloatingPointError(self.trouble)
 
@@ -105,7 +107,7 @@ class Means:
         self.check()
         return {f"{self.split}/{name}": float(total) / self.rows for name, total in self.sums.items()}
 
-    def _look(self, values: Tensor, where: str) -> None:
+    def _record_trouble(self, values: Tensor, where: str) -> None:
         if self.trouble or values[-1].isfinite():
             return
         numbers = zip(self.names, values.tolist(), values.isfinite().tolist(), strict=True)

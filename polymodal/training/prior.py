@@ -157,10 +157,12 @@ class PriorTraining:
             due = self.step in ends
             losses = self._validate() if due else None
             self.seconds += time.perf_counter() - began
-            shown.step()
+            shown.advance()
             if losses is not None:
                 self._end_round(losses, self.step - max((end for end in ends if end < self.step), default=0))
-                shown.prior(self.step, *(self.history[-1][f"prior/{part}"] for part in ("train", "validation")))
+                shown.show_prior_round(
+                    self.step, *(self.history[-1][f"prior/{part}"] for part in ("train", "validation"))
+                )
                 save()
             if should_stop():
                 return
@@ -236,7 +238,7 @@ class PriorTraining:
         own = distributed.split_batch(len(rows), distributed.rank(), distributed.world_size())
         losses = self._losses(self.flow, self.train, rows, own, derive_seed(self.seed, STEPS, epoch, place))
         loss = losses.sum() / len(rows)
-        self.schedule.before(self.step)
+        self.schedule.set_rate(self.step)
         loss.backward()
         if len(losses) < len(rows):
             loss = _sum_over_processes(self.parameters, loss.detach())

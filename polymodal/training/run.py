@@ -132,7 +132,7 @@ class Run:
         if self.settings.only == "prior":
             return
         if not self.autoencoder.is_over:
-            self.shown.resume(self.state.epoch, self.state.step)
+            self.shown.show_resumed(self.state.epoch, self.state.step)
             return
         reason, setting = "", "epochs"
         if self.state.epoch <= self.settings.epochs:

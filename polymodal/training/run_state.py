@@ -91,7 +91,7 @@ class RunState:
         loss = row["validation/total"]
         better = self.epoch >= self.warmup and self.best.offer(self.epoch, loss, model)
         self.history.append(row)
-        self.schedule.after_epochs([loss])
+        self.schedule.add_losses([loss])
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.means = self.make_means("train")
         return better
@@ -157,7 +157,7 @@ class RunState:
         check_document(document)
         check_state(path, tensors, self.collect()[0], step.adam.param_groups[0]["params"], document["terms"])
         parts, history = _split_tensors(tensors), document["history"]
-        self.schedule.after_epochs([row["validation/total"] for row in history])
+        self.schedule.add_losses([row["validation/total"] for row in history])
         restore_optimizer(step.adam, parts.get("optimizer", {}))
         restore_random_states(parts["random"], self.device)
         if step.accelerator.scaler is not None and document["scaler"] is not None:
@@ -169,7 +169,7 @@ class RunState:
         model.load_state_dict(parts["model"])
         self.history, self.seconds = history, document["seconds"]
         self.epoch, self.step, self.update = document["epoch"], document["step"], document["update"]
-        self.schedule.before(max(self.update - 1, 0))
+        self.schedule.set_rate(max(self.update - 1, 0))
         self.means = self.make_means("train", document["rows"], self.step)
         self.means.sums = {name: parts["means"][name].to(self.device) for name in document["terms"]}
 

@@ -41,7 +41,7 @@ class Schedule:
         >>> import torch
         >>> adam = torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=0.4)
         >>> schedule = Schedule(adam, "cosine", warmup=2, updates=6)
-        >>> [round(schedule.before(update), 3) for update in range(6)]
+        >>> [round(schedule.set_rate(update), 3) for update in range(6)]
         [0.2, 0.4, 0.4, 0.341, 0.2, 0.059]
     """
 
@@ -52,14 +52,14 @@ class Schedule:
         if kind == "plateau":
             self.plateau = ReduceLROnPlateau(optimizer, factor=FACTOR, patience=EPOCHS, threshold=0.0, eps=0.0)
 
-    def before(self, update: int) -> float:
+    def set_rate(self, update: int) -> float:
         """Sets and returns the learning rate of an update."""
         if self.plateau is None:
             for group in self.optimizer.param_groups:
                 group["lr"] = self._rate(update)
         return float(self.optimizer.param_groups[0]["lr"])
 
-    def after_epochs(self, losses: Iterable[float]) -> None:
+    def add_losses(self, losses: Iterable[float]) -> None:
         """Updates the "plateau" schedule with the validation losses of epochs, in order."""
         if self.plateau is not None:
             for loss in losses:

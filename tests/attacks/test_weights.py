@@ -101,7 +101,7 @@ ATTACKS = {
     ),
     "an axis more": (entry(shape=[1, 2]), MISFIT + f"{LEAST} must be float32 (2,), is float32 (1, 2)"),
     "missing": (changed(encoders__2__3__bias=None), MISFIT + f"it lacks {LEAST}"),
-    "extra": (changed(more=torch.zeros(1)), MISFIT + "it has more, which the model has not"),
+    "extra": (changed(more=torch.zeros(1)), MISFIT + "it has more, which the model does not have"),
     "renamed": (changed(encoders__2__3__bias=None, x=torch.zeros(2)), f"it lacks {LEAST}; it has x, which"),
     "all others": (
         lambda path: save_file({"x": torch.zeros(1)}, path),

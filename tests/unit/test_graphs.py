@@ -137,7 +137,7 @@ def test_what_cannot_be_captured_is_said_once_and_trains_as_it_is(monkeypatch, r
 
 
 def test_no_more_graphs_are_kept_than_there_may_be(monkeypatch):
-    monkeypatch.setattr(graphs, "MOST", 2)
+    monkeypatch.setattr(graphs, "MAX_GRAPHS", 2)
     recorder, done = Fake(), []
     step = Graphs(lambda inputs, rows: done.append(len(inputs.batch)), recorder, torch.float32, lambda: None)
     for _ in range(6):
@@ -150,7 +150,7 @@ def test_no_more_graphs_are_kept_than_there_may_be(monkeypatch):
 def test_inputs_of_a_graph_are_memory_of_its_own_and_take_the_next_steps_numbers():
     first = Inputs(Batch({"x": torch.zeros(2, 1)}, torch.ones(2, 1, dtype=torch.bool)), (torch.zeros(3),), 0.5, 0.1)
     second = Inputs(Batch({"x": torch.ones(2, 1)}, torch.zeros(2, 1, dtype=torch.bool)), (torch.ones(3),), 1.0, 0.2)
-    fixed = first.fixed(torch.float64)
+    fixed = first.copy_to_new_memory(torch.float64)
     fixed.fill(second)
     assert [tensor.sum().item() for tensor in first.tensors] == [0, 2, 0]
     assert [tensor.sum().item() for tensor in fixed.tensors] == [2, 0, 3]

@@ -331,7 +331,7 @@ class TestFiles:
             ValueError, match=r"not torchvision's own; it does not fit the model: it lacks Conv2d_1a"
         ) as told:
             inception(tmp_path / "own.safetensors")
-        assert "it has AuxLogits.fc.bias, which the model has not" in str(told.value)
+        assert "it has AuxLogits.fc.bias, which the model does not have" in str(told.value)
         assert "fc.weight must be float32 (1008, 2048), is float32 (1000, 2048)" in str(told.value)
 
     def test_numbers_that_are_not_finite_are_refused(self, network, folder):

@@ -194,8 +194,8 @@ class Interrupted(TrainingProgress):
 
     after = 0
 
-    def step(self):
-        super().step()
+    def advance(self):
+        super().advance()
         type(self).after -= 1
         if not self.after:
             os.kill(os.getpid(), signal.SIGTERM)

@@ -13,8 +13,9 @@ from polymodal.modalities import Label, Vector
 from polymodal.models import base, build, load
 from polymodal.schema import Schema
 from polymodal.table.table import Table
-from polymodal.training import balance, compute_constant_costs, compute_loss_weights, fit
+from polymodal.training import balance, fit
 from polymodal.training.accelerator import set_precision
+from polymodal.training.balance import compute_constant_costs, compute_loss_weights
 from polymodal.training.means import Means, Terms
 
 
