@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric, at_once
+from polymodal.evaluation.metrics.base import Metric, RowComparison, TermFunction, count_rows_per_chunk
 from polymodal.networks.cpu.linear import inner
 from polymodal.runtime import distributed
 from polymodal.runtime.threads import each
@@ -56,37 +56,41 @@ class SSIM(Metric):
         super().__init__(streams)
         self.used = self.size
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Computes the similarity of each pair of images `(C, H, W)`, see `Metric`."""
         windows, made = self._windows(distribution.mean, target), distribution.mean
-        often = answers[answers >= 0].bincount(minlength=len(made)) > 1  # predictions that several rows share
+        often = indices[indices >= 0].bincount(minlength=len(made)) > 1  # predictions that several rows share
         place = often.cumsum(0) - 1
-        parts = each(windows.moments, made[often].split(at_once(made)), target.device) if often.any() else []
+        parts = (
+            each(windows.moments, made[often].split(count_rows_per_chunk(made)), target.device) if often.any() else []
+        )
         shared = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
 
-        def compared(rows: slice) -> Against:
+        def compare_rows(rows: slice) -> TermFunction:
             y = windows.moments(target[rows])
 
-            def similarity(answer: Tensor) -> Tensor:
-                if often[answer].all():
-                    x = Moments(*(numbers.index_select(1, place[answer]) for numbers in shared))
+            def similarity(chosen: Tensor) -> Tensor:
+                if often[chosen].all():
+                    x = Moments(*(numbers.index_select(1, place[chosen]) for numbers in shared))
                 else:
-                    x = windows.moments(made[answer])
+                    x = windows.moments(made[chosen])
                 sigma_xy = windows.covariance(x, y)
                 scores = structural_similarity(x.mu, y.mu, x.sigma2, y.sigma2, sigma_xy, *self.constants)
                 return scores.flatten(2).mean(2).mean(0)
 
-            return lambda answers: torch.stack([similarity(answer) for answer in answers])[..., None]
+            return lambda indices: torch.stack([similarity(chosen) for chosen in indices])[..., None]
 
-        return compared
+        return compare_rows
 
     def _windows(self, made: Tensor, target: Tensor) -> Windows:
         """Returns the windows of the target's images, and keeps their size in `used`."""
         height, width = target.shape[-2:]
         self.used = min(self.size, min(height, width) - 1 + min(height, width) % 2)
         dtype, n = torch.promote_types(made.dtype, torch.float32), self.used**2
-        matrices = (make_band_matrix(self.window(self.used), side).to(target.device, dtype) for side in (height, width))
-        return Windows(*matrices, n / max(n - 1, 1) if self.sample else 1.0)
+        down, across = (
+            make_band_matrix(self.window(self.used), side).to(target.device, dtype) for side in (height, width)
+        )
+        return Windows(down, across, n / max(n - 1, 1) if self.sample else 1.0)
 
     def merge(self) -> None:
         """See `Metric`. The smallest window of all processes is kept; without images, a process has the full window."""
