@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch.distributions import Distribution
 
     from benchmarks.plain_evaluation import Scored
-    from polymodal.evaluation.metrics.base import Compared
+    from polymodal.evaluation.metrics.base import RowComparison
     from polymodal.models import MAC
 
 __all__ = ["FEWEST", "MOST", "main", "measure", "table"]
@@ -171,10 +171,10 @@ class Unscored(Metric):
 
     better = "higher"
 
-    def update(self, distribution: Distribution, target: Tensor, answers: Tensor | None = None) -> None:
+    def update(self, distribution: Distribution, target: Tensor, indices: Tensor | None = None) -> None:
         """Looks away."""
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Is not called."""
         raise NotImplementedError
 

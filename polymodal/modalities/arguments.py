@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-__all__ = ["Arguments", "is_note", "note", "to_tuples"]
+__all__ = ["NOTE", "Arguments", "is_note", "note", "to_tuples"]
 
 TAKEN = ("name", "type")
 """Keys that files use for other purposes, and that arguments must not have."""
+
+NOTE = {"note": True}
+"""Metadata of a field that is created by `note`."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ def note() -> Any:
 
     Its default is None. Equality, fingerprints and `repr` ignore the field, and files omit it where it is None.
     """
-    return field(default=None, kw_only=True, repr=False, compare=False, metadata={"note": True})
+    return field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)
 
 
 def is_note(argument: Field[Any]) -> bool:

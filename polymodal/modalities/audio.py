@@ -72,6 +72,9 @@ class Audio(Costed):
     cost: Choice = Choice(NUMERIC, "gaussian")
     rate: int = 8000
 
+    metric = "rmse"
+    """The root mean squared error."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(frames=self.frames, mels=self.mels, rate=self.rate)
@@ -106,11 +109,6 @@ class Audio(Costed):
     def representation(self) -> dict[str, Any]:
         """The sampling rate of the audio from which spectrograms are computed."""
         return {"rate": self.rate}
-
-    @property
-    def metric(self) -> str:
-        """The root mean squared error, "rmse"."""
-        return "rmse"
 
     def check(self, x: Tensor) -> None:
         """Checks that values are in [0, 1].

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.modalities.arguments import Arguments, note
+from polymodal.modalities.arguments import NOTE, Arguments
 from polymodal.modalities.cells import Column, missing, one_by_one, to_observed_mask
 from polymodal.modalities.metric_name import choose_metric, restore_default
 from polymodal.modalities.network import Network
@@ -44,12 +44,12 @@ class Modality(Arguments, ABC):
 
     Arguments:
         network: Custom encoder, decoder or both, instead of the modality's default networks.
-        metric: Name in `METRICS` of the metric that predictions are evaluated with. A class defines its default by a
-            property of this name; without one it is "acc" for classes and "rmse" for numbers.
+        metric: Name in `METRICS` of the metric that predictions are evaluated with. A class defines its default by an
+            attribute or a property of this name; without one it is "acc" for classes and "rmse" for numbers.
     """
 
     network: Network | None = field(default=None, kw_only=True)
-    metric: str = note()
+    metric: str = field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)  # pyright: ignore
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)

@@ -57,6 +57,9 @@ class Image(Costed):
     widths: tuple[int, ...] | None = None
     cost: Choice = Choice(NUMERIC, "gaussian")
 
+    metric = "ssim"
+    """The structural similarity."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(channels=self.channels, height=self.height, width=self.width)
@@ -94,11 +97,6 @@ class Image(Costed):
     def shape(self) -> tuple[int, int, int]:
         """`(channels, height, width)`."""
         return self.channels, self.height, self.width
-
-    @property
-    def metric(self) -> str:
-        """The structural similarity, "ssim"."""
-        return "ssim"
 
     @property
     def dtype(self) -> torch.dtype:

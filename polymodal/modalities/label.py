@@ -59,6 +59,9 @@ class Label(Costed):
     cost: Choice = Choice(DISCRETE, "categorical")
     formats: tuple[str, ...] | None = note()
 
+    metric = "acc"
+    """The accuracy."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for form in self.formats or ():
@@ -121,11 +124,6 @@ class Label(Costed):
     def shape(self) -> tuple[int, ...]:
         """`()`."""
         return ()
-
-    @property
-    def metric(self) -> str:
-        """The accuracy, "acc"."""
-        return "acc"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -1,4 +1,4 @@
-"""The argument `metric` of a modality, whose default is a property of the modality's class."""
+"""The argument `metric` of a modality, whose default is an attribute or a property of the modality's class."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def choose_metric(cls: type) -> None:
     if isinstance(own, MetricName) or "metric" in vars(cls).get("__annotations__", {}):
         return
     default = own.fget if isinstance(own, property) else (lambda self: own or suitable_metric(self))
-    cls.metric = MetricName(default, doc=getattr(own, "__doc__", None))  # pyright: ignore[reportAttributeAccessIssue]
+    cls.metric = MetricName(default, doc=own.__doc__ if isinstance(own, property) else None)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def suitable_metric(modality: Any) -> str:

@@ -100,6 +100,9 @@ class Text(Costed):
     capitalized: bool | None = note()
     dates: str | None = note()
 
+    metric = "bleu-3"
+    """BLEU with n-grams of length 1 to 3."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.spellings is not None and len(self.spellings) != len(self.vocabulary):
@@ -182,11 +185,6 @@ class Text(Costed):
     def shape(self) -> tuple[int, ...]:
         """`(length,)`."""
         return (self.length,)
-
-    @property
-    def metric(self) -> str:
-        """BLEU with n-grams of length 1 to 3, "bleu-3"."""
-        return "bleu-3"
 
     @property
     def dtype(self) -> torch.dtype:

@@ -80,6 +80,9 @@ class Vector(Costed):
     limits: tuple[tuple[float, float], ...] | None = note()
     formats: tuple[str, ...] | None = note()
 
+    metric = "rmse"
+    """The root mean squared error."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(size=self.size)
@@ -164,11 +167,6 @@ class Vector(Costed):
     def shape(self) -> tuple[int, ...]:
         """`(size,)`."""
         return (self.size,)
-
-    @property
-    def metric(self) -> str:
-        """The root mean squared error, "rmse"."""
-        return "rmse"
 
     def check(self, x: Tensor) -> None:
         """Checks that numbers are finite and, for "bernoulli", in [0, 1].

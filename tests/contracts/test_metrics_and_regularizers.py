@@ -49,21 +49,21 @@ class Infinite(Error):
 
 
 class Ordered(Error):
-    def compare(self, distribution, target, answers):
+    def compare(self, distribution, target, indices):
         first = torch.arange(1, len(target) + 1)
-        compared = super().compare(distribution, target, answers)
+        compared = super().compare(distribution, target, indices)
         return lambda rows: lambda chosen: compared(rows)(chosen) * first[rows][:, None]
 
 
 class Batched(Error):
-    def compare(self, distribution, target, answers):
-        compared = super().compare(distribution, target, answers)
+    def compare(self, distribution, target, indices):
+        compared = super().compare(distribution, target, indices)
         return lambda rows: lambda chosen: compared(rows)(chosen) * len(target)
 
 
 class Careless(Error):
-    def update(self, distribution, target, answers=None):
-        super().update(distribution, target, None if answers is None else answers.clamp(min=0))
+    def update(self, distribution, target, indices=None):
+        super().update(distribution, target, None if indices is None else indices.clamp(min=0))
 
 
 class Confused(Error):

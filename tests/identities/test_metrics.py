@@ -134,7 +134,7 @@ SHAPES = {"acc": (), "bleu-3": (6,), "rmse": (5,), "ssim": (2, 12, 14), "ssim-pa
 @pytest.mark.parametrize("piece", [1, 10**9])
 @pytest.mark.parametrize("name", METRICS)
 def test_streams_that_share_answers_are_scored_as_one_by_one(name, piece, monkeypatch):
-    monkeypatch.setattr("polymodal.evaluation.metrics.base.PIECE", piece)
+    monkeypatch.setattr("polymodal.evaluation.metrics.base.CHUNK", piece)
     generator = torch.Generator().manual_seed(0)
     shape, classes = SHAPES[name], name in ("acc", "bleu-3")
     outputs = torch.rand((7, *shape, *([4] if classes else [])), generator=generator, dtype=torch.float64)

@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from polymodal.modalities import Modality
 
-__all__ = ["Compared", "Metric"]
+__all__ = ["Metric", "RowComparison"]
 
-PIECE = 3 * 2**18
+CHUNK = 3 * 2**18
 """Bytes of values compared at once on a CPU, so that intermediate results fit in its cache; elsewhere 64 times that."""
 
-Against = Callable[[Tensor], Tensor]
+TermFunction = Callable[[Tensor], Tensor]
 """Function from prediction indices of q streams and R rows, int64 `(q, R)`, to terms to sum, `(q, R, width)`."""
-Compared = Callable[[slice], Against]
+RowComparison = Callable[[slice], TermFunction]
 """Function that prepares a slice of the rows for comparison with predictions. It may run in several threads at once."""
 
 
@@ -72,33 +72,33 @@ class Metric(ABC):
         kind = "numbers" if modality.levels is None else "classes"
         return cls.kind in (None, kind) and cls.axes in (None, len(modality.shape))
 
-    def update(self, distribution: Distribution, target: Tensor, answers: Tensor | None = None) -> None:
+    def update(self, distribution: Distribution, target: Tensor, indices: Tensor | None = None) -> None:
         """Adds B rows.
 
         Arguments:
             distribution: U predicted distributions p(x | z), batch shape `(U,)`, event shape that of a value.
             target: True values as networks take them, `(B, *shape)`.
-            answers: Index of the prediction of each row in each stream, `(Q, B)` int64; -1 where there is none. By
+            indices: Index of the prediction of each row in each stream, `(Q, B)` int64; -1 where there is none. By
                 default, one stream predicts row i with the i-th distribution.
         """
-        if answers is None:
-            answers = torch.arange(len(target), device=target.device)[None]
-        has = answers >= 0
+        if indices is None:
+            indices = torch.arange(len(target), device=target.device)[None]
+        has = indices >= 0
         self.rows += has.sum(1).cpu()
         if not has.any():
             return
-        compared = self.compare(distribution, target, answers)
-        most, count = at_once(target), len(target)
+        compare_rows = self.compare(distribution, target, indices)
+        most, count = count_rows_per_chunk(target), len(target)
         bounds = torch.linspace(0, count, -(-count // most) + 1).long().tolist()
 
-        def summed(rows: slice) -> Tensor:
-            against, some = compared(rows), answers[:, rows].clamp(min=0)
+        def sum_terms(rows: slice) -> Tensor:
+            compute_terms, some = compare_rows(rows), indices[:, rows].clamp(min=0)
             streams = max(1, most // (rows.stop - rows.start))
-            numbers = torch.cat([against(part) for part in some.split(streams)])
+            numbers = torch.cat([compute_terms(part) for part in some.split(streams)])
             return numbers.double().masked_fill(~has[:, rows, None], 0).sum(1)
 
-        pieces = [*map(slice, bounds, bounds[1:])]
-        self.sums += torch.stack(map_in_threads(summed, pieces, target.device)).sum(0).cpu()
+        chunks = [*map(slice, bounds, bounds[1:])]
+        self.sums += torch.stack(map_in_threads(sum_terms, chunks, target.device)).sum(0).cpu()
 
     def merge(self) -> None:
         """Adds the sums of the other processes; must be called in all of them."""
@@ -110,16 +110,16 @@ class Metric(ABC):
         return self.score(self.sums[stream].tolist(), rows) if rows else float("nan")
 
     @abstractmethod
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Processes each of U predictions once, for comparison with B true values.
 
         Arguments:
             distribution: Predicted distributions, as in `update`.
             target: True values, as in `update`.
-            answers: Indices of predictions, as in `update`. The terms of rows with -1 are not summed.
+            indices: Indices of predictions, as in `update`. The terms of rows with -1 are not summed.
 
         Returns:
-            Function from a slice of the rows to a function that computes the terms to sum, see `Compared`.
+            Function from a slice of the rows to a function that computes the terms to sum, see `RowComparison`.
         """
 
     @abstractmethod
@@ -132,7 +132,7 @@ class Metric(ABC):
         return ""
 
 
-def at_once(values: Tensor) -> int:
+def count_rows_per_chunk(values: Tensor) -> int:
     """Returns how many of the values `(N, *shape)` to compare at once."""
-    piece = PIECE if values.device.type == "cpu" else 64 * PIECE
-    return max(1, piece // (values[0].numel() * values.element_size()))
+    chunk = CHUNK if values.device.type == "cpu" else 64 * CHUNK
+    return max(1, chunk // (values[0].numel() * values.element_size()))

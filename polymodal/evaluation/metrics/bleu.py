@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric
+from polymodal.evaluation.metrics.base import Metric, RowComparison, TermFunction
 from polymodal.modalities.text import END, PADDING
 
 if TYPE_CHECKING:
@@ -45,22 +45,22 @@ class BLEU3(Metric):
     axes = 1
     width = 2 * ORDER + 2
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Counts matched n-grams and all n-grams of the prediction, n = 1, 2, 3, and both lengths; see `Metric`."""
         made, made_length = _words(distribution.mode)
         true, true_length = _words(target)
 
-        def compared(rows: slice) -> Against:
-            def against(answers: Tensor) -> Tensor:
-                references = true[rows].expand(len(answers), -1, -1).flatten(0, 1)
-                lengths = made_length[answers], true_length[rows].expand_as(answers)
-                matched, counts = _count_ngram_matches(made[answers.flatten()], references, lengths[0].flatten())
-                numbers = torch.cat([matched, counts], dim=1).unflatten(0, answers.shape)
+        def compare_rows(rows: slice) -> TermFunction:
+            def compute_terms(indices: Tensor) -> Tensor:
+                references = true[rows].expand(len(indices), -1, -1).flatten(0, 1)
+                lengths = made_length[indices], true_length[rows].expand_as(indices)
+                matched, counts = _count_ngram_matches(made[indices.flatten()], references, lengths[0].flatten())
+                numbers = torch.cat([matched, counts], dim=1).unflatten(0, indices.shape)
                 return torch.cat([numbers, torch.stack(lengths, dim=2)], dim=2)
 
-            return against
+            return compute_terms
 
-        return compared
+        return compare_rows
 
     def score(self, sums: list[float], rows: int) -> float:
         """Returns the score, in [0, 100]."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric
+from polymodal.evaluation.metrics.base import Metric, RowComparison, TermFunction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,18 +36,18 @@ class RMSE(Metric):
     kind = "numbers"
     width = 2
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Computes the squared error and the number of elements of each value, see `Metric`."""
         mean, size = distribution.mean, target[0].numel()
 
-        def compared(rows: slice) -> Against:
-            def against(answers: Tensor) -> Tensor:
-                errors = (mean[answers] - target[rows]).double().square().view(*answers.shape, -1).sum(2)
+        def compare_rows(rows: slice) -> TermFunction:
+            def compute_terms(indices: Tensor) -> Tensor:
+                errors = (mean[indices] - target[rows]).double().square().view(*indices.shape, -1).sum(2)
                 return torch.stack([errors, torch.full_like(errors, size)], dim=2)
 
-            return against
+            return compute_terms
 
-        return compared
+        return compare_rows
 
     def score(self, sums: list[float], rows: int) -> float:
         """Returns the root mean squared error, a non-negative number."""

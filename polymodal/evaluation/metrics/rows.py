@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric
+from polymodal.evaluation.metrics.base import Metric, RowComparison, TermFunction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,18 +48,18 @@ class RowMetric(Metric):
             target: True values as networks take them, `(N, *shape)`.
         """
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Computes the score of each row; see `Metric`."""
         point = distribution.mode if self.kind == "classes" else distribution.mean
 
-        def compared(rows: slice) -> Against:
-            def against(answers: Tensor) -> Tensor:
-                true = target[rows].expand(len(answers), *target[rows].shape).flatten(0, 1)
-                return self.score_rows(point[answers.flatten()], true).view(*answers.shape, 1)
+        def compare_rows(rows: slice) -> TermFunction:
+            def compute_terms(indices: Tensor) -> Tensor:
+                true = target[rows].expand(len(indices), *target[rows].shape).flatten(0, 1)
+                return self.score_rows(point[indices.flatten()], true).view(*indices.shape, 1)
 
-            return against
+            return compute_terms
 
-        return compared
+        return compare_rows
 
     def score(self, sums: list[float], rows: int) -> float:
         """Returns the mean over the rows."""

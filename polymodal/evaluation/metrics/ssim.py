@@ -2,10 +2,11 @@
 
 For images x and y, it is the mean over pixels and channels of
 
-    (2 m_x m_y + C1) (2 c_xy + C2) / ((m_x^2 + m_y^2 + C1) (v_x + v_y + C2)),
+    (2 mu_x mu_y + C1) (2 sigma_xy + C2) / ((mu_x^2 + mu_y^2 + C1) (sigma_x^2 + sigma_y^2 + C2)),
 
-with m, v and c the weighted means, variances and covariance in a window around a pixel, `C1 = (0.01 R)^2`,
-`C2 = (0.03 R)^2` and R the range of the values.
+with mu, sigma^2 and sigma_xy the weighted means, variances and covariance in a window around a pixel,
+`C1 = (0.01 R)^2`, `C2 = (0.03 R)^2` and R the range of the values (Wang et al., 2004, Eq. 13). This formula is
+`structural_similarity`. The rest computes the moments of many windows from matrix products, once per image.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.metrics.base import Against, Compared, Metric, at_once
+from polymodal.evaluation.metrics.base import Metric, RowComparison, TermFunction, count_rows_per_chunk
 from polymodal.networks.cpu.linear import inner
 from polymodal.runtime import distributed
 from polymodal.runtime.threads import map_in_threads
@@ -55,45 +56,41 @@ class SSIM(Metric):
         super().__init__(streams)
         self.used = self.size
 
-    def compare(self, distribution: Distribution, target: Tensor, answers: Tensor) -> Compared:
+    def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
         """Computes the similarity of each pair of images `(C, H, W)`, see `Metric`."""
+        windows, made = self._windows(distribution.mean, target), distribution.mean
+        often = indices[indices >= 0].bincount(minlength=len(made)) > 1  # predictions that several rows share
+        place = often.cumsum(0) - 1
+        parts = (
+            map_in_threads(windows.moments, made[often].split(count_rows_per_chunk(made)), target.device) if often.any() else []
+        )
+        shared = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
+
+        def compare_rows(rows: slice) -> TermFunction:
+            y = windows.moments(target[rows])
+
+            def similarity(chosen: Tensor) -> Tensor:
+                if often[chosen].all():
+                    x = Moments(*(numbers.index_select(1, place[chosen]) for numbers in shared))
+                else:
+                    x = windows.moments(made[chosen])
+                sigma_xy = windows.covariance(x, y)
+                scores = structural_similarity(x.mu, y.mu, x.sigma2, y.sigma2, sigma_xy, *self.constants)
+                return scores.flatten(2).mean(2).mean(0)
+
+            return lambda indices: torch.stack([similarity(chosen) for chosen in indices])[..., None]
+
+        return compare_rows
+
+    def _windows(self, made: Tensor, target: Tensor) -> Windows:
+        """Returns the windows of the target's images, and keeps their size in `used`."""
         height, width = target.shape[-2:]
         self.used = min(self.size, min(height, width) - 1 + min(height, width) % 2)
-        weights, n = self.window(self.used), self.used**2
-        scale = n / max(n - 1, 1) if self.sample else 1.0
-        made, device = distribution.mean, target.device
-        dtype = torch.promote_types(made.dtype, torch.float32)
-        smooth = Smooth(*(make_band_matrix(weights, side).to(device, dtype) for side in (height, width)))
-        smooth_twice = Smooth(2 * scale * smooth.down, smooth.across)
-        c1, c2 = (torch.tensor(c, dtype=dtype, device=device) for c in self.constants)
-
-        def moments(pictures: Tensor) -> Moments:
-            return Moments.of(pictures.to(dtype).permute(2, 0, 1, 3).contiguous(), smooth, scale)
-
-        often = answers[answers >= 0].bincount(minlength=len(made)) > 1
-        place = often.cumsum(0) - 1
-        parts = map_in_threads(moments, made[often].split(at_once(made)), device) if often.any() else []
-        known = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
-
-        def compared(rows: slice) -> Against:
-            y = moments(target[rows])
-            covariance, luminance = 2 * scale * y.centred_mean, y.mean.square().add_(c1)
-            contrast, mean = y.variance.add_(c2), 2 * y.mean
-
-            def similarity(answer: Tensor) -> Tensor:
-                if often[answer].all():
-                    x = Moments(*(numbers.index_select(1, place[answer]) for numbers in known))
-                else:
-                    x = moments(made[answer])
-                scores = smooth_twice(x.centred.mul_(y.centred))
-                scores.addcmul_(x.centred_mean, covariance, value=-1).add_(c2)
-                scores.mul_(torch.addcmul(c1, x.mean, mean, out=x.centred_mean))
-                spread = torch.addcmul(luminance, x.mean, x.mean, out=x.centred_mean).mul_(x.variance.add_(contrast))
-                return scores.div_(spread).flatten(2).mean(2).mean(0)
-
-            return lambda answers: torch.stack([similarity(answer) for answer in answers])[..., None]
-
-        return compared
+        dtype, n = torch.promote_types(made.dtype, torch.float32), self.used**2
+        down, across = (
+            make_band_matrix(self.window(self.used), side).to(target.device, dtype) for side in (height, width)
+        )
+        return Windows(down, across, n / max(n - 1, 1) if self.sample else 1.0)
 
     def merge(self) -> None:
         """See `Metric`. The smallest window of all processes is kept; without images, a process has the full window."""
@@ -135,22 +132,70 @@ class PaperSSIM(SSIM):
         return torch.full((size,), 1 / size, dtype=torch.float64)
 
 
-class Smooth(NamedTuple):
-    """Weighted mean in the window around each pixel whose window is inside the image, as two matrix products.
+def structural_similarity(
+    mu_x: Tensor,
+    mu_y: Tensor,
+    sigma_x2: Tensor,
+    sigma_y2: Tensor,
+    sigma_xy: Tensor,
+    C1: float,  # noqa: N803 (the paper's names)
+    C2: float,  # noqa: N803
+) -> Tensor:
+    """Computes the structural similarity of each window, from means, variances and covariances of the same shape.
 
-    Images are `(H, N, C, W)`, so that each product is a single one for all images.
+    Example:
+        >>> mu, sigma2 = torch.tensor([0.5]), torch.tensor([0.04])
+        >>> structural_similarity(mu, mu, sigma2, sigma2, -sigma2, 0.0001, 0.0009)
+        tensor([-0.9778])
+
+    Source: Wang et al. (2004), Eq. 13.
+    """
+    numerator = (2 * mu_x * mu_y + C1) * (2 * sigma_xy + C2)
+    denominator = (mu_x.square() + mu_y.square() + C1) * (sigma_x2 + sigma_y2 + C2)
+    return numerator / denominator
+
+
+class Moments(NamedTuple):
+    """Means and variances of the windows of N images, `(H', N, C, W')` each."""
+
+    centred: Tensor
+    """Images minus their mean per channel, `(H, N, C, W)`; smaller numbers have more accurate covariances."""
+    centred_mu: Tensor
+    mu: Tensor
+    sigma2: Tensor
+
+
+class Windows(NamedTuple):
+    """The windows around each pixel whose window is inside the image.
+
+    Images are `(H, N, C, W)`, so that a weighted mean is two matrix products for all of them.
     """
 
     down: Tensor
     """Weights along the height, `(H', H)`."""
     across: Tensor
     """Weights along the width, `(W', W)`."""
+    scale: float
+    """Factor of variances and covariances: n / (n - 1) for those of a sample of n pixels, otherwise 1."""
 
-    def __call__(self, pictures: Tensor) -> Tensor:
+    def smooth(self, images: Tensor) -> Tensor:
         """Returns the weighted means `(H', N, C, W')` of images `(H, N, C, W)`."""
-        height, n, channels, _ = pictures.shape
-        wide = inner(pictures.flatten(0, 2), self.across).view(height, -1)
+        height, n, channels, _ = images.shape
+        wide = inner(images.flatten(0, 2), self.across).view(height, -1)
         return inner(self.down, wide.mT).view(-1, n, channels, len(self.across))
+
+    def moments(self, images: Tensor) -> Moments:
+        """Computes the moments of images `(N, C, H, W)`."""
+        images = images.to(self.down.dtype).permute(2, 0, 1, 3).contiguous()
+        middle = images.mean((0, 3), keepdim=True)
+        centred = images - middle
+        centred_mu = self.smooth(centred)
+        sigma2 = self.smooth(centred.square()).sub_(centred_mu.square()).mul_(self.scale)
+        return Moments(centred, centred_mu, centred_mu + middle, sigma2)
+
+    def covariance(self, x: Moments, y: Moments) -> Tensor:
+        """Computes the covariances of images, `(H', N, C, W')`, which do not change where images are centred."""
+        return self.smooth(x.centred * y.centred).addcmul_(x.centred_mu, y.centred_mu, value=-1).mul_(self.scale)
 
 
 def make_band_matrix(weights: Tensor, side: int) -> Tensor:
@@ -165,22 +210,3 @@ def make_band_matrix(weights: Tensor, side: int) -> Tensor:
     for i, row in enumerate(matrix):
         row[i : i + len(weights)] = weights
     return matrix
-
-
-class Moments(NamedTuple):
-    """Means and variances of the windows of N images, `(H', N, C, W')` each."""
-
-    centred: Tensor
-    """Images minus their mean per channel, `(H, N, C, W)`; smaller numbers have more accurate covariances."""
-    centred_mean: Tensor
-    mean: Tensor
-    variance: Tensor
-
-    @classmethod
-    def of(cls, pictures: Tensor, smooth: Smooth, scale: float) -> Moments:
-        """Computes the moments of images `(H, N, C, W)`."""
-        middle = pictures.mean((0, 3), keepdim=True)
-        centred = pictures - middle
-        centred_mean = smooth(centred)
-        variance = smooth(centred.square()).sub_(centred_mean.square()).mul_(scale)
-        return cls(centred, centred_mean, centred_mean + middle, variance)
