@@ -15,7 +15,7 @@ from polymodal.comparison.scores import find_task_position
 from polymodal.evaluation import LEARNED, TASKS, check_tasks
 from polymodal.evaluation import evaluate as score
 from polymodal.evaluation import inception as features_of
-from polymodal.evaluation.coherence.unconditional import colours
+from polymodal.evaluation.coherence.unconditional import is_rgb_or_grey
 from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.evaluation.score_file import write_scores as add_scores
 from polymodal.io import checkpoint
@@ -113,7 +113,7 @@ def evaluate(
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
     train = others[0] if others else None
-    if features is not None and not any(map(colours, model.schema.values())):
+    if features is not None and not any(map(is_rgb_or_grey, model.schema.values())):
         raise ValueError(f"inception looks at pictures, in colours or grey, and {folder} has none; leave it out")
     options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
     scores = score(model, table, tasks=tasks, progress=True, **options)
