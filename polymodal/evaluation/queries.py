@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from polymodal.models.base import Model
     from polymodal.schema import Schema
 
-__all__ = ["Query", "Target", "build_targets", "collect_scores", "plan_predictions", "score_batch"]
+__all__ = ["Target", "build_targets", "collect_scores", "plan_predictions", "score_batch"]
 
 Planned = tuple[str, str, str, int]
 """Task, target, name of the given modalities, and index of the conditioning."""

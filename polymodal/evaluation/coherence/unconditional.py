@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from polymodal.table.table import Table
 
 __all__ = [
-    "ClassStatistics",
     "is_rgb_or_grey",
     "measure_prior_samples",
     "measure_true_values",
