@@ -21,7 +21,7 @@ import torch
 
 from benchmarks.imputation import load as load_table
 from polymodal.datasets import Dataset, load
-from polymodal.evaluation import Verifiers, evaluate, train_verifiers
+from polymodal.evaluation import Classifiers, evaluate, train_classifiers
 from polymodal.settings import network, resolve
 from polymodal.studies.presets import PRESETS
 from polymodal.training import fit
@@ -62,16 +62,16 @@ def score(data: str, rows: Dataset, settings: dict[str, Any], folder: Path) -> d
     else:
         classifiers = _load_classifiers(rows, folder / data)
         scores = evaluate(
-            model, rows.validation, tasks=[*TASKS, "coherence", "generation"], train=rows.train, verifiers=classifiers
+            model, rows.validation, tasks=[*TASKS, "coherence", "generation"], train=rows.train, classifiers=classifiers
         )
     found["scores"] = _means(scores)
     return found
 
 
-def _load_classifiers(rows: Dataset, folder: Path) -> Verifiers:
+def _load_classifiers(rows: Dataset, folder: Path) -> Classifiers:
     if not (folder / "verifiers.json").exists():
-        train_verifiers(rows.train).save(folder)
-    return Verifiers.load(folder)
+        train_classifiers(rows.train).save(folder)
+    return Classifiers.load(folder)
 
 
 def _means(scores: pd.DataFrame) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from polymodal.evaluation.coherence.labels import classes_of, label_of
+from polymodal.evaluation.coherence.labels import find_label, get_classes
 from polymodal.evaluation.sampling import score_samples
 from polymodal.io import checkpoint
 from polymodal.models import load
@@ -71,8 +71,8 @@ def score_study(name: str, folder: Path) -> pd.DataFrame:
     for cell in plan(name).cells():
         if cell.model == "mac-wae" and (cell.setting, cell.seed) in reported:
             data, model = study_run.rows(cell.settings), load(folder / "runs" / cell.name / "model")
-            classifiers = study_run.verifiers_of(folder / "runs", cell.settings, data)
-            classes = classes_of(data.test, label_of(data.test, classifiers.label))
+            classifiers = study_run.load_classifiers(folder / "runs", cell.settings, data)
+            classes = get_classes(data.test, find_label(data.test, classifiers.label))
             for temperature in TEMPERATURES:
                 lines = score_samples(model, data.test, classifiers, classes, temperature=temperature)
                 run = {"dataset": cell.settings.dataset, "seed": cell.seed, "temperature": temperature}

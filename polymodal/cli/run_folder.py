@@ -14,7 +14,7 @@ from polymodal.cli.processes import count, number
 from polymodal.cli.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
 from polymodal.comparison.scores import find_task_position
 from polymodal.evaluation import LEARNED, TASKS, check_tasks, score_file
-from polymodal.evaluation.coherence.unconditional import colours
+from polymodal.evaluation.coherence.unconditional import is_rgb_or_grey
 from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.io import checkpoint
 from polymodal.io.untrusted import refuse_endless
@@ -112,7 +112,7 @@ def evaluate_run(
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
     train = others[0] if others else None
-    if features is not None and not any(map(colours, model.schema.values())):
+    if features is not None and not any(map(is_rgb_or_grey, model.schema.values())):
         raise ValueError(
             f"inception is for images, in colour or grey, and the model of {folder} has none; leave it out"
         )

@@ -4,8 +4,8 @@ The main function is `evaluate`.
 """
 
 from polymodal.evaluation.codes import code_map
-from polymodal.evaluation.coherence.classifier import Verifiers
-from polymodal.evaluation.coherence.classifier_training import train_verifiers
+from polymodal.evaluation.coherence.classifier import Classifiers
+from polymodal.evaluation.coherence.classifier_training import train_classifiers
 from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.evaluate import FURTHER, LEARNED, TASKS, check_tasks, evaluate
 from polymodal.evaluation.frechet import frechet_distance
@@ -18,14 +18,14 @@ __all__ = [
     "LEARNED",
     "METRICS",
     "TASKS",
+    "Classifiers",
     "Metric",
     "RowMetric",
-    "Verifiers",
     "check_tasks",
     "code_map",
     "evaluate",
     "frechet_distance",
     "inception",
     "list_label_modalities",
-    "train_verifiers",
+    "train_classifiers",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from polymodal.evaluation.coherence.labels import classes_of, label_of, list_label_modalities
+from polymodal.evaluation.coherence.labels import find_label, get_classes, list_label_modalities
 from polymodal.evaluation.subsets import list_conditionings
 from polymodal.inference.passes import encode
 
@@ -110,4 +110,4 @@ def _classes(table: Table, label: str | None) -> torch.Tensor:
     """Returns the class of each row, -1 where there is none."""
     if label is None and table.labels is None and not list_label_modalities(table.schema):
         return torch.full((len(table),), -1)
-    return classes_of(table, label_of(table, label)).values
+    return get_classes(table, find_label(table, label)).values

@@ -14,15 +14,15 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from polymodal.evaluation.coherence import unconditional
-from polymodal.evaluation.coherence.classifier import Verifiers
-from polymodal.evaluation.coherence.classifier_training import train_verifiers
-from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of, list_label_modalities
+from polymodal.evaluation.coherence.classifier import Classifiers
+from polymodal.evaluation.coherence.classifier_training import train_classifiers
+from polymodal.evaluation.coherence.labels import Classes, find_label, get_classes, list_label_modalities
 from polymodal.evaluation.frame import line, make_score_frame
 from polymodal.evaluation.frechet import Features
 from polymodal.evaluation.likelihood import estimate_log_likelihood, has_density
 from polymodal.evaluation.metrics import choose_metrics
 from polymodal.evaluation.probe import score_linear_probe
-from polymodal.evaluation.queries import plan_predictions, score_batch, scores, targets_of
+from polymodal.evaluation.queries import build_targets, collect_scores, plan_predictions, score_batch
 from polymodal.evaluation.sampling import score_samples
 from polymodal.models.base import Model, answering, check_model
 from polymodal.runtime import distributed
@@ -40,9 +40,9 @@ __all__ = ["FURTHER", "LEARNED", "TASKS", "check_tasks", "evaluate"]
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
 FURTHER = ("translation", "coherence", "sampling", "generation", "likelihood", "probe")
 """Tasks other than the paper's three."""
-VERIFIED = ("coherence", "generation")
+CLASSIFIED = ("coherence", "generation")
 """Tasks that use classifiers of the modalities."""
-LEARNED = (*VERIFIED, "probe")
+LEARNED = (*CLASSIFIED, "probe")
 """Tasks that train classifiers on training rows."""
 
 
@@ -53,7 +53,7 @@ def evaluate(
     tasks: Iterable[str] = TASKS,
     metrics: Mapping[str, str | Iterable[str]] | None = None,
     train: Table | None = None,
-    verifiers: Verifiers | None = None,
+    classifiers: Classifiers | None = None,
     label: str | None = None,
     features: Features | None = None,
     batch_size: int = 256,
@@ -83,7 +83,7 @@ def evaluate(
       reported given "nothing, normal prior", with codes from the standard normal distribution.
     - sampling: the quality of posterior samples, if the model has any: agreement of the modalities of a sample, energy
       score, coverage and diversity; see `polymodal.evaluation.sampling`. Scores of classes need rows with classes, and
-      `train` or `verifiers`.
+      `train` or `classifiers`.
     - generation: the Fréchet distance between the classifiers' features of true values and of unconditional samples,
       as many as there are rows, up to 50,000. With `features`, "fid" is the Fréchet distance of these features. The
       samples are given "nothing" or "nothing, normal prior", as above.
@@ -101,9 +101,9 @@ def evaluate(
         metrics: Names of metrics in METRICS, by name of the modality that they score, such as {"m0": ["ssim", "rmse"]};
             for any other modality, its `metric` and that metric's companions.
         train: Training rows for coherence, generation, probe and the classes of sampling.
-        verifiers: Classifiers for coherence, generation and sampling, see `train_verifiers`; by default they are
+        classifiers: Classifiers for coherence, generation and sampling, see `train_classifiers`; by default they are
             trained on `train`.
-        label: Name of the modality with the class of each row; by default that of `verifiers`, else the first label
+        label: Name of the modality with the class of each row; by default that of `classifiers`, else the first label
             modality, else `Table.labels`.
         features: Function from images `(N, 3, H, W)` in [0, 1] to features `(N, F)`.
         batch_size: Number of rows per pass.
@@ -141,32 +141,36 @@ def evaluate(
     check_whole("batch_size", batch_size)
     model.schema.require(table.schema, "the table")
     chosen = choose_metrics(model.schema, metrics)
-    _check(model, tasks, train, verifiers)
+    _check(model, tasks, train, classifiers)
     shows = progress and distributed.rank() == 0
     classes = None
     samples = "sampling" in tasks and not model.deterministic
-    judged = bool({*tasks} & {*VERIFIED}) or (samples and _has_classes(table) and not (train is verifiers is None))
-    if judged or "probe" in tasks:
-        classes = classes_of(table, label_of(table, label or (verifiers and verifiers.label)))
-    if classes is not None and judged:
-        verifiers = _verifiers(model, train, verifiers, classes, seed, progress=shows)
-        classes = classes._replace(number=max(classes.number, verifiers.classes))
-    lines = _score_predictions(model, table, tasks, chosen, classes, verifiers, batch_size, seed, progress=shows)
+    needs_classifiers = bool({*tasks} & {*CLASSIFIED}) or (
+        samples and _has_classes(table) and not (train is classifiers is None)
+    )
+    if needs_classifiers or "probe" in tasks:
+        classes = get_classes(table, find_label(table, label or (classifiers and classifiers.label)))
+    if classes is not None and needs_classifiers:
+        classifiers = _prepare_classifiers(model, train, classifiers, classes, seed, progress=shows)
+        classes = classes._replace(number=max(classes.number, classifiers.classes))
+    lines = _score_predictions(model, table, tasks, chosen, classes, classifiers, batch_size, seed, progress=shows)
     if samples:
-        lines += score_samples(model, table, verifiers if judged else None, classes, seed=seed)
-    if classes is not None and verifiers is not None and {*tasks} & {*VERIFIED}:
+        lines += score_samples(model, table, classifiers if needs_classifiers else None, classes, seed=seed)
+    if classes is not None and classifiers is not None and {*tasks} & {*CLASSIFIED}:
         features = features if "generation" in tasks else None
-        true = unconditional.measure_true_values(table, verifiers, features, batch_size)
+        true = unconditional.measure_true_values(table, classifiers, features, batch_size)
         lines += unconditional.score_classifiers(true, table, classes) if "coherence" in tasks else []
         for given, prior in _priors(model).items():
-            made = unconditional.measure_prior_samples(model, prior, verifiers, features, len(table), batch_size, seed)
-            lines += unconditional.coherence(made, given, classes) if "coherence" in tasks else []
-            lines += unconditional.distances(true, made, given) if "generation" in tasks else []
+            made = unconditional.measure_prior_samples(
+                model, prior, classifiers, features, len(table), batch_size, seed
+            )
+            lines += unconditional.score_coherence(made, given, classes) if "coherence" in tasks else []
+            lines += unconditional.score_distances(true, made, given) if "generation" in tasks else []
     if "likelihood" in tasks and has_density(model):
         value, rows = estimate_log_likelihood(model, table, batch_size=batch_size, seed=seed)
         lines.append(line("likelihood", "all", "all", "bound", "higher", value, rows))
     if "probe" in tasks and classes is not None and train is not None:
-        lines += score_linear_probe(model, train, table, classes_of(train, classes.label), classes, batch_size, seed)
+        lines += score_linear_probe(model, train, table, get_classes(train, classes.label), classes, batch_size, seed)
     return make_score_frame(lines, model.schema)
 
 
@@ -199,7 +203,7 @@ def _has_classes(table: Table) -> bool:
     return bool(list_label_modalities(table.schema)) or table.labels is not None
 
 
-def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verifiers | None) -> None:
+def _check(model: Model, tasks: list[str], train: Table | None, classifiers: Classifiers | None) -> None:
     if {*tasks} == {"likelihood"} and not has_density(model):
         raise ValueError(
             f"{model.name} must have a posterior and a likelihood with a density to be scored by its likelihood, and "
@@ -210,30 +214,32 @@ def _check(model: Model, tasks: list[str], train: Table | None, verifiers: Verif
             f"{model.name} must have a distribution over codes for sampling, and has one code per row; leave the task "
             "out, or train a flow over its codes with fit(..., only='prior')"
         )
-    learned = [task for task in LEARNED if task in tasks and (verifiers is None or task not in VERIFIED)]
+    learned = [task for task in LEARNED if task in tasks and (classifiers is None or task not in CLASSIFIED)]
     if train is None and learned:
-        ready = ", or ready verifiers" if {*learned} <= {*VERIFIED} else ""
+        ready = ", or ready classifiers" if {*learned} <= {*CLASSIFIED} else ""
         raise ValueError(
             f"train must be a table of training rows{ready}, for {' and '.join(learned)} "
             f"learn{'s' * (len(learned) == 1)} from it; pass train=data.train"
         )
-    for what, one in {"train": train, "verifiers": verifiers}.items():
+    for what, one in {"train": train, "classifiers": classifiers}.items():
         if one is not None:
             model.schema.require(one.schema, what)
 
 
-def _verifiers(
-    model: Model, train: Table | None, verifiers: Verifiers | None, classes: Classes, seed: int, *, progress: bool
-) -> Verifiers:
+def _prepare_classifiers(
+    model: Model, train: Table | None, classifiers: Classifiers | None, classes: Classes, seed: int, *, progress: bool
+) -> Classifiers:
     """Returns the classifiers on the model's device, and trains them if there are none."""
     device = model.weight.device
-    if verifiers is None:
+    if classifiers is None:
         assert train is not None  # checked by `_check`
-        verifiers = train_verifiers(train, label=classes.label, seed=seed, device=device, progress=progress)
-    if verifiers.label != classes.label:
-        names = [name or "the tables' labels" for name in (classes.label, verifiers.label)]
-        raise ValueError(f"verifiers must say {names[0]}, by which rows are judged; these say {names[1]}; train others")
-    return verifiers.on(device)
+        classifiers = train_classifiers(train, label=classes.label, seed=seed, device=device, progress=progress)
+    if classifiers.label != classes.label:
+        names = [name or "the tables' labels" for name in (classes.label, classifiers.label)]
+        raise ValueError(
+            f"classifiers must predict {names[0]}, the class of the rows; these predict {names[1]}; train others"
+        )
+    return classifiers.copy_to(device)
 
 
 def _score_predictions(
@@ -242,18 +248,18 @@ def _score_predictions(
     tasks: list[str],
     metrics: dict[str, list[str]],
     classes: Classes | None,
-    verifiers: Verifiers | None,
+    classifiers: Classifiers | None,
     batch_size: int,
     seed: int,
     *,
     progress: bool,
 ) -> list[dict[str, Any]]:
     """Scores all predictions from observed modalities, in one pass over the table."""
-    given, questions = plan_predictions(model.schema, tasks, seed)
-    if not questions:
+    given, queries = plan_predictions(model.schema, tasks, seed)
+    if not queries:
         return []
-    verifiers = verifiers if "coherence" in tasks else None
-    targets = targets_of(model.schema, questions, metrics, verifiers, 0 if classes is None else classes.number)
+    classifiers = classifiers if "coherence" in tasks else None
+    targets = build_targets(model.schema, queries, metrics, classifiers, 0 if classes is None else classes.number)
     given = given.to(model.weight.device)
     turn, turns = distributed.rank(), distributed.world_size()
     place: dict[str, Any] = {"start": turn, "stride": turns} if turns > 1 else {}
@@ -264,7 +270,7 @@ def _score_predictions(
         for number, batch in enumerate(batches):
             start = (turn + number * turns) * batch_size
             of = None if classes is None else classes.values[start : start + len(batch)]
-            score_batch(model, batch, given, targets, verifiers, of)
+            score_batch(model, batch, given, targets, classifiers, of)
         for target in targets.values():
             target.merge()
-    return scores(questions, targets)
+    return collect_scores(queries, targets)

@@ -21,7 +21,7 @@ __all__ = ["inception"]
 AT_ONCE = 32
 """Images per pass; the activations of the first layers take 6 MB per image."""
 COUNTER = "num_batches_tracked"
-"""Suffix of buffers that files from before 2018 lack, and that do not affect the features."""
+"""Suffix of buffers that files from before 2018 do not have, and that do not affect the features."""
 SUFFIX = ".safetensors"
 
 
@@ -65,22 +65,22 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
     return partial(_features, network)
 
 
-def _features(network: Inception, pictures: Tensor) -> Tensor:
-    if pictures.ndim != 4 or pictures.shape[1] != 3 or not pictures.is_floating_point():
+def _features(network: Inception, images: Tensor) -> Tensor:
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
-            f"pictures must be floats in [0, 1], (N, 3, H, W); got {pictures.dtype} {tuple(pictures.shape)}; repeat a "
-            "single channel, and divide bytes by 255"
+            f"images must be floats in [0, 1], (N, 3, H, W); got {images.dtype} {tuple(images.shape)}; repeat a single "
+            "channel, and divide bytes by 255"
         )
     device = network.fc.weight.device
     with answering(network):
-        parts = [network(part.to(device, torch.float32)) for part in pictures.split(AT_ONCE)]
-    return torch.cat(parts).to(pictures.device)
+        parts = [network(part.to(device, torch.float32)) for part in images.split(AT_ONCE)]
+    return torch.cat(parts).to(images.device)
 
 
 def _refuse_pickle(path: Path) -> None:
     if path.is_file() and path.suffix != SUFFIX:
         raise ValueError(
-            f"{path} must be a file of {SUFFIX}, for a pickle can run anything; convert it once, in Python: import "
+            f"{path} must be a {SUFFIX} file, because a pickle can run any code; convert it once, in Python: import "
             "torch; from safetensors.torch import save_file; save_file({name: tensor.contiguous() for name, tensor in "
             f"torch.load({str(path)!r}, weights_only=True).items()}}, {str(path.with_suffix(SUFFIX))!r})"
         )
@@ -88,19 +88,19 @@ def _refuse_pickle(path: Path) -> None:
 
 def _tensors(path: Path, like: dict[str, Tensor]) -> dict[str, Tensor]:
     """Reads the tensors of the file, in 32 bits."""
-    held = checkpoint.read_header(path)
-    counters = {name: torch.tensor(0) for name in like if name.endswith(COUNTER) and name not in held}
+    stored = checkpoint.read_header(path)
+    counters = {name: torch.tensor(0) for name in like if name.endswith(COUNTER) and name not in stored}
     like = {name: tensor for name, tensor in like.items() if name not in counters}
     try:
-        checkpoint.check_tensors("it", held, like)
+        checkpoint.check_tensors("it", stored, like)
     except ValueError as error:
         raise ValueError(
-            f"{path} must hold the Inception-v3 of pytorch-fid's pt_inception-2015-12-05-6726825d.pth, and not "
-            f"torchvision's own; {error}"
+            f"{path} must contain the Inception-v3 of pytorch-fid's pt_inception-2015-12-05-6726825d.pth, not that of "
+            f"torchvision; {error}"
         ) from None
     tensors = checkpoint.read_tensors(path, like)
     if odd := [name for name, tensor in tensors.items() if not tensor.isfinite().all()]:
-        raise ValueError(f"{path} must hold finite numbers; {odd[0]} has others; convert it anew")
+        raise ValueError(f"{path} must contain finite numbers only; {odd[0]} has others; convert it again")
     return counters | {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()
     }

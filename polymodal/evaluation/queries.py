@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.coherence.agreement import Verdicts
+from polymodal.evaluation.coherence.agreement import ClassCounts
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.metrics import METRICS, Metric
 from polymodal.evaluation.subsets import choose_subsets, list_subset_sizes
@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from polymodal.batch import Batch
-    from polymodal.evaluation.coherence.classifier import Verifiers
+    from polymodal.evaluation.coherence.classifier import Classifiers
     from polymodal.models.base import Model
     from polymodal.schema import Schema
 
-__all__ = ["Question", "Target", "plan_predictions", "score_batch", "scores", "targets_of"]
+__all__ = ["Query", "Target", "build_targets", "collect_scores", "plan_predictions", "score_batch"]
 
-Asked = tuple[str, str, str, int]
+Planned = tuple[str, str, str, int]
 """Task, target, name of the given modalities, and index of the conditioning."""
 
 
-class Question(NamedTuple):
+class Query(NamedTuple):
     """A task's prediction to score: one target modality under one conditioning."""
 
     task: str
@@ -42,28 +42,28 @@ class Target(NamedTuple):
     scored: dict[int, int]
     """Stream index of the metrics by index of the conditioning."""
     metrics: dict[str, Metric]
-    judged: dict[int, int]
+    classified: dict[int, int]
     """Stream index of the predicted classes by index of the conditioning."""
-    verdicts: Verdicts | None
+    class_counts: ClassCounts | None
 
     @property
     def positions(self) -> list[int]:
         """Indices of all conditionings of this target, those with metrics first."""
-        return [*self.scored, *(position for position in self.judged if position not in self.scored)]
+        return [*self.scored, *(position for position in self.classified if position not in self.scored)]
 
     def merge(self) -> None:
         """Adds the sums of the other processes; must be called in all of them."""
         for metric in self.metrics.values():
             metric.merge()
-        if self.verdicts is not None:
-            self.verdicts.merge()
+        if self.class_counts is not None:
+            self.class_counts.merge()
 
 
-def plan_predictions(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Question]]:
+def plan_predictions(schema: Schema, tasks: Collection[str], seed: int) -> tuple[Tensor, list[Query]]:
     """Returns the conditioning masks that the tasks need, `(S, M)` bool, and the predictions to score, task by task."""
     singles = torch.eye(len(schema), dtype=torch.bool)
     given = torch.cat([torch.ones_like(singles[:1]), ~singles, singles])  # all, all but one, one
-    found: dict[str, list[Asked]] = {}
+    found: dict[str, list[Planned]] = {}
     for m, target in enumerate(schema):
         found.setdefault("reconstruction", []).append(("reconstruction", target, "all", 0))
         if len(schema) > 1:
@@ -76,10 +76,10 @@ def plan_predictions(schema: Schema, tasks: Collection[str], seed: int) -> tuple
         given = torch.cat([given, *subsets])
         for task in ("translation", "coherence"):
             found[task] = [(task, target, name, index) for target, name, index in translations]
-    wanted = [one for task, questions in found.items() if task in tasks for one in questions]
-    used = sorted({index for *_, index in wanted})
+    needed = [one for task, queries in found.items() if task in tasks for one in queries]
+    used = sorted({index for *_, index in needed})
     places = {index: place for place, index in enumerate(used)}
-    return given[used], [Question(task, target, name, places[index]) for task, target, name, index in wanted]
+    return given[used], [Query(task, target, name, places[index]) for task, target, name, index in needed]
 
 
 def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], list[tuple[str, str, int]]]:
@@ -95,7 +95,7 @@ def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], 
         given modalities and the index of its conditioning.
     """
     names, count = list(schema), len(schema)
-    subsets, questions = [], []
+    subsets, queries = [], []
     for size in list_subset_sizes(count):
         given = f"{size} other{'s' * (size > 1)}"
         for members, targets in choose_subsets(count, size, seed):
@@ -106,35 +106,35 @@ def _translations(schema: Schema, seed: int, known: int) -> tuple[list[Tensor], 
             else:
                 index = known + len(subsets)
                 subsets.append(schema.mask([names[m] for m in members])[None])
-            questions += [(names[m], given, index) for m in targets]
+            queries += [(names[m], given, index) for m in targets]
     order = {name: place for place, name in enumerate(names)}
-    return subsets, sorted(questions, key=lambda question: order[question[0]])
+    return subsets, sorted(queries, key=lambda query: order[query[0]])
 
 
-def targets_of(
+def build_targets(
     schema: Schema,
-    questions: list[Question],
+    queries: list[Query],
     metrics: Mapping[str, list[str]],
-    verifiers: Verifiers | None = None,
+    classifiers: Classifiers | None = None,
     classes: int = 0,
 ) -> dict[str, Target]:
     """Returns the targets of the predictions by name, without any scores yet; `metrics` are those of each modality."""
     scored: dict[str, dict[int, int]] = {name: {} for name in schema}
-    judged: dict[str, dict[int, int]] = {name: {} for name in schema}
-    for task, name, _, position in questions:
+    classified: dict[str, dict[int, int]] = {name: {} for name in schema}
+    for task, name, _, position in queries:
         if task != "coherence":
             scored[name].setdefault(position, len(scored[name]))
-        elif verifiers is not None and name in verifiers.judged:
-            judged[name].setdefault(position, len(judged[name]))
+        elif classifiers is not None and name in classifiers.class_modalities:
+            classified[name].setdefault(position, len(classified[name]))
     return {
         name: Target(
             scored[name],
             {key: METRICS[key](len(scored[name])) for key in metrics[name]} if scored[name] else {},
-            judged[name],
-            Verdicts(len(judged[name]), classes) if judged[name] else None,
+            classified[name],
+            ClassCounts(len(classified[name]), classes) if classified[name] else None,
         )
         for name in schema
-        if scored[name] or judged[name]
+        if scored[name] or classified[name]
     }
 
 
@@ -143,7 +143,7 @@ def score_batch(
     batch: Batch,
     given: Tensor,
     targets: dict[str, Target],
-    verifiers: Verifiers | None = None,
+    classifiers: Classifiers | None = None,
     classes: Tensor | None = None,
 ) -> None:
     """Predicts the targets of a batch and updates their scores.
@@ -153,7 +153,7 @@ def score_batch(
         batch: Batch of B rows.
         given: Conditioning masks, `(S, M)` bool.
         targets: Targets by name, whose scores are updated.
-        verifiers: Classifiers for the targets whose classes are predicted.
+        classifiers: Classifiers for the targets whose classes are predicted.
         classes: True classes of the rows for these, `(B,)` int64.
     """
     z, which = encode_distinct(model, batch, given)
@@ -161,20 +161,20 @@ def score_batch(
     for name, target in targets.items():
         has = batch.observed[:, model.schema.index(name)]
         positions = target.positions
-        asked = torch.where(has, which[positions], -1)  # (Q, B)
-        judged = [positions.index(position) for position in target.judged]
-        for distribution, answers in decode_in_chunks(model, name, z, asked):
+        code_index = torch.where(has, which[positions], -1)  # (Q, B)
+        classified = [positions.index(position) for position in target.classified]
+        for distribution, predictions in decode_in_chunks(model, name, z, code_index):
             for metric in target.metrics.values():
-                metric.update(distribution, truth[name], answers[: len(target.scored)])
-            if target.verdicts is not None and verifiers is not None and classes is not None:
-                said = verifiers.said(name, model.schema[name].value(distribution))
-                target.verdicts.update(said, classes.to(said.device), answers[judged])
+                metric.update(distribution, truth[name], predictions[: len(target.scored)])
+            if target.class_counts is not None and classifiers is not None and classes is not None:
+                predicted = classifiers.predict_classes(name, model.schema[name].value(distribution))
+                target.class_counts.update(predicted, classes.to(predicted.device), predictions[classified])
 
 
-def scores(questions: list[Question], targets: dict[str, Target]) -> list[dict[str, Any]]:
+def collect_scores(queries: list[Query], targets: dict[str, Target]) -> list[dict[str, Any]]:
     """Returns the scores of the predictions, as rows of the data frame."""
     rows = []
-    for task, name, given, position in questions:
+    for task, name, given, position in queries:
         if (target := targets.get(name)) is None:
             continue
         if task != "coherence":
@@ -183,8 +183,8 @@ def scores(questions: list[Question], targets: dict[str, Target]) -> list[dict[s
                 line(task, name, given, key, metric.better, metric.compute(stream), metric.rows[stream], metric.note)
                 for key, metric in target.metrics.items()
             ]
-        elif target.verdicts is not None:
-            stream, found = target.judged[position], target.verdicts
+        elif target.class_counts is not None:
+            stream, found = target.classified[position], target.class_counts
             rows.append(line(task, name, given, "coherence", "higher", found.accuracy(stream), found.rows[stream]))
             rows.append(line("calibration", name, given, "tv", "lower", found.variation(stream), found.rows[stream]))
     return rows

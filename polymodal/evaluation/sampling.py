@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal.evaluation.coherence.agreement import variation
+from polymodal.evaluation.coherence.agreement import compute_total_variation
 from polymodal.evaluation.frame import line
 from polymodal.evaluation.subsets import list_subset_sizes
 from polymodal.inference.passes import decode_in_chunks
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from polymodal.batch import Batch
-    from polymodal.evaluation.coherence.classifier import Verifiers
+    from polymodal.evaluation.coherence.classifier import Classifiers
     from polymodal.evaluation.coherence.labels import Classes
     from polymodal.table.table import Table
 
@@ -53,7 +53,7 @@ ROWS = 256
 def score_samples(
     model: Model,
     table: Table,
-    verifiers: Verifiers | None = None,
+    classifiers: Classifiers | None = None,
     classes: Classes | None = None,
     *,
     seed: int = 0,
@@ -64,7 +64,7 @@ def score_samples(
     Arguments:
         model: Model with a distribution over codes.
         table: Rows to score; if there are more than 256, 256 evenly spaced ones are used.
-        verifiers: Classifiers of the modalities; without them, the scores of classes are left out.
+        classifiers: Classifiers of the modalities; without them, the scores of classes are left out.
         classes: True classes of the rows, which scores of classes also need.
         seed: Random seed for the choice of given modalities and for sampling.
         temperature: Scale of the noise, as in `Model.translate`.
@@ -79,7 +79,7 @@ def score_samples(
     true = None if classes is None else classes.values[rows]
     lines = []
     for size in list_subset_sizes(len(model.schema)):
-        lines += _score_size(model, batch, size, verifiers, true, seed, temperature)
+        lines += _score_size(model, batch, size, classifiers, true, seed, temperature)
     return lines
 
 
@@ -87,7 +87,7 @@ def _score_size(
     model: Model,
     batch: Batch,
     size: int,
-    verifiers: Verifiers | None,
+    classifiers: Classifiers | None,
     true: Tensor | None,
     seed: int,
     temperature: float | None,
@@ -105,22 +105,26 @@ def _score_size(
         z = sample_codes(posterior, [SAMPLES], seed=seed, rows=rows, temperature=temperature)
         z = torch.cat([z, posterior.mean[None]])  # the point prediction is the last
     truth = model.schema.hide(batch, model.weight.dtype)
-    lines, said, seen = [], {}, {}
+    lines, predicted, true_predicted = [], {}, {}
     for name, modality in model.schema.items():
         target = batch.observed[:, model.schema.index(name)] & ~given[:, model.schema.index(name)]
         if not target.any():
             continue
         values = torch.cat([*_decode(model, name, z[:, target].flatten(0, 1))]).unflatten(0, (len(z), -1))
-        if verifiers is not None and name in verifiers.judged:
-            judged = torch.full((len(z) + 1, len(rows)), -1)
-            judged[:-1, target.cpu()] = verifiers.said(name, values.flatten(0, 1)).view(values.shape[:2]).cpu()
-            judged[-1, target.cpu()] = verifiers.said(name, truth[name][target]).cpu()
-            said[name], seen[name] = judged[:-1], judged[-1]
+        if classifiers is not None and name in classifiers.class_modalities:
+            classes_of_values = torch.full((len(z) + 1, len(rows)), -1)
+            classes_of_values[:-1, target.cpu()] = (
+                classifiers.predict_classes(name, values.flatten(0, 1)).view(values.shape[:2]).cpu()
+            )
+            classes_of_values[-1, target.cpu()] = classifiers.predict_classes(name, truth[name][target]).cpu()
+            predicted[name], true_predicted[name] = classes_of_values[:-1], classes_of_values[-1]
         if modality.levels is None:
             own = truth[name][target]
             lines += _score_numbers(name, words, values[:-1], own, intervals=isinstance(modality, Vector))
-    if said and true is not None:
-        lines += _score_classes(torch.stack([*said.values()]), torch.stack([*seen.values()]), true, words)
+    if predicted and true is not None:
+        lines += _score_classes(
+            torch.stack([*predicted.values()]), torch.stack([*true_predicted.values()]), true, words
+        )
     return lines
 
 
@@ -157,30 +161,30 @@ def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bo
     return lines
 
 
-def _score_classes(said: Tensor, seen: Tensor, true: Tensor, given: str) -> list[dict[str, Any]]:
+def _score_classes(predicted: Tensor, true_predicted: Tensor, true: Tensor, given: str) -> list[dict[str, Any]]:
     """Returns the scores of predicted classes.
 
     Arguments:
-        said: Predicted classes of J modalities, of the samples and then of the point prediction, `(J, S + 1, N)`; -1
-            where the modality is not a target.
-        seen: Predicted classes of their true values, `(J, N)`; -1 likewise.
+        predicted: Predicted classes of J modalities, for the samples and then the point prediction, `(J, S + 1, N)`;
+            -1 where the modality is not a target.
+        true_predicted: Predicted classes of their true values, `(J, N)`; -1 where the modality is not a target.
         true: True classes of the rows, `(N,)`; -1 where unknown.
         given: Name of the given modalities.
     """
-    has = (said >= 0) & (true >= 0)
-    right = (said == true) & has
+    has = (predicted >= 0) & (true >= 0)
+    right = (predicted == true) & has
     rows = int(has[:, 0].any(0).sum())
     lines = [
         line("sampling", "all", given, metric, "higher", 100 * float(right[:, part].sum() / has[:, part].sum()), rows)
         for metric, part in (("sample-acc", slice(-1)), ("point-acc", slice(-1, None)))
     ]
-    several = (said[:, 0] >= 0).sum(0) > 1
+    several = (predicted[:, 0] >= 0).sum(0) > 1
     if several.any():
-        some = said[:, :-1, several]
+        some = predicted[:, :-1, several]
         first = some.amax(0)  # the largest predicted class; all others must equal it
         agree = ((some == first) | (some < 0)).all(0)
         lines.append(line("sampling", "all", given, "agreement", "higher", 100 * float(agree.double().mean()), rows))
-    classes = int(max(said.max(), seen.max())) + 1
-    sampled = said[:, :-1][said[:, :-1] >= 0].bincount(minlength=classes)
-    real = seen[seen >= 0].bincount(minlength=classes)
-    return [*lines, line("sampling", "all", given, "tv", "lower", variation(sampled, real), rows)]
+    classes = int(max(predicted.max(), true_predicted.max())) + 1
+    sampled = predicted[:, :-1][predicted[:, :-1] >= 0].bincount(minlength=classes)
+    real = true_predicted[true_predicted >= 0].bincount(minlength=classes)
+    return [*lines, line("sampling", "all", given, "tv", "lower", compute_total_variation(sampled, real), rows)]

@@ -32,7 +32,7 @@ def read_scores(path: str | Path) -> pd.DataFrame:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        ValueError: The file is not a CSV file, or lacks a column.
+        ValueError: The file is not a CSV file, or a column is missing.
     """
     import pandas as pd
 
@@ -40,11 +40,11 @@ def read_scores(path: str | Path) -> pd.DataFrame:
         refuse_endless(Path(path))
         frame = pd.read_csv(path, dtype=str, keep_default_na=False, index_col=False)
     except FileNotFoundError:
-        raise FileNotFoundError(f"{path} must exist, and does not; evaluate the run, or restore it") from None
+        raise FileNotFoundError(f"{path} does not exist; evaluate the run, or restore the file") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path} must be CSV as polymodal writes it: {brief(error)}; restore or remove it") from error
-    if lacks := [name for name in SCORED if name not in frame]:
-        raise ValueError(f"{path} must have the columns {', '.join(SCORED)}; it lacks {', '.join(lacks)}; restore it")
+        raise ValueError(f"{path} must be a CSV file of scores: {brief(error)}; restore or remove it") from error
+    if missing := [name for name in SCORED if name not in frame]:
+        raise ValueError(f"{path} must have the columns {', '.join(SCORED)}; missing: {', '.join(missing)}; restore it")
     return frame.fillna("")
 
 
@@ -89,10 +89,10 @@ def _merge_scores(earlier: pd.DataFrame, scores: pd.DataFrame, tasks: Iterable[s
     fresh = pd.read_csv(StringIO(scores.to_csv(index=False)), dtype=str, keep_default_na=False)
     done = {*tasks, *fresh["task"]}
     done |= {other for task in done for other in WITH.get(task, ())}
-    apart = earlier["metric"].isin({*APART} - {*fresh["metric"]})
-    whole = pd.concat([fresh, earlier[~earlier["task"].isin(done) | apart]]).fillna("")
-    return whole.sort_values("task", key=lambda column: column.map(_place), kind="stable")
+    kept = earlier["metric"].isin({*APART} - {*fresh["metric"]})
+    merged = pd.concat([fresh, earlier[~earlier["task"].isin(done) | kept]]).fillna("")
+    return merged.sort_values("task", key=lambda column: column.map(_find_task_position), kind="stable")
 
 
-def _place(task: str) -> int:
+def _find_task_position(task: str) -> int:
     return ORDER.index(task) if task in ORDER else len(ORDER)

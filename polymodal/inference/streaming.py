@@ -209,5 +209,7 @@ def _batches(
         stop = min(start + batch_size, count)
         return torch.arange(start, stop) if numbers is None else numbers[start:stop]
 
-    batches = prefetch_batches(lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device)
+    batches = prefetch_batches(
+        lambda part: table[part.to(table.observed.device)], map(part, starts), model.weight.device
+    )
     yield from zip(map(part, starts), batches, strict=True)

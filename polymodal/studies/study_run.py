@@ -16,7 +16,7 @@ import torch
 from polymodal import evaluation
 from polymodal.datasets import Dataset
 from polymodal.datasets import load as load_data
-from polymodal.evaluation import Verifiers, evaluate, train_verifiers
+from polymodal.evaluation import Classifiers, evaluate, train_classifiers
 from polymodal.evaluation import inception as features_of
 from polymodal.evaluation.score_file import write_scores
 from polymodal.io import checkpoint
@@ -42,12 +42,12 @@ __all__ = [
     "SCORES",
     "is_finished",
     "is_scored",
+    "load_classifiers",
     "note_failure",
     "read_training_record",
     "record",
     "rows",
     "run",
-    "verifiers_of",
 ]
 
 RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
@@ -189,21 +189,23 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     if not left:
         return
     ready = (
-        verifiers_of(folder.parent, cell.settings, data) if {*left} & {"coherence", "generation", "sampling"} else None
+        load_classifiers(folder.parent, cell.settings, data)
+        if {*left} & {"coherence", "generation", "sampling"}
+        else None
     )
     features = None if inception is None else _features(inception, model.weight.device)
-    made = evaluate(model, data.test, tasks=left, train=data.train, verifiers=ready, features=features)
+    made = evaluate(model, data.test, tasks=left, train=data.train, classifiers=ready, features=features)
     write_scores(folder / SCORES, made, left)
     _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
 
 
-def verifiers_of(runs: Path, settings: Settings, data: Dataset) -> Verifiers:
+def load_classifiers(runs: Path, settings: Settings, data: Dataset) -> Classifiers:
     """Returns the classifiers of a data set, shared by all of its runs; the first run that needs them trains them."""
     told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
     folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"
     if (folder / "verifiers.json").exists():
-        return Verifiers.load(folder)
-    made = train_verifiers(data.train)
+        return Classifiers.load(folder)
+    made = train_classifiers(data.train)
     made.save(folder)
     return made
 

@@ -61,7 +61,7 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     assert list(fid.index) == ["m0", "m1", "m2", "m3", "m4"]
     shown = {tuple(words[1:5]): words[-1] for line in done.stdout.splitlines() if "fid" in (words := line.split())}
     assert shown == {(name, "nothing", "fid", "↓"): f"{value:.4g}" for name, value in fid.items()}
-    monkeypatch.setattr(run_folder, "colours", lambda modality: False)
+    monkeypatch.setattr(run_folder, "is_rgb_or_grey", lambda modality: False)
     done = command("evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "inception is for images, in colour or grey, and the model of " in done.stderr
@@ -86,7 +86,7 @@ def test_further_tasks_are_scored_shown_and_left_out_of_the_report(command, run)
     [
         ("many-to-one", "weights.safetensors", "inception is for the task generation, and the tasks are many-to-one"),
         ("generation", "no.safetensors", "no.safetensors must exist, and does not"),
-        ("generation", "weights.pth", "weights.pth must be a file of .safetensors, for a pickle can run anything"),
+        ("generation", "weights.pth", "weights.pth must be a .safetensors file, because a pickle can run any code"),
     ],
 )
 def test_what_cannot_be_is_one_line_before_anything_long(command, tmp_path, monkeypatch, tasks, file, said):

@@ -74,7 +74,7 @@ def test_labels_of_the_table_do_and_without_any_there_are_none(without_umap):
     assert (points["y"] == 0).all()
     nameless = code_map(build("mac-wae", UNNAMED, latent_dim=4), Table(table.values, schema=UNNAMED))
     assert set(nameless["label"]) == {-1}
-    with pytest.raises(ValueError, match="unknown modality that is one class"):
+    with pytest.raises(ValueError, match="unknown label modality"):
         code_map(build("mac-wae", UNNAMED, latent_dim=4), table, label="vector")
 
 

@@ -10,8 +10,8 @@ from conftest import rows_of
 from kinds import CLASSES, SCHEMA, UNNAMED, Mirror, of, table_of, value, values_of
 from sklearn.metrics import accuracy_score
 
-from polymodal.evaluation import FURTHER, TASKS, evaluate, frechet_distance, train_verifiers
-from polymodal.evaluation.coherence.agreement import Verdicts
+from polymodal.evaluation import FURTHER, TASKS, evaluate, frechet_distance, train_classifiers
+from polymodal.evaluation.coherence.agreement import ClassCounts
 from polymodal.evaluation.likelihood import estimate_log_likelihood
 from polymodal.modalities import Image, Label, Vector
 from polymodal.models import build
@@ -22,14 +22,14 @@ VERIFIED = ("coherence", "generation")
 
 
 @pytest.fixture(scope="module")
-def verifiers():
-    return train_verifiers(table_of())
+def classifiers():
+    return train_classifiers(table_of())
 
 
 @pytest.fixture(scope="module")
 def unnamed():
     """Those of rows whose class is no modality."""
-    return train_verifiers(table_of(UNNAMED))
+    return train_classifiers(table_of(UNNAMED))
 
 
 # Coherence
@@ -39,7 +39,7 @@ def test_counts_are_scikit_learns():
     generator = torch.Generator().manual_seed(0)
     said, true = torch.randint(4, (9,), generator=generator), torch.randint(-1, 4, (30,), generator=generator)
     answers = torch.randint(-1, 9, (3, 30), generator=generator)
-    verdicts = Verdicts(3, 4)
+    verdicts = ClassCounts(3, 4)
     for rows in (slice(0, 11), slice(11, 30)):
         verdicts.update(said, true[rows], answers[:, rows])
     for stream, answer in enumerate(answers):
@@ -49,16 +49,16 @@ def test_counts_are_scikit_learns():
         assert int(verdicts.rows[stream]) == int(has.sum())
         shares = [np.bincount(part, minlength=4) / len(part) for part in (made, expected)]
         assert verdicts.variation(stream) == pytest.approx(np.abs(shares[0] - shares[1]).sum() / 2)
-    empty = Verdicts(1, 4)
+    empty = ClassCounts(1, 4)
     empty.update(said[:0], true, torch.full((1, 30), -1))
     assert np.isnan([empty.accuracy(0), empty.variation(0)]).all()
 
 
 def test_of_what_is_true_coherence_is_the_verifiers_own_accuracy(unnamed):
     table = table_of(UNNAMED, 150, seed=1)
-    frame = evaluate(Mirror(UNNAMED, table), table, tasks="coherence", verifiers=unnamed, batch_size=64)
+    frame = evaluate(Mirror(UNNAMED, table), table, tasks="coherence", classifiers=unnamed, batch_size=64)
     for name in UNNAMED:
-        said = unnamed.said(name, table.values[name])
+        said = unnamed.predict_classes(name, table.values[name])
         own = value(frame, task="coherence", modality=name, given="the truth", metric="verifier-acc")
         assert own == pytest.approx(100 * accuracy_score(table.labels, said))
         shares = [part.bincount(minlength=CLASSES) / len(part) for part in (said, table.labels)]
@@ -71,16 +71,16 @@ def test_of_what_is_true_coherence_is_the_verifiers_own_accuracy(unnamed):
             assert value(frame, task="calibration", modality=name, given=given, metric="tv") == pytest.approx(
                 apart, abs=1e-7
             )
-    every = torch.stack([unnamed.said(name, table.values[name]) for name in UNNAMED])
+    every = torch.stack([unnamed.predict_classes(name, table.values[name]) for name in UNNAMED])
     agree = 100 * float((every == every[0]).all(0).float().mean())
     assert value(frame, task="coherence", modality="all", given="nothing") == pytest.approx(agree)
     assert set(frame["better"]) == {"higher", "lower"}
 
 
-def test_of_the_label_it_is_the_accuracy_of_translations(verifiers):
+def test_of_the_label_it_is_the_accuracy_of_translations(classifiers):
     table = table_of(rows=80, seed=1)
     frame = evaluate(
-        build("mac-wae", SCHEMA, latent_dim=4), table, tasks=["translation", "coherence"], verifiers=verifiers
+        build("mac-wae", SCHEMA, latent_dim=4), table, tasks=["translation", "coherence"], classifiers=classifiers
     )
     for given in ("1 other", "2 others", "3 others"):
         asked = {"modality": "kind", "given": given}
@@ -89,7 +89,7 @@ def test_of_the_label_it_is_the_accuracy_of_translations(verifiers):
 
 
 @pytest.mark.parametrize("kind", range(CLASSES))
-def test_one_thing_always_agrees_with_itself_and_calibration_tells(verifiers, kind):
+def test_one_thing_always_agrees_with_itself_and_calibration_tells(classifiers, kind):
     table = table_of(rows=200, seed=1)
     judged = [name for name in SCHEMA if name != "noise"]
     schema = Schema({name: SCHEMA[name] for name in judged})
@@ -104,14 +104,14 @@ def test_one_thing_always_agrees_with_itself_and_calibration_tells(verifiers, ki
         assert value(frame, task="calibration", modality=name, given="nothing") == pytest.approx(1 - share)
 
 
-def test_draws_whose_modalities_do_not_belong_together_agree_as_chance_has_it(verifiers):
+def test_draws_whose_modalities_do_not_belong_together_agree_as_chance_has_it(classifiers):
     """True rows whose vectors are another row's: calibrated, and of one class as often as two rows are."""
     values = values_of(300, seed=1)
     mixed = {**values, "vector": values["vector"].roll(1, 0)}
     schema = Schema({name: SCHEMA[name] for name in ("picture", "vector", "kind")})
     table = table_of(schema, values=values)
-    ready = train_verifiers(table_of(schema))
-    frame = evaluate(Mirror(schema, table_of(schema, values=mixed)), table, tasks="coherence", verifiers=ready)
+    ready = train_classifiers(table_of(schema))
+    frame = evaluate(Mirror(schema, table_of(schema, values=mixed)), table, tasks="coherence", classifiers=ready)
     same = float((values["kind"] == values["kind"].roll(1)).double().mean())
     assert value(frame, task="coherence", modality="all") == pytest.approx(100 * same, abs=3)
     for name in schema:
@@ -123,18 +123,18 @@ def test_draws_whose_modalities_do_not_belong_together_agree_as_chance_has_it(ve
 
 def test_draws_that_are_the_true_rows_are_at_no_distance(unnamed):
     table = table_of(UNNAMED, 100, seed=1)
-    frame = evaluate(Mirror(UNNAMED, table), table, tasks="generation", verifiers=unnamed)
+    frame = evaluate(Mirror(UNNAMED, table), table, tasks="generation", classifiers=unnamed)
     assert list(frame["modality"]) == list(UNNAMED)
     assert set(frame["metric"]) == {"frechet"}
     assert (frame["rows"] == 100).all()
     assert (frame["value"] < 1e-6).all()
-    other = evaluate(Mirror(UNNAMED, table_of(UNNAMED, 100, seed=2)), table, tasks="generation", verifiers=unnamed)
+    other = evaluate(Mirror(UNNAMED, table_of(UNNAMED, 100, seed=2)), table, tasks="generation", classifiers=unnamed)
     assert (other["value"] > 1e-3).all()
 
 
 def test_a_distance_is_that_of_numpys_moments(unnamed):
     model, table = build("mac-wae", UNNAMED, latent_dim=4), table_of(UNNAMED, 90, seed=1)
-    frame = evaluate(model, table, tasks="generation", verifiers=unnamed, batch_size=40, seed=3)
+    frame = evaluate(model, table, tasks="generation", classifiers=unnamed, batch_size=40, seed=3)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         made = model.sample(90)
@@ -168,8 +168,8 @@ def test_given_features_look_at_pictures_in_colours_between_0_and_1():
         return pictures.flatten(2).mean(2)  # (N, 3)
 
     model = build("mac-wae", schema, latent_dim=4)
-    ready = train_verifiers(table, epochs=1)
-    frame = evaluate(model, table, tasks="generation", verifiers=ready, features=features, batch_size=16)
+    ready = train_classifiers(table, epochs=1)
+    frame = evaluate(model, table, tasks="generation", classifiers=ready, features=features, batch_size=16)
     fid = of(frame, metric="fid")
     assert list(fid["modality"]) == ["grey", "colours"]
     assert all(pictures.shape[1:] == (3, 8, 8) for pictures in seen)
@@ -183,7 +183,7 @@ def test_given_features_look_at_pictures_in_colours_between_0_and_1():
         moments += [mean.mean(0), np.cov(mean.T)]
     assert value(fid, modality="colours") == pytest.approx(frechet_distance(*moments), rel=1e-3)
     seen.clear()
-    evaluate(model, table, tasks="coherence", verifiers=ready, features=features)
+    evaluate(model, table, tasks="coherence", classifiers=ready, features=features)
     assert not seen
 
 
@@ -209,17 +209,17 @@ def test_every_model_with_a_density_has_a_bound_that_rises(name, schema, complet
 def test_tasks_that_learn_need_training_rows():
     model, table = build("mac-wae", SCHEMA, latent_dim=4), table_of(rows=20)
     with pytest.raises(
-        ValueError, match=r"train must be a table of training rows, or ready verifiers, for coherence and"
+        ValueError, match=r"train must be a table of training rows, or ready classifiers, for coherence and"
     ):
         evaluate(model, table, tasks=VERIFIED)
     with pytest.raises(ValueError, match=r"for probe learns from it; pass train=data\.train"):
-        evaluate(model, table, tasks=["probe", "coherence"], verifiers=train_verifiers(table, epochs=1))
+        evaluate(model, table, tasks=["probe", "coherence"], classifiers=train_classifiers(table, epochs=1))
     with pytest.raises(ValueError, match="train must have the model's modalities"):
         evaluate(model, table, tasks="probe", train=table_of(UNNAMED, 20))
     with pytest.raises(ValueError, match=r"unknown task 'prob'; known are probe, .*, translation, "):
         evaluate(model, table, tasks="prob")
     nameless, unnamed = Table(table_of(UNNAMED, 20).values, schema=UNNAMED), build("mac-wae", UNNAMED, latent_dim=4)
-    with pytest.raises(ValueError, match="rows must have a class to be judged by"):
+    with pytest.raises(ValueError, match="rows must have classes"):
         evaluate(unnamed, nameless, tasks="probe", train=nameless)
 
 
@@ -227,12 +227,12 @@ def test_the_label_is_one_and_the_same_for_rows_and_verifiers():
     schema = Schema({"a": Label(2), "b": Label(3), "vector": Vector(3, hidden=(4,))})
     values = {"a": torch.arange(30) % 2, "b": torch.arange(30) % 3, "vector": torch.randn(30, 3)}
     table = Table(values, schema=schema)
-    model, ready = build("mac-wae", schema, latent_dim=4), train_verifiers(table, label="b", epochs=1)
-    frame = evaluate(model, table, tasks=["coherence", "probe"], train=table, verifiers=ready)
+    model, ready = build("mac-wae", schema, latent_dim=4), train_classifiers(table, label="b", epochs=1)
+    frame = evaluate(model, table, tasks=["coherence", "probe"], train=table, classifiers=ready)
     assert set(of(frame, metric="verifier-acc")["modality"]) == {"a", "vector"}
     assert set(of(frame, task="probe")["modality"]) == {"b"}
-    with pytest.raises(ValueError, match="verifiers must say a, by which rows are judged; these say b; train others"):
-        evaluate(model, table, tasks="coherence", verifiers=ready, label="a")
+    with pytest.raises(ValueError, match=r"classifiers must predict a, .* these predict b"):
+        evaluate(model, table, tasks="coherence", classifiers=ready, label="a")
     trained = evaluate(model, table, tasks="coherence", train=table, label="b")
     assert set(of(trained, metric="verifier-acc")["modality"]) == {"a", "vector"}
 
@@ -263,26 +263,26 @@ def test_what_lies_under_the_mask_and_unknown_classes_change_nothing(schema):
     assert of(seen[0], task="probe", given="others")["rows"].item() <= known
 
 
-def test_scoring_changes_neither_model_nor_verifiers_nor_random_streams(verifiers):
+def test_scoring_changes_neither_model_nor_verifiers_nor_random_streams(classifiers):
     model, table = build("mvae", SCHEMA, latent_dim=4).train(), table_of(rows=30)
-    kept = {name: weight.clone() for name, weight in verifiers.state_dict().items()}
+    kept = {name: weight.clone() for name, weight in classifiers.state_dict().items()}
     torch.manual_seed(4)
     np.random.seed(4)  # noqa: NPY002
     state, numpys = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
-    run = functools.partial(evaluate, model, table, tasks=FURTHER, train=table, verifiers=verifiers)
+    run = functools.partial(evaluate, model, table, tasks=FURTHER, train=table, classifiers=classifiers)
     first = run()
     assert model.training
     assert torch.equal(state, torch.get_rng_state())
     assert (numpys == np.random.get_state()[1]).all()  # noqa: NPY002
-    assert all(torch.equal(kept[name], weight) for name, weight in verifiers.state_dict().items())
+    assert all(torch.equal(kept[name], weight) for name, weight in classifiers.state_dict().items())
     torch.rand(7)
     pd.testing.assert_frame_equal(first, run())
     other = run(seed=1)
     assert not first["value"].equals(other["value"])
 
 
-def test_every_batch_size_gives_the_same_but_for_what_is_drawn_from_posteriors(verifiers):
+def test_every_batch_size_gives_the_same_but_for_what_is_drawn_from_posteriors(classifiers):
     model, table = build("mac-wae", SCHEMA, latent_dim=4), table_of(rows=33)
-    asked = {"tasks": ["translation", "coherence", "generation", "probe"], "train": table, "verifiers": verifiers}
+    asked = {"tasks": ["translation", "coherence", "generation", "probe"], "train": table, "classifiers": classifiers}
     one, other = (evaluate(model, table, batch_size=size, **asked) for size in (256, 8))
     pd.testing.assert_frame_equal(one, other, rtol=1e-3)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal.evaluation import code_map, train_verifiers
+from polymodal.evaluation import code_map, train_classifiers
 from polymodal.evaluation.likelihood import estimate_log_likelihood
 from polymodal.inference import streaming
 from polymodal.models import MODELS
@@ -53,8 +53,8 @@ ASKED = {
     "evaluate": lambda model, own, other: pm.evaluate(model, other),
     "evaluate sampling": lambda model, own, other: pm.evaluate(model, other, tasks=["sampling"]),
     "evaluate train": lambda model, own, other: pm.evaluate(model, own, tasks=["probe"], train=other),
-    "evaluate verifiers": lambda model, own, other: pm.evaluate(
-        model, own, tasks=["coherence"], verifiers=train_verifiers(other, epochs=1)
+    "evaluate classifiers": lambda model, own, other: pm.evaluate(
+        model, own, tasks=["coherence"], classifiers=train_classifiers(other, epochs=1)
     ),
     "likelihood": lambda model, own, other: estimate_log_likelihood(model, other),
     "code_map": lambda model, own, other: code_map(model, other),

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import polymodal as pm
-from polymodal.evaluation import sampling, train_verifiers
-from polymodal.evaluation.coherence.labels import classes_of
+from polymodal.evaluation import sampling, train_classifiers
+from polymodal.evaluation.coherence.labels import get_classes
 from polymodal.evaluation.sampling import SAMPLES, _choose_masks, _score_classes, _score_numbers, score_samples
 
 
@@ -78,33 +78,33 @@ def data():
 
 
 @pytest.fixture(scope="module")
-def verifiers(data):
-    return train_verifiers(data.train, epochs=1)
+def classifiers(data):
+    return train_classifiers(data.train, epochs=1)
 
 
-def test_models_that_sample_are_scored_and_others_refuse(data, verifiers):
+def test_models_that_sample_are_scored_and_others_refuse(data, classifiers):
     model = pm.build("mvae", data.schema, latent_dim=4)
-    scores = pm.evaluate(model, data.test, tasks=["sampling"], verifiers=verifiers)
+    scores = pm.evaluate(model, data.test, tasks=["sampling"], classifiers=classifiers)
     assert {*scores["task"]} == {"sampling"}
     assert {*scores["metric"]} == {"agreement", "sample-acc", "point-acc", "tv", "energy", "diversity"}
     assert scores["given"].unique().tolist() == ["1 modality", *(f"{k} modalities" for k in range(2, 6))]
     assert scores["value"].notna().all()
-    again = pm.evaluate(model, data.test, tasks=["sampling"], verifiers=verifiers)
+    again = pm.evaluate(model, data.test, tasks=["sampling"], classifiers=classifiers)
     assert again["value"].tolist() == scores["value"].tolist()
     deterministic = pm.build("mac-wae", data.schema, latent_dim=4)
     with pytest.raises(ValueError, match="one code per row"):
-        pm.evaluate(deterministic, data.test, tasks=["sampling"], verifiers=verifiers)
+        pm.evaluate(deterministic, data.test, tasks=["sampling"], classifiers=classifiers)
 
 
-def test_true_values_as_samples_have_no_variation_whatever_classifiers_make_of_them(data, verifiers, monkeypatch):
+def test_true_values_as_samples_have_no_variation_whatever_classifiers_make_of_them(data, classifiers, monkeypatch):
     truth = data.schema.hide(data.test[:], torch.float32)
     repeated = {name: torch.cat([value] * (SAMPLES + 1)) for name, value in truth.items()}
-    monkeypatch.setattr(sampling, "_values", lambda model, name, z: iter([repeated[name]]))
+    monkeypatch.setattr(sampling, "_decode", lambda model, name, z: iter([repeated[name]]))
     given = data.schema.mask(["label"])
     monkeypatch.setattr(sampling, "_choose_masks", lambda observed, size, seed: given.expand_as(observed))
     model = pm.build("mvae", data.schema, latent_dim=4)
-    lines = score_samples(model, data.test, verifiers, classes_of(data.test, "label"))
-    assert verifiers.said("m0", truth["m0"]).ne(truth["label"]).any()
+    lines = score_samples(model, data.test, classifiers, get_classes(data.test, "label"))
+    assert classifiers.predict_classes("m0", truth["m0"]).ne(truth["label"]).any()
     assert {one["value"] for one in lines if one["metric"] == "tv"} == {0.0}
 
 

@@ -88,12 +88,12 @@ def test_lines_that_it_does_not_know_stay_as_they_are(path):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"", "must be CSV as polymodal writes it"),
-        (b"\xff\xfe\x00\x01", "must be CSV as polymodal writes it"),
-        (b"a,b\n1,2\n", "must have the columns task, modality, given, metric, better, value; it lacks task"),
-        (b"task,modality,given,metric,better\n", "lacks value; restore it"),
-        (b'task,modality,given,metric,better,value\n"', "must be CSV"),
-        (b"task;modality;given;metric;better;value\n", "it lacks task"),
+        (b"", "must be a CSV file"),
+        (b"\xff\xfe\x00\x01", "must be a CSV file"),
+        (b"a,b\n1,2\n", "must have the columns task, modality, given, metric, better, value; missing: task"),
+        (b"task,modality,given,metric,better\n", "missing: value; restore it"),
+        (b'task,modality,given,metric,better,value\n"', "must be a CSV file"),
+        (b"task;modality;given;metric;better;value\n", "missing: task"),
     ],
 )
 def test_a_file_of_something_else_is_refused_and_stays(path, content, said):
@@ -106,7 +106,7 @@ def test_a_file_of_something_else_is_refused_and_stays(path, content, said):
 
 def test_a_folder_in_its_place_is_named(path):
     path.mkdir()
-    with pytest.raises(ValueError, match=r"scores.csv must be CSV"):
+    with pytest.raises(ValueError, match=r"scores.csv must be a CSV file"):
         write_scores(path, scores_of("probe"))
 
 

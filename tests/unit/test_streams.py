@@ -13,7 +13,7 @@ from torch import nn
 
 import polymodal as pm
 from polymodal.distributions import Concatenated, DiagLaplace, DiagNormal, Dirac, Hierarchical, Mixture
-from polymodal.evaluation import evaluate, train_verifiers
+from polymodal.evaluation import evaluate, train_classifiers
 from polymodal.inference.streaming import translate_samples
 from polymodal.models import MODELS
 from polymodal.models.flow_codes import sample_codes, sample_rows
@@ -350,7 +350,7 @@ CALLS = {
     "embed": lambda model, rows, path: model.embed(rows[:]),
     "sample": lambda model, rows, path: model.sample(5, seed=1),
     "evaluate": lambda model, rows, path: pm.evaluate(model, rows, tasks=pm.evaluation.TASKS, train=rows),
-    "train_verifiers": lambda model, rows, path: train_verifiers(rows, epochs=1),
+    "train_classifiers": lambda model, rows, path: train_classifiers(rows, epochs=1),
     "save and load": lambda model, rows, path: _whole(model, path),
     "report": lambda model, rows, path: pm.report.write(path / "report.html", model, rows),
     "load data": lambda model, rows, path: pm.datasets.load("polydigits", rows=20, held_out_rows=10, seed=3),

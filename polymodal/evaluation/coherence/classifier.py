@@ -23,7 +23,7 @@ from polymodal.schema import Schema
 if TYPE_CHECKING:
     from polymodal.modalities import Modality
 
-__all__ = ["SIZE", "Verifier", "Verifiers"]
+__all__ = ["SIZE", "Classifier", "Classifiers"]
 
 SIZE = 64
 """Default number of features of a classifier's encoder."""
@@ -42,7 +42,7 @@ KINDS = {
 """Keys of `verifiers.json` and their types."""
 
 
-class Verifier(nn.Module):
+class Classifier(nn.Module):
     """A classifier of one modality's values: an encoder of the modality followed by a linear layer.
 
     Arguments:
@@ -65,7 +65,7 @@ class Verifier(nn.Module):
         return self.head(self.features(x))
 
 
-class Verifiers(nn.Module):
+class Classifiers(nn.Module):
     """Classifiers of the label, one for each other modality, trained on true values.
 
     Arguments:
@@ -79,11 +79,11 @@ class Verifiers(nn.Module):
 
     Example:
         >>> from polymodal.datasets import load
-        >>> from polymodal.evaluation import train_verifiers
-        >>> verifiers = train_verifiers(load("polydigits", rows=100, held_out_rows=50).train, epochs=1)
-        >>> verifiers.label, [*verifiers.accuracy]
+        >>> from polymodal.evaluation import train_classifiers
+        >>> classifiers = train_classifiers(load("polydigits", rows=100, held_out_rows=50).train, epochs=1)
+        >>> classifiers.label, [*classifiers.accuracy]
         ('label', ['m0', 'm1', 'm2', 'm3', 'm4'])
-        >>> verifiers.said("m0", torch.rand(3, 3, 16, 16)).shape
+        >>> classifiers.predict_classes("m0", torch.rand(3, 3, 16, 16)).shape
         torch.Size([3])
     """
 
@@ -99,13 +99,13 @@ class Verifiers(nn.Module):
         super().__init__()
         self.schema, self.label, self.classes, self.size, self.seed = schema, label, classes, size, seed
         self.accuracy = {name: float(value) for name, value in accuracy.items()}
-        self.networks = nn.ModuleList(Verifier(schema[name], size, classes) for name in self.accuracy)
-        self.columns = {name: place for place, name in enumerate(self.accuracy)}
+        self.networks = nn.ModuleList(Classifier(schema[name], size, classes) for name in self.accuracy)
+        self.positions = {name: place for place, name in enumerate(self.accuracy)}
 
     @property
-    def judged(self) -> list[str]:
+    def class_modalities(self) -> list[str]:
         """Names of the modalities whose class is available: those with a classifier, and the label."""
-        return [name for name in self.schema if name == self.label or name in self.columns]
+        return [name for name in self.schema if name == self.label or name in self.positions]
 
     def features(self, name: str, values: Tensor) -> Tensor:
         """Computes the features of values before the last layer of a modality's classifier.
@@ -117,18 +117,18 @@ class Verifiers(nn.Module):
         Returns:
             Features `(N, F)`.
         """
-        verifier = self.of(name)
-        with answering(verifier):
+        classifier = self.get(name)
+        with answering(classifier):
             parts = values.split(AT_ONCE) if len(values) else [values]
-            prepare, dtype = self.schema[name].prepare, verifier.head.weight.dtype
-            return torch.cat([verifier.features(prepare(part, dtype)) for part in parts])
+            prepare, dtype = self.schema[name].prepare, classifier.head.weight.dtype
+            return torch.cat([classifier.features(prepare(part, dtype)) for part in parts])
 
     def classify_features(self, name: str, features: Tensor) -> Tensor:
         """Predicts the classes `(N,)` int64 from features `(N, F)` of the modality's classifier."""
         with torch.no_grad():
-            return self.of(name).head(features).argmax(-1)
+            return self.get(name).head(features).argmax(-1)
 
-    def said(self, name: str, values: Tensor) -> Tensor:
+    def predict_classes(self, name: str, values: Tensor) -> Tensor:
         """Returns the predicted classes of values, `(N,)` int64; for the label, the values themselves."""
         return values if name == self.label else self.classify_features(name, self.features(name, values))
 
@@ -137,7 +137,7 @@ class Verifiers(nn.Module):
         """Device of the classifiers."""
         return next((parameter.device for parameter in self.parameters()), torch.device("cpu"))
 
-    def on(self, device: torch.device) -> Verifiers:
+    def copy_to(self, device: torch.device) -> Classifiers:
         """Returns the classifiers on a device: a copy, or this object if it is on that device already."""
         return self if self.device == device else deepcopy(self).to(device)
 
@@ -159,7 +159,7 @@ class Verifiers(nn.Module):
         return checkpoint.write(folder, {"verifiers.json": document, "weights.safetensors": self.state_dict()})
 
     @classmethod
-    def load(cls, folder: str | Path) -> Verifiers:
+    def load(cls, folder: str | Path) -> Classifiers:
         """Loads the classifiers that `save` wrote, on the CPU.
 
         Raises:
@@ -168,27 +168,27 @@ class Verifiers(nn.Module):
         """
         folder = checkpoint.find_folder(Path(folder))
         path, weights = folder / "verifiers.json", folder / "weights.safetensors"
-        document, held = checkpoint.read_json(path), checkpoint.read_header(weights)
+        document, stored = checkpoint.read_json(path), checkpoint.read_header(weights)
         try:
             make = partial(cls, **_arguments(document))
             with own_streams(0), skip_network_checks():
-                checkpoint.check_tensors("what it describes", held, _build_meta_state(make) or held)
+                checkpoint.check_tensors("what it describes", stored, _build_meta_state(make) or stored)
                 made = make()
         except Exception as error:
-            raise ValueError(f"{path} does not describe the verifiers beside it: {brief(error, 500)}") from error
+            raise ValueError(f"{path} does not describe the weights next to it: {brief(error, 500)}") from error
         made.load_state_dict(checkpoint.read_tensors(weights, like=made.state_dict()))
         return made.eval()
 
-    def of(self, name: str) -> Verifier:
+    def get(self, name: str) -> Classifier:
         """Returns the classifier of a modality's values."""
-        return self.networks[self.columns[name]]  # pyright: ignore[reportReturnType]
+        return self.networks[self.positions[name]]  # pyright: ignore[reportReturnType]
 
 
 def _arguments(document: dict[str, Any]) -> dict[str, Any]:
-    """Checks the contents of `verifiers.json` and returns the arguments of `Verifiers`."""
+    """Checks the contents of `verifiers.json` and returns the arguments of `Classifiers`."""
     if document.get("format") != FORMAT:
         raise ValueError(f"format must be {FORMAT}; got {brief(repr(document.get('format')))}; update polymodal")
-    check_arguments(document, KINDS, "verifiers")
+    check_arguments(document, KINDS, "verifiers.json")
     for key, kind in KINDS.items():
         if not isinstance(document.get(key), kind):
             raise ValueError(f"{key} must be {getattr(kind, '__name__', kind)}; got {brief(repr(document.get(key)))}")
@@ -198,7 +198,7 @@ def _arguments(document: dict[str, Any]) -> dict[str, Any]:
     return {"schema": schema} | {key: document[key] for key in KINDS if key not in ("format", "schema")}
 
 
-def _build_meta_state(make: Callable[[], Verifiers]) -> dict[str, Tensor] | None:
+def _build_meta_state(make: Callable[[], Classifiers]) -> dict[str, Tensor] | None:
     """Returns the classifiers' tensors without memory; None if a custom network cannot be built on the meta device."""
     try:
         with torch.device("meta"):

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.evaluation.coherence.classifier import SIZE, Verifier, Verifiers
-from polymodal.evaluation.coherence.labels import Classes, classes_of, label_of
+from polymodal.evaluation.coherence.classifier import SIZE, Classifier, Classifiers
+from polymodal.evaluation.coherence.labels import Classes, find_label, get_classes
 from polymodal.modalities.base import check_counts
 from polymodal.networks import evaluating
 from polymodal.runtime.progress import show_progress
@@ -18,17 +18,17 @@ from polymodal.runtime.seeding import derive_seed, let_others_run, own_streams, 
 if TYPE_CHECKING:
     from polymodal.table.table import Table
 
-__all__ = ["train_verifiers"]
+__all__ = ["train_classifiers"]
 
 FEWEST = 10
 """Minimum number of rows for a classifier; a modality with fewer rows gets none."""
 HELD_OUT = 10
 """One row in 10 is held out."""
-SEEN = 25_000
+PROCESSED = 25_000
 """Approximate number of rows processed over all epochs: seconds for small images, minutes for a transformer."""
 
 
-def train_verifiers(
+def train_classifiers(
     train: Table,
     *,
     label: str | None = None,
@@ -39,7 +39,7 @@ def train_verifiers(
     seed: int = 0,
     device: torch.device | str = "cpu",
     progress: bool = False,
-) -> Verifiers:
+) -> Classifiers:
     """Trains a classifier of the label for each other modality. All models of a data set can share them.
 
     Each classifier has the modality's encoder from the table's schema, and is trained with Adam on the rows that have
@@ -69,24 +69,24 @@ def train_verifiers(
     Example:
         >>> from polymodal.datasets import load
         >>> data = load("polydigits", rows=100, held_out_rows=50)
-        >>> verifiers = train_verifiers(data.train, epochs=2)
-        >>> [*verifiers.accuracy]
+        >>> classifiers = train_classifiers(data.train, epochs=2)
+        >>> [*classifiers.accuracy]
         ['m0', 'm1', 'm2', 'm3', 'm4']
     """
     check_counts(epochs=epochs, batch_size=batch_size, size=size)
-    label = label_of(train, label)
-    classes, device = classes_of(train, label), torch.device(device)
+    label = find_label(train, label)
+    classes, device = get_classes(train, label), torch.device(device)
     rows = {name: _rows(train, name, classes) for name in train.schema if name != label}
     rows = {name: some for name, some in rows.items() if len(some) >= FEWEST}
     with own_streams(derive_seed(seed, len(train.schema))):
-        made = Verifiers(train.schema, label, classes.number, dict.fromkeys(rows, 0.0), size, seed).to(device)
-    parts = show_progress(rows.items(), "training verifiers", len(rows)) if progress else rows.items()
+        classifiers = Classifiers(train.schema, label, classes.number, dict.fromkeys(rows, 0.0), size, seed).to(device)
+    parts = show_progress(rows.items(), "training classifiers", len(rows)) if progress else rows.items()
     for name, some in parts:
         with seed_streams(derive_seed(seed, train.schema.index(name)), device):
-            made.accuracy[name] = _learn(
-                made.of(name), train, name, some, classes.values, epochs, batch_size, learning_rate
+            classifiers.accuracy[name] = _train(
+                classifiers.get(name), train, name, some, classes.values, epochs, batch_size, learning_rate
             )
-    return made.eval()
+    return classifiers.eval()
 
 
 def _rows(table: Table, name: str, classes: Classes) -> Tensor:
@@ -95,8 +95,8 @@ def _rows(table: Table, name: str, classes: Classes) -> Tensor:
     return (has & (classes.values >= 0)).nonzero()[:, 0]
 
 
-def _learn(
-    verifier: Verifier,
+def _train(
+    classifier: Classifier,
     table: Table,
     name: str,
     rows: Tensor,
@@ -110,7 +110,7 @@ def _learn(
     Random numbers come from PyTorch's global generator.
 
     Arguments:
-        verifier: Classifier to train, on its device.
+        classifier: Classifier to train, on its device.
         table: Table with the training rows.
         name: Name of the modality.
         rows: Indices of the rows that have it and a known class, at least two.
@@ -123,40 +123,40 @@ def _learn(
         The best epoch's accuracy on the held-out rows, in per cent.
     """
     rows = rows[torch.randperm(len(rows))]
-    held, rows = rows[: max(1, len(rows) // HELD_OUT)], rows[max(1, len(rows) // HELD_OUT) :]
-    rows = rows[:SEEN]
-    epochs = min(epochs, round(SEEN / len(rows)))
+    held_out, rows = rows[: max(1, len(rows) // HELD_OUT)], rows[max(1, len(rows) // HELD_OUT) :]
+    rows = rows[:PROCESSED]
+    epochs = min(epochs, round(PROCESSED / len(rows)))
     steps = epochs * -(-len(rows) // batch_size)
-    adam = torch.optim.Adam(verifier.parameters(), lr=learning_rate)
+    adam = torch.optim.Adam(classifier.parameters(), lr=learning_rate)
     schedule = torch.optim.lr_scheduler.OneCycleLR(adam, learning_rate, total_steps=max(2, steps))
-    best, kept = -1.0, {}
+    best, weights = -1.0, {}
     for _ in range(epochs):
-        verifier.train()
+        classifier.train()
         for part in rows[torch.randperm(len(rows))].split(batch_size):
-            x, y = _values(verifier, table, name, part), classes[part].to(verifier.head.weight.device)
+            x, y = _values(classifier, table, name, part), classes[part].to(classifier.head.weight.device)
             adam.zero_grad()
-            F.cross_entropy(verifier(x), y).backward()
-            nn.utils.clip_grad_norm_(verifier.parameters(), 1.0)
+            F.cross_entropy(classifier(x), y).backward()
+            nn.utils.clip_grad_norm_(classifier.parameters(), 1.0)
             adam.step()
             schedule.step()
-            let_others_run(verifier.head.weight.device)
-        if (accuracy := _accuracy(verifier, table, name, held, classes)) >= best:
-            best, kept = accuracy, {key: value.clone() for key, value in verifier.state_dict().items()}
-    verifier.load_state_dict(kept)
+            let_others_run(classifier.head.weight.device)
+        if (accuracy := _accuracy(classifier, table, name, held_out, classes)) >= best:
+            best, weights = accuracy, {key: value.clone() for key, value in classifier.state_dict().items()}
+    classifier.load_state_dict(weights)
     return best
 
 
-def _accuracy(verifier: Verifier, table: Table, name: str, rows: Tensor, classes: Tensor) -> float:
-    with evaluating(verifier), torch.no_grad():
+def _accuracy(classifier: Classifier, table: Table, name: str, rows: Tensor, classes: Tensor) -> float:
+    with evaluating(classifier), torch.no_grad():
         right = [
-            (verifier(_values(verifier, table, name, part)).argmax(-1).cpu() == classes[part]).sum()
+            (classifier(_values(classifier, table, name, part)).argmax(-1).cpu() == classes[part]).sum()
             for part in rows.split(256)
         ]
     return 100 * int(torch.stack(right).sum()) / len(rows)
 
 
-def _values(verifier: Verifier, table: Table, name: str, rows: Tensor) -> Tensor:
+def _values(classifier: Classifier, table: Table, name: str, rows: Tensor) -> Tensor:
     """Returns the modality's values of the rows, prepared for its encoder, `(R, *shape)`."""
-    weight = verifier.head.weight
+    weight = classifier.head.weight
     values = table.values[name][rows.to(table.observed.device)].to(weight.device)
     return table.schema[name].prepare(values, weight.dtype)

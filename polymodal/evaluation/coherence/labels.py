@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["Classes", "classes_of", "label_of", "list_label_modalities"]
+__all__ = ["Classes", "find_label", "get_classes", "list_label_modalities"]
 
 UNNAMED = "class"
 """Name in scores of labels that are not a modality."""
@@ -40,7 +40,7 @@ def list_label_modalities(schema: Schema) -> list[str]:
     return [name for name, modality in schema.items() if modality.levels is not None and not modality.shape]
 
 
-def label_of(table: Table, label: str | None = None) -> str | None:
+def find_label(table: Table, label: str | None = None) -> str | None:
     """Returns the name of the modality with the classes of the rows, or None for `Table.labels`.
 
     Arguments:
@@ -52,24 +52,24 @@ def label_of(table: Table, label: str | None = None) -> str | None:
 
     Example:
         >>> from polymodal.datasets import load
-        >>> label_of(load("polydigits", rows=20, held_out_rows=10).test)
+        >>> find_label(load("polydigits", rows=20, held_out_rows=10).test)
         'label'
     """
     names = list_label_modalities(table.schema)
     if label is not None:
         table.schema.index(label)  # raises an error for an unknown name
         if label not in names:
-            raise unknown(label, names, "modality that is one class")
+            raise unknown(label, names, "label modality")
         return label
     if not names and table.labels is None:
         raise ValueError(
-            "rows must have a class to be judged by, and these have neither a modality that is one class nor labels; "
+            "rows must have classes for this task; these have neither a label modality nor labels; "
             "pass Table(..., labels=...), or leave out coherence, generation and probe"
         )
     return names[0] if names else None
 
 
-def classes_of(table: Table, label: str | None) -> Classes:
+def get_classes(table: Table, label: str | None) -> Classes:
     """Returns the classes of the rows.
 
     Arguments:
@@ -81,10 +81,10 @@ def classes_of(table: Table, label: str | None) -> Classes:
     """
     if label is None:
         if table.labels is None:
-            raise ValueError("tables must have labels where no modality holds the classes; one has none")
+            raise ValueError("a table without a label modality must have labels; one has none")
         values = table.labels.cpu()
         return Classes(None, values.clamp(min=-1), 1 + int(values.max().clamp(min=-1)) if len(values) else 0)
     has, levels = table.observed[:, table.schema.index(label)], table.schema[label].levels or 0
-    held = table.values.get(label)
-    values = torch.full_like(has, -1, dtype=torch.int64) if held is None else torch.where(has, held, -1)
+    stored = table.values.get(label)
+    values = torch.full_like(has, -1, dtype=torch.int64) if stored is None else torch.where(has, stored, -1)
     return Classes(label, values.cpu(), levels)

@@ -62,7 +62,9 @@ class SSIM(Metric):
         often = indices[indices >= 0].bincount(minlength=len(made)) > 1  # predictions that several rows share
         place = often.cumsum(0) - 1
         parts = (
-            map_in_threads(windows.moments, made[often].split(count_rows_per_chunk(made)), target.device) if often.any() else []
+            map_in_threads(windows.moments, made[often].split(count_rows_per_chunk(made)), target.device)
+            if often.any()
+            else []
         )
         shared = [torch.cat(numbers, 1) for numbers in zip(*parts, strict=True)]
 
