@@ -93,5 +93,5 @@ class JMVAE(VAE):
 
     def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
         """Returns the joint posterior q(z | x) of complete rows, `(B, *shape)` by name."""
-        features = [*self._encoded(self.joint_encoders, x).values()]
+        features = [*self._encode_values(self.joint_encoders, x).values()]
         return DiagNormal.of(*self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1))

@@ -82,6 +82,29 @@ class MixtureVAE(VAE):
         experts = make_location_scale(mean, raw, self.family).expand(b.shape)
         return Mixture(experts, b, b.int().argmax(-1) if chosen is None else chosen)
 
+    def _choose_modality(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
+        """Chooses one of the given modalities for each row.
+
+        The choice is a hash of the values of the row's given modalities, so it does not depend on the other rows of the
+        batch. It is about uniform over different rows.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            b: Conditioning mask, `(*, B, M)` bool, with at least one modality in every row.
+
+        Returns:
+            Indices of the modalities, `(*, B)` int64.
+        """
+        total = torch.zeros(b.shape[-2:], dtype=torch.int64, device=b.device)  # (B, M)
+        for m, name in enumerate(self.schema):
+            value = x[name].float().flatten(1) if x[name].dim() > 1 else x[name].float()[:, None]
+            factors = torch.arange(1, value.shape[1] + 1, device=b.device) * 2_654_435_761 % 2**31
+            total[:, m] = (value.contiguous().view(torch.int32).long() % 65_521 * factors).sum(1) % 2**31
+        mixed = (torch.where(b, total, 0).sum(-1) * 48_271 + 11) % (2**31 - 1)  # (*, B)
+        mixed = mixed * 48_271 % (2**31 - 1)
+        wanted = mixed % b.sum(-1)
+        return (b & (b.cumsum(-1) == wanted[..., None] + 1)).int().argmax(-1)
+
     def _bounds(
         self,
         costs: Tensor,

@@ -77,4 +77,4 @@ class MMVAE(MixtureVAE):
         return self._bounds(costs, {"kl": q.log_prob(z) - self.prior.log_prob(z)}, progress, [z], batch.observed)
 
     def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        return self._mixture(*self._experts(x), b, self._choice(x, b))
+        return self._mixture(*self._experts(x), b, self._choose_modality(x, b))

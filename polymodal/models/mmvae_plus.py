@@ -88,7 +88,7 @@ class MMVAEPlus(MixtureVAE):
         x = self.schema.hide(batch, self.weight.dtype)
         mean, raw, own, own_raw = self._parts(x)
         z, u = self._sample_experts(mean, raw), self._sample_experts(own, own_raw)  # (K, M, B, D), (K, M, B, private)
-        costs = self._crossed(x, z, u, batch.observed)
+        costs = self._compute_cross_costs(x, z, u, batch.observed)
         mean, raw, own, own_raw = self._weighing(mean, raw, own, own_raw)
         q, q_own = self._mixture(mean, raw, batch.observed), make_location_scale(own, own_raw, self.family)
         own_density = q_own.log_prob(u.movedim(1, 2)).movedim(2, 1)
@@ -98,13 +98,13 @@ class MMVAEPlus(MixtureVAE):
         }
         return self._bounds(costs, penalties, self.beta * progress, [z, u], batch.observed)
 
-    def _crossed(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
+    def _compute_cross_costs(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
         """Computes costs `(N, K, M, B)` of modality n from codes of expert m, with u if n = m, else a sample of r_n."""
         auxiliary = make_location_scale(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
         v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
         mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
         codes = {name: torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n, name in enumerate(self.schema)}
-        return self._costs(x, codes, observed)
+        return self._compute_costs(x, codes, observed)
 
     def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
         mean, raw, own, own_raw = self._parts(x)
@@ -113,7 +113,7 @@ class MMVAEPlus(MixtureVAE):
             _either(b[..., m], make_location_scale(own[:, m], own_raw[:, m], self.family), standard)
             for m in range(len(self.schema))
         ]
-        return Concatenated([self._mixture(mean, raw, b, self._choice(x, b)), *private])
+        return Concatenated([self._mixture(mean, raw, b, self._choose_modality(x, b)), *private])
 
     def _parts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the means and raw scales of the shared codes, then of the private codes, `(B, M, *)` each."""
@@ -121,7 +121,7 @@ class MMVAEPlus(MixtureVAE):
         (mean, own), (raw, own_raw) = (part.split(sizes, dim=-1) for part in self._experts(x))
         return mean, raw, own, own_raw
 
-    def _read(self, name: str, z: Tensor) -> Tensor:
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the shared code and the modality's private code."""
         start = self.latent_dim + self.schema.index(name) * self.private_dim
         return torch.cat([z[..., : self.latent_dim], z[..., start : start + self.private_dim]], dim=-1)

@@ -86,7 +86,7 @@ class MVAE(VAE):
         kl = torch.where(members.any(-1), divergence(q, self.prior), 0.0).sum(0).mean()
         costs = []
         for name, taking in zip(self.schema, taken, strict=True):
-            costs.append(self._costs(x, {name: z[taking]}, batch.observed)[0].sum(0).mean())
+            costs.append(self._compute_costs(x, {name: z[taking]}, batch.observed)[0].sum(0).mean())
         total = self.weight @ torch.stack(costs) + self.beta * progress * kl
         return self._loss(torch.stack(costs), {"kl": kl}, total)
 

@@ -137,7 +137,7 @@ class Nexus(VAE):
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
         return DiagNormal.of(*self.top(mean).to(self.weight.dtype).chunk(2, dim=-1))
 
-    def _read(self, name: str, z: Tensor) -> Tensor:
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the modality's bottom code."""
         start = self.latent_dim + self.schema.index(name) * self.bottom_dim
         return z[..., start : start + self.bottom_dim]

@@ -11,11 +11,10 @@ from torch.distributions import Distribution, kl_divergence
 from polymodal.batch import Rows
 from polymodal.distributions import DiagNormal
 from polymodal.models.base import Given, Loss, Model, Weights
-from polymodal.networks import mlp
 from polymodal.objectives.aggregation import product
 from polymodal.schema import Schema
 
-__all__ = ["VAE", "divergence", "head"]
+__all__ = ["VAE", "divergence"]
 
 
 class VAE(Model):
@@ -48,7 +47,7 @@ class VAE(Model):
 
     def _experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the means and log-variances of all q_m, `(B, M, D)` each; arbitrary for missing modalities."""
-        outputs = [*self._encoded(self.encoders, x).values()]
+        outputs = [*self._encode_values(self.encoders, x).values()]
         mean, log_variance = torch.stack(outputs, dim=1).to(self.weight.dtype).chunk(2, dim=-1)
         return mean, log_variance
 
@@ -66,8 +65,3 @@ class VAE(Model):
 def divergence(q: Distribution, p: Distribution) -> Tensor:
     """Computes KL(q || p) in nats, `(*, B)`; p is broadcast to the batch shape of q."""
     return kl_divergence(q, p.expand(q.batch_shape))
-
-
-def head(features: int, hidden: list[int], latent_dim: int) -> nn.Sequential:
-    """Builds a network that outputs a mean and a log-variance, `(*, features) -> (*, 2 latent_dim)`."""
-    return mlp(features, hidden, 2 * latent_dim)

@@ -111,6 +111,19 @@ def test_leading_axes_of_given_are_one_call_each(name, schema, complete, rows):
                 torch.testing.assert_close(values[key][i, k], value)
 
 
+def test_reconstruct_predicts_each_modality_from_all_that_are_observed(name, schema, complete):
+    model = make(name, schema).eval()
+    batch = rows_of(schema, 5, complete=complete)
+    values = model.reconstruct(batch)
+    assert [*values] == [*schema]
+    for key in schema:
+        for alike in (model.translate(batch, batch.observed, [key]), model.reconstruct(batch, [key])):
+            assert [*alike] == [key]
+            torch.testing.assert_close(alike[key], values[key])
+        if complete:
+            torch.testing.assert_close(model.translate(batch, [*schema], [key])[key], values[key])
+
+
 def test_given_names_equal_given_masks_and_order_changes_nothing(name, schema):
     model = make(name, schema).eval()
     batch = rows_of(schema, 5, complete=True)
@@ -199,10 +212,10 @@ def test_incomplete_rows_are_trained_on_or_refused_in_a_sentence(name, schema):
     if model.rows is None:
         assert model.loss(batch).total.isfinite()
         return
-    with pytest.raises(ValueError, match=r"must have complete rows to train on.*row 0 lacks.*rows='complete'") as error:
+    with pytest.raises(ValueError, match=r"must be trained on complete rows.*row 0 lacks.*rows='complete'") as error:
         model.loss(batch)
     assert "\n" not in str(error.value)
-    with pytest.raises(ValueError, match="must have complete rows"):
+    with pytest.raises(ValueError, match="must be trained on complete rows"):
         fit(model, Table(batch.values, batch.observed, schema), Table(batch.values, batch.observed, schema), epochs=1)
 
 
@@ -245,7 +258,7 @@ def test_wrong_kinds_of_things(name, schema):
     for weights in ([1, 5], None, "balance"):
         with pytest.raises(ValueError, match=r"weights of .* must be 'balanced', 'sum' or Mapping\[str, float\]; got"):
             build(name, schema, weights=weights)
-    with pytest.raises(ValueError, match="the weight of 'label' must be finite and not negative; got -3"):
+    with pytest.raises(ValueError, match="the loss weight of 'label' must be finite and not negative; got -3"):
         build(name, schema, weights={"label": -3})
 
 
@@ -253,7 +266,7 @@ def test_draws_or_a_sentence(name, schema):
     model = make(name, schema)
     batch = rows_of(schema, 4, complete=True)
     if model.deterministic:
-        with pytest.raises(ValueError, match="one answer per row"):
+        with pytest.raises(ValueError, match="one prediction per row"):
             model.translate(batch, samples=3)
     else:
         values = model.translate(batch, to=["vector"], samples=3)["vector"]

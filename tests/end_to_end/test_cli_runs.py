@@ -265,7 +265,7 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     written = out.read_bytes()
     done = command("translate", tmp_path / "run", "--steps", 3, "--out", out, "--overwrite")
     assert done.returncode == 2
-    assert "belong to posterior samples" in done.stderr
+    assert "concern posterior samples" in done.stderr
     assert command(*arguments, "--steps", 3, "--out", out, "--overwrite").returncode == 2
     assert written == out.read_bytes()
 
