@@ -84,7 +84,7 @@ class Networks(nn.Module):
     @property
     def normal_prior(self) -> Distribution:
         """Standard normal distribution of a code, `(code_dim,)`, a baseline for other priors."""
-        return self._standard(self.code_dim)
+        return self._make_standard(self.code_dim)
 
     def enable_flow(self) -> None:
         """Makes `fit` train a flow over the model's codes.
@@ -235,7 +235,7 @@ class Networks(nn.Module):
         """Returns the part of a code `(*, code_dim)` that a modality's decoder reads; by default the complete code."""
         return z
 
-    def _standard(self, size: int) -> Distribution:
+    def _make_standard(self, size: int) -> Distribution:
         zeros = self.weight.new_zeros(size)
         return DiagNormal(zeros, zeros + 1)
 
@@ -246,9 +246,9 @@ class Networks(nn.Module):
     def _check_factors(self, **factors: float) -> None:
         for name, factor in factors.items():
             if not 0 <= factor < float("inf"):
-                raise ValueError(f"{name} must be finite and not negative, got {factor}")
+                raise ValueError(f"{name} must be finite and not negative; got {factor}")
 
     def _check_shares(self, **shares: float) -> None:
         for name, share in shares.items():
             if not 0 <= share <= 1:
-                raise ValueError(f"{name} must be in [0, 1], got {share}")
+                raise ValueError(f"{name} must be in [0, 1]; got {share}")

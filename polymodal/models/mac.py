@@ -144,7 +144,7 @@ class MAC(JointEncoder):
         z = q.rsample()  # (U, B, D): codes of equal masks are equal, and are decoded once
         shares = b.share.new_zeros(len(z)).index_add(0, b.position, b.share)
         reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)
-        penalty = self.penalty(q, z[b.position], self._standard(self.code_dim)).to(shares.dtype) @ b.share
+        penalty = self.penalty(q, z[b.position], self._make_standard(self.code_dim)).to(shares.dtype) @ b.share
         scale = self.beta * self.reference_cost if self.relative else self.beta
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         terms["codes/norm"] = z.detach().to(shares.dtype).norm(dim=-1).mean(-1) @ shares

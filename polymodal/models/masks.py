@@ -65,7 +65,7 @@ def check_masks(p0: float | None, indices: str, modalities: int) -> None:
     """
     if p0 is not None and not 0 <= p0 < 1:
         raise ValueError(
-            f"p0 must be in [0, 1), got {p0}; with 1.0 nothing would ever be observed; None samples masks of every size"
+            f"p0 must be in [0, 1); got {p0}; with 1.0 nothing would ever be observed; None samples masks of every size"
         )
     if indices == "exhaustive" and 2**modalities - 1 > MOST_SUBSETS:
         raise ValueError(

@@ -60,17 +60,17 @@ class MixtureVAE(VAE):
         self.family: Family = family
         self.estimator: Estimator = estimator
         if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+            raise ValueError(f"draws must be at least 1; got {draws}")
 
     def _sample_experts(self, mean: Tensor, raw: Tensor) -> Tensor:
         """Samples K codes from every expert, `(K, M, B, D)`, given means and raw scales `(B, M, D)`."""
         return make_location_scale(mean, raw, self.family).rsample(torch.Size([self.draws])).movedim(2, 1)
 
-    def _weighing(self, *parameters: Tensor) -> tuple[Tensor, ...]:
+    def _detach_parameters(self, *parameters: Tensor) -> tuple[Tensor, ...]:
         """Returns the posteriors' parameters for computing densities; DReG detaches them."""
         return tuple(p.detach() for p in parameters) if self.estimator == "dreg" else parameters
 
-    def _mixture(self, mean: Tensor, raw: Tensor, b: Tensor, chosen: Tensor | None = None) -> Mixture:
+    def _mix_experts(self, mean: Tensor, raw: Tensor, b: Tensor, chosen: Tensor | None = None) -> Mixture:
         """Returns the uniform mixture of the experts in the mask b.
 
         Arguments:
@@ -105,7 +105,7 @@ class MixtureVAE(VAE):
         wanted = mixed % b.sum(-1)
         return (b & (b.cumsum(-1) == wanted[..., None] + 1)).int().argmax(-1)
 
-    def _bounds(
+    def _compute_bounds(
         self,
         costs: Tensor,
         penalties: Mapping[str, Tensor],
@@ -128,7 +128,7 @@ class MixtureVAE(VAE):
         share = share.T / len(observed)  # (M, B)
         means = torch.einsum("nkmb,mb->n", costs.detach(), share) / self.draws
         logged = {name: torch.einsum("kmb,mb->", part.detach(), share) / self.draws for name, part in penalties.items()}
-        return self._loss(means, logged, -(share * bounds).sum())
+        return self._make_loss(means, logged, -(share * bounds).sum())
 
 
 def make_location_scale(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | DiagNormal:

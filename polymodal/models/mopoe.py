@@ -82,19 +82,19 @@ class MoPoE(VAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes Eq. 6 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, log_variance = self._experts(x)
-        members, allowed = self._subsets(batch.observed)  # (S, B, M), (S, B)
+        mean, log_variance = self._encode_experts(x)
+        members, allowed = self._find_subsets(batch.observed)  # (S, B, M), (S, B)
         q = product(mean, log_variance, members, members.all(-1))
         kl = torch.where(allowed, divergence(q, self.prior), 0.0).sum(0) / allowed.sum(0)
         z = self._select_codes(q.rsample(), members, batch.observed, allowed)
         costs = self.costs(x, z, batch.observed).mean(-1)
         total = self.weight @ costs + self.beta * progress * kl.mean()
-        return self._loss(costs, {"kl": kl.mean()}, total)
+        return self._make_loss(costs, {"kl": kl.mean()}, total)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        return product(*self._experts(x), b, b.all(-1))
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        return product(*self._encode_experts(x), b, b.all(-1))
 
-    def _subsets(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def _find_subsets(self, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the subsets `(S + 1, B, M)` of every row, and the mask of those to mix over, `(S + 1, B)`.
 
         The last subset has all observed modalities of a row. It counts only for rows without another complete subset.
