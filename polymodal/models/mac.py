@@ -41,10 +41,8 @@ __all__ = ["MAC", "m_wae", "mac_vae", "mac_wae"]
 class MAC(JointEncoder):
     """Multimodal arbitrary conditioning: one encoder conditioned on the mask of observed modalities.
 
-    Each step samples K conditioning masks b, encodes the batch under each mask, and decodes every modality from
-    every code, including the modalities that the mask leaves out. The K passes share computations: a modality's
-    encoder runs once on the batch and once on a blank (the input that stands for a missing value), and equal masks are
-    decoded once if codes are deterministic. The module docstring states the loss.
+    Each step samples K conditioning masks b, encodes the batch under each mask, and decodes every modality from every
+    code, including the modalities that the mask leaves out. Equal masks are decoded once if codes are deterministic.
 
     Arguments:
         schema: The modalities.
@@ -112,8 +110,8 @@ class MAC(JointEncoder):
         weights: Weights = "balanced",
         prior: Literal["flow", "normal"] = "normal",
     ) -> None:
-        encoder: dict[str, Any] = {"features": features, "hidden": hidden, "skip": skip, "prior": prior}
-        super().__init__(schema, latent_dim, weights, stochastic=stochastic, conditioned=conditioned, **encoder)
+        encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
+        super().__init__(schema, latent_dim, weights, hidden=hidden, skip=skip, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices
         self.penalty = make_regularizer(apply_bandwidth(regularizer, bandwidth))
@@ -128,8 +126,8 @@ class MAC(JointEncoder):
 
     def plan(self, observed: Tensor) -> Masks:
         """Samples the conditioning masks, see `Model.plan`. Equal masks are merged if their codes are equal."""
-        arguments = self.draws, self.p0, self.indices
-        return sample_masks(observed, *arguments, merge=not self.stochastic, dtype=self.weight.dtype)
+        merge, dtype = not self.stochastic, self.weight.dtype
+        return sample_masks(observed, self.draws, self.p0, self.indices, merge=merge, dtype=dtype)
 
     def part(self, plan: Plan, rows: slice) -> Plan:
         """See `Model.part`."""
@@ -146,9 +144,11 @@ class MAC(JointEncoder):
         reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)
         penalty = self.penalty(q, z[b.position], self._make_standard(self.code_dim)).to(shares.dtype) @ b.share
         scale = self.beta * self.reference_cost if self.relative else self.beta
+        kind = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         terms["codes/norm"] = z.detach().to(shares.dtype).norm(dim=-1).mean(-1) @ shares
-        return Loss(reconstruction + scale * progress * penalty, {**terms, f"penalty/{self._penalty_name}": penalty})
+        terms[f"penalty/{kind.partition('(')[0]}"] = penalty
+        return Loss(reconstruction + scale * progress * penalty, terms)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -176,11 +176,6 @@ class MAC(JointEncoder):
     def likelihood(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether the reconstruction term is -log p(x | z) rather than the modalities' costs."""
         return self.reconstruction == "likelihood"
-
-    @property
-    def _penalty_name(self) -> str:
-        text = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
-        return text.partition("(")[0]
 
     def _check(self) -> None:
         """Checks the arguments of the loss."""
