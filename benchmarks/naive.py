@@ -100,7 +100,7 @@ def nexus(model: Any, batch: Batch) -> Tensor:
     """Vasco et al. (2022), Eq. 3-6, one modality after the other."""
     x = model.schema.hide(batch, model.weight.dtype)
     noise = normal(model.weight, (len(batch), len(x), model.bottom_dim))
-    heard = model._heard(batch.observed)
+    heard = model._select_messages(batch.observed)
     noise_above = normal(model.weight, (len(batch), model.latent_dim))
     total, below, message = model.weight.new_zeros(()), [], torch.zeros(())
     for m, name in enumerate(x):

@@ -76,22 +76,22 @@ class JMVAE(VAE):
         """
         self.require_trainable(batch.known)
         x = self.schema.hide(batch, self.weight.dtype)
-        q = self._together(x)
+        q = self._encode_jointly(x)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)
-        experts = self._apart(q, *self._experts(x)).sum(-1).mean()
+        experts = self._compute_divergences(q, *self._encode_experts(x)).sum(-1).mean()
         prior = divergence(q, self.prior).mean()
         total = self.weight @ costs + self.beta * progress * (prior + self.alpha * experts)
-        return self._loss(costs, {"experts": experts, "kl": prior}, total)
+        return self._make_loss(costs, {"experts": experts, "kl": prior}, total)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        apart = product(*self._experts(x), b)
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        apart = product(*self._encode_experts(x), b)
         whole = b.all(-1, keepdim=True)
         if not whole.any():
             return apart
-        joint = self._together(x)
+        joint = self._encode_jointly(x)
         return DiagNormal(torch.where(whole, joint.mean, apart.mean), torch.where(whole, joint.stddev, apart.stddev))
 
-    def _together(self, x: Mapping[str, Tensor]) -> DiagNormal:
+    def _encode_jointly(self, x: Mapping[str, Tensor]) -> DiagNormal:
         """Returns the joint posterior q(z | x) of complete rows, `(B, *shape)` by name."""
-        features = [*self._encoded(self.joint_encoders, x).values()]
+        features = [*self._encode_values(self.joint_encoders, x).values()]
         return DiagNormal.of(*self.joint(torch.cat(features, dim=1)).to(self.weight.dtype).chunk(2, dim=-1))

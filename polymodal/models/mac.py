@@ -13,52 +13,36 @@ where c*_m is the mean cost of this prediction for modality m. So beta is relati
 With `indices="exhaustive"`, the mean over k is a sum over all masks b, weighted by p(b); see
 `polymodal.objectives.conditioning` for p(b).
 
-With `prior="flow"`, `fit` then trains a flow over the codes of the trained autoencoder (`polymodal.networks.flow`).
-Posterior and unconditional samples come from the flow. It does not change the encoder, the decoders or the point
-predictions.
+The encoder q(z | x_i, b_k) is that of `polymodal.models.joint_encoder`.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from math import exp, lgamma, sqrt
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
-from torch.distributions import Distribution
+from torch import Tensor
 
-from polymodal.batch import Batch, Rows
-from polymodal.distributions import DiagNormal, Dirac
-from polymodal.models.base import Given, Loss, Model, Plan, Weights
-from polymodal.models.flow_codes import FlowCodes
-from polymodal.networks import Conditioner, Fusion, evaluating
-from polymodal.networks.cpu.chunked import Piece, cut, sum_chunks
-from polymodal.objectives import conditioning
-from polymodal.objectives.regularizers import (
-    MMD,
-    REGULARIZERS,
-    Regularizer,
-    make_regularizer,
-    spell_regularizer,
-)
-from polymodal.runtime.memory import count_saved_bytes, measure_free_memory
+from polymodal.batch import Batch
+from polymodal.models.base import Loss, Plan, Weights
+from polymodal.models.joint_encoder import JointEncoder
+from polymodal.models.loading import apply_bandwidth
+from polymodal.models.masks import Indices, Masks, check_masks, sample_masks
+from polymodal.objectives.regularizers import REGULARIZERS, Regularizer, make_regularizer, spell_regularizer
+from polymodal.runtime.validation import check_whole
 from polymodal.schema import Schema
 
-__all__ = ["MAC", "m_wae", "mac_vae", "mac_wae", "upgrade_arguments"]
-
-MOST_SUBSETS = 4095
+__all__ = ["MAC", "m_wae", "mac_vae", "mac_wae"]
 
 
-class MAC(Model):
+class MAC(JointEncoder):
     """Multimodal arbitrary conditioning: one encoder conditioned on the mask of observed modalities.
 
-    Each step samples K conditioning masks b, encodes the batch under each mask, and decodes every modality from
-    every code, including the modalities that the mask leaves out. The K passes share computations: a modality's
-    encoder runs once on the batch and once on a blank (the input that stands for a missing value), and equal masks are
-    decoded once if codes are deterministic. The module docstring states the loss.
+    Each step samples K conditioning masks b, encodes the batch under each mask, and decodes every modality from every
+    code, including the modalities that the mask leaves out. Equal masks are decoded once if codes are deterministic.
 
     Arguments:
         schema: The modalities.
@@ -113,7 +97,7 @@ class MAC(Model):
         beta: float = 0.1,
         p0: float | None = None,
         draws: int = 10,
-        indices: Literal["per-batch", "per-sample", "exhaustive"] = "per-batch",
+        indices: Indices = "per-batch",
         stochastic: bool = False,
         conditioned: bool = True,
         regularizer: str | Regularizer = "sliced",
@@ -126,44 +110,45 @@ class MAC(Model):
         weights: Weights = "balanced",
         prior: Literal["flow", "normal"] = "normal",
     ) -> None:
-        super().__init__(schema, latent_dim, weights)
-        self.beta, self.p0, self.draws, self.indices = beta, p0, draws, indices
-        self.stochastic, self.conditioned, self.hidden, self.skip = stochastic, conditioned, tuple(hidden), skip
-        self.features = features
-        self.penalty = make_regularizer(_with_bandwidth(regularizer, bandwidth))
+        encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
+        super().__init__(schema, latent_dim, weights, hidden=hidden, skip=skip, prior=prior, **encoder)
+        self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
+        self.indices: Indices = indices
+        self.penalty = make_regularizer(apply_bandwidth(regularizer, bandwidth))
         registered = type(self.penalty) in REGULARIZERS.values()
         self.regularizer = spell_regularizer(self.penalty) if registered else self.penalty
         self.bandwidth, self.reconstruction = None, reconstruction
-        self.at_once, self._fitting, self._probed = at_once, 0, {}
-        self._prior = prior
         self.relative = self.penalty.on_samples if relative is None else relative
         self._check()
         if self.relative:
             self.register_buffer("reference_cost", torch.ones(()))
             self.weighed.fill_(False)
-        width = latent_dim if features is None else features
-        self.encoders = nn.ModuleList(modality.build_encoder(width) for modality in schema.values())
-        self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
-        self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
-        self.joint = Fusion(
-            len(schema),
-            width,
-            latent_dim if conditioned else 0,
-            self.hidden,
-            2 * latent_dim if stochastic else latent_dim,
-            skip=skip,
-        )
 
-    @property
-    def arguments(self) -> dict[str, Any]:
-        """See `Model.arguments`."""
-        made = super().arguments
-        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may lack this argument
+    def plan(self, observed: Tensor) -> Masks:
+        """Samples the conditioning masks, see `Model.plan`. Equal masks are merged if their codes are equal."""
+        merge, dtype = not self.stochastic, self.weight.dtype
+        return sample_masks(observed, self.draws, self.p0, self.indices, merge=merge, dtype=dtype)
 
-    @property
-    def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether the posterior is a single code per row: the encoder is deterministic and there is no flow."""
-        return not self.stochastic and self.flow is None
+    def part(self, plan: Plan, rows: slice) -> Plan:
+        """See `Model.part`."""
+        masks = Masks(*plan)
+        return masks._replace(distinct=masks.distinct[:, rows])
+
+    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
+        """Computes the loss L of a batch (Eq. 9, Algorithm 1), see the module docstring and `Model.loss`."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        b = Masks(*(plan or self.plan(batch.observed)))
+        q = self._infer(x, b.distinct)
+        z = q.rsample()  # (U, B, D): codes of equal masks are equal, and are decoded once
+        shares = b.share.new_zeros(len(z)).index_add(0, b.position, b.share)
+        reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)
+        penalty = self.penalty(q, z[b.position], self._make_standard(self.code_dim)).to(shares.dtype) @ b.share
+        scale = self.beta * self.reference_cost if self.relative else self.beta
+        kind = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
+        terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
+        terms["codes/norm"] = z.detach().to(shares.dtype).norm(dim=-1).mean(-1) @ shares
+        terms[f"penalty/{kind.partition('(')[0]}"] = penalty
+        return Loss(reconstruction + scale * progress * penalty, terms)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -174,22 +159,6 @@ class MAC(Model):
         """
         spell_regularizer(self.penalty)
         return super().document
-
-    @property
-    def prior(self) -> Distribution:
-        """The distribution that unconditional samples come from; see `Model.prior`."""
-        if self.flow is None:
-            return super().prior
-        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.restarts)
-
-    @property
-    def samples_by_flow(self) -> bool:
-        """See `Model.samples_by_flow`."""
-        return self._prior == "flow"
-
-    def enable_flow(self) -> None:
-        """See `Model.enable_flow`."""
-        self._prior = "flow"
 
     @property
     def constants(self) -> dict[str, float]:
@@ -208,184 +177,19 @@ class MAC(Model):
         """Whether the reconstruction term is -log p(x | z) rather than the modalities' costs."""
         return self.reconstruction == "likelihood"
 
-    def encode(self, batch: Rows, given: Given = None) -> Distribution:
-        """Returns q(z | x_V, b), see `Model.encode`.
-
-        Encoders of modalities that are missing in all rows, or not given, do not run. With a trained flow, samples come
-        from the flow, and the mean is the mean of the encoder's posterior.
-        """
-        b = self.condition(batch.observed, given)
-        x, seen = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
-        alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
-        b = b[..., :1, :] if alike else b
-        posterior = self._posterior(x, b, seen)
-        if self.flow is None:
-            return posterior
-        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.restarts)
-
-    def encode_modalities(self, batch: Rows) -> Tensor:
-        """Encodes each modality to features, `(B, M, F)`; missing modalities enter as their blanks."""
-        x = self.schema.hide(batch, self.weight.dtype)
-        return torch.stack([*self._encoded(self.encoders, x).values()], dim=1)
-
-    def fuse(self, features: Tensor, blanks: Tensor, b: Tensor) -> Distribution:
-        """Returns the encoder's q(z | x_V, b) from features, without the flow.
-
-        Arguments:
-            features: Result of `encode_modalities`, `(B, M, F)`.
-            blanks: Result of `encode_blanks`, `(M, F)`.
-            b: Conditioning masks, `(*, B, M)` or `(*, 1, M)` bool.
-        """
-        mask = None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype))
-        z = self.joint(features, blanks, b, mask)
-        return DiagNormal.of(*z.chunk(2, dim=-1)) if self.stochastic else Dirac(z)
-
-    def plan(self, observed: Tensor) -> Plan:
-        """Samples the conditioning masks, see `Model.plan`.
-
-        Returns:
-            The distinct masks, `(U, B, M)` bool (all K masks if the encoder is stochastic); the index of each pass's
-            mask among them, `(K,)` int64; and the weight of each pass in the loss, `(K,)`.
-        """
-        b, share = self._draw(observed)
-        once, again = (b, torch.arange(len(b), device=b.device)) if self.stochastic else _distinct(b)
-        return once, again, share
-
-    def part(self, plan: Plan, rows: slice) -> Plan:
-        """See `Model.part`."""
-        once, again, share = plan
-        return once[:, rows], again, share
-
-    def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
-        """Computes the loss L of a batch (Eq. 9), see the module docstring and `Model.loss`."""
-        x = self.schema.hide(batch, self.weight.dtype)
-        once, again, share = plan or self.plan(batch.observed)
-        shares = share.new_zeros(len(once)).index_add(0, again, share)
-        posterior = self._posterior(x, once, [True] * len(self.schema))
-        z = posterior.rsample()
-        total, costs = self._reconstruction(x, z, batch.observed, shares)
-        penalty = self.penalty(posterior, z[again], self._standard(self.code_dim))
-        penalty = penalty.to(share.dtype) @ share
-        terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
-        terms["codes/norm"] = z.detach().to(share.dtype).norm(dim=-1).mean(-1) @ shares
-        scale = self.beta * self.reference_cost if self.relative else self.beta
-        total = total + scale * progress * penalty
-        return Loss(total, {**terms, f"penalty/{self._penalty_name}": penalty})
-
-    @property
-    def _penalty_name(self) -> str:
-        text = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
-        return text.partition("(")[0]
-
-    def _draw(self, observed: Tensor) -> tuple[Tensor, Tensor]:
-        """Samples conditioning masks `(K, B, M)` for a batch; also returns their weights in the loss, `(K,)`."""
-        if self.indices == "exhaustive":
-            every = conditioning.subsets(len(self.schema), observed.device)
-            b = every[:, None] & observed
-            share = conditioning.probabilities(every, self.p0).to(self.weight.dtype)
-            return torch.where(b.any(-1, keepdim=True), b, observed), share
-        b = conditioning.sample(observed, self.draws, self.p0, per_sample=self.indices == "per-sample")
-        return b, torch.full((self.draws,), 1 / self.draws, dtype=self.weight.dtype, device=observed.device)
-
-    def _reconstruction(
-        self, x: dict[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Computes the weighted reconstruction term from codes `(U, B, D)`, and the cost of each modality, `(M,)`."""
-        most, (passes, rows, _) = self._most(z), z.shape
-        if most >= passes * rows and z.device.type != "cpu":
-            costs = self.costs(x, z, observed).mean(-1) @ shares
-            return self.weight @ costs, costs
-        costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())
-        for names in self._alike(self.decoders, self.schema):
-            decoders = [self.decoders[self.schema.index(name)] for name in names]
-            parameters = dict.fromkeys(p for decoder in decoders for p in decoder.parameters())
-            part = partial(self._part, names, x, observed, shares, costs)
-            total = total + sum_chunks(part, z, parameters, cut(passes, rows, most))
-        return total, costs
-
-    def _part(
-        self,
-        names: list[str],
-        x: dict[str, Tensor],
-        observed: Tensor,
-        shares: Tensor,
-        costs: Tensor,
-        z: Tensor,
-        piece: Piece,
-    ) -> Tensor:
-        """Computes the weighted cost of a group of modalities for one chunk of codes.
-
-        It adds the unweighted costs to `costs`, `(M,)`.
-        """
-        passes, rows = piece
-        columns = [self.schema.index(name) for name in names]
-        here = {name: x[name][rows] for name in names}
-        some = self._costs(here, dict.fromkeys(names, z), observed[rows]).sum(-1) @ shares[passes] / len(observed)
-        costs[columns] += some.detach()
-        return self.weight[columns] @ some
-
-    def _most(self, z: Tensor) -> int:
-        """Returns the number of codes to decode at once: all of them, unless they do not fit in memory."""
-        codes = z.shape[0] * z.shape[1]
-        if self.at_once is not None or codes <= self._fitting:
-            return self.at_once or codes
-        if z.dtype not in self._probed:
-            self._probed[z.dtype] = self._bytes(z.detach().new_zeros(4, self.code_dim))
-        most = int(measure_free_memory(z.device) / 2 // self._probed[z.dtype])
-        self._fitting = codes if codes <= most else self._fitting
-        return max(1, most)
-
-    def _bytes(self, probe: Tensor) -> float:
-        """Estimates the bytes that the decoders' backward pass needs per code, from two and four codes."""
-        with torch.enable_grad(), evaluating(self.decoders):
-            few, more = (count_saved_bytes(partial(self.emit, probe[:n])) for n in (2, 4))
-        return max(1, (more - few) / 2)
-
-    def _posterior(self, x: dict[str, Tensor], b: Tensor, seen: list[bool]) -> Distribution:
-        """Returns q(z | x, b) for prepared values and masks `(*, B, M)` or `(*, 1, M)`; only encoders in `seen` run."""
-        blank = self.encode_blanks()
-        features = self._encoded(self.encoders, {name: x[name] for m, name in enumerate(self.schema) if seen[m]})
-        hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
-        known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
-        return self.fuse(known, blank, b)
-
-    def encode_blanks(self) -> Tensor:
-        """Returns the features of missing modalities, `(M, F)`, without dropout, whose sample all rows would share."""
-        device, dtype = self.weight.device, self.weight.dtype
-        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
-        with evaluating(self.encoders):
-            features = self._encoded(self.encoders, blanks)
-        return torch.cat([*features.values()])
-
     def _check(self) -> None:
-        if self.p0 is not None and not 0 <= self.p0 < 1:
-            raise ValueError(
-                f"p0 must be in [0, 1), got {self.p0}; with 1.0 nothing would ever be observed; "
-                "None samples masks of every size"
-            )
-        if self.features is not None and self.features < 1:
-            raise ValueError(f"features must be at least 1, or None for the size of the code; got {self.features}")
-        if self.draws < 1:
-            raise ValueError(f"draws must be at least 1, got {self.draws}")
-        if self.at_once is not None and self.at_once < 1:
-            raise ValueError(f"at_once must be at least 1, or None; got {self.at_once}")
+        """Checks the arguments of the loss."""
+        check_masks(self.p0, self.indices, len(self.schema))
+        check_whole("draws", self.draws)
+        if self.at_once is not None:
+            check_whole("at_once", self.at_once)
         self._check_factors(beta=self.beta)
-        for name, choices in {
-            "indices": ("per-batch", "per-sample", "exhaustive"),
-            "reconstruction": ("cost", "likelihood"),
-            "_prior": ("flow", "normal"),
-        }.items():
-            if (chosen := getattr(self, name)) not in choices:
-                raise ValueError(f"{name.strip('_')} must be one of {', '.join(choices)}; got {chosen!r}")
-        if self.indices == "exhaustive" and 2 ** len(self.schema) - 1 > MOST_SUBSETS:
-            raise ValueError(
-                f"exhaustive indices need 2^M - 1 passes, at most {MOST_SUBSETS}; {len(self.schema)} modalities "
-                "are too many; use indices='per-batch'"
-            )
+        self._check_choice("indices", self.indices, ["per-batch", "per-sample", "exhaustive"])
+        self._check_choice("reconstruction", self.reconstruction, ["cost", "likelihood"])
         if not self.penalty.on_samples and not self.stochastic:
             raise ValueError(
-                f"{self.regularizer!r} needs a stochastic encoder, for the divergence of a single point is infinite; "
-                "pass stochastic=True, or a penalty on samples such as regularizer='sliced'"
+                f"{self.regularizer!r} needs a stochastic encoder, because the divergence of a single point is "
+                "infinite; pass stochastic=True, or a penalty on samples such as regularizer='sliced'"
             )
 
 
@@ -397,34 +201,3 @@ mac_vae = partial(MAC, beta=1.0, stochastic=True, regularizer="kl", reconstructi
 
 m_wae = partial(MAC, conditioned=False)
 """M-WAE, the ablation whose encoder is not conditioned on the mask."""
-
-
-def upgrade_arguments(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Converts the arguments of a model that was saved before `relative` existed to current ones.
-
-    Arguments:
-        arguments: Arguments from a file of format 1, or settings of that time, which always contain `bandwidth`.
-    """
-    bandwidth = arguments.get("bandwidth")
-    named = arguments.get("regularizer", "mmd")
-    regularizer = spell_regularizer(MMD(bandwidth)) if named == "mmd" and bandwidth is not None else named
-    return {"relative": False, "skip": False, **arguments, "regularizer": regularizer, "bandwidth": None}
-
-
-def _with_bandwidth(regularizer: str | Regularizer, bandwidth: float | None) -> str | Regularizer:
-    """Returns the regulariser, with the deprecated argument `bandwidth` applied."""
-    if bandwidth is None:
-        return regularizer
-    if regularizer != "mmd":
-        raise ValueError(
-            f"bandwidth belongs to 'mmd'; got bandwidth={bandwidth} with regularizer={regularizer!r}; "
-            f"write regularizer='mmd({bandwidth:g})'"
-        )
-    warnings.warn(f"bandwidth is deprecated; write regularizer='mmd({bandwidth:g})'", DeprecationWarning, stacklevel=4)
-    return MMD(bandwidth)
-
-
-def _distinct(b: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the distinct masks of `(K, B, M)`, and the index of each mask among them, `(K,)`."""
-    flat, again = b.flatten(1).unique(dim=0, return_inverse=True)
-    return flat.unflatten(1, b.shape[1:]), again

@@ -60,17 +60,17 @@ class MixtureVAE(VAE):
         self.family: Family = family
         self.estimator: Estimator = estimator
         if draws < 1:
-            raise ValueError(f"draws must be at least 1, got {draws}")
+            raise ValueError(f"draws must be at least 1; got {draws}")
 
     def _sample_experts(self, mean: Tensor, raw: Tensor) -> Tensor:
         """Samples K codes from every expert, `(K, M, B, D)`, given means and raw scales `(B, M, D)`."""
         return make_location_scale(mean, raw, self.family).rsample(torch.Size([self.draws])).movedim(2, 1)
 
-    def _weighing(self, *parameters: Tensor) -> tuple[Tensor, ...]:
+    def _detach_parameters(self, *parameters: Tensor) -> tuple[Tensor, ...]:
         """Returns the posteriors' parameters for computing densities; DReG detaches them."""
         return tuple(p.detach() for p in parameters) if self.estimator == "dreg" else parameters
 
-    def _mixture(self, mean: Tensor, raw: Tensor, b: Tensor, chosen: Tensor | None = None) -> Mixture:
+    def _mix_experts(self, mean: Tensor, raw: Tensor, b: Tensor, chosen: Tensor | None = None) -> Mixture:
         """Returns the uniform mixture of the experts in the mask b.
 
         Arguments:
@@ -82,7 +82,30 @@ class MixtureVAE(VAE):
         experts = make_location_scale(mean, raw, self.family).expand(b.shape)
         return Mixture(experts, b, b.int().argmax(-1) if chosen is None else chosen)
 
-    def _bounds(
+    def _choose_modality(self, x: Mapping[str, Tensor], b: Tensor) -> Tensor:
+        """Chooses one of the given modalities for each row.
+
+        The choice is a hash of the values of the row's given modalities, so it does not depend on the other rows of the
+        batch. It is about uniform over different rows.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            b: Conditioning mask, `(*, B, M)` bool, with at least one modality in every row.
+
+        Returns:
+            Indices of the modalities, `(*, B)` int64.
+        """
+        total = torch.zeros(b.shape[-2:], dtype=torch.int64, device=b.device)  # (B, M)
+        for m, name in enumerate(self.schema):
+            value = x[name].float().flatten(1) if x[name].dim() > 1 else x[name].float()[:, None]
+            factors = torch.arange(1, value.shape[1] + 1, device=b.device) * 2_654_435_761 % 2**31
+            total[:, m] = (value.contiguous().view(torch.int32).long() % 65_521 * factors).sum(1) % 2**31
+        mixed = (torch.where(b, total, 0).sum(-1) * 48_271 + 11) % (2**31 - 1)  # (*, B)
+        mixed = mixed * 48_271 % (2**31 - 1)
+        wanted = mixed % b.sum(-1)
+        return (b & (b.cumsum(-1) == wanted[..., None] + 1)).int().argmax(-1)
+
+    def _compute_bounds(
         self,
         costs: Tensor,
         penalties: Mapping[str, Tensor],
@@ -105,7 +128,7 @@ class MixtureVAE(VAE):
         share = share.T / len(observed)  # (M, B)
         means = torch.einsum("nkmb,mb->n", costs.detach(), share) / self.draws
         logged = {name: torch.einsum("kmb,mb->", part.detach(), share) / self.draws for name, part in penalties.items()}
-        return self._loss(means, logged, -(share * bounds).sum())
+        return self._make_loss(means, logged, -(share * bounds).sum())
 
 
 def make_location_scale(mean: Tensor, raw: Tensor | None, family: Family) -> DiagLaplace | DiagNormal:

@@ -69,12 +69,14 @@ class MMVAE(MixtureVAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, raw = self._experts(x)
+        mean, raw = self._encode_experts(x)
         z = self._sample_experts(mean, raw)
-        mean, raw = self._weighing(mean, raw)
-        q = self._mixture(mean, raw, batch.observed)
+        mean, raw = self._detach_parameters(mean, raw)
+        q = self._mix_experts(mean, raw, batch.observed)
         costs = self.costs(x, z, batch.observed)
-        return self._bounds(costs, {"kl": q.log_prob(z) - self.prior.log_prob(z)}, progress, [z], batch.observed)
+        return self._compute_bounds(
+            costs, {"kl": q.log_prob(z) - self.prior.log_prob(z)}, progress, [z], batch.observed
+        )
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        return self._mixture(*self._experts(x), b, self._choice(x, b))
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        return self._mix_experts(*self._encode_experts(x), b, self._choose_modality(x, b))

@@ -66,7 +66,7 @@ class MMVAEPlus(MixtureVAE):
         weights: Weights = "balanced",
     ) -> None:
         if private_dim < 1:
-            raise ValueError(f"private_dim must be at least 1, got {private_dim}")
+            raise ValueError(f"private_dim must be at least 1; got {private_dim}")
         super().__init__(schema, latent_dim, draws, family, estimator, weights, code=latent_dim + private_dim)
         self.private_dim, self.beta = private_dim, beta
         self._check_factors(beta=beta)
@@ -81,56 +81,60 @@ class MMVAEPlus(MixtureVAE):
     @property
     def prior(self) -> Distribution:
         """Prior p(z) p(u_1) .. p(u_M)."""
-        return Concatenated([self._standard(self.latent_dim)] + [self._standard(self.private_dim)] * len(self.schema))
+        return Concatenated(
+            [self._make_standard(self.latent_dim)] + [self._make_standard(self.private_dim)] * len(self.schema)
+        )
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, raw, own, own_raw = self._parts(x)
+        mean, raw, own, own_raw = self._split_experts(x)
         z, u = self._sample_experts(mean, raw), self._sample_experts(own, own_raw)  # (K, M, B, D), (K, M, B, private)
-        costs = self._crossed(x, z, u, batch.observed)
-        mean, raw, own, own_raw = self._weighing(mean, raw, own, own_raw)
-        q, q_own = self._mixture(mean, raw, batch.observed), make_location_scale(own, own_raw, self.family)
+        costs = self._compute_cross_costs(x, z, u, batch.observed)
+        mean, raw, own, own_raw = self._detach_parameters(mean, raw, own, own_raw)
+        q, q_own = self._mix_experts(mean, raw, batch.observed), make_location_scale(own, own_raw, self.family)
         own_density = q_own.log_prob(u.movedim(1, 2)).movedim(2, 1)
         penalties = {
-            "kl": q.log_prob(z) - self._standard(self.latent_dim).log_prob(z),
-            "private": own_density - self._standard(self.private_dim).log_prob(u),
+            "kl": q.log_prob(z) - self._make_standard(self.latent_dim).log_prob(z),
+            "private": own_density - self._make_standard(self.private_dim).log_prob(u),
         }
-        return self._bounds(costs, penalties, self.beta * progress, [z, u], batch.observed)
+        return self._compute_bounds(costs, penalties, self.beta * progress, [z, u], batch.observed)
 
-    def _crossed(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
+    def _compute_cross_costs(self, x: Mapping[str, Tensor], z: Tensor, u: Tensor, observed: Tensor) -> Tensor:
         """Computes costs `(N, K, M, B)` of modality n from codes of expert m, with u if n = m, else a sample of r_n."""
         auxiliary = make_location_scale(torch.zeros_like(self.auxiliary), self.auxiliary, self.family)
         v = auxiliary.rsample(z.shape[:-1]).movedim(-2, 0)  # (N, K, M, B, private)
         mine = torch.eye(len(self.schema), dtype=torch.bool, device=z.device)[..., None, None]  # (N, M, 1, 1)
         codes = {name: torch.cat([z, torch.where(mine[n], u, v[n])], dim=-1) for n, name in enumerate(self.schema)}
-        return self._costs(x, codes, observed)
+        return self._compute_costs(x, codes, observed)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        mean, raw, own, own_raw = self._parts(x)
-        standard = self._standard(self.private_dim)
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        mean, raw, own, own_raw = self._split_experts(x)
+        standard = self._make_standard(self.private_dim)
         private = [
-            _either(b[..., m], make_location_scale(own[:, m], own_raw[:, m], self.family), standard)
+            _select_distribution(b[..., m], make_location_scale(own[:, m], own_raw[:, m], self.family), standard)
             for m in range(len(self.schema))
         ]
-        return Concatenated([self._mixture(mean, raw, b, self._choice(x, b)), *private])
+        return Concatenated([self._mix_experts(mean, raw, b, self._choose_modality(x, b)), *private])
 
-    def _parts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _split_experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Returns the means and raw scales of the shared codes, then of the private codes, `(B, M, *)` each."""
         sizes = [self.latent_dim, self.private_dim]
-        (mean, own), (raw, own_raw) = (part.split(sizes, dim=-1) for part in self._experts(x))
+        (mean, own), (raw, own_raw) = (part.split(sizes, dim=-1) for part in self._encode_experts(x))
         return mean, raw, own, own_raw
 
-    def _read(self, name: str, z: Tensor) -> Tensor:
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the shared code and the modality's private code."""
         start = self.latent_dim + self.schema.index(name) * self.private_dim
         return torch.cat([z[..., : self.latent_dim], z[..., start : start + self.private_dim]], dim=-1)
 
-    def _standard(self, size: int) -> DiagLaplace | DiagNormal:
+    def _make_standard(self, size: int) -> DiagLaplace | DiagNormal:
         return make_location_scale(self.weight.new_zeros(size), None, self.family)
 
 
-def _either(chosen: Tensor, one: DiagLaplace | DiagNormal, other: DiagLaplace | DiagNormal) -> Distribution:
+def _select_distribution(
+    chosen: Tensor, one: DiagLaplace | DiagNormal, other: DiagLaplace | DiagNormal
+) -> Distribution:
     """Returns the distribution `one` where `chosen`, `(*, B)` bool, is True, else `other`, of the same family."""
     a, b = one.base_dist, other.base_dist
     mean, scale = (torch.where(chosen[..., None], getattr(a, n), getattr(b, n)) for n in ("loc", "scale"))

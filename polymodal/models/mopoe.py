@@ -73,7 +73,7 @@ class MoPoE(VAE):
         self.beta, self.draw = beta, draw
         self.subsets = None if subsets is None else [list(names) for names in subsets]
         self._check_factors(beta=beta)
-        chosen = conditioning.subsets(len(schema)) if subsets is None else self._named(self.subsets or [])
+        chosen = conditioning.subsets(len(schema)) if subsets is None else self._mask_subsets(self.subsets or [])
         self.register_buffer("members", chosen, persistent=False)
 
     members: Tensor
@@ -82,19 +82,19 @@ class MoPoE(VAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes Eq. 6 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, log_variance = self._experts(x)
-        members, allowed = self._subsets(batch.observed)  # (S, B, M), (S, B)
+        mean, log_variance = self._encode_experts(x)
+        members, allowed = self._find_subsets(batch.observed)  # (S, B, M), (S, B)
         q = product(mean, log_variance, members, members.all(-1))
         kl = torch.where(allowed, divergence(q, self.prior), 0.0).sum(0) / allowed.sum(0)
-        z = self._drawn(q.rsample(), members, batch.observed, allowed)
+        z = self._select_codes(q.rsample(), members, batch.observed, allowed)
         costs = self.costs(x, z, batch.observed).mean(-1)
         total = self.weight @ costs + self.beta * progress * kl.mean()
-        return self._loss(costs, {"kl": kl.mean()}, total)
+        return self._make_loss(costs, {"kl": kl.mean()}, total)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        return product(*self._experts(x), b, b.all(-1))
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        return product(*self._encode_experts(x), b, b.all(-1))
 
-    def _subsets(self, observed: Tensor) -> tuple[Tensor, Tensor]:
+    def _find_subsets(self, observed: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the subsets `(S + 1, B, M)` of every row, and the mask of those to mix over, `(S + 1, B)`.
 
         The last subset has all observed modalities of a row. It counts only for rows without another complete subset.
@@ -103,7 +103,7 @@ class MoPoE(VAE):
         members = torch.cat([self.members[:, None].expand(-1, len(observed), -1), observed[None]])
         return members, torch.cat([allowed, ~allowed.any(0, keepdim=True)])
 
-    def _drawn(self, z: Tensor, members: Tensor, observed: Tensor, allowed: Tensor) -> Tensor:
+    def _select_codes(self, z: Tensor, members: Tensor, observed: Tensor, allowed: Tensor) -> Tensor:
         """Selects one code per row, `(B, D)`, among the codes of all subsets `(S + 1, B, D)`."""
         if self.draw == "full":
             return z[-1]
@@ -112,7 +112,7 @@ class MoPoE(VAE):
         index = stratify(allowed[:-1] if some else allowed)
         return z[index, torch.arange(len(observed), device=z.device)]
 
-    def _named(self, subsets: Sequence[Sequence[str]]) -> Tensor:
+    def _mask_subsets(self, subsets: Sequence[Sequence[str]]) -> Tensor:
         if not subsets or not all(subsets):
             raise ValueError(f"subsets must be lists of names, none of them empty; got {subsets!r}")
         return torch.stack([self.schema.mask(list(names)) for names in subsets])

@@ -73,7 +73,7 @@ class MVAE(VAE):
         Returns:
             The T sets, `(T, M)` bool; and for each modality the indices of the sets that contain it, int64.
         """
-        sets = self._sets(observed.device)
+        sets = self._choose_sets(observed.device)
         return sets, *(taking.nonzero()[:, 0] for taking in sets.unbind(1))
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
@@ -81,19 +81,19 @@ class MVAE(VAE):
         x = self.schema.hide(batch, self.weight.dtype)
         sets, *taken = plan or self.plan(batch.observed)
         members = sets[:, None] & batch.observed  # (T, B, M)
-        q = product(*self._experts(x), members, prior=True)
+        q = product(*self._encode_experts(x), members, prior=True)
         z = q.rsample()
         kl = torch.where(members.any(-1), divergence(q, self.prior), 0.0).sum(0).mean()
         costs = []
         for name, taking in zip(self.schema, taken, strict=True):
-            costs.append(self._costs(x, {name: z[taking]}, batch.observed)[0].sum(0).mean())
+            costs.append(self._compute_costs(x, {name: z[taking]}, batch.observed)[0].sum(0).mean())
         total = self.weight @ torch.stack(costs) + self.beta * progress * kl
-        return self._loss(torch.stack(costs), {"kl": kl}, total)
+        return self._make_loss(torch.stack(costs), {"kl": kl}, total)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        return product(*self._experts(x), b, prior=True)
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        return product(*self._encode_experts(x), b, prior=True)
 
-    def _sets(self, device: torch.device) -> Tensor:
+    def _choose_sets(self, device: torch.device) -> Tensor:
         """Returns the full set, the single modalities, and in training random sets, `(T, M)` bool."""
         m = len(self.schema)
         sets = [torch.ones(1, m, dtype=torch.bool, device=device), torch.eye(m, dtype=torch.bool, device=device)]

@@ -58,12 +58,12 @@ class MVTCAE(VAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes Eq. 8 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, log_variance = self._experts(x)
+        mean, log_variance = self._encode_experts(x)
         q = product(mean, log_variance, batch.observed)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)
-        experts = torch.where(batch.observed, self._apart(q, mean, log_variance), 0.0).sum(-1).mean()
+        experts = torch.where(batch.observed, self._compute_divergences(q, mean, log_variance), 0.0).sum(-1).mean()
         prior = divergence(q, self.prior).mean()
         share = self.alpha / len(self.schema)
         penalty = share * experts + (1 - self.alpha) * prior
         total = (1 - share) * (self.weight @ costs) + self.beta * progress * penalty
-        return self._loss(costs, {"experts": experts, "kl": prior}, total)
+        return self._make_loss(costs, {"experts": experts, "kl": prior}, total)

@@ -89,9 +89,9 @@ class Nexus(VAE):
     @property
     def prior(self) -> Distribution:
         """Prior p(z) of the top code, with the bottom codes h_m(z)."""
-        own = self._standard(self.bottom_dim).expand([len(self.schema)])
+        own = self._make_standard(self.bottom_dim).expand([len(self.schema)])
         none = torch.zeros(len(self.schema), dtype=torch.bool, device=self.weight.device)
-        return Hierarchical(self._standard(self.latent_dim), own, none, self._below)
+        return Hierarchical(self._make_standard(self.latent_dim), own, none, self._predict_bottom)
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
         """Computes log p - log q of the top code and the given bottom codes, see `Model.log_ratio`.
@@ -101,52 +101,52 @@ class Nexus(VAE):
         """
         assert isinstance(posterior, Hierarchical)
         top, below = z[..., : self.latent_dim], z[..., self.latent_dim :].unflatten(-1, (len(self.schema), -1))
-        made = self._below(top)
+        made = self._predict_bottom(top)
         own = DiagNormal(made, torch.ones_like(made)).log_prob(below) - posterior.own.log_prob(below)  # (*, B, M)
         own = torch.where(posterior.has, own, 0.0).sum(-1)
-        return self._standard(self.latent_dim).log_prob(top) - posterior.top.log_prob(top) + own
+        return self._make_standard(self.latent_dim).log_prob(top) - posterior.top.log_prob(top) + own
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the loss of both levels for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         has = batch.observed
-        below = self._bottom(x)
+        below = self._encode_bottom(x)
         z_below = below.rsample()  # (B, M, E)
-        top = self._top(z_below.detach(), self._heard(has))
+        top = self._encode_top(z_below.detach(), self._select_messages(has))
         z = top.rsample()
-        bottom_kl = (divergence(below, self._standard(self.bottom_dim)) * has).sum(-1).mean()
-        made = DiagNormal(self._below(z), torch.ones_like(z_below)).log_prob(z_below.detach())  # (B, M)
-        back, kl = -(made * has).sum(-1).mean(), divergence(top, self._standard(self.latent_dim)).mean()
+        bottom_kl = (divergence(below, self._make_standard(self.bottom_dim)) * has).sum(-1).mean()
+        made = DiagNormal(self._predict_bottom(z), torch.ones_like(z_below)).log_prob(z_below.detach())  # (B, M)
+        back, kl = -(made * has).sum(-1).mean(), divergence(top, self._make_standard(self.latent_dim)).mean()
         costs = self.costs(x, torch.cat([z, z_below.flatten(1)], dim=1), has).mean(-1)
         total = self.weight @ costs + back + progress * (self.bottom_beta * bottom_kl + self.beta * kl)
-        return self._loss(costs, {"bottom": bottom_kl, "back": back, "kl": kl}, total)
+        return self._make_loss(costs, {"bottom": bottom_kl, "back": back, "kl": kl}, total)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
-        below = self._bottom(x)
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+        below = self._encode_bottom(x)
         own = below.expand(b.shape)
         has = b if self.own else torch.zeros_like(b)
-        return Hierarchical(self._top(below.mean, b), own, has, self._below)
+        return Hierarchical(self._encode_top(below.mean, b), own, has, self._predict_bottom)
 
-    def _bottom(self, x: Mapping[str, Tensor]) -> DiagNormal:
-        return DiagNormal.of(*self._experts(x))
+    def _encode_bottom(self, x: Mapping[str, Tensor]) -> DiagNormal:
+        return DiagNormal.of(*self._encode_experts(x))
 
-    def _top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
+    def _encode_top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
         """Returns q(z | mean message) for codes `(B, M, E)`; messages outside of the mask `(*, B, M)` are left out."""
         messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
         share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
         return DiagNormal.of(*self.top(mean).to(self.weight.dtype).chunk(2, dim=-1))
 
-    def _read(self, name: str, z: Tensor) -> Tensor:
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the modality's bottom code."""
         start = self.latent_dim + self.schema.index(name) * self.bottom_dim
         return z[..., start : start + self.bottom_dim]
 
-    def _below(self, z: Tensor) -> Tensor:
+    def _predict_bottom(self, z: Tensor) -> Tensor:
         """Predicts the bottom codes h_m(z) from the top code, `(*, B, D) -> (*, B, M, E)`."""
         return torch.stack([h(z) for h in self.below], dim=-2).to(z.dtype)
 
-    def _heard(self, has: Tensor) -> Tensor:
+    def _select_messages(self, has: Tensor) -> Tensor:
         """Returns the mask of the messages to keep, `(B, M)` bool, with at least one in every row."""
         if not self.training or not self.dropout:
             return has

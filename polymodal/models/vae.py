@@ -11,11 +11,10 @@ from torch.distributions import Distribution, kl_divergence
 from polymodal.batch import Rows
 from polymodal.distributions import DiagNormal
 from polymodal.models.base import Given, Loss, Model, Weights
-from polymodal.networks import mlp
 from polymodal.objectives.aggregation import product
 from polymodal.schema import Schema
 
-__all__ = ["VAE", "divergence", "head"]
+__all__ = ["VAE", "divergence"]
 
 
 class VAE(Model):
@@ -40,24 +39,24 @@ class VAE(Model):
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
         """Returns q(z | x_V), see `Model.encode`."""
         b = self.condition(batch.observed, given)
-        return self._posterior(self.schema.hide(batch, self.weight.dtype), b)
+        return self._infer(self.schema.hide(batch, self.weight.dtype), b)
 
-    def _posterior(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
+    def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
         """Returns q(z | x_V) for prepared values `(B, *shape)` and the conditioning mask b, `(*, B, M)` bool."""
-        return product(*self._experts(x), b)
+        return product(*self._encode_experts(x), b)
 
-    def _experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _encode_experts(self, x: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the means and log-variances of all q_m, `(B, M, D)` each; arbitrary for missing modalities."""
-        outputs = [*self._encoded(self.encoders, x).values()]
+        outputs = [*self._encode_values(self.encoders, x).values()]
         mean, log_variance = torch.stack(outputs, dim=1).to(self.weight.dtype).chunk(2, dim=-1)
         return mean, log_variance
 
-    def _apart(self, q: Distribution, mean: Tensor, log_variance: Tensor) -> Tensor:
+    def _compute_divergences(self, q: Distribution, mean: Tensor, log_variance: Tensor) -> Tensor:
         """Computes KL(q || q_m) between a Gaussian `(B, D)` and every expert, `(B, M)`."""
         every = DiagNormal(q.mean[:, None].expand_as(mean), q.stddev[:, None].expand_as(mean))
         return kl_divergence(every, DiagNormal.of(mean, log_variance))
 
-    def _loss(self, costs: Tensor, penalties: Mapping[str, Tensor], total: Tensor) -> Loss:
+    def _make_loss(self, costs: Tensor, penalties: Mapping[str, Tensor], total: Tensor) -> Loss:
         """Returns a `Loss` with mean costs `(M,)` and penalties by name as its terms."""
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
         return Loss(total, terms | {f"penalty/{name}": value for name, value in penalties.items()})
@@ -66,8 +65,3 @@ class VAE(Model):
 def divergence(q: Distribution, p: Distribution) -> Tensor:
     """Computes KL(q || p) in nats, `(*, B)`; p is broadcast to the batch shape of q."""
     return kl_divergence(q, p.expand(q.batch_shape))
-
-
-def head(features: int, hidden: list[int], latent_dim: int) -> nn.Sequential:
-    """Builds a network that outputs a mean and a log-variance, `(*, features) -> (*, 2 latent_dim)`."""
-    return mlp(features, hidden, 2 * latent_dim)

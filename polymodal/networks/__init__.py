@@ -9,8 +9,7 @@ from polymodal.networks.conv import (
     spectrogram_encoder,
 )
 from polymodal.networks.cpu.chain import apply_fused
-from polymodal.networks.cpu.stacked import architecture, together
-from polymodal.networks.evaluating import evaluating
+from polymodal.networks.evaluating import answering, evaluating
 from polymodal.networks.flow import CodeFlow
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.inception import Inception
@@ -25,8 +24,8 @@ __all__ = [
     "Inception",
     "OneHot",
     "TokenEncoder",
+    "answering",
     "apply_fused",
-    "architecture",
     "evaluating",
     "mlp",
     "picture_decoder",
@@ -34,5 +33,4 @@ __all__ = [
     "picture_widths",
     "spectrogram_decoder",
     "spectrogram_encoder",
-    "together",
 ]

@@ -1,4 +1,4 @@
-"""A context manager that sets networks to evaluation mode."""
+"""Context managers that set networks to evaluation mode."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING
 
+import torch
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torch import nn
 
-__all__ = ["evaluating"]
+__all__ = ["answering", "evaluating"]
 
 _LOCK = Lock()
 _USES: dict[int, int] = {}
@@ -36,3 +38,13 @@ def evaluating(module: nn.Module) -> Iterator[None]:
                 if not _USES[id(part)]:
                     del _USES[id(part)]
                     part.training = True
+
+
+@contextmanager
+def answering(module: nn.Module) -> Iterator[None]:
+    """Context manager for evaluation mode without gradients; it restores the mode of every module afterwards.
+
+    It does not use inference mode, whose tensors cannot be saved for a backward pass: users train probes on embeddings.
+    """
+    with evaluating(module), torch.no_grad():
+        yield

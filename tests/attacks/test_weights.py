@@ -70,7 +70,7 @@ def pickled(path):
 
 NO = "weights.safetensors must be a safetensors file: "
 MISFIT = "weights.safetensors does not fit the model: "
-NAN = "weights.safetensors must hold finite numbers; 1 of decoders.4.0.weight are not; take another copy"
+NAN = "weights.safetensors must contain finite numbers; 1 of decoders.4.0.weight are not; take another copy"
 
 ATTACKS = {
     "empty": (raw(lambda b: b""), NO),

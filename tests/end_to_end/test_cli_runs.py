@@ -264,7 +264,7 @@ def test_draws_of_a_model_that_has_them(command, tmp_path):
     written = out.read_bytes()
     done = command("translate", tmp_path / "run", "--steps", 3, "--out", out, "--overwrite")
     assert done.returncode == 2
-    assert "belong to posterior samples" in done.stderr
+    assert "concern posterior samples" in done.stderr
     assert command(*arguments, "--steps", 3, "--out", out, "--overwrite").returncode == 2
     assert written == out.read_bytes()
 
@@ -320,7 +320,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--beta", "1", "--set", "beta=2"], "got beta as an option and by --set"),
         (["train", "polydigits", "--device", "gpu"], "device must be an available one"),
         (["train", "polydigits", "--set", "rows=105"], "rows must be a positive multiple of 10"),
-        (["train", "polydigits", "--set", "rows=100", "--beta", "-1"], "beta must be finite and not negative, got -1"),
+        (["train", "polydigits", "--set", "rows=100", "--beta", "-1"], "beta must be finite and not negative; got -1"),
         (["train", "polydigits", "--set", "rows=100", "--set", "heads=2"], "unknown argument of modalities 'heads'"),
         (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "mac-wae must be of sizes that layers"),
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),

@@ -416,7 +416,7 @@ class TestChoice:
 
     def choose(self, batch, b):
         model = build("mmvae", self.schema, latent_dim=2).double()
-        return model._choice(self.schema.hide(batch, torch.float64), b)
+        return model._choose_modality(self.schema.hide(batch, torch.float64), b)
 
     def rows(self, number):
         generator = torch.Generator().manual_seed(0)

@@ -398,7 +398,7 @@ class TestNexus:
             mask = torch.zeros(ROWS, 4, dtype=torch.bool)
             for i, some in enumerate(heard):
                 mask[i, some] = True
-            monkeypatch.setattr(model, "_heard", lambda has: mask)
+            monkeypatch.setattr(model, "_select_messages", lambda has: mask)
         check(model, batch, lambda: self.plain(model, batch, heard))
 
     def test_the_top_gives_the_encoders_below_no_gradient(self, complete):
@@ -448,7 +448,7 @@ class TestNexus:
             row = torch.zeros(4, dtype=torch.bool)
             row[has] = True
             torch.manual_seed(0)
-            heard = model._heard(row.expand(n, -1))
+            heard = model._select_messages(row.expand(n, -1))
             assert heard.any(1).all()
             assert not (heard & ~row).any()
             sets = [s for k in range(1, len(has) + 1) for s in combinations(has, k)]

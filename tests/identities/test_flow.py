@@ -139,7 +139,7 @@ def test_temperature_scales_the_noise_where_something_is_given(flow):
 
 def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form(monkeypatch):
     """Encoders are linear in three Gaussian modalities: w given c is Gaussian for every mask, and for none."""
-    monkeypatch.setattr("polymodal.models.base.CodeFlow", partial(CodeFlow, width=64))  # small, for speed
+    monkeypatch.setattr("polymodal.models.execution.CodeFlow", partial(CodeFlow, width=64))  # small, for speed
     torch.manual_seed(0)
     schema = Schema({name: Vector(1, hidden=()) for name in "abc"})
     factor = torch.tensor([[1.0, 0.0, 0.0], [0.8, 0.6, 0.0], [0.5, -0.5, 0.7]])

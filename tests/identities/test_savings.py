@@ -8,8 +8,8 @@ from benchmarks import reference
 from polymodal.batch import Batch
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.costs import OneHotL2, total
-from polymodal.models import base, build, mac
-from polymodal.networks.cpu import linear
+from polymodal.models import MAC, build, execution, masks
+from polymodal.networks.cpu import chunked, linear, stacked
 from polymodal.networks.cpu.deconvolution import Deconvolution
 from polymodal.schema import Schema
 from polymodal.table.table import Table
@@ -34,15 +34,15 @@ def one_hot(self, parameters, x):
 
 
 OFF = {
-    "equal indices decoded once": (mac, "_distinct", lambda b: (b, torch.arange(len(b)))),
-    "alike networks together": (base, "architecture", lambda network: None),
-    "chains of layers as one function": (base, "apply_fused", lambda network, x: network(x)),
+    "equal indices decoded once": (masks, "_find_distinct", lambda b: (b, torch.arange(len(b)))),
+    "alike networks together": (execution, "architecture", lambda network: None),
+    "chains of layers as one function": (stacked, "apply_fused", lambda network, x: network(x)),
     "products by oneDNN": (linear, "_quick", lambda a, b: False),
     "transposed convolutions in another order": (Deconvolution, "link", lambda layer: None),
     "one decoder after another": (
-        mac,
+        execution,
         "sum_chunks",
-        lambda function, z, _, pieces: sum(function(z[p], p) for p in pieces),
+        lambda function, z, _, most: sum(function(z[p], p) for p in chunked.split_codes(*z.shape[:2], most)),
     ),
     "no one-hot code": (OneHotL2, "__call__", one_hot),
 }
@@ -135,11 +135,11 @@ def test_pieces_are_taken_where_all_would_not_fit(monkeypatch):
     whole, batch = model_and_rows("mac-wae", torch.float64, complete=True, at_once=10**6)
     model, _ = model_and_rows("mac-wae", torch.float64, complete=True)
     taken = []
-    emit = mac.MAC._decoded
+    emit = MAC._run_decoders
     monkeypatch.setattr(
-        mac.MAC, "_decoded", lambda self, names, z: taken.append(len(z[names[0]])) or emit(self, names, z)
+        MAC, "_run_decoders", lambda self, names, z: taken.append(len(z[names[0]])) or emit(self, names, z)
     )
-    monkeypatch.setattr(mac, "measure_free_memory", lambda device: 500_000)
+    monkeypatch.setattr(chunked, "measure_free_memory", lambda device: 500_000)
     loss = loss_and_gradients(model, lambda: model.loss(batch).total)
     assert 1 <= max(taken) < 6
     assert_equal(loss, loss_and_gradients(whole, lambda: whole.loss(batch).total), 1e-9, 1e-9)
@@ -181,7 +181,7 @@ def test_modalities_whose_costs_differ_are_not_computed_together():
         {"a": Vector(2), "b": Vector(2, cost="laplace"), "c": Vector(2, cost="gaussian(2)"), "d": Vector(2)}
     )
     model = build("mac-wae", schema, latent_dim=3)
-    assert model._alike(model.decoders, schema) == [["a", "d"], ["b"], ["c"]]
+    assert model._group_alike(model.decoders, schema) == [["a", "d"], ["b"], ["c"]]
 
 
 def test_somebody_who_hooks_into_a_network_is_called():

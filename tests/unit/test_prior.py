@@ -35,7 +35,7 @@ NAMES = ["mac-wae", "m-wae", "mac-vae"]
 def small():
     """A small network for the flow, so that the tests are fast."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("polymodal.models.base.CodeFlow", partial(CodeFlow, width=32, layers=2))
+        patch.setattr("polymodal.models.execution.CodeFlow", partial(CodeFlow, width=32, layers=2))
         yield
 
 
@@ -379,7 +379,7 @@ def test_the_text_that_shares_most_tokens():
         ({"samples": 2, "guidance": -1.0}, "guidance must be finite"),
         ({"samples": 2, "guidance": float("nan")}, "guidance must be finite"),
         ({"samples": 2, "temperature": -0.5}, "temperature must be finite"),
-        ({"temperature": 0.5}, "temperature belong to posterior samples"),
+        ({"temperature": 0.5}, "temperature concern posterior samples"),
     ],
 )
 def test_arguments_out_of_range(trained, arguments, message):

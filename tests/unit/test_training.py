@@ -10,7 +10,8 @@ from conftest import EXAMPLES, rows_of
 from torch.utils.data import DataLoader, TensorDataset
 
 from polymodal.modalities import Label, Vector
-from polymodal.models import base, build, load
+from polymodal.models import build, load
+from polymodal.networks.cpu import stacked
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 from polymodal.training import balance, fit
@@ -232,7 +233,7 @@ def test_compile_compiles_the_networks_for_the_run_alone(schema, monkeypatch):
     model, _ = quick(schema, compile=True)
     assert {*model.encoders, *model.decoders} <= {*compiled}
     assert not any("forward" in vars(module) for module in model.modules())
-    monkeypatch.setattr(base, "apply_fused", lambda network, x: network(x))  # for the same order of work
+    monkeypatch.setattr(stacked, "apply_fused", lambda network, x: network(x))  # for the same order of work
     assert torch.equal(weights(model), weights(quick(schema)[0]))
 
 
@@ -392,7 +393,7 @@ class TestCompleteRows:
         observed[:12] = True
         rows = Table(rows.values, observed, schema)
         complete = int(observed.all(1).sum())
-        with pytest.raises(ValueError, match=r"jmvae must have complete rows to train on.*rows='complete'"):
+        with pytest.raises(ValueError, match=r"jmvae must be trained on complete rows.*rows='complete'"):
             fit(build("jmvae", schema, latent_dim=4), rows, rows, epochs=1, folder=tmp_path / "run")
         assert not (tmp_path / "run").exists()
         model = build("jmvae", schema, latent_dim=4, rows="complete")

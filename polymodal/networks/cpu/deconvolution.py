@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from polymodal.networks.cpu.chain import Gradients, Link, apply_fused
 from polymodal.networks.cpu.linear import affine, inner, outer
 
-__all__ = ["Deconvolution", "Transposed"]
+__all__ = ["Deconvolution"]
 
 NARROW = 8
 """Number of output channels below which a matrix product is faster than PyTorch's kernels."""

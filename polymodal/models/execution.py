@@ -1,0 +1,254 @@
+"""The networks of a model: from values to features, from codes to outputs and reconstruction costs.
+
+Networks of the same architecture are computed together, for example the decoders of forty labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.distributions import DiagNormal
+from polymodal.networks import CodeFlow
+from polymodal.networks.cpu import Capacity, Chunk, architecture, run_networks, sum_chunks
+from polymodal.runtime.validation import check_names
+
+if TYPE_CHECKING:
+    from polymodal.schema import Schema
+
+__all__ = ["Networks", "Weights"]
+
+Weights = Literal["balanced", "sum"] | Mapping[str, float]
+"""Loss weights of the modalities' reconstruction terms."""
+
+
+class Networks(nn.Module):
+    """The part of a model that runs its encoders and decoders.
+
+    A subclass sets `decoders`, one network per modality in the order of the schema.
+
+    Arguments:
+        schema: The modalities.
+        latent_dim: Size of the shared latent code.
+        weights: Loss weights of the modalities, see `polymodal.models.base.Model`.
+
+    Raises:
+        ValueError: `latent_dim` is less than 1, or a loss weight is unknown, negative or not finite.
+    """
+
+    likelihood = False
+    """Whether the reconstruction term is -log p(x | z) rather than the modalities' costs."""
+    weight: Tensor
+    """Loss weight of each modality, `(M,)`. Its device and dtype are those of the model."""
+    weighed: Tensor
+    """Whether the loss weights are final: `fit` measures balanced ones before its first step."""
+    decoders: nn.ModuleList
+    samples_by_flow = False
+    """Whether `fit` trains a flow over the model's codes after training the model."""
+    flow: CodeFlow | None
+    """Flow over the codes that posterior and unconditional samples come from, or None."""
+    name: str
+    """Key of the model in the registry `MODELS`."""
+
+    def __init__(self, schema: Schema, latent_dim: int, weights: Weights) -> None:
+        super().__init__()
+        self.schema, self.latent_dim, self.weights = schema, latent_dim, weights
+        if latent_dim < 1:
+            raise ValueError(f"latent_dim must be at least 1; got {latent_dim}")
+        if weights not in ("balanced", "sum") and not isinstance(weights, Mapping):
+            raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
+        self.flow = None
+        self._capacity = Capacity()
+        self._cores = [repr(modality.core) for modality in schema.values()]
+        self.register_buffer("weight", torch.ones(len(schema)))
+        self.register_buffer("weighed", torch.tensor(weights != "balanced"))
+        for name, number in weights.items() if isinstance(weights, Mapping) else ():
+            if not 0 <= number < float("inf"):
+                raise ValueError(f"the loss weight of {name!r} must be finite and not negative; got {number}")
+            self.weight[schema.index(name)] = number
+
+    @property
+    def code_dim(self) -> int:
+        """Total size of a code z."""
+        return self.latent_dim
+
+    @property
+    def prior(self) -> Distribution:
+        """Prior p(z) on the model's device and in its dtype; standard normal unless a subclass overrides it."""
+        return self.normal_prior
+
+    @property
+    def normal_prior(self) -> Distribution:
+        """Standard normal distribution of a code, `(code_dim,)`, a baseline for other priors."""
+        return self._make_standard(self.code_dim)
+
+    def enable_flow(self) -> None:
+        """Makes `fit` train a flow over the model's codes.
+
+        Raises:
+            ValueError: The model does not support a flow.
+        """
+        raise ValueError(
+            f"only mac-wae, m-wae and mac-vae can sample their codes by a flow; got {self.name}; train one of these "
+            "with prior='flow'"
+        )
+
+    def make_flow(self, **sizes: Any) -> CodeFlow:
+        """Adds a new flow over codes, with random weights from PyTorch's global generator.
+
+        Arguments:
+            **sizes: Keyword arguments of `polymodal.networks.CodeFlow`, such as `width`.
+
+        Returns:
+            The flow, which is also the attribute `flow`.
+        """
+        self.enable_flow()
+        self.flow = CodeFlow(self.code_dim, len(self.schema), **sizes).to(self.weight).requires_grad_(False)
+        return self.flow
+
+    def drop_flow(self) -> None:
+        """Removes the flow, which fits only the codes that it was trained on."""
+        self.flow = None
+
+    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
+        """Returns the parameters of p(x_m | z), which the decoders output, `(*, B, ...)` by name.
+
+        Arguments:
+            z: Codes, `(*, B, code_dim)`.
+            only: Names of the modalities; by default all.
+        """
+        if only is not None:
+            check_names("names", only)
+        codes = {name: self._select_code(name, z) for name in (self.schema if only is None else only)}
+        outputs: dict[str, Tensor] = {}
+        for names in self._group_alike(self.decoders, codes):
+            outputs |= zip(names, self._run_decoders(names, codes), strict=True)
+        return {name: outputs[name] for name in codes}
+
+    def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
+        """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""
+        return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
+
+    def costs(self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
+        """Computes the reconstruction cost of each modality, 0 where the modality is missing.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            z: Codes, `(*, B, code_dim)`.
+            observed: Observed mask, `(B, M)` bool.
+
+        Returns:
+            `(M, *, B)`.
+        """
+        return self._compute_costs(x, {name: self._select_code(name, z) for name in self.schema}, observed)
+
+    def _compute_costs(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor], observed: Tensor) -> Tensor:
+        """Computes reconstruction costs `(M, *, B)` from the decoders' inputs, `(*, B, D)` by name."""
+        costs: dict[str, Tensor] = {}
+        for names in self._group_alike(self.decoders, codes):
+            rows = codes[names[0]].dim() - 2  # the axis of B without that of G
+            parameters = self._run_decoders(names, codes).movedim(0, rows + 1).flatten(rows, rows + 1)  # (*, B G, ...)
+            cost = self._compute_cost(names, parameters, x).unflatten(-1, (len(observed), len(names)))  # (*, B, G)
+            # Columns are taken one by one, because indexing with a list synchronises with the GPU.
+            has = torch.stack([observed[:, self.schema.index(name)] for name in names], dim=1)
+            costs |= zip(names, (cost * has).unbind(-1), strict=True)
+        return torch.stack([costs[name] for name in codes])
+
+    def _compute_cost(self, names: list[str], parameters: Tensor, x: Mapping[str, Tensor]) -> Tensor:
+        """Computes the costs `(*, B G)` of G modalities of one group from decoder outputs `(*, B G, ...)`.
+
+        The outputs of mixed precision are converted to the model's dtype here.
+        """
+        modality = self.schema[names[0]]
+        cost = modality.nll if self.likelihood else modality.cost
+        values = x[names[0]] if len(names) == 1 else torch.stack([x[name] for name in names], dim=1).flatten(0, 1)
+        return cost(parameters.to(self.weight.dtype), values)
+
+    def _sum_costs(
+        self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor, at_once: int | None
+    ) -> tuple[Tensor, Tensor]:
+        """Computes the weighted reconstruction term `sum_u s_u (1/B) sum_i sum_m w_m c_m(x_im, g_m(z_ui))`.
+
+        On a CPU, and if not all codes fit in memory, the gradients of each decoder, and of each chunk of codes, are
+        computed before the next one runs.
+
+        Arguments:
+            x: Prepared values, `(B, *shape)` by name.
+            z: Codes, `(U, B, code_dim)`.
+            observed: Observed mask, `(B, M)` bool.
+            shares: Weight s_u of each pass, `(U,)`.
+            at_once: Number of codes to decode at once; by default as many as fit in memory.
+
+        Returns:
+            The term, and the unweighted cost of each modality, `(M,)`.
+        """
+        passes, rows, _ = z.shape
+        most = at_once or self._capacity.count_codes(z, self.decoders, self.emit)
+        if most >= passes * rows and z.device.type != "cpu":
+            costs = self.costs(x, z, observed).mean(-1) @ shares
+            return self.weight @ costs, costs
+        costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())
+        for names in self._group_alike(self.decoders, self.schema):
+            columns = [self.schema.index(name) for name in names]
+            parameters = dict.fromkeys(p for column in columns for p in self.decoders[column].parameters())
+
+            def compute(z: Tensor, chunk: Chunk, names: list[str] = names, columns: list[int] = columns) -> Tensor:
+                passes, rows = chunk
+                values = {name: x[name][rows] for name in names}
+                codes = {name: self._select_code(name, z) for name in names}
+                some = self._compute_costs(values, codes, observed[rows]).sum(-1) @ shares[passes] / len(observed)
+                costs[columns] += some.detach()
+                return self.weight[columns] @ some
+
+            total = total + sum_chunks(compute, z, parameters, most)
+        return total, costs
+
+    def _encode_values(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""
+        features: dict[str, Tensor] = {}
+        for names in self._group_alike(encoders, x):
+            networks = [encoders[self.schema.index(name)] for name in names]
+            features |= zip(names, run_networks(networks, [x[name] for name in names]), strict=True)
+        return {name: features[name] for name in x}
+
+    def _run_decoders(self, names: list[str], codes: Mapping[str, Tensor]) -> Tensor:
+        """Returns the outputs `(G, *, B, ...)` of G decoders of one group, for codes `(*, B, D)` by name."""
+        networks = [self.decoders[self.schema.index(name)] for name in names]
+        flat = {id(codes[name]): codes[name].flatten(0, -2) for name in names}  # equal codes remain one object
+        outputs = run_networks(networks, [flat[id(codes[name])] for name in names])
+        return outputs.unflatten(1, codes[names[0]].shape[:-1])
+
+    def _group_alike(self, networks: nn.ModuleList, names: Iterable[str]) -> list[list[str]]:
+        """Groups the names of modalities whose networks can be computed together."""
+        groups: dict[Any, list[str]] = {}
+        for name in names:
+            column = self.schema.index(name)
+            known = architecture(networks[column])
+            groups.setdefault(name if known is None else (self._cores[column], known), []).append(name)
+        return list(groups.values())
+
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
+        """Returns the part of a code `(*, code_dim)` that a modality's decoder reads; by default the complete code."""
+        return z
+
+    def _make_standard(self, size: int) -> Distribution:
+        zeros = self.weight.new_zeros(size)
+        return DiagNormal(zeros, zeros + 1)
+
+    def _check_choice(self, name: str, value: str, choices: list[str]) -> None:
+        if value not in choices:
+            raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+
+    def _check_factors(self, **factors: float) -> None:
+        for name, factor in factors.items():
+            if not 0 <= factor < float("inf"):
+                raise ValueError(f"{name} must be finite and not negative; got {factor}")
+
+    def _check_shares(self, **shares: float) -> None:
+        for name, share in shares.items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} must be in [0, 1]; got {share}")

@@ -1,0 +1,144 @@
+"""The encoder of MAC-WAE: a single network conditioned on the mask of observed modalities.
+
+For the values x_V of the modalities in a conditioning mask b,
+
+    q(z | x_V, b) = e(h_1, .., h_M, c(b)),    h_m = e_m(x_m) if b_m = 1, else e_m(blank_m)
+
+e_m is the encoder of modality m and h_m its features, blank_m the value that stands for a missing one, c the network
+that encodes the mask, and e the joint encoder. q is a single code, or a Gaussian if the encoder is stochastic.
+
+With `prior="flow"`, `fit` then trains a flow over the codes of the trained autoencoder (`polymodal.networks.flow`).
+Posterior and unconditional samples come from the flow. It does not change the encoder, the decoders or the point
+predictions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution
+
+from polymodal.batch import Rows
+from polymodal.distributions import DiagNormal, Dirac
+from polymodal.models.base import Given, Model, Weights
+from polymodal.models.flow_codes import FlowCodes
+from polymodal.networks import Conditioner, Fusion, evaluating
+from polymodal.schema import Schema
+
+__all__ = ["JointEncoder"]
+
+
+class JointEncoder(Model):
+    """A model with one encoder for all conditioning masks, and optionally a flow over its codes.
+
+    Encodings of one batch under several masks share computations: a modality's encoder runs once on the batch and once
+    on a blank, and each mask selects between their features.
+
+    Arguments: See `polymodal.models.mac.MAC`.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        latent_dim: int,
+        weights: Weights,
+        *,
+        features: int | None,
+        stochastic: bool,
+        conditioned: bool,
+        hidden: Sequence[int],
+        skip: bool,
+        prior: str,
+    ) -> None:
+        super().__init__(schema, latent_dim, weights)
+        if features is not None and features < 1:
+            raise ValueError(f"features must be at least 1, or None for the size of the code; got {features}")
+        self._check_choice("prior", prior, ["flow", "normal"])
+        self.features, self.stochastic, self.conditioned = features, stochastic, conditioned
+        self.hidden, self.skip, self._prior = tuple(hidden), skip, prior
+        width, outputs = features or latent_dim, 2 * latent_dim if stochastic else latent_dim
+        self.encoders = nn.ModuleList(modality.build_encoder(width) for modality in schema.values())
+        self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
+        self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
+        extra = latent_dim if conditioned else 0
+        self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """See `Model.arguments`."""
+        made = super().arguments
+        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may lack this argument
+
+    @property
+    def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether the posterior is a single code per row: the encoder is deterministic and there is no flow."""
+        return not self.stochastic and self.flow is None
+
+    @property
+    def prior(self) -> Distribution:
+        """The distribution that unconditional samples come from; see `Model.prior`."""
+        if self.flow is None:
+            return super().prior
+        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.restarts)
+
+    @property
+    def samples_by_flow(self) -> bool:
+        """See `Model.samples_by_flow`."""
+        return self._prior == "flow"
+
+    def enable_flow(self) -> None:
+        """See `Model.enable_flow`."""
+        self._prior = "flow"
+
+    def encode(self, batch: Rows, given: Given = None) -> Distribution:
+        """Returns q(z | x_V, b), see `Model.encode`.
+
+        Encoders of modalities that are missing in all rows, or not given, do not run. With a trained flow, samples come
+        from the flow, and the mean is the mean of the encoder's posterior.
+        """
+        b = self.condition(batch.observed, given)
+        x, used = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
+        alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
+        b = b[..., :1, :] if alike else b
+        posterior = self._infer(x, b, used)
+        if self.flow is None:
+            return posterior
+        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.restarts)
+
+    def encode_modalities(self, batch: Rows) -> Tensor:
+        """Encodes each modality to features, `(B, M, F)`; missing modalities enter as their blanks."""
+        x = self.schema.hide(batch, self.weight.dtype)
+        return torch.stack([*self._encode_values(self.encoders, x).values()], dim=1)
+
+    def fuse(self, features: Tensor, blanks: Tensor, b: Tensor) -> Distribution:
+        """Returns the encoder's q(z | x_V, b) from features, without the flow.
+
+        Arguments:
+            features: Result of `encode_modalities`, `(B, M, F)`.
+            blanks: Result of `encode_blanks`, `(M, F)`.
+            b: Conditioning masks, `(*, B, M)` or `(*, 1, M)` bool.
+        """
+        mask = None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype))
+        z = self.joint(features, blanks, b, mask)
+        return DiagNormal.of(*z.chunk(2, dim=-1)) if self.stochastic else Dirac(z)
+
+    def _infer(self, x: dict[str, Tensor], b: Tensor, used: list[bool] | None = None) -> Distribution:
+        """Returns q(z | x, b) for values and masks `(*, B, M)` or `(*, 1, M)`; `used` says which encoders run."""
+        blank = self.encode_blanks()
+        names = [name for m, name in enumerate(self.schema) if used is None or used[m]]
+        features = self._encode_values(self.encoders, {name: x[name] for name in names})
+        hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
+        known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
+        return self.fuse(known, blank, b)
+
+    def encode_blanks(self) -> Tensor:
+        """Returns the features of missing modalities, `(M, F)`, without dropout, whose sample all rows would share."""
+        device, dtype = self.weight.device, self.weight.dtype
+        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
+        with evaluating(self.encoders):
+            features = self._encode_values(self.encoders, blanks)
+        return torch.cat([*features.values()])

@@ -1,0 +1,80 @@
+"""The conditioning masks of a training step of MAC-WAE: which modalities each of its K passes observes."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from polymodal.objectives import conditioning
+
+__all__ = ["Indices", "Masks", "check_masks", "sample_masks"]
+
+Indices = Literal["per-batch", "per-sample", "exhaustive"]
+"""How to choose masks: one per pass, one per row and pass, or every mask once."""
+
+MOST_SUBSETS = 4095
+"""Maximum number of masks with "exhaustive"."""
+
+
+class Masks(NamedTuple):
+    """Conditioning masks, see `Model.plan`."""
+
+    distinct: Tensor
+    """The U distinct masks, `(U, B, M)` bool; all K masks if they must not be merged."""
+    position: Tensor
+    """Position of each pass's mask among them, `(K,)` int64."""
+    share: Tensor
+    """Weight of each pass in the loss, `(K,)`."""
+
+
+def sample_masks(
+    observed: Tensor, draws: int, p0: float | None, indices: Indices, *, merge: bool, dtype: torch.dtype
+) -> Masks:
+    """Samples the masks of a step for rows with the observed mask `(B, M)` bool.
+
+    Arguments:
+        observed: Observed mask, `(B, M)` bool.
+        draws: Number of masks K, unless `indices` is "exhaustive".
+        p0: Probability that a modality is missing; None samples masks of every size.
+        indices: How to choose masks.
+        merge: Whether equal masks are merged, because their codes are equal.
+        dtype: Type of the weights in the loss.
+
+    Example:
+        >>> masks = sample_masks(torch.ones(4, 2).bool(), 9, 0.0, "per-batch", merge=True, dtype=torch.float32)
+        >>> masks.distinct.shape, masks.position.shape
+        (torch.Size([1, 4, 2]), torch.Size([9]))
+    """
+    if indices == "exhaustive":
+        every = conditioning.subsets(observed.shape[1], observed.device)
+        b = every[:, None] & observed
+        b, share = torch.where(b.any(-1, keepdim=True), b, observed), conditioning.probabilities(every, p0).to(dtype)
+    else:
+        b = conditioning.sample(observed, draws, p0, per_sample=indices == "per-sample")
+        share = torch.full((draws,), 1 / draws, dtype=dtype, device=observed.device)
+    return Masks(*(_find_distinct(b) if merge else (b, torch.arange(len(b), device=b.device))), share)
+
+
+def check_masks(p0: float | None, indices: str, modalities: int) -> None:
+    """Checks arguments of `sample_masks` for a number of modalities.
+
+    Raises:
+        ValueError: p0 is out of its range, or there are too many masks.
+    """
+    if p0 is not None and not 0 <= p0 < 1:
+        raise ValueError(
+            f"p0 must be in [0, 1); got {p0}; with 1.0 nothing would ever be observed; None samples masks of every size"
+        )
+    if indices == "exhaustive" and 2**modalities - 1 > MOST_SUBSETS:
+        raise ValueError(
+            f"exhaustive indices need 2^M - 1 passes, at most {MOST_SUBSETS}; {modalities} modalities are too many; "
+            "use indices='per-batch'"
+        )
+
+
+def _find_distinct(b: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the distinct masks of `(K, B, M)`, and the position of each mask among them, `(K,)`."""
+    flat, position = b.flatten(1).unique(dim=0, return_inverse=True)
+    return flat.unflatten(1, b.shape[1:]), position
