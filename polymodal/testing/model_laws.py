@@ -136,6 +136,17 @@ def check_given_names(subject: ModelSubject) -> None:
     require_equal([*model.translate(batch, names, wanted)], wanted, "the order of predictions")
 
 
+def check_reconstruction(subject: ModelSubject) -> None:
+    """`reconstruct` predicts each modality from all that are observed, its own value included."""
+    for complete in (True, False):
+        model, batch = subject.make().eval(), sample_rows(subject.schema, 5, complete=complete)
+        values = model.reconstruct(batch)
+        require_equal([*values], [*subject.schema], "the names of reconstructions")
+        for name in subject.schema:
+            require_close(model.translate(batch, batch.observed, [name])[name], values[name], f"reconstructions of {name}")
+            require_close(model.reconstruct(batch, [name])[name], values[name], f"reconstructions of {name} alone")
+
+
 def check_given_errors(subject: ModelSubject) -> None:
     """A wrong `given` is an error that names the row, the modality or the shape."""
     model, schema, batch = subject.make(), subject.schema, sample_rows(subject.schema, 5, complete=True)
@@ -192,6 +203,7 @@ LAWS = [
     check_order_of_rows,
     check_leading_axes,
     check_given_names,
+    check_reconstruction,
     check_given_errors,
 ]
 """Laws of a model's loss, codes and outputs."""
