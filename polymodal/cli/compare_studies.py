@@ -33,14 +33,14 @@ def run_study(study: str, folder: Path, beside: Path | None, device: str | None,
     from polymodal.comparison.scores import read_score_table
 
     others = None if beside is None else read_score_table(beside)
-    return compare(_on(study, device), folder=folder, beside=others, **where)
+    return compare(_replace_device(study, device), folder=folder, beside=others, **where)
 
 
 def tabulate_planned_runs(study: str, folder: Path, device: str | None) -> Table:
     """Returns a table of the planned and the finished runs of a study, with one row per model and data set."""
     from rich.table import Table
 
-    made = plan(_on(study, device))
+    made = plan(_replace_device(study, device))
     finished = FinishedRuns(folder, made.name)
     runs, done, settings = Counter(), Counter(), {}
     for cell in made.cells():
@@ -65,7 +65,7 @@ def summarise_study(made: Comparison) -> str:
     return "\n".join(lines)
 
 
-def _on(study: str, device: str | None) -> Mapping[str, Any] | str:
+def _replace_device(study: str, device: str | None) -> Mapping[str, Any] | str:
     """Returns the study with its device replaced, if a device is given."""
     if device is None:
         return study

@@ -75,11 +75,11 @@ def tabulate_scores(frame: pd.DataFrame, schema: Schema) -> Group:
     from polymodal.evaluation import TASKS
 
     first = frame["task"].isin(TASKS)
-    parts = [_by_task(frame[first], schema)] if first.any() else []
-    return Group(*parts, *([_further(frame[~first])] if not first.all() else []))
+    parts = [_tabulate_by_task(frame[first], schema)] if first.any() else []
+    return Group(*parts, *([_tabulate_further_tasks(frame[~first])] if not first.all() else []))
 
 
-def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
+def _tabulate_by_task(frame: pd.DataFrame, schema: Schema) -> Table:
     from polymodal.report.score_summary import prepare_scores
 
     seen = prepare_scores(frame, schema)
@@ -93,7 +93,7 @@ def _by_task(frame: pd.DataFrame, schema: Schema) -> Table:
     return table
 
 
-def _further(frame: pd.DataFrame) -> Table:
+def _tabulate_further_tasks(frame: pd.DataFrame) -> Table:
     table = _table("task", "modality", "given", "metric", "score", right=1)
     for task, rows in frame.groupby("task", sort=False):
         for row in rows.to_dict("records"):

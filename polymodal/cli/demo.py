@@ -71,7 +71,7 @@ def run_demo(folder: Path, *, epochs: int, rows: int, seed: int, device: str) ->
 
 
 def _train_and_evaluate(settings: Settings, folder: Path) -> tuple[Path, pd.DataFrame]:
-    earlier = _earlier(folder)
+    earlier = _holds_earlier_demo(folder)
     train.check_run(settings, new=not earlier)
     data, model = make(settings)
     rows = replace(data.train, source={**data.train.source, "command": "demo"})
@@ -103,7 +103,7 @@ def summarise_demo(scores: pd.DataFrame) -> str:
     )
 
 
-def _earlier(folder: Path) -> bool:
+def _holds_earlier_demo(folder: Path) -> bool:
     """Returns whether the folder holds an earlier demo.
 
     Raises:

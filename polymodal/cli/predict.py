@@ -163,8 +163,8 @@ def _require_given(schema: Schema, rows: list[int], observed: Tensor, seen: Tens
     if len(blind := (~seen.any(1)).nonzero()):
         place = int(blind[0])
         has = [name for name, here in zip(schema, observed[place].tolist(), strict=True) if here]
-        seen = f"only {', '.join(has)}" if has else "nothing"
+        found = f"only {', '.join(has)}" if has else "nothing"
         raise ValueError(
-            f"every row must observe at least one of the given modalities; row {rows[place]} observes {seen}, and "
+            f"every row must observe at least one of the given modalities; row {rows[place]} observes {found}, and "
             f"given are {', '.join(given)}; leave it out of --rows, or add modalities to --given"
         )

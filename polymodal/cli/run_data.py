@@ -59,15 +59,15 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
             "polymodal.evaluate, polymodal.report.write"
         )
     arguments = check_data(folder, source)
-    with _loadable(folder):
-        contents = _contents(arguments) if source["dataset"] == "table" else None
+    with _name_record_in_errors(folder):
+        contents = _find_contents(arguments) if source["dataset"] == "table" else None
     if contents is None:
-        with _loadable(folder):
+        with _name_record_in_errors(folder):
             data = datasets.load(source["dataset"], **arguments)
         return [getattr(data, split) for split in splits]
     changed = _is_changed(folder, source, contents, on_changed)
     schema = models.load(folder / "model").schema if schema is None else schema
-    with _loadable(folder):
+    with _name_record_in_errors(folder):
         data = user_tables.read_as(schema, contents, anew=changed, **arguments)
     about = {"changed": "the table has changed since training"} if changed else {}
     tables: list[Table] = [getattr(data, split) for split in splits]
@@ -84,7 +84,7 @@ def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:
     """
     arguments = {name: value for name, value in source.get("arguments", {}).items() if name != "download"}
     if "dataset" in source:
-        with _loadable(folder):
+        with _name_record_in_errors(folder):
             _check_texts(arguments)
             check_types(arguments, lookup(DATASETS, source["dataset"], "data set"), source["dataset"])
     return arguments
@@ -122,7 +122,7 @@ def no_run(folder: Path, file: str) -> FileNotFoundError:
 
 
 @contextmanager
-def _loadable(folder: Path) -> Iterator[None]:
+def _name_record_in_errors(folder: Path) -> Iterator[None]:
     """Reports errors in the `with` block as errors in the record of the run's data set."""
     try:
         yield
@@ -130,7 +130,7 @@ def _loadable(folder: Path) -> Iterator[None]:
         raise ValueError(f"{folder / RECORD} must name a data set that can be loaded: {brief(error, 600)}") from error
 
 
-def _contents(arguments: Mapping[str, Any]) -> Contents:
+def _find_contents(arguments: Mapping[str, Any]) -> Contents:
     """Returns the current contents of the run's table, whose path must be absolute."""
     path = str(arguments.get("path", ""))
     if not Path(path).is_absolute():

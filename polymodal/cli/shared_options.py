@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BatchSize",
-    "Bounds",
+    "BoundsOption",
     "Csv",
     "Device",
     "Given",
@@ -51,7 +51,7 @@ Given = Annotated[
         help="Modalities to condition on, separated by commas; repeatable. By default all that a row observes.",
     ),
 ]
-Bounds = Annotated[
+BoundsOption = Annotated[
     str,
     typer.Option(
         "--bounds",

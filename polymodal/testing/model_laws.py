@@ -143,8 +143,8 @@ def check_reconstruction(subject: ModelSubject) -> None:
         values = model.reconstruct(batch)
         require_equal([*values], [*subject.schema], "the names of reconstructions")
         for name in subject.schema:
-            require_close(model.translate(batch, batch.observed, [name])[name], values[name], f"reconstructions of {name}")
-            require_close(model.reconstruct(batch, [name])[name], values[name], f"reconstructions of {name} alone")
+            for alike in (model.translate(batch, batch.observed, [name]), model.reconstruct(batch, [name])):
+                require_close(alike[name], values[name], f"reconstructions of {name}, together and alone,")
 
 
 def check_given_errors(subject: ModelSubject) -> None:

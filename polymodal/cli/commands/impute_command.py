@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from polymodal.cli.shared_options import Bounds, Csv, Device, Given, Overwrite, RunFolder, accept_csv_options
+from polymodal.cli.shared_options import BoundsOption, Csv, Device, Given, Overwrite, RunFolder, accept_csv_options
 from polymodal.cli.terminal import tell
 
 __all__ = ["impute"]
@@ -42,7 +42,7 @@ def impute(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,
-    bounds: Bounds = "observed",
+    bounds: BoundsOption = "observed",
     csv: Csv = None,
     overwrite: Overwrite = False,
     device: Device = "auto",

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from polymodal.cli.interruption import claim_output
-from polymodal.cli.shared_options import Bounds, Device, Overwrite, RunFolder
+from polymodal.cli.shared_options import BoundsOption, Device, Overwrite, RunFolder
 
 __all__ = ["sample"]
 
@@ -18,7 +18,7 @@ def sample(
     number: Annotated[int, typer.Option(min=1, help="Number of rows to sample.")] = 16,
     seed: Annotated[int, typer.Option(help="Random seed for sampling.")] = 0,
     out: Annotated[Path | None, typer.Option(help="Output folder; by default samples in the run folder.")] = None,
-    bounds: Bounds = "observed",
+    bounds: BoundsOption = "observed",
     overwrite: Overwrite = False,
     device: Device = "auto",
 ) -> None:
@@ -30,9 +30,6 @@ def sample(
     from polymodal.cli.console import show_predictions
     from polymodal.cli.predict import sample_to_folder
 
+    options: dict[str, Any] = {"number": number, "seed": seed, "bounds": bounds, "device": device}
     with claim_output(out := out or folder / "samples"):
-        show_predictions(
-            *sample_to_folder(
-                folder, number=number, seed=seed, out=out, bounds=bounds, device=device, overwrite=overwrite
-            )
-        )
+        show_predictions(*sample_to_folder(folder, out=out, overwrite=overwrite, **options))

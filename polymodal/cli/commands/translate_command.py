@@ -10,7 +10,7 @@ import typer
 from polymodal.cli.interruption import claim_output
 from polymodal.cli.shared_options import (
     BatchSize,
-    Bounds,
+    BoundsOption,
     Csv,
     Device,
     Given,
@@ -72,7 +72,7 @@ def translate(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed of the posterior samples.")] = 0,
-    bounds: Bounds = "observed",
+    bounds: BoundsOption = "observed",
     out: Annotated[
         Path | None,
         typer.Option(help="Output folder, by default translations in the run folder; or an output file, FILE.parquet."),
