@@ -344,7 +344,7 @@ def test_foreign_files(root, name, content):
     refused(root, name, "must be a complete IDX file")
     if name.endswith(".gz"):
         (root / name).write_bytes(gzip.compress(content))
-        refused(root, name, "its head must tell of unsigned bytes (rows, 28, 28)")
+        refused(root, name, "its header must describe unsigned bytes (rows, 28, 28)")
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.999])
