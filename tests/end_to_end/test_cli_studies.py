@@ -29,7 +29,7 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     for arguments, message in (
         (["mine.yaml"], "polymodal: unknown model 'mave'; known are mvae"),
         (["polydigits-bta"], "polymodal: unknown preset 'polydigits-bta'; known are polydigits-beta"),
-        (["polydigits-beta", "--on", "slurm"], "polymodal: unknown place 'slurm'; known are"),
+        (["polydigits-beta", "--on", "slurm"], "polymodal: unknown executor 'slurm'; known are"),
         ([], "polymodal: either a study must be named"),
         (["polydigits-beta", "--scores", "a.csv"], "polymodal: either a study must be named"),
     ):
