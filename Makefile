@@ -32,10 +32,10 @@ test: .venv/.installed  ## run every test and doctest
 torture: .venv/.installed  ## try bad inputs and faults, those that take minutes too, and write docs/reliability.md
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "torture or not torture" -n $(WORKERS) --dist worksteal tests --reliability docs/reliability.md
 
-bench: .venv/.installed  ## time steps, loader, memory and start-up beside plain ones, in about 25 minutes
+bench: .venv/.installed  ## compare steps, loader, memory and start-up with plain ones, in about 25 minutes
 	$(BIN)/python -m benchmarks
 
-bench-compare: .venv/.installed  ## time steps beside those of another commit: make bench-compare BASE=main
+bench-compare: .venv/.installed  ## compare steps with those of another commit: make bench-compare BASE=main
 	$(BIN)/python -m benchmarks.compare "$(BASE)"
 
 check: .venv/.installed  ## lint, format and types, without changing anything

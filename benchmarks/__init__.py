@@ -1,1 +1,1 @@
-"""Speed, measured beside a plain reference in the same process. Not part of the installed package."""
+"""Speed, compared with a plain reference in the same process. Not part of the installed package."""

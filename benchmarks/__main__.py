@@ -1,4 +1,4 @@
-"""All that is measured beside something plain, in one table: `python -m benchmarks`, which is `make bench`.
+"""Every measurement with a baseline, in one table: `python -m benchmarks`, which is `make bench`.
 
 Each part is a command of its own, too, with more to choose: `benchmarks.step`, `benchmarks.evaluation`,
 `benchmarks.loader`, `benchmarks.memory`, `benchmarks.startup` and `benchmarks.curves`. `benchmarks.models`, every
@@ -16,7 +16,7 @@ from typing import Any
 
 from benchmarks import curves, evaluation, harness, loader, memory, startup, step
 from benchmarks.figures import draw_memory, draw_times
-from benchmarks.harness import Case, listed
+from benchmarks.harness import Case, split_names
 from benchmarks.peak import VARIANTS
 from benchmarks.rows import WIDTH, row, table
 from benchmarks.shapes import SHAPES
@@ -26,7 +26,7 @@ from polymodal.runtime.registry import lookup
 __all__ = ["PARTS", "Part", "main"]
 
 Timed = tuple[str, Callable[..., dict[str, Any]], float]
-"""A name, what measures it, told its budget in seconds and whom to tell, and the seconds that it is given in full."""
+"""A name, what measures it, with its budget in seconds and a callback,, and the seconds that it is given in full."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +35,16 @@ class Part:
 
     Arguments:
         cases: Told the shapes' names and whether there is little time.
-        said: What a line says when one of them is done.
+        describe: Returns the text of the line for a result.
         rows: Lines of the table, of what was measured.
     """
 
     cases: Callable[[list[str], bool], list[Timed]]
-    said: Callable[[dict[str, Any]], str]
+    describe: Callable[[dict[str, Any]], str]
     rows: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
 
-def _steps(shapes: list[str], quick: bool) -> list[Timed]:
+def _list_steps(shapes: list[str], quick: bool) -> list[Timed]:
     known = {name: SHAPES[name] for name in shapes}
     return [
         (f"{name}, K = {shape.draws}", partial(step.measure, name, shape, shape.draws), 75.0)
@@ -58,7 +58,7 @@ def _evaluations(shapes: list[str], quick: bool) -> list[Timed]:
     return [(f"{name}, {rows} rows", partial(evaluation.measure, name, rows), 120.0) for name in wanted]
 
 
-def _evaluated(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _list_evaluation_rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     made = []
     for case in cases:
         name = f"{case['shape']}, {case['rows']} rows, 3 tasks"
@@ -86,7 +86,7 @@ def _memories(shapes: list[str], quick: bool) -> list[Timed]:
     return [(f"{name}, K = {draws}", partial(memory.measure, name, draws), 30.0) for name, draws in points]
 
 
-def _starts(shapes: list[str], quick: bool) -> list[Timed]:
+def _list_starts(shapes: list[str], quick: bool) -> list[Timed]:
     return [("import polymodal", startup.measure, 60.0)]
 
 
@@ -96,12 +96,12 @@ def _curves(shapes: list[str], quick: bool) -> list[Timed]:
 
 
 PARTS = {
-    "step": Part(_steps, harness.faster, step.rows),
-    "evaluation": Part(_evaluations, harness.faster, _evaluated),
-    "loader": Part(_loaders, loader.said, loader.rows),
-    "memory": Part(_memories, memory.said, memory.rows),
-    "start-up": Part(_starts, startup.said, startup.rows),
-    "curves": Part(_curves, curves.said, lambda cases: []),
+    "step": Part(_list_steps, harness.format_speedup, step.rows),
+    "evaluation": Part(_evaluations, harness.format_speedup, _list_evaluation_rows),
+    "loader": Part(_loaders, loader.describe_case, loader.rows),
+    "memory": Part(_memories, memory.describe_case, memory.rows),
+    "start-up": Part(_list_starts, startup.describe_case, startup.rows),
+    "curves": Part(_curves, curves.describe_case, lambda cases: []),
 }
 """By name, in the order of the table. To add one: an entry here."""
 
@@ -113,7 +113,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "bench",
-        "Time steps, the loader, memory, start-up and curves beside what is plain, in one table.",
+        "Compare steps, the loader, memory, start-up and curves with their baselines, in one table.",
         "--quick --parts step,memory",
         budget=FULL,
         per="run of all parts on all shapes, of which each part takes its share",
@@ -124,19 +124,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: Namespace) -> None:
-    parts = {name: lookup(PARTS, name, "part") for name in listed(chosen.parts)}
+    parts = {name: lookup(PARTS, name, "part") for name in split_names(chosen.parts)}
     if chosen.quick:
         chosen.budget = 1.0
     document = harness.begin("bench", chosen)
     share = chosen.budget / FULL
     cases = {
         name: [
-            Case(f"{name}: {each}", partial(measure, share * seconds), seconds, part.said)
+            Case(f"{name}: {each}", partial(measure, share * seconds), seconds, part.describe)
             for each, measure, seconds in part.cases(list(chosen.shapes), chosen.quick)
         ]
         for name, part in parts.items()
     }
-    measured = iter(list(harness.measured([case for each in cases.values() for case in each])))
+    measured = iter(list(harness.measure_cases([case for each in cases.values() for case in each])))
     document["parts"] = {name: [next(measured) for _ in each] for name, each in cases.items()}
     document["rows"] = [line for name, part in parts.items() for line in part.rows(document["parts"][name])]
     _finish(document, chosen)
@@ -145,13 +145,13 @@ def _run(chosen: Namespace) -> None:
 def _finish(document: dict[str, Any], chosen: Namespace) -> None:
     steps, lines, memories = (document["parts"].get(name, []) for name in ("step", "curves", "memory"))
     for case in filter(step.is_papers, steps):
-        case["against"] = step.against(case)
+        case["against"] = step.compare_with_published(case)
     pictures = [*draw_times(lines, chosen.out), *draw_memory(memories, list(VARIANTS), chosen.out)]
     tables = [table(document), step.floors(document, steps), curves.table(document, lines)]
-    harness.finish(document, tables, chosen.out, width=WIDTH, lines=[*pictures, _reached(document["rows"])])
+    harness.finish(document, tables, chosen.out, width=WIDTH, lines=[*pictures, _summarise(document["rows"])])
 
 
-def _reached(rows: list[dict[str, Any]]) -> str:
+def _summarise(rows: list[dict[str, Any]]) -> str:
     required = [line for line in rows if line["reached"] is not None]
     missed = [f"{line['part']}, {line['case']}" for line in required if not line["reached"]]
     said = f"Reached: {len(required) - len(missed)} of {len(required)} that are required"

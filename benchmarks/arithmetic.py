@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Run = Callable[[nn.Module, Tensor], Tensor]
 """How a network is run."""
 
-__all__ = ["bare", "coded", "decoded", "operations", "seen"]
+__all__ = ["hide_values", "operations", "run_decoders", "run_encoders", "run_networks"]
 
 
 def operations(model: MAC, batch: Batch) -> dict[str, float]:
@@ -31,14 +31,14 @@ def operations(model: MAC, batch: Batch) -> dict[str, float]:
     model = reference.stock(model)  # whose layers the counter knows
     z = torch.zeros(len(batch), model.latent_dim)
     with FlopCounterMode(display=False) as counter:
-        coded(model, seen(model, batch), _as_it_is)
+        run_encoders(model, hide_values(model, batch), _call)
     encode = counter.get_total_flops()
     with FlopCounterMode(display=False) as counter:
-        decoded(model, z, _as_it_is)
+        run_decoders(model, z, _call)
     return {"encode": float(encode), "decode": float(counter.get_total_flops())}
 
 
-def bare(model: MAC, x: dict[str, Tensor], codes: int) -> None:
+def run_networks(model: MAC, x: dict[str, Tensor], codes: int) -> None:
     """Encoders once on B rows and decoders on `codes` codes of each, forward and backward, one network after another.
 
     Nothing else of a step: no joint encoder, no costs, no penalty, no optimiser. The slope of its seconds against
@@ -46,30 +46,30 @@ def bare(model: MAC, x: dict[str, Tensor], codes: int) -> None:
     as often as there are codes.
     """
     model.zero_grad()
-    coded(model, x)
+    run_encoders(model, x)
     rows = len(next(iter(x.values())))
-    decoded(model, torch.randn(codes * rows, model.latent_dim))
+    run_decoders(model, torch.randn(codes * rows, model.latent_dim))
 
 
-def seen(model: MAC, batch: Batch) -> dict[str, Tensor]:
+def hide_values(model: MAC, batch: Batch) -> dict[str, Tensor]:
     """Values as the encoders take them."""
     return model.schema.hide(batch, model.weight.dtype)
 
 
-def coded(model: MAC, x: dict[str, Tensor], run: Run = apply_fused) -> None:
+def run_encoders(model: MAC, x: dict[str, Tensor], run: Run = apply_fused) -> None:
     """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
-    _there_and_back([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
+    _run_backward([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
-def decoded(model: MAC, z: Tensor, run: Run = apply_fused) -> None:
+def run_decoders(model: MAC, z: Tensor, run: Run = apply_fused) -> None:
     """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
-    _there_and_back([run(decoder, z) for decoder in model.decoders])
+    _run_backward([run(decoder, z) for decoder in model.decoders])
 
 
-def _as_it_is(network: nn.Module, x: Tensor) -> Tensor:
+def _call(network: nn.Module, x: Tensor) -> Tensor:
     return network(x)
 
 
-def _there_and_back(outputs: list[Tensor]) -> None:
+def _run_backward(outputs: list[Tensor]) -> None:
     torch.autograd.backward(outputs, [torch.ones_like(output) for output in outputs])

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ROOT", "checked_out", "commit", "described"]
+__all__ = ["ROOT", "check_out", "commit", "describe_working_tree"]
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,17 +34,17 @@ def commit(name: str) -> str:
     raise ValueError(f"base must name a commit, such as main, v0.1 or HEAD~3; {name!r} names none; see git log")
 
 
-def described() -> str:
+def describe_working_tree() -> str:
     """What the working tree is: the short name of its commit, and whether it was changed since."""
     changed = _git("status", "--porcelain", "--", "polymodal", "benchmarks").stdout.strip()
     return commit("HEAD")[:9] + (" and changes that are not committed" if changed else "")
 
 
 @contextmanager
-def checked_out(name: str) -> Iterator[Path]:
-    """A folder with the files of a commit, a git worktree that is gone afterwards, whatever happens meanwhile.
+def check_out(name: str) -> Iterator[Path]:
+    """A folder with the files of a commit, a git worktree that is removed afterwards, also after an error.
 
-    Being told to end (SIGTERM) is met like Ctrl-C, so that it is gone then, too.
+    SIGTERM is handled like Ctrl-C, so that the folder is removed then, too.
     """
     before = signal.signal(signal.SIGTERM, _stop)
     try:

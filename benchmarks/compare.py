@@ -1,6 +1,6 @@
-"""Training steps of the working tree beside those of an earlier commit, in two processes that take turns.
+"""Training steps of the working tree compared with those of an earlier commit, in two processes that take turns.
 
-The commit is checked out into a folder of its own, which is gone afterwards. Each side is one process that makes the
+The commit is checked out into a folder of its own, which is removed afterwards. Each side is one process that makes the
 models, rows and optimiser of its own code and waits while the other takes a step, so single steps alternate. Both take
 the same shapes, K, random rows and seeds, on the same machine with the same threads. The table says by how much the
 losses of the first step differ: by nothing more than rounding where both do the same.
@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness
-from benchmarks.checkout import ROOT, checked_out, commit, described
-from benchmarks.harness import Shown, settings, shown
+from benchmarks.checkout import ROOT, check_out, commit, describe_working_tree
+from benchmarks.harness import Report, format_quartiles, settings
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import interleave, ratios, spread
 
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "compare",
-        "Time training steps of the working tree beside those of a commit, in turn.",
+        "Compare the time of training steps of the working tree with those of a commit, in turn.",
         "main --shapes polymnist,mhd --budget 20",
         budget=60.0,
         per="shape",
@@ -54,14 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     base = commit(chosen.base)
     document = harness.begin("compare", chosen)
-    document.update(base=base, base_name=chosen.base, new=described())
-    with checked_out(base) as folder, _workers(folder, chosen) as (old, new):
+    document.update(base=base, base_name=chosen.base, new=describe_working_tree())
+    with check_out(base) as folder, _workers(folder, chosen) as (old, new):
         cases = [(name, partial(measure, name, old, new, chosen.budget)) for name in chosen.shapes]
-        document["cases"] = list(harness.measured(cases, said=_said))
+        document["cases"] = list(harness.measure_cases(cases, describe=_describe_case))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(shape: str, old: Worker, new: Worker, budget: float, told: Shown) -> dict[str, Any]:
+def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
@@ -69,7 +69,7 @@ def measure(shape: str, old: Worker, new: Worker, budget: float, told: Shown) ->
         old: Takes steps of the earlier commit.
         new: Takes steps of the working tree.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `old` and `new` are seconds per step, `ratio` the old's over the new's, pair by pair; `apart` is by
@@ -78,9 +78,9 @@ def measure(shape: str, old: Worker, new: Worker, budget: float, told: Shown) ->
     draws = SHAPES[shape].draws
     weights = [worker.ask(shape=shape, draws=draws)["weights"] for worker in (old, new)]
     answers: dict[Worker, list[dict[str, Any]]] = {old: [], new: []}
-    interleave(*(partial(_step, worker, told) for worker, told in answers.items()), budget=budget, shown=told)
-    losses = [told[0]["loss"] for told in answers.values()]
-    seconds = [[answer["seconds"] for answer in told[1:]] for told in answers.values()]  # the first warms up
+    interleave(*(partial(_step, worker, own) for worker, own in answers.items()), budget=budget, report=report)
+    losses = [own[0]["loss"] for own in answers.values()]
+    seconds = [[answer["seconds"] for answer in own[1:]] for own in answers.values()]  # the first warms up
     return {
         "shape": shape,
         "draws": draws,
@@ -103,9 +103,9 @@ def table(document: dict[str, Any]) -> Table:
         made.add_row(
             case["shape"],
             str(case["draws"]),
-            shown(case["old"], ".3f"),
-            shown(case["new"], ".3f"),
-            shown(case["ratio"], ".3f"),
+            format_quartiles(case["old"], ".3f"),
+            format_quartiles(case["new"], ".3f"),
+            format_quartiles(case["ratio"], ".3f"),
             f"{case['apart']:.0e}" if case["apart"] else "0",
             str(case["pairs"]),
         )
@@ -146,15 +146,15 @@ class Worker:
         if strange := [place for place in places if not Path(place).resolve().is_relative_to(self.folder.resolve())]:
             raise ValueError(f"{self.name} was to be imported from {self.folder}; {strange[0]} came in its place")
 
-    def ask(self, **told: Any) -> dict[str, Any]:
-        """Its answer to what it is told.
+    def ask(self, **request: Any) -> dict[str, Any]:
+        """Returns its answer to a request.
 
         Raises:
             ValueError: It cannot do that, or has ended.
         """
         assert self.process.stdin is not None
         with suppress(BrokenPipeError):  # it has ended, which the answer says
-            print(json.dumps(told), file=self.process.stdin, flush=True)
+            print(json.dumps(request), file=self.process.stdin, flush=True)
         return self._answer()
 
     def end(self) -> None:
@@ -192,8 +192,8 @@ def _step(worker: Worker, answers: list[dict[str, Any]], i: int) -> None:
     time.sleep(PAUSE)
 
 
-def _said(case: dict[str, Any]) -> str:
-    return f"the new is {shown(case['ratio'], '.3f')} times as fast, {case['pairs']} pairs"
+def _describe_case(case: dict[str, Any]) -> str:
+    return f"the new is {format_quartiles(case['ratio'], '.3f')} times as fast, {case['pairs']} pairs"
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Seconds per training step of MAC-WAE against K, against the number of modalities, and against the batch.
 
-Beside ours stand the plain loop of Algorithm 1, where that does not take too long, and what cannot be spared: encoders
-once and decoders on every code, forward and backward, one network after another (`benchmarks.arithmetic.bare`). All
-points of a curve take turns, so that a slow spell of the machine meets them all, and a line is fitted to each round.
+A step is compared with the plain loop of Algorithm 1, unless that takes too long, and with its unavoidable part:
+encoders once and decoders on every code, forward and backward, one network at a time
+(`benchmarks.arithmetic.run_networks`). All points of a curve are timed in turn, so that a slow phase of the machine
+affects all of them, and a line is fitted to each round.
 
 Where the curve is against K, the line is fitted to the codes that are decoded, for equal indices are decoded once:
 encoders do not depend on K, so the slope of what cannot be spared is that of decoding alone. Against the number of
@@ -23,14 +24,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import arithmetic, harness, reference
-from benchmarks.harness import Shown, fused, shown, train
-from benchmarks.shapes import SHAPES, Shape, alike, model_of, rows_of
+from benchmarks.harness import Report, format_quartiles, fused, train
+from benchmarks.shapes import SHAPES, Shape, make_shape, model_of, rows_of
 from benchmarks.timing import interleave, line, ratios, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Curve", "Point", "curves", "main", "measure", "said", "table"]
+__all__ = ["Curve", "Point", "curves", "describe_case", "main", "measure", "table"]
 
 WIDTH = 130
 """Of the widest table, in columns."""
@@ -51,7 +52,7 @@ class Point:
         shape: What to train on.
         draws: K.
         plain: Whether the plain loop is timed too.
-        arguments: Of the model, beside the shape's.
+        arguments: Of the model, in addition to the shape's.
     """
 
     at: int
@@ -90,7 +91,7 @@ def curves(*, quick: bool = False) -> list[Curve]:
     ]
     own = {"indices": "per-sample"}
     for kind, seconds in (("labels", 20.0), ("pictures", 60.0)):
-        points = [Point(m, alike(kind, m), 10, arguments=own) for m in COUNTS]
+        points = [Point(m, make_shape(kind, m), 10, arguments=own) for m in COUNTS]
         made.append(Curve(kind, "modalities", points, seconds))
     sizes = [Point(size, replace(SHAPES["mhd"], batch_size=size), 10) for size in BATCHES]
     made.append(Curve("mhd", "batch", sizes, 60.0))
@@ -119,18 +120,18 @@ def _run(chosen: Namespace) -> None:
         (f"{curve.name} against {curve.axis}", partial(measure, curve, chosen.budget))
         for curve in curves(quick=chosen.quick)
     ]
-    document["cases"] = list(harness.measured(cases, said=said))
+    document["cases"] = list(harness.measure_cases(cases, describe=describe_case))
     pictures = draw_times(document["cases"], chosen.out)
     harness.finish(document, table(document, document["cases"]), chosen.out, width=WIDTH, lines=pictures)
 
 
-def measure(curve: Curve, budget: float, told: Shown) -> dict[str, Any]:
+def measure(curve: Curve, budget: float, report: Report) -> dict[str, Any]:
     """One curve.
 
     Arguments:
         curve: Which.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `points` have seconds: `ours`, `bare`, and `reference` where it was timed; `at`, their place on the
@@ -139,7 +140,7 @@ def measure(curve: Curve, budget: float, told: Shown) -> dict[str, Any]:
         by round, and `straight` which share of the variance of ours its line explains.
     """
     sides = [side for point in curve.points for side in _sides(point)]
-    rounds = interleave(*(side.function for side in sides), budget=budget, shown=told)
+    rounds = interleave(*(side.function for side in sides), budget=budget, report=report)
     for side, seconds in zip(sides, zip(*rounds, strict=True), strict=True):
         side.seconds.extend(seconds)
     lines = {
@@ -172,19 +173,21 @@ def table(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
         made.add_row(
             {"K": "code", "modalities": "modality", "batch": "row"}[case["axis"]],
             case["name"],
-            shown(slopes["ours"], ".3g"),
-            shown(slopes["bare"], ".3g"),
-            shown(slopes["reference"], ".3g") if "reference" in slopes else "",
-            shown(case["ratio"], ".2f"),
+            format_quartiles(slopes["ours"], ".3g"),
+            format_quartiles(slopes["bare"], ".3g"),
+            format_quartiles(slopes["reference"], ".3g") if "reference" in slopes else "",
+            format_quartiles(case["ratio"], ".2f"),
             f"{case['straight']['median']:.4f}",
             str(case["pairs"]),
         )
     return made
 
 
-def said(case: dict[str, Any]) -> str:
+def describe_case(case: dict[str, Any]) -> str:
     """What a line says when a curve is done."""
-    return f"one more costs {shown(case['ratio'], '.2f')} times what cannot be spared, {case['pairs']} rounds"
+    return (
+        f"one more costs {format_quartiles(case['ratio'], '.2f')} times what cannot be spared, {case['pairs']} rounds"
+    )
 
 
 @dataclass
@@ -201,7 +204,7 @@ class _Side:
 def _sides(point: Point) -> list[_Side]:
     model = model_of(point.shape, point.draws, **point.arguments)
     batch = rows_of(model.schema, point.shape.batch_size)
-    plain, alone, x = reference.stock(model), deepcopy(model), arithmetic.seen(model, batch)
+    plain, alone, x = reference.stock(model), deepcopy(model), arithmetic.hide_values(model, batch)
     adam = fused(model, point.shape.learning_rate)
     stock = torch.optim.Adam(plain.parameters(), lr=point.shape.learning_rate)
 
@@ -210,7 +213,7 @@ def _sides(point: Point) -> list[_Side]:
 
     functions: dict[str, Callable[[int], object]] = {
         "ours": lambda _: train(model.loss(batch).total, adam),
-        "bare": lambda i: arithmetic.bare(alone, x, codes(i)),
+        "bare": lambda i: arithmetic.run_networks(alone, x, codes(i)),
     }
     if point.plain:
         functions["reference"] = lambda _: train(reference.loss(plain, batch), stock)

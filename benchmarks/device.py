@@ -16,11 +16,11 @@ from polymodal.training.accelerator import set_precision
 from polymodal.training.step import sample_plan
 
 if TYPE_CHECKING:
-    from benchmarks.harness import Shown
+    from benchmarks.harness import Report
     from polymodal.batch import Batch
     from polymodal.models import MAC
 
-__all__ = ["called", "rates", "timed", "work"]
+__all__ = ["name_device", "rates", "time_steps", "work"]
 
 UNCOUNTED, AT_ONCE, FEWEST = 60, 50, 5
 """Steps that warm up on a GPU, those that it is given at once, and those that are taken whatever the budget."""
@@ -51,29 +51,29 @@ def rates(device: torch.device, side: int = 4096, numbers: int = 2**26) -> dict[
     for precision, dtype in {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16}.items():
         a, b = torch.rand(2, side, side, device=device).to(dtype)
         with set_precision(precision, device):
-            found[precision] = 2 * side**3 / min(_repeated(partial(torch.matmul, a, b), device, 5))
+            found[precision] = 2 * side**3 / min(_time_calls(partial(torch.matmul, a, b), device, 5))
     source, target = torch.rand(numbers, device=device), torch.zeros(numbers, device=device)
-    found["copy"] = 2 * source.nbytes / min(_repeated(partial(target.copy_, source), device, 5))
+    found["copy"] = 2 * source.nbytes / min(_time_calls(partial(target.copy_, source), device, 5))
     return found
 
 
-def called(device: torch.device) -> str:
+def name_device(device: torch.device) -> str:
     """The device's name."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
 
 
-def timed(step: Callable[[], object], device: torch.device, budget: float, told: Shown) -> list[float]:
+def time_steps(step: Callable[[], object], device: torch.device, budget: float, report: Report) -> list[float]:
     """Seconds of each step, so many as the budget has."""
     torch.manual_seed(0)
-    _repeated(step, device, UNCOUNTED if device.type == "cuda" else 1)
+    _time_calls(step, device, UNCOUNTED if device.type == "cuda" else 1)
     seconds: list[float] = []
     while len(seconds) < FEWEST or sum(seconds) < budget:
-        seconds += _repeated(step, device, AT_ONCE if device.type == "cuda" else 1)
-        told(min(1.0, sum(seconds) / budget))
+        seconds += _time_calls(step, device, AT_ONCE if device.type == "cuda" else 1)
+        report(min(1.0, sum(seconds) / budget))
     return seconds
 
 
-def _repeated(step: Callable[[], object], device: torch.device, times: int) -> list[float]:
+def _time_calls(step: Callable[[], object], device: torch.device, times: int) -> list[float]:
     """Seconds of each of so many calls, none of which waits for the one before on a GPU."""
     if device.type == "cpu":
         marks = [time.perf_counter()]

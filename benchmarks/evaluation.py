@@ -1,4 +1,4 @@
-"""An evaluation on all three tasks beside one as MAC-WAE's authors run it, in one process and in turn.
+"""An evaluation on all three tasks compared with one as MAC-WAE's authors run it, in one process and in turn.
 
 Ours: `polymodal.evaluate`. Each modality is encoded once per row, codes of the same content are decoded once, and all
 questions about a modality are scored together.
@@ -7,7 +7,7 @@ The reference: `benchmarks.plain_evaluation` on PyTorch's own layers, every enco
 each question scored by itself. Both give the same scores: the largest difference is in the table.
 
 Prediction is ours without metrics: the codes of all rows under all conditionings, and the decoders of what is asked. It
-is measured beside the encoders and decoders alone, called on the same rows and as many codes. What is left of ours is
+is compared with the encoders and decoders alone, called on the same rows and as many codes. What is left of ours is
 the metrics'.
 """
 
@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import harness, plain_evaluation
-from benchmarks.harness import Shown, settings, shown
+from benchmarks.harness import Report, format_quartiles, settings
 from benchmarks.reference import stock
 from benchmarks.shapes import SHAPES, model_of, rows_of
 from benchmarks.timing import spread
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "evaluation",
-        "Time an evaluation on all tasks beside one that runs a pass per conditioning, on random rows.",
+        "Compare the time of an evaluation on all tasks with one that runs a pass per conditioning, on random rows.",
         "--shapes celeba --rows 256 --budget 60",
         budget=60.0,
         per="shape",
@@ -74,18 +74,18 @@ def _run(chosen: Namespace) -> None:
         raise ValueError(f"rows must be at least 8; got {chosen.rows}")
     document = harness.begin("evaluation", chosen)
     cases = [(name, partial(measure, name, chosen.rows, chosen.budget)) for name in chosen.shapes]
-    document["cases"] = list(harness.measured(cases))
+    document["cases"] = list(harness.measure_cases(cases))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(shape: str, rows: int, budget: float, told: Shown) -> dict[str, Any]:
+def measure(shape: str, rows: int, budget: float, report: Report) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
         shape: Its name.
         rows: To evaluate on.
         budget: Seconds; a round that would not fit is not begun, but one is.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `ours`, `reference`, `passes` (the reference's without its metrics), `prediction`, `networks` are
@@ -100,11 +100,11 @@ def measure(shape: str, rows: int, budget: float, told: Shown) -> dict[str, Any]
     few = Table(held[:8].values, held[:8].observed, model.schema)
     plain_evaluation.evaluate(plain, held[:8])  # these warm up
     evaluate(model, few)
-    codes = _decoded(model, ours)
+    codes = _count_decoded(model, ours)
     began, rounds = time.perf_counter(), []
     while not rounds or (time.perf_counter() - began) * (len(rounds) + 1) / len(rounds) < budget:
         rounds.append(_round(model, plain, ours, codes))
-        told(min(1.0, (time.perf_counter() - began) / budget))
+        report(min(1.0, (time.perf_counter() - began) / budget))
     times: dict[str, Any] = {key: [one[key] for one in rounds] for key in rounds[0]}
     return {
         "shape": shape,
@@ -133,11 +133,11 @@ def table(document: dict[str, Any]) -> rich_table.Table:
             str(case["rows"]),
             f"{case['ours']['median']:.2f}",
             f"{case['reference']['median']:.1f}",
-            shown(case["ratio"], ".1f"),
+            format_quartiles(case["ratio"], ".1f"),
             f"{case['passes']['median']:.1f}",
             f"{case['prediction']['median']:.2f}",
             f"{case['networks']['median']:.2f}",
-            shown(case["prediction_ratio"], ".2f"),
+            format_quartiles(case["prediction_ratio"], ".2f"),
             f"{case['metrics']['median']:.2f}",
             f"{case['difference']:.0e}",
             str(case["pairs"]),
@@ -147,12 +147,12 @@ def table(document: dict[str, Any]) -> rich_table.Table:
 
 def _round(model: MAC, plain: MAC, rows: Table, codes: list[int]) -> dict[str, float]:
     """Everything once. What takes little is timed twice, so that a slow moment does not count."""
-    scores, ours = _timed(lambda: evaluate(model, rows))
-    scored, reference = _timed(lambda: plain_evaluation.evaluate(plain, rows[:]))
-    ours = min(ours, _timed(lambda: evaluate(model, rows))[1])
-    with _unscored():
-        prediction = min(_timed(lambda: evaluate(model, rows))[1] for _ in range(2))
-    networks = min(_timed(lambda: _networks(model, rows, codes))[1] for _ in range(2))
+    scores, ours = _time_call(lambda: evaluate(model, rows))
+    scored, reference = _time_call(lambda: plain_evaluation.evaluate(plain, rows[:]))
+    ours = min(ours, _time_call(lambda: evaluate(model, rows))[1])
+    with _skip_scores():
+        prediction = min(_time_call(lambda: evaluate(model, rows))[1] for _ in range(2))
+    networks = min(_time_call(lambda: _networks(model, rows, codes))[1] for _ in range(2))
     return {
         "ours": ours,
         "reference": reference,
@@ -184,7 +184,7 @@ class Unscored(Metric):
 
 
 @contextmanager
-def _unscored() -> Iterator[None]:
+def _skip_scores() -> Iterator[None]:
     """Evaluations within score nothing."""
     before = dict(METRICS)
     METRICS.update(dict.fromkeys(before, Unscored))
@@ -194,7 +194,7 @@ def _unscored() -> Iterator[None]:
         METRICS.update(before)
 
 
-def _decoded(model: MAC, rows: Table) -> list[int]:
+def _count_decoded(model: MAC, rows: Table) -> list[int]:
     """How many codes each decoder is given in an evaluation."""
     counts = [0] * len(model.decoders)
 
@@ -202,7 +202,7 @@ def _decoded(model: MAC, rows: Table) -> list[int]:
         counts[m] += len(inputs[0])
 
     hooks = [decoder.register_forward_hook(partial(count, m)) for m, decoder in enumerate(model.decoders)]
-    with _unscored():
+    with _skip_scores():
         evaluate(model, rows)
     for hook in hooks:
         hook.remove()
@@ -229,7 +229,7 @@ def _difference(scores: pd.DataFrame, plain: Scored) -> float:
     return max(abs(value - plain.scores[key]) for key, value in ours.items())
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+def _time_call(function: Callable[[], Any]) -> tuple[Any, float]:
     began = time.perf_counter()
     made = function()
     return made, time.perf_counter() - began

@@ -1,4 +1,4 @@
-"""The curves as pictures, beside the numbers."""
+"""Figures of the curves, written next to the file of numbers."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ AXES = {"K": "conditioning indices per step, K", "modalities": "modalities", "ba
 
 
 def draw_times(cases: Sequence[dict[str, Any]], out: Path) -> list[str]:
-    """A picture per axis of `benchmarks.curves`, beside the file of the numbers; a line that names each.
+    """A picture per axis of `benchmarks.curves`, next to the file of the numbers; a line that names each.
 
     Arguments:
         cases: What `curves.measure` gave.
         out: Of the numbers.
     """
     axes = dict.fromkeys(case["axis"] for case in cases)
-    return [_times([case for case in cases if case["axis"] == axis], axis, out) for axis in axes]
+    return [_draw_times([case for case in cases if case["axis"] == axis], axis, out) for axis in axes]
 
 
 def draw_memory(cases: Sequence[dict[str, Any]], variants: Sequence[str], out: Path) -> list[str]:
@@ -53,11 +53,13 @@ def draw_memory(cases: Sequence[dict[str, Any]], variants: Sequence[str], out: P
                 (title, AXES[axis], {name: [(point[key], point[name]) for point in points] for name in variants})
             )
     return (
-        [_drawn(panels, "peak memory of a step, 10⁶ bytes", out.with_name(f"{out.stem}-memory.png"))] if panels else []
+        [_draw_panels(panels, "peak memory of a step, 10⁶ bytes", out.with_name(f"{out.stem}-memory.png"))]
+        if panels
+        else []
     )
 
 
-def _times(cases: Sequence[dict[str, Any]], axis: str, out: Path) -> str:
+def _draw_times(cases: Sequence[dict[str, Any]], axis: str, out: Path) -> str:
     panels = []
     for case in cases:
         lines = {
@@ -65,10 +67,10 @@ def _times(cases: Sequence[dict[str, Any]], axis: str, out: Path) -> str:
             for name in ("reference", "ours", "bare")
         }
         panels.append((case["name"], AXES[axis], lines))
-    return _drawn(panels, "seconds per step", out.with_name(f"{out.stem}-{axis}.png"))
+    return _draw_panels(panels, "seconds per step", out.with_name(f"{out.stem}-{axis}.png"))
 
 
-def _drawn(panels: Sequence[tuple[str, str, Mapping[str, Any]]], height: str, path: Path) -> str:
+def _draw_panels(panels: Sequence[tuple[str, str, Mapping[str, Any]]], height: str, path: Path) -> str:
     """Lines with quartiles side by side, written to a file; a line that names it."""
     from matplotlib.figure import Figure
 

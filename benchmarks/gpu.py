@@ -4,7 +4,7 @@ A step is that of `polymodal.training.fit`: plan, forward, backward, fused Adam 
 random rows that lie on the device. Each way of running it takes its turn alone, after steps that are not counted, in
 which shapes are captured and networks compiled. Times are the device's own, between events; on a CPU, the clock's.
 
-Two floors stand beside a step, and how much of it they are. Arithmetic: the operations of its products and
+A step is compared with two lower bounds, as shares of it. Arithmetic: the operations of its products and
 convolutions, forward and backward, equal indices decoded once, at the device's measured rate of a product of square
 matrices of the same precision. Bandwidth: each network layer's output written and read once on the way there and its
 gradient once on the way back, and Adam's eight passes over the weights, at the device's measured rate of a copy.
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from benchmarks import harness
-from benchmarks.device import called, rates, timed, work
-from benchmarks.harness import Shown, listed, settings, shown
+from benchmarks.device import name_device, rates, time_steps, work
+from benchmarks.harness import Report, format_quartiles, settings, split_names
 from benchmarks.shapes import SHAPES, Shape, model_of, rows_of
 from benchmarks.timing import spread
 from polymodal.runtime.registry import lookup
@@ -99,23 +99,25 @@ def _run(chosen: Namespace) -> None:
         if getattr(chosen, name) < least:
             raise ValueError(f"{name} must be at least {least}; got {getattr(chosen, name)}")
     here = [name for name, way in WAYS.items() if device.type == "cuda" or not (way.graph or way.precision == "tf32")]
-    ways = {name: _way(name, here) for name in (listed(chosen.ways) if chosen.ways else here)}
+    ways = {name: _get_way(name, here) for name in (split_names(chosen.ways) if chosen.ways else here)}
     run = chosen.way or ("graph bf16" if device.type == "cuda" else "eager")
-    whole = _way(run, [name for name in here if WAYS[name].graph or device.type == "cpu"])
+    whole = _get_way(run, [name for name in here if WAYS[name].graph or device.type == "cpu"])
     document = harness.begin("gpu", chosen)
-    document["device"] = {"name": called(device), "rates": rates(device)}
+    document["device"] = {"name": name_device(device), "rates": rates(device)}
     cases = [
         (f"{shape}, {name}", partial(measure, shape, name, device, document["device"]["rates"], chosen.budget))
         for shape, name in product(chosen.shapes, ways)
     ]
-    document["cases"] = list(harness.measured(cases, said=lambda case: f"{case['samples_per_second']:,.0f} rows/s"))
+    document["cases"] = list(
+        harness.measure_cases(cases, describe=lambda case: f"{case['samples_per_second']:,.0f} rows/s")
+    )
     document["paper"] = paper(run, whole, device, chosen.rows, chosen.epochs, chosen.root) if chosen.epochs else None
-    lines = [_told(document["paper"])] if document["paper"] else []
+    lines = [_describe_run(document["paper"])] if document["paper"] else []
     harness.finish(document, table(document), chosen.out, width=WIDTH, lines=lines)
 
 
 def measure(
-    name: str, way: str, device: torch.device, rated: dict[str, float], budget: float, told: Shown
+    name: str, way: str, device: torch.device, rated: dict[str, float], budget: float, report: Report
 ) -> dict[str, Any]:
     """One row of the table.
 
@@ -125,7 +127,7 @@ def measure(
         device: Where.
         rated: What `rates` says of it.
         budget: Seconds of counted steps.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `step` is seconds per step; `arithmetic` and `bandwidth` are the floors, in seconds, and their
@@ -139,7 +141,7 @@ def measure(
     accelerator = make_accelerator(str(device), precision)
     step = Step(model, accelerator, _settings(shape, compiled=compiled), Recorder.of(accelerator) if graph else None)
     with set_precision(precision, device):
-        seconds = timed(lambda: step(batch, 1.0, len(batch)), device, budget, told)
+        seconds = time_steps(lambda: step(batch, 1.0, len(batch)), device, budget, report)
     step.release()
     taken = spread(seconds)
     weights = sum(p.numel() for p in model.parameters())
@@ -219,7 +221,7 @@ def table(document: dict[str, Any]) -> rich_table.Table:
             case["shape"],
             case["way"],
             str(case["draws"]),
-            shown({key: 1e3 * case["step"][key] for key in ("median", "lower", "upper")}, ".2f"),
+            format_quartiles({key: 1e3 * case["step"][key] for key in ("median", "lower", "upper")}, ".2f"),
             f"{case['samples_per_second']:,.0f}",
             f"{case['arithmetic_share']:.0%}",
             f"{case['bandwidth_share']:.0%}",
@@ -228,14 +230,14 @@ def table(document: dict[str, Any]) -> rich_table.Table:
     return made
 
 
-def _told(run: dict[str, Any]) -> str:
+def _describe_run(run: dict[str, Any]) -> str:
     return (
         f"PolyMNIST ({run['pictures']} pictures), {run['way']}: {run['epochs']} epochs of {run['rows']:,} rows, K = "
         f"{run['draws']}, d = {run['latent_dim']}, in {run['seconds']:.1f} s; {run['samples_per_second']:,.0f} rows/s"
     )
 
 
-def _way(name: str, here: list[str]) -> Way:
+def _get_way(name: str, here: list[str]) -> Way:
     return lookup({name: WAYS[name] for name in here}, name, "way")
 
 

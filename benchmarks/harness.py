@@ -33,21 +33,21 @@ __all__ = [
     "Case",
     "Parser",
     "begin",
-    "beside",
     "command",
-    "faster",
     "finish",
+    "format_quartiles",
+    "format_speedup",
     "fused",
-    "listed",
-    "measured",
+    "measure_cases",
     "settings",
-    "shown",
+    "split_names",
     "table",
+    "time_in_turn",
     "train",
 ]
 
-Shown = Callable[[float], object]
-"""Told which share of a case is done, in [0, 1]."""
+Report = Callable[[float], object]
+"""Callback that receives the share of a case that is done, in [0, 1]."""
 
 
 class Case(NamedTuple):
@@ -57,13 +57,13 @@ class Case(NamedTuple):
         name: For the bar.
         measure: What does it.
         weight: How long it takes, in any unit that all cases share.
-        said: What a line says of what was measured; by default its `ratio` and `pairs`.
+        describe: Returns the text of the line for a result; by default its `ratio` and `pairs`.
     """
 
     name: str
-    measure: Callable[[Shown], dict[str, Any]]
+    measure: Callable[[Report], dict[str, Any]]
     weight: float = 1.0
-    said: Callable[[dict[str, Any]], str] | None = None
+    describe: Callable[[dict[str, Any]], str] | None = None
 
 
 class Parser(ArgumentParser):
@@ -103,7 +103,7 @@ def command(parser: ArgumentParser, run: Callable[[Namespace], object], argument
     try:
         chosen = parser.parse_args(arguments)
         if "shapes" in chosen:
-            chosen.shapes = {name: lookup(SHAPES, name, "shape") for name in listed(chosen.shapes)}
+            chosen.shapes = {name: lookup(SHAPES, name, "shape") for name in split_names(chosen.shapes)}
         run(chosen)
     except KeyboardInterrupt:
         print("benchmarks: stopped, nothing was written", file=sys.stderr)
@@ -127,28 +127,28 @@ def begin(name: str, chosen: Namespace) -> dict[str, Any]:
     }
 
 
-def measured(
-    cases: Sequence[Case | tuple[str, Callable[[Shown], dict[str, Any]]]],
-    said: Callable[[dict[str, Any]], str] | None = None,
+def measure_cases(
+    cases: Sequence[Case | tuple[str, Callable[[Report], dict[str, Any]]]],
+    describe: Callable[[dict[str, Any]], str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
 
     Arguments:
         cases: In order.
-        said: What the line says where the case does not say it.
+        describe: Returns the text of the line if the case has no `describe`.
     """
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(), TextColumn("left"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
-        weighed = [Case(*case) for case in cases]
-        task, done = bar.add_task("", total=sum(case.weight for case in weighed)), 0.0
-        for i, (name, measure, weight, own) in enumerate(weighed):
+        weighted = [Case(*case) for case in cases]
+        task, done = bar.add_task("", total=sum(case.weight for case in weighted)), 0.0
+        for i, (name, measure, weight, own) in enumerate(weighted):
             bar.update(task, description=name, completed=done)
             case = measure(
                 lambda share, before=done, weight=weight: bar.update(task, completed=before + share * weight)
             )
             done += weight
-            line = f"{i + 1}/{len(weighed)} {name}: {(own or said or faster)(case)}"
+            line = f"{i + 1}/{len(weighted)} {name}: {(own or describe or format_speedup)(case)}"
             console.print(line, soft_wrap=True, highlight=False)
             yield case
 
@@ -189,13 +189,13 @@ def table(
     return made
 
 
-def beside(
+def time_in_turn(
     model: Model,
     other: Callable[[Any, Batch], Tensor],
     batch: Batch,
     learning_rate: float,
     budget: float,
-    told: Shown,
+    report: Report,
     *further: Callable[[int], object],
 ) -> list[tuple[float, ...]]:
     """Seconds of training steps in turn: the model's own, those of another loss on a copy of stock layers, and more.
@@ -208,7 +208,7 @@ def beside(
         batch: The rows of every step.
         learning_rate: Of both optimisers.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
         further: What else is timed in each round; see `timing.interleave`.
     """
     plain = reference.stock(model)
@@ -220,7 +220,7 @@ def beside(
             lambda _: train(other(plain, batch), stock),
             *further,
             budget=budget,
-            shown=told,
+            report=report,
         )
 
 
@@ -246,19 +246,19 @@ def settings(shape: Shape) -> dict[str, Any]:
     }
 
 
-def shown(numbers: dict[str, Any], digits: str) -> str:
+def format_quartiles(numbers: dict[str, Any], digits: str) -> str:
     """A median and its quartiles."""
     return f"{numbers['median']:{digits}} ({numbers['lower']:{digits}}-{numbers['upper']:{digits}})"
 
 
-def listed(text: str) -> list[str]:
+def split_names(text: str) -> list[str]:
     """Words between commas, each once."""
     return list(dict.fromkeys(word.strip() for word in text.split(",")))
 
 
-def faster(case: dict[str, Any]) -> str:
+def format_speedup(case: dict[str, Any]) -> str:
     """What a line says of a case with a `ratio`."""
-    return f"ours is {shown(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
+    return f"ours is {format_quartiles(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
 
 
 def _check(name: str, budget: float, threads: int, out: Path) -> None:

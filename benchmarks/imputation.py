@@ -236,21 +236,21 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     torch.set_num_threads(chosen.threads)
     document: dict[str, Any] = {"versions": machine.versions(), "machine": machine.describe()}
-    names = [name for name in harness.listed(chosen.tables) if lookup(TABLES, name, "table")]
+    names = [name for name in harness.split_names(chosen.tables) if lookup(TABLES, name, "table")]
     cases = [
-        Case(f"{name}, {how}, {method}", partial(_case, name, how, method, chosen.seeds), said=_said)
+        Case(f"{name}, {how}, {method}", partial(_case, name, how, method, chosen.seeds), describe=_describe_case)
         for name, how, method in product(names, HOW, METHODS)
     ]
-    document["cases"] = list(harness.measured(cases))
+    document["cases"] = list(harness.measure_cases(cases))
     harness.finish(document, table(document), chosen.out, width=110)
 
 
-def _case(name: str, how: str, method: str, seeds: int, told: harness.Shown) -> dict[str, Any]:
+def _case(name: str, how: str, method: str, seeds: int, report: harness.Report) -> dict[str, Any]:
     """A line of the table: means over seeds, and how far the seeds are apart."""
     runs = []
     for seed in range(seeds):
         runs.append(measure(name, how, method, seed))
-        told((seed + 1) / seeds)
+        report((seed + 1) / seeds)
     case: dict[str, Any] = {"table": name, "how": how, "method": method, "runs": runs}
     for key in ("rmse", "accuracy", "seconds"):
         numbers = [run[key] for run in runs]
@@ -260,7 +260,7 @@ def _case(name: str, how: str, method: str, seeds: int, told: harness.Shown) -> 
     return case
 
 
-def _said(case: dict[str, Any]) -> str:
+def _describe_case(case: dict[str, Any]) -> str:
     numbers = {"RMSE": case["rmse"], "accuracy": case["accuracy"]}
     said = [f"{name} {number:.3f}" for name, number in numbers.items() if number is not None]
     return f"{', '.join(said)}, {case['seconds']:.1f} s"
@@ -280,14 +280,14 @@ def table(document: dict[str, Any]) -> rich_table.Table:
             case["table"],
             case["how"],
             case["method"],
-            _shown(case, like, "rmse", 1, ".3f", min),
-            _shown(case, like, "accuracy", 100, ".1f", max),
+            _format_scores(case, like, "rmse", 1, ".3f", min),
+            _format_scores(case, like, "accuracy", 100, ".1f", max),
             f"{case['seconds']:.1f}",
         )
     return made
 
 
-def _shown(
+def _format_scores(
     case: dict[str, Any], like: list[dict[str, Any]], key: str, factor: int, digits: str, best: Callable[..., float]
 ) -> str:
     if case[key] is None:

@@ -1,4 +1,4 @@
-"""The loader alone beside a training step of MAC-WAE, and beside a plain `DataLoader`, in one process and in turn.
+"""The loader alone compared with a training step of MAC-WAE and with a plain `DataLoader`, in one process and in turn.
 
 A step: `benchmarks.step`'s of MAC-WAE, with the K of the paper. The loader: a batch of `Table.batches`, in the random
 order of an epoch, made when it is asked for; `polymodal.training.fit` makes the same in threads, during the steps
@@ -20,7 +20,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from benchmarks import harness
-from benchmarks.harness import Shown, fused, settings, shown, train
+from benchmarks.harness import Report, format_quartiles, fused, settings, train
 from benchmarks.rows import row
 from benchmarks.shapes import SHAPES, model_of, rows_of
 from benchmarks.timing import ratios, spread
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from polymodal.batch import Batch
 
-__all__ = ["MOST", "main", "measure", "rows", "said", "table"]
+__all__ = ["MOST", "describe_case", "main", "measure", "rows", "table"]
 
 ROWS = 4096
 WIDTH = 130
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "loader",
-        "Time the loader alone beside a training step of MAC-WAE and beside a plain DataLoader, on random rows.",
+        "Compare the time of the loader with a training step of MAC-WAE and with a plain DataLoader, on random rows.",
         "--shapes polymnist,mhd --budget 20",
         budget=10.0,
         per="shape",
@@ -56,17 +56,17 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     document = harness.begin("loader", chosen)
     cases = [(name, partial(measure, name, chosen.budget)) for name in chosen.shapes]
-    document["cases"] = list(harness.measured(cases, said=said))
+    document["cases"] = list(harness.measure_cases(cases, describe=describe_case))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(shape: str, budget: float, told: Shown) -> dict[str, Any]:
+def measure(shape: str, budget: float, report: Report) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
         shape: Its name.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `step`, `loader` and `plain` are seconds per batch, `share` the loader's over the step's, `ratio`
@@ -78,15 +78,15 @@ def measure(shape: str, budget: float, told: Shown) -> dict[str, Any]:
     rows = rows_of(model.schema, ROWS)
     held = Table(rows.values, rows.observed, model.schema)
     adam = fused(model, facts.learning_rate)
-    ours, plain = _forever(held, facts.batch_size), _plainly(held, facts.batch_size)
+    ours, plain = _repeat_batches(held, facts.batch_size), _load_plainly(held, facts.batch_size)
     began, rounds = time.perf_counter(), []
     while len(rounds) < 4 or time.perf_counter() - began < budget:
-        loader, batch = _timed(ours)
+        loader, batch = _time_batches(ours)
         start = time.perf_counter()
         train(model.loss(batch).total, adam)
         step = time.perf_counter() - start
-        rounds.append((step, loader, _timed(plain)[0]))
-        told(min(1.0, (time.perf_counter() - began) / budget))
+        rounds.append((step, loader, _time_batches(plain)[0]))
+        report(min(1.0, (time.perf_counter() - began) / budget))
     steps, loaders, plains = map(list, zip(*rounds[1:], strict=True))  # the first one warms up
     return {
         "shape": shape,
@@ -126,17 +126,17 @@ def table(document: dict[str, Any]) -> rich_table.Table:
         percent = {key: 100 * case["share"][key] for key in ("median", "lower", "upper")}
         made.add_row(
             case["shape"],
-            shown(case["step"], ".3f"),
-            shown(case["loader"], ".5f"),
-            shown(percent, ".2f"),
-            shown(case["plain"], ".4f"),
-            shown(case["ratio"], ".1f"),
+            format_quartiles(case["step"], ".3f"),
+            format_quartiles(case["loader"], ".5f"),
+            format_quartiles(percent, ".2f"),
+            format_quartiles(case["plain"], ".4f"),
+            format_quartiles(case["ratio"], ".1f"),
             str(case["pairs"]),
         )
     return made
 
 
-def said(case: dict[str, Any]) -> str:
+def describe_case(case: dict[str, Any]) -> str:
     """What a line says when a case is done."""
     return f"the loader takes {100 * case['share']['median']:.2f} % of a step, {case['pairs']} rounds"
 
@@ -154,17 +154,17 @@ class _Plain(Dataset):
         return {name: value[row] for name, value in self.held.values.items()} | {"observed": self.held.observed[row]}
 
 
-def _forever(held: Table, batch_size: int) -> Iterator[Batch]:
+def _repeat_batches(held: Table, batch_size: int) -> Iterator[Batch]:
     for epoch in count():
         yield from held.batches(batch_size, seed=0, epoch=epoch)
 
 
-def _plainly(held: Table, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
+def _load_plainly(held: Table, batch_size: int) -> Iterator[dict[str, torch.Tensor]]:
     while True:
         yield from DataLoader(_Plain(held), batch_size, shuffle=True)
 
 
-def _timed(batches: Iterator[Any]) -> tuple[float, Any]:
+def _time_batches(batches: Iterator[Any]) -> tuple[float, Any]:
     began = time.perf_counter()
     batch = next(batches)
     return time.perf_counter() - began, batch

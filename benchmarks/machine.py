@@ -38,7 +38,7 @@ def describe() -> dict[str, Any]:
 def product_rate(side: int = 2048) -> float:
     """Operations per second in a product of two square matrices; a multiplication and an addition are two."""
     multiply, operations = product(side)
-    return operations / _fastest(multiply)
+    return operations / _time_fastest(multiply)
 
 
 def product(side: int = 2048) -> tuple[Callable[[], object], int]:
@@ -50,10 +50,10 @@ def product(side: int = 2048) -> tuple[Callable[[], object], int]:
 def copy_rate(numbers: int = 2**26) -> float:
     """Bytes per second, those read and those written, in a copy of so many 32-bit numbers."""
     source, target = torch.rand(numbers), torch.zeros(numbers)
-    return 2 * source.nbytes / _fastest(lambda: target.copy_(source))
+    return 2 * source.nbytes / _time_fastest(lambda: target.copy_(source))
 
 
-def _fastest(function: Callable[[], object], repeats: int = 5) -> float:
+def _time_fastest(function: Callable[[], object], repeats: int = 5) -> float:
     """The least seconds of a call, after one that is not counted."""
     function()
     seconds = []

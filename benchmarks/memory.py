@@ -1,4 +1,4 @@
-"""The peak memory of a training step of MAC-WAE beside the plain loop of Algorithm 1, each in a fresh process.
+"""The peak memory of a training step of MAC-WAE compared with the plain loop of Algorithm 1, each in a fresh process.
 
 A process imports all, takes a small step, and then makes a model, rows and an optimiser and takes two steps: what it
 held at most beyond what it held before is the peak, with weights, gradients, the optimiser's state and the graph. The
@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmarks import harness
-from benchmarks.harness import Shown, settings, shown
+from benchmarks.harness import Report, format_quartiles, settings
 from benchmarks.peak import VARIANTS
 from benchmarks.rows import row
-from benchmarks.shapes import SHAPES, named
+from benchmarks.shapes import SHAPES, find_shape
 from benchmarks.timing import ratios, spread
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["main", "measure", "points", "rows", "said", "table"]
+__all__ = ["describe_case", "main", "measure", "points", "rows", "table"]
 
 WIDTH = 100
 """Of the widest table, in columns."""
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "memory",
-        "Take the peak memory of a training step of MAC-WAE beside the plain loop of Algorithm 1, on random rows.",
+        "Compare the peak memory of a training step of MAC-WAE with the plain loop of Algorithm 1, on random rows.",
         "--shapes polymnist --budget 20",
         budget=30.0,
         per="shape and K",
@@ -58,7 +58,7 @@ def _run(chosen: Namespace) -> None:
         (f"{shape}, K = {draws}", partial(measure, shape, draws, chosen.budget))
         for shape, draws in points(list(chosen.shapes))
     ]
-    document["cases"] = list(harness.measured(cases, said=said))
+    document["cases"] = list(harness.measure_cases(cases, describe=describe_case))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
@@ -71,18 +71,18 @@ def points(shapes: list[str], *, quick: bool = False) -> list[tuple[str, int]]:
     """
     curves = [("polymnist", draws) for draws in DRAWS] + [(f"{count} pictures", 10) for count in COUNTS]
     papers = [(shape, SHAPES[shape].draws) for shape in shapes]
-    wanted = [(shape, draws) for shape, draws in curves if not quick or draws * len(named(shape).modalities) <= 50]
+    wanted = [(shape, draws) for shape, draws in curves if not quick or draws * len(find_shape(shape).modalities) <= 50]
     return list(dict.fromkeys([*papers, *(wanted if "polymnist" in shapes else [])]))
 
 
-def measure(shape: str, draws: int, budget: float, told: Shown) -> dict[str, Any]:
+def measure(shape: str, draws: int, budget: float, report: Report) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
-        shape: A name for `shapes.named`.
+        shape: A name for `shapes.find_shape`.
         draws: Conditioning indices per step, K.
         budget: Seconds; every variant is measured at least once.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. For each of VARIANTS its megabytes, 10^6 bytes; `ratio` is the reference's over ours, and
@@ -93,12 +93,12 @@ def measure(shape: str, draws: int, budget: float, told: Shown) -> dict[str, Any
         start = time.perf_counter()
         rounds.append([peak(shape, draws, variant) / MEGABYTE for variant in VARIANTS])
         last = time.perf_counter() - start
-        told(min(1.0, (time.perf_counter() - began) / budget))
+        report(min(1.0, (time.perf_counter() - began) / budget))
     sides = dict(zip(VARIANTS, map(list, zip(*rounds, strict=True)), strict=True))
     return {
         "shape": shape,
         "draws": draws,
-        **settings(named(shape)),
+        **settings(find_shape(shape)),
         "pairs": len(rounds),
         **{variant: spread(numbers) for variant, numbers in sides.items()},
         "ratio": ratios(sides["reference"], sides["ours"]),
@@ -112,13 +112,13 @@ def peak(shape: str, draws: int, variant: str) -> int:
     Raises:
         OSError: The process came to another end, for want of memory perhaps.
     """
-    told = [shape, str(draws), variant, str(torch.get_num_threads())]
+    options = [shape, str(draws), variant, str(torch.get_num_threads())]
     root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "benchmarks.peak", *told]
+    command = [sys.executable, "-m", "benchmarks.peak", *options]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        raise OSError(f"the process that measures {', '.join(told[:3])} ended with {done.returncode}: {last}")
+        raise OSError(f"the process that measures {', '.join(options[:3])} ended with {done.returncode}: {last}")
     return json.loads(done.stdout)["peak"]
 
 
@@ -144,14 +144,14 @@ def table(document: dict[str, Any]) -> Table:
             case["shape"],
             str(case["draws"]),
             str(case["modalities"]),
-            *(shown(case[variant], ",.0f") for variant in VARIANTS),
-            shown(case["ratio"], ".2f"),
+            *(format_quartiles(case[variant], ",.0f") for variant in VARIANTS),
+            format_quartiles(case["ratio"], ".2f"),
             str(case["pairs"]),
         )
     return made
 
 
-def said(case: dict[str, Any]) -> str:
+def describe_case(case: dict[str, Any]) -> str:
     """What a line says when a case is done."""
     return ", ".join(f"{variant} {case[variant]['median']:,.0f} MB" for variant in VARIANTS)
 

@@ -33,10 +33,10 @@ def mmvae(model: Any, batch: Batch) -> Tensor:
 def _one_pass(model: Any, x: Rows, m: int, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
     """The log-weights `(B,)` of a code that expert m draws, and the code `(B, D)`."""
     experts = [expert(model, x, n) for n in range(len(x))]
-    z = _drawn(model, *experts[m], noise)
+    z = _sample_posterior(model, *experts[m], noise)
     zeros = model.weight.new_zeros(model.latent_dim)
     prior = _family(model, zeros, zeros if model.prior_logits is None else model.prior_logits)
-    return prior.log_prob(z).sum(-1) - _mixed(model, experts, z) - rec(model, x, z), [z]
+    return prior.log_prob(z).sum(-1) - _sample_mixture(model, experts, z) - rec(model, x, z), [z]
 
 
 def mmvae_plus(model: Any, batch: Batch) -> Tensor:
@@ -62,15 +62,15 @@ def _one_pass_plus(
     outputs = [expert(model, x, n) for n in range(len(x))]
     mean, raw = ([parts[i][:, : model.latent_dim] for parts in outputs] for i in (0, 1))
     u_mean, u_raw = (part[:, model.latent_dim :] for part in outputs[m])
-    z, u = _drawn(model, mean[m], raw[m], noise), _drawn(model, u_mean, u_raw, own)
+    z, u = _sample_posterior(model, mean[m], raw[m], noise), _sample_posterior(model, u_mean, u_raw, own)
     cost = model.weight.new_zeros(len(z))
     for n, (name, modality) in enumerate(model.schema.items()):
         scales = model.auxiliary[n]
-        private = u if n == m else _drawn(model, torch.zeros_like(scales), scales, others[:, n])
+        private = u if n == m else _sample_posterior(model, torch.zeros_like(scales), scales, others[:, n])
         parameters = model.decoders[n](torch.cat([z, private], dim=1))
         cost = cost + model.weight[n] * modality.nll(parameters, x[name])
-    densities = _standard(model, z) + _standard(model, u)
-    densities = densities - _mixed(model, list(zip(mean, raw, strict=True)), z)
+    densities = _score_standard(model, z) + _score_standard(model, u)
+    densities = densities - _sample_mixture(model, list(zip(mean, raw, strict=True)), z)
     densities = densities - _family(model, *_fixed(model, u_mean, u_raw)).log_prob(u).sum(-1)
     return model.beta * densities - cost, [z, u]
 
@@ -89,13 +89,13 @@ def _bound(model: Any, passes: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
     return surrogate + (value - surrogate).detach()
 
 
-def _mixed(model: Any, experts: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
+def _sample_mixture(model: Any, experts: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
     """The log-density `(B,)` of codes under the mixture, log (1/M) sum_n q_n(z)."""
     densities = [_family(model, *_fixed(model, *each)).log_prob(z).sum(-1) for each in experts]
     return torch.stack(densities).logsumexp(0) - log(len(experts))
 
 
-def _standard(model: Any, z: Tensor) -> Tensor:
+def _score_standard(model: Any, z: Tensor) -> Tensor:
     """Log-density `(B,)` under the standard distribution of the family."""
     law = Normal if model.family == "normal" else Laplace
     return law(torch.zeros_like(z), torch.ones_like(z), validate_args=False).log_prob(z).sum(-1)
@@ -111,7 +111,7 @@ def _scale(model: Any, raw: Tensor) -> Tensor:
     return (raw / 2).exp() if model.family == "normal" else raw.shape[-1] * raw.softmax(-1) + 1e-6
 
 
-def _drawn(model: Any, mean: Tensor, raw: Tensor, noise: Tensor) -> Tensor:
+def _sample_posterior(model: Any, mean: Tensor, raw: Tensor, noise: Tensor) -> Tensor:
     return mean + _scale(model, raw) * noise
 
 

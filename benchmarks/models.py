@@ -1,4 +1,4 @@
-"""A training step of every model beside a naive loop of the same model, in one process and in turn.
+"""A training step of every model compared with a naive loop of the same model, in one process and in turn.
 
 Ours: `model.loss(batch)`, `backward`, and the fused Adam with the weight decay that `polymodal.training.fit` makes.
 Every encoder runs once on the batch; what several subsets, experts or draws make of it is one batched computation.
@@ -11,7 +11,7 @@ Nexus, nothing can be shared, and what is measured is whether the library costs 
 Both take the same random rows, all complete, and in each pair of steps the same random numbers (but for dropout in
 the encoder of texts); both train. Costs are the modalities' own, weights are 1, and other arguments are the models'
 own, but for `latent_dim` and `p0`, which are the shape's: MMVAE+ shares out the size between z and u, and in Nexus
-it is that of the codes below. Last, MoPoE's step is timed beside MVTCAE's on the shape of PolyMNIST: with 31 subsets
+it is that of the codes below. Last, MoPoE's step is compared with MVTCAE's on the shape of PolyMNIST: with 31 subsets
 it is to cost at most 1.5 times as much.
 """
 
@@ -24,7 +24,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness, naive
-from benchmarks.harness import Shown, fused, listed, settings, shown, train
+from benchmarks.harness import Report, format_quartiles, fused, settings, split_names, train
 from benchmarks.shapes import SHAPES, Shape, rows_of
 from benchmarks.timing import interleave, ratios, spread
 from polymodal.models import Model, build
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "models",
-        "Time a training step of every model beside a naive loop of the same model, on random rows.",
+        "Compare the time of a training step of every model with a naive loop of the same model, on random rows.",
         "--shapes polymnist,mhd --models mopoe,mvtcae --budget 20",
         budget=15.0,
         per="model and shape",
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: Namespace) -> None:
-    models = listed(chosen.models)
+    models = split_names(chosen.models)
     for name in models:
         lookup(naive.NAIVE, name, "model")
     document = harness.begin("models", chosen)
@@ -74,11 +74,11 @@ def _run(chosen: Namespace) -> None:
         (f"{shape}, {name}", partial(measure, name, shape, chosen.budget))
         for shape, name in product(chosen.shapes, models)
     ]
-    document["cases"] = list(harness.measured(cases))
+    document["cases"] = list(harness.measure_cases(cases))
     document["mopoe_over_mvtcae"] = None
     if "polymnist" in chosen.shapes and {"mopoe", "mvtcae"} <= set(models):
         document["mopoe_over_mvtcae"] = compare("polymnist", chosen.budget)
-    lines = [_compared(case)] if (case := document["mopoe_over_mvtcae"]) else []
+    lines = [_describe_comparison(case)] if (case := document["mopoe_over_mvtcae"]) else []
     harness.finish(document, table(document), chosen.out, width=WIDTH, lines=lines)
 
 
@@ -98,14 +98,14 @@ def _arguments(name: str, shape: Shape) -> dict[str, Any]:
     return {"bottom_dim": size} if name == "nexus" else {"latent_dim": size}
 
 
-def measure(name: str, shape: str, budget: float, told: Shown) -> dict[str, Any]:
+def measure(name: str, shape: str, budget: float, report: Report) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
         name: Of the model.
         shape: Its name.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `ours` and `naive` are seconds per step, `ratio` the loop's over ours, pair by pair; `passes` is how
@@ -113,12 +113,12 @@ def measure(name: str, shape: str, budget: float, told: Shown) -> dict[str, Any]
     """
     model, note = model_of(name, shape)
     batch = rows_of(model.schema, SHAPES[shape].batch_size)
-    pairs = harness.beside(model, naive.loss, batch, SHAPES[shape].learning_rate, budget, told)
+    pairs = harness.time_in_turn(model, naive.loss, batch, SHAPES[shape].learning_rate, budget, report)
     return {
         "shape": shape,
         "model": name,
         **settings(SHAPES[shape]),
-        "passes": naive.passes(model),
+        "passes": naive.count_passes(model),
         "note": note,
         "pairs": len(pairs),
         "ours": spread([ours for ours, _ in pairs]),
@@ -146,7 +146,7 @@ def compare(shape: str, budget: float) -> dict[str, Any]:
     )
     return {
         "shape": shape,
-        "subsets": naive.passes(models["mopoe"]),
+        "subsets": naive.count_passes(models["mopoe"]),
         "at_most": MOST,
         "pairs": len(pairs),
         "mopoe": spread([one for one, _ in pairs]),
@@ -155,10 +155,10 @@ def compare(shape: str, budget: float) -> dict[str, Any]:
     }
 
 
-def _compared(case: dict[str, Any]) -> str:
+def _describe_comparison(case: dict[str, Any]) -> str:
     return (
-        f"MoPoE's step over MVTCAE's on {case['shape']}, {case['subsets']} subsets: {shown(case['ratio'], '.2f')}, "
-        f"{case['pairs']} pairs; required: at most {case['at_most']}"
+        f"MoPoE's step over MVTCAE's on {case['shape']}, {case['subsets']} subsets: "
+        f"{format_quartiles(case['ratio'], '.2f')}, {case['pairs']} pairs; required: at most {case['at_most']}"
     )
 
 
@@ -172,9 +172,9 @@ def table(document: dict[str, Any]) -> Table:
             case["shape"],
             case["model"],
             str(case["passes"]),
-            shown(case["ours"], ".3f"),
-            shown(case["naive"], ".3f"),
-            shown(case["ratio"], ".2f"),
+            format_quartiles(case["ours"], ".3f"),
+            format_quartiles(case["naive"], ".3f"),
+            format_quartiles(case["ratio"], ".2f"),
             str(case["pairs"]),
             case["note"],
         )

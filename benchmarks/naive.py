@@ -1,9 +1,9 @@
-"""Every model's loss as a plain loop: what a training step of each model is timed beside.
+"""Every model's loss as a plain loop: the baseline for the training step of each model.
 
 It is the model's own networks with the model's own weights, and the same mathematics: loss and gradients equal
 `Model.loss` to 1e-9 under the same random draws (`tests/identities/test_naive.py`). Each subset, expert and draw of
 an objective is a pass of its own, which runs the encoders that it needs and decodes its own code; nothing is shared
-between passes. JMVAE, MVTCAE and Nexus have one pass, so that there is nothing to share: beside them a ratio of 1
+between passes. JMVAE, MVTCAE and Nexus have one pass, so that there is nothing to share: for them, a ratio of 1
 says that the library costs nothing. A loop that kept what the encoders say would lie between the two.
 
 Rows are complete. Random numbers are drawn first, in the order in which the model draws them.
@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.distributions import Normal
 
 from benchmarks import mixtures, reference
-from benchmarks.parts import expert, kl, multiplied, normal, product, rec
+from benchmarks.parts import expert, kl, multiply_experts, normal, product, rec
 from polymodal.batch import Batch
 from polymodal.objectives.aggregation import stratify
 
-__all__ = ["NAIVE", "loss", "passes"]
+__all__ = ["NAIVE", "count_passes", "loss"]
 
 
 def loss(model: Any, batch: Batch) -> Tensor:
@@ -31,7 +31,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
     return NAIVE[model.name](model, batch)
 
 
-def passes(model: Any) -> int:
+def count_passes(model: Any) -> int:
     """How many the loop makes in a step."""
     if model.name in ("mmvae", "mmvae-plus"):
         return len(model.schema) * model.draws
@@ -87,7 +87,7 @@ def mvtcae(model: Any, batch: Batch) -> Tensor:
     """Hwang et al. (2021), Eq. 8."""
     x = model.schema.hide(batch, model.weight.dtype)
     experts = [expert(model, x, m) for m in range(len(x))]
-    mean, log_variance = multiplied(experts)
+    mean, log_variance = multiply_experts(experts)
     z = mean + (log_variance / 2).exp() * normal(mean, mean.shape)
     share = model.alpha / len(x)
     total = (1 - share) * rec(model, x, z) + model.beta * (1 - model.alpha) * kl(mean, log_variance)

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Rows", "expert", "kl", "multiplied", "normal", "product", "rec"]
+__all__ = ["Rows", "expert", "kl", "multiply_experts", "normal", "product", "rec"]
 
 Rows = Mapping[str, Tensor]
 """Prepared values by name, `(B, *shape)`."""
@@ -27,10 +27,10 @@ def expert(model: Any, x: Rows, m: int) -> tuple[Tensor, Tensor]:
 
 def product(model: Any, x: Rows, members: Sequence[bool], prior: bool) -> tuple[Tensor, Tensor]:
     """Mean and log-variance `(B, D)` of the product of a set's experts, whose encoders are run."""
-    return multiplied([expert(model, x, m) for m, here in enumerate(members) if here], prior)
+    return multiply_experts([expert(model, x, m) for m, here in enumerate(members) if here], prior)
 
 
-def multiplied(experts: Sequence[tuple[Tensor, Tensor]], prior: bool = False) -> tuple[Tensor, Tensor]:
+def multiply_experts(experts: Sequence[tuple[Tensor, Tensor]], prior: bool = False) -> tuple[Tensor, Tensor]:
     """Mean and log-variance `(B, D)` of the product of Gaussians, the standard normal prior one of them or not."""
     mean, precision = torch.zeros(()), torch.tensor(float(prior))
     for each, log_variance in experts:

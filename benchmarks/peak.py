@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmarks import reference
 from benchmarks.harness import fused, train
-from benchmarks.shapes import Shape, model_of, named, rows_of
+from benchmarks.shapes import Shape, find_shape, model_of, rows_of
 from polymodal.runtime.hardware import measure_peak_memory, reset_peak_memory
 
 __all__ = ["VARIANTS", "Variant", "main"]
@@ -32,7 +32,7 @@ class Variant:
 
     Arguments:
         loss: Of the model and a batch.
-        arguments: Of the model, beside the shape's, told the shape.
+        arguments: Of the model, in addition to the shape's, as a function of the shape.
         layers: What is made of the model before it is trained.
     """
 
@@ -53,9 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line."""
     shape, draws, variant, threads = sys.argv[1:] if arguments is None else arguments
     torch.set_num_threads(int(threads))
-    take(named("2 pictures"), 1, VARIANTS[variant])
+    take(find_shape("2 pictures"), 1, VARIANTS[variant])
     held = reset_peak_memory()
-    take(named(shape), int(draws), VARIANTS[variant])
+    take(find_shape(shape), int(draws), VARIANTS[variant])
     print(json.dumps({"peak": measure_peak_memory() - held, "held": held}))
     return 0
 

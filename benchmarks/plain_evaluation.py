@@ -1,4 +1,4 @@
-"""An evaluation of MAC-WAE as its authors' code runs it: what `polymodal.evaluate` is measured beside.
+"""An evaluation of MAC-WAE as its authors' code runs it: the baseline for `polymodal.evaluate`.
 
 A pass per conditioning: every encoder runs on the batch with blanks for what is hidden, and the decoders of what is
 asked on the codes. Each question is scored by itself, pictures one by one, by the libraries that papers use. So the
@@ -47,7 +47,7 @@ def evaluate(model: MAC, batch: Batch) -> Scored:
     """
     x = model.schema.hide(batch, model.weight.dtype)
     names, scores, passes, metrics = list(model.schema), {}, 0.0, 0.0
-    for task, given, b, asked in _passes(names):
+    for task, given, b, asked in _list_passes(names):
         began = time.perf_counter()
         with torch.no_grad():
             z = reference.encode(model, x, b.expand(len(batch), -1))
@@ -61,7 +61,7 @@ def evaluate(model: MAC, batch: Batch) -> Scored:
     return Scored(scores, passes, metrics)
 
 
-def _passes(names: list[str]) -> Iterator[tuple[str, str, Tensor, list[str]]]:
+def _list_passes(names: list[str]) -> Iterator[tuple[str, str, Tensor, list[str]]]:
     """Task, what is given, in words and as `(M,)` bool, and what is asked."""
     singles = torch.eye(len(names), dtype=torch.bool)
     yield "reconstruction", "all", torch.ones(len(names), dtype=torch.bool), names
@@ -93,14 +93,14 @@ def _bleu(outputs: Tensor, truth: Tensor) -> float:
 
 def _ssim(outputs: Tensor, truth: Tensor) -> float:
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
-    return _each(outputs, truth, **settings)
+    return _average(outputs, truth, **settings)
 
 
 def _paper_ssim(outputs: Tensor, truth: Tensor) -> float:
-    return _each(outputs, truth, data_range=2.0)
+    return _average(outputs, truth, data_range=2.0)
 
 
-def _each(outputs: Tensor, truth: Tensor, **settings: object) -> float:
+def _average(outputs: Tensor, truth: Tensor, **settings: object) -> float:
     from skimage.metrics import structural_similarity
 
     pairs = zip(outputs.double().numpy(), truth.double().numpy(), strict=True)

@@ -1,4 +1,4 @@
-"""Every model on PolyDigits for the same time, or for the same epochs, beside the mean predictor.
+"""Every model on PolyDigits for the same time, or for the same epochs, next to the mean predictor.
 
 Many-to-one translation of held-out handwriting: each picture, and the label, from all the others. A picture's score
 is the root of the mean squared error of its pixels in [0, 1], the label's the percentage that is right. The mean
@@ -33,7 +33,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "mmvae": {"draws": 1, "family": "normal"},
     "mmvae-plus": {"beta": 1.0, "family": "normal"},
 }
-"""What a model is built with, beside the code's size."""
+"""Arguments of a model, in addition to the code's size."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -48,30 +48,30 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, default=4, help="of training for the second table; 0 leaves it out")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results/polydigits.json"))
-    told = parser.parse_args(arguments)
+    chosen = parser.parse_args(arguments)
     try:
-        names = [name for name in told.models.split(",") if lookup(MODELS, name, "model")]
+        names = [name for name in chosen.models.split(",") if lookup(MODELS, name, "model")]
     except ValueError as error:
         print(f"polydigits: {error}", file=sys.stderr)
         return 2
-    torch.set_num_threads(told.threads)
+    torch.set_num_threads(chosen.threads)
     data = load("polydigits")
     tables = {"mean predictor": constant(data)}
     document: dict[str, Any] = {"machine": machine.describe(), "versions": machine.versions(), "runs": []}
-    for seconds, epochs in ((told.seconds, None), (None, told.epochs)):
+    for seconds, epochs in ((chosen.seconds, None), (None, chosen.epochs)):
         if seconds or epochs:
             print(f"\nTrained {f'for {seconds:g} s' if seconds else f'for {epochs} epochs'}:\n", flush=True)
             print(line("model", [*data.schema, "epochs", "seconds"]), line("---", ["---"] * 8), sep="\n")
             print(row("mean predictor", tables["mean predictor"], data), flush=True)
         for name in names if seconds or epochs else []:
-            scores = trained(name, data, seconds, epochs)
+            scores = train_and_score(name, data, seconds, epochs)
             document["runs"].append({"model": name, "limit": {"seconds": seconds, "epochs": epochs}, **scores})
             print(row(name, scores, data), flush=True)
-    checkpoint.write_text(told.out, checkpoint.to_json({**document, **tables}))
+    checkpoint.write_text(chosen.out, checkpoint.to_json({**document, **tables}))
     return 0
 
 
-def trained(name: str, data: Dataset, seconds: float | None, epochs: int | None) -> dict[str, float]:
+def train_and_score(name: str, data: Dataset, seconds: float | None, epochs: int | None) -> dict[str, float]:
     """A model's scores after so many seconds or epochs of training, and how many of both there were."""
     schema = data.schema.replace(widths=WIDTHS)
     model = build(name, schema, latent_dim=LATENT, **ARGUMENTS.get(name, {})).train()
@@ -92,10 +92,10 @@ def trained(name: str, data: Dataset, seconds: float | None, epochs: int | None)
             continue
         break
     spent = time.perf_counter() - began
-    return {**translated(model.eval(), data), "epochs": steps * BATCH / len(data.train), "seconds": spent}
+    return {**score_translation(model.eval(), data), "epochs": steps * BATCH / len(data.train), "seconds": spent}
 
 
-def translated(model: Model, data: Dataset) -> dict[str, float]:
+def score_translation(model: Model, data: Dataset) -> dict[str, float]:
     """Many-to-one scores on the test split, by modality."""
     errors = dict.fromkeys(data.schema, 0.0)
     for batch in data.test.batches(500):

@@ -14,10 +14,10 @@ from pathlib import Path
 import pandas as pd
 import torch
 
+from polymodal import models
 from polymodal.evaluation.coherence.labels import find_label, get_classes
 from polymodal.evaluation.sampling import score_samples
 from polymodal.io import checkpoint
-from polymodal.models import load
 from polymodal.studies import plan, study_run
 
 __all__ = ["main", "score_study"]
@@ -70,7 +70,7 @@ def score_study(name: str, folder: Path) -> pd.DataFrame:
     made = []
     for cell in plan(name).cells():
         if cell.model == "mac-wae" and (cell.setting, cell.seed) in reported:
-            data, model = study_run.rows(cell.settings), load(folder / "runs" / cell.name / "model")
+            data, model = study_run.load_rows(cell.settings), models.load(folder / "runs" / cell.name / "model")
             classifiers = study_run.load_classifiers(folder / "runs", cell.settings, data)
             classes = get_classes(data.test, find_label(data.test, classifiers.label))
             for temperature in TEMPERATURES:

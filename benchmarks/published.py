@@ -1,4 +1,4 @@
-"""What was published of the authors' loop, and what is required beside the plain loop here."""
+"""What was published of the authors' loop, and what is required in comparison with the plain loop here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The paper's Algorithm 1 as its authors' loop runs it: what MAC-WAE's loss is measured beside.
+"""The paper's Algorithm 1 as its authors' loop runs it: the baseline for MAC-WAE's loss.
 
 It is the model's own networks with the model's own weights, and the same mathematics: loss and gradients equal
 `Model.loss` to 1e-9 under the same random draws (`tests/identities/test_reference.py`). It shares nothing between

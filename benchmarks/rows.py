@@ -1,11 +1,11 @@
-"""The one table of `make bench`: all that is measured beside what is plain, what is required, and whether it is so."""
+"""The one table of `make bench`: every measurement with its baseline, the required ratio, and whether it is reached."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness
-from benchmarks.harness import shown
+from benchmarks.harness import format_quartiles
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -18,7 +18,7 @@ WIDTH = 160
 UNITS = {"s": (1.0, ".3g"), "ms": (1000.0, ".3g"), "MB": (1.0, ",.0f")}
 """What numbers of a unit are multiplied by where they are shown, and their digits."""
 
-TITLE = "Ours beside what is plain, in turn: median (quartiles). The ratio is the other's over ours, round by round"
+TITLE = "Ours and the baseline, in turn: median (quartiles). The ratio is the baseline's over ours, round by round"
 
 
 def row(
@@ -36,7 +36,7 @@ def row(
     Arguments:
         part: Of the benchmark.
         case: What was measured.
-        beside: What stands beside it.
+        beside: Name of the baseline.
         measured: Of which `keys` name three spreads: ours, the other's, and the other's over ours.
         keys: As just said.
         unit: "s" or "MB".
@@ -59,7 +59,7 @@ def row(
 
 def table(document: dict[str, Any]) -> Table:
     """What people read: a line per row of the document."""
-    made = harness.table(document, ["", "", "beside"], ("ours", "the other", "ratio", "at least", "reached"), TITLE)
+    made = harness.table(document, ["", "", "baseline"], ("ours", "of it", "ratio", "at least", "reached"), TITLE)
     part = ""
     for line in document["rows"]:
         required = line["at_least"]
@@ -67,9 +67,9 @@ def table(document: dict[str, Any]) -> Table:
             line["part"] if line["part"] != part else "",
             line["case"],
             line["beside"],
-            _shown(line["ours"], line["unit"]),
-            _shown(line["other"], line["unit"]),
-            shown(line["ratio"], ".2f" if line["ratio"]["median"] < 100 else ".0f"),
+            _format_quartiles(line["ours"], line["unit"]),
+            _format_quartiles(line["other"], line["unit"]),
+            format_quartiles(line["ratio"], ".2f" if line["ratio"]["median"] < 100 else ".0f"),
             "" if required is None else f"{required:.2f}",
             {None: "", True: "yes", False: "NO"}[line["reached"]],
         )
@@ -77,8 +77,8 @@ def table(document: dict[str, Any]) -> Table:
     return made
 
 
-def _shown(numbers: dict[str, Any], unit: str) -> str:
+def _format_quartiles(numbers: dict[str, Any], unit: str) -> str:
     """With the unit, milliseconds for short times."""
     unit = "ms" if unit == "s" and numbers["median"] < 0.1 else unit
     factor, digits = UNITS[unit]
-    return f"{shown({key: factor * numbers[key] for key in ('median', 'lower', 'upper')}, digits)} {unit}"
+    return f"{format_quartiles({key: factor * numbers[key] for key in ('median', 'lower', 'upper')}, digits)} {unit}"

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from benchmarks import harness
-from benchmarks.harness import Shown, shown
+from benchmarks.harness import Report, format_quartiles
 from benchmarks.timing import interleave, ratios, spread
 from polymodal.networks import CodeFlow
 
@@ -49,11 +49,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _run(chosen: Namespace) -> None:
     document = harness.begin("sampling", chosen)
     cases = [(f"codes of {size}", partial(measure, size, chosen.budget)) for size in SIZES]
-    document["cases"] = list(harness.measured(cases, said=describe))
+    document["cases"] = list(harness.measure_cases(cases, describe=describe))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(size: int, budget: float, progress: Shown) -> dict[str, Any]:
+def measure(size: int, budget: float, progress: Report) -> dict[str, Any]:
     """Measures one row of the table.
 
     Arguments:
@@ -84,7 +84,7 @@ def measure(size: int, budget: float, progress: Shown) -> dict[str, Any]:
         w, noise = torch.randn(2, BATCH, size)
         harness.train(flow.loss(w, w, b.expand(BATCH, -1), noise, torch.rand(BATCH, 1)).sum() / BATCH, adam)
 
-    rounds = interleave(ours, plain, step, budget=budget, shown=progress)
+    rounds = interleave(ours, plain, step, budget=budget, report=progress)
     seconds = [list(one) for one in zip(*rounds, strict=True)]
     return {
         "code": size,
@@ -124,10 +124,10 @@ def table(document: dict[str, Any]) -> rich_table.Table:
         made.add_row(
             str(case["code"]),
             str(case["width"]),
-            shown(case["ours"], ".3f"),
-            shown(case["plain"], ".3f"),
-            shown(case["ratio"], ".2f"),
-            shown(case["step"], ".4f"),
+            format_quartiles(case["ours"], ".3f"),
+            format_quartiles(case["plain"], ".3f"),
+            format_quartiles(case["ratio"], ".2f"),
+            format_quartiles(case["step"], ".4f"),
             str(case["pairs"]),
         )
     return made

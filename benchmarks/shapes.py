@@ -14,7 +14,7 @@ from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.models import MAC, build
 from polymodal.schema import Schema
 
-__all__ = ["KINDS", "SHAPES", "Shape", "alike", "model_of", "named", "rows_of"]
+__all__ = ["KINDS", "SHAPES", "Shape", "find_shape", "make_shape", "model_of", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,20 @@ KINDS: dict[str, Modality] = {"labels": Label(2), "pictures": Image(3, 16, 16)}
 """What shapes of any number of modalities are made of, by name."""
 
 
-def alike(kind: str, count: int) -> Shape:
+def make_shape(kind: str, count: int) -> Shape:
     """So many modalities of one kind, to see what one more of them costs."""
     return Shape({f"m{i}": KINDS[kind] for i in range(count)}, 64, 64, 0.4, 5e-4)
 
 
-def named(name: str) -> Shape:
+def find_shape(name: str) -> Shape:
     """One of SHAPES, or of `alike`.
 
     Example:
-        >>> named("mhd").latent_dim, len(named("16 pictures").modalities)
+        >>> find_shape("mhd").latent_dim, len(find_shape("16 pictures").modalities)
         (128, 16)
     """
     count, _, kind = name.partition(" ")
-    return alike(kind, int(count)) if kind else SHAPES[name]
+    return make_shape(kind, int(count)) if kind else SHAPES[name]
 
 
 def model_of(shape: Shape, draws: int, **arguments: Any) -> MAC:

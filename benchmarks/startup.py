@@ -1,4 +1,4 @@
-"""How long polymodal takes to start, beside `import torch`, in fresh processes that take turns.
+"""How long polymodal takes to start, compared with `import torch`, in fresh processes that take turns.
 
 Names of `polymodal` are resolved when they are first used, so importing it costs little by itself; what people wait for
 is the import and the names that they use.
@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import harness
-from benchmarks.harness import Shown
+from benchmarks.harness import Report
 from benchmarks.rows import WIDTH, row, table
 from benchmarks.timing import interleave, ratios, spread
 
-__all__ = ["PROGRAMS", "main", "measure", "rows", "said"]
+__all__ = ["PROGRAMS", "describe_case", "main", "measure", "rows"]
 
 TORCH = ["-c", "import torch"]
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "startup",
-        "Time importing polymodal, and `polymodal --help`, beside importing torch, in fresh processes.",
+        "Compare the time to import polymodal, and of `polymodal --help`, with importing torch, in fresh processes.",
         "--budget 20",
         budget=60.0,
         per="run",
@@ -48,23 +48,25 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _run(chosen: Namespace) -> None:
     document = harness.begin("startup", chosen)
-    document["cases"] = list(harness.measured([("start-up", partial(measure, chosen.budget))], said=said))
+    document["cases"] = list(
+        harness.measure_cases([("start-up", partial(measure, chosen.budget))], describe=describe_case)
+    )
     document["rows"] = rows(document["cases"])
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(budget: float, told: Shown) -> dict[str, Any]:
+def measure(budget: float, report: Report) -> dict[str, Any]:
     """All programs in turn, torch first.
 
     Arguments:
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `torch` and, by program, `ours` are seconds; `ratio` is torch's over the program's, round by round.
     """
     programs = [TORCH, *PROGRAMS.values()]
-    rounds = interleave(*(partial(_start, program) for program in programs), budget=budget, shown=told)
+    rounds = interleave(*(partial(_start, program) for program in programs), budget=budget, report=report)
     torch, *others = map(list, zip(*rounds, strict=True))
     return {
         "pairs": len(rounds),
@@ -85,7 +87,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def said(case: dict[str, Any]) -> str:
+def describe_case(case: dict[str, Any]) -> str:
     """What a line says when a case is done."""
     times = {"import torch": case["torch"], **{name: times["ours"] for name, times in case["programs"].items()}}
     return ", ".join(f"{name} {seconds['median']:.2f} s" for name, seconds in times.items())

@@ -1,4 +1,4 @@
-"""A training step of MAC-WAE beside the plain loop of the paper's Algorithm 1, in one process and in turn.
+"""A training step of MAC-WAE compared with the plain loop of the paper's Algorithm 1, in one process and in turn.
 
 Ours: `model.loss(batch)`, `backward`, and the fused Adam with the weight decay that `polymodal.training.fit` makes.
 Every encoder runs once on the batch and once on a blank, and all codes go through each decoder as one batch.
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness, machine, reference
 from benchmarks.arithmetic import operations
-from benchmarks.harness import listed, settings, shown
+from benchmarks.harness import format_quartiles, settings, split_names
 from benchmarks.published import PUBLISHED, RATE, WITHIN
 from benchmarks.rows import row
 from benchmarks.shapes import SHAPES, Shape, model_of, rows_of
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
-__all__ = ["against", "floors", "is_papers", "main", "measure", "rows", "table"]
+__all__ = ["compare_with_published", "floors", "is_papers", "main", "measure", "rows", "table"]
 
 DRAWS = "1,2,5,10,20"
 WIDTH = 150
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command line; the exit code: 2 and one line for a user's mistake."""
     parser = harness.Parser(
         "step",
-        "Time a training step of MAC-WAE beside the plain loop of Algorithm 1, on random rows.",
+        "Compare the time of a training step of MAC-WAE with the plain loop of Algorithm 1, on random rows.",
         "--shapes polymnist,mhd --draws 1,10 --budget 20",
         budget=15.0,
         per="shape and K",
@@ -58,17 +58,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(chosen: Namespace) -> None:
-    draws = [_whole(k) for k in listed(chosen.draws)]
+    draws = [_parse_count(k) for k in split_names(chosen.draws)]
     document = harness.begin("step", chosen)
     cases = [
         (f"{name}, K = {k}", partial(measure, name, shape, k, chosen.budget))
         for (name, shape), k in product(chosen.shapes.items(), draws)
     ]
-    document["cases"] = list(harness.measured(cases))
+    document["cases"] = list(harness.measure_cases(cases))
     harness.finish(document, [table(document), floors(document, document["cases"])], chosen.out, width=WIDTH)
 
 
-def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[float], object]) -> dict[str, Any]:
+def measure(name: str, shape: Shape, draws: int, budget: float, report: Callable[[float], object]) -> dict[str, Any]:
     """One row of the table.
 
     Arguments:
@@ -76,7 +76,7 @@ def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[
         shape: What to train on.
         draws: Conditioning indices per step, K.
         budget: Seconds, warming up among them.
-        told: Told which share of the work is done, in [0, 1].
+        report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
         For JSON. `ours` and `reference` are seconds per step, `ratio` the reference's over ours, pair by pair;
@@ -87,7 +87,9 @@ def measure(name: str, shape: Shape, draws: int, budget: float, told: Callable[[
     batch = rows_of(model.schema, shape.batch_size)
     counted = operations(model, batch)
     multiply, work = machine.product()
-    rounds = harness.beside(model, reference.loss, batch, shape.learning_rate, budget, told, lambda _: multiply())
+    rounds = harness.time_in_turn(
+        model, reference.loss, batch, shape.learning_rate, budget, report, lambda _: multiply()
+    )
     ours, theirs, products = map(list, zip(*rounds, strict=True))
     return {
         "shape": name,
@@ -118,8 +120,8 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
-    """What people read of the cases at the paper's K: the reference beside the published loop, ours beside floors."""
-    title = "The reference beside the authors' loop, scaled by the rate of a product; ours beside its arithmetic"
+    """Returns the table of cases at the paper's K: the reference with the published loop, ours with lower bounds."""
+    title = "The reference next to the authors' loop, scaled by the rate of a product; ours and its arithmetic"
     headings = (
         "GFLOP/s",
         "reference, s",
@@ -133,12 +135,12 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
     )
     made = harness.table(document, ["shape"], headings, title)
     for case in filter(is_papers, cases):
-        numbers = against(case)
+        numbers = compare_with_published(case)
         made.add_row(
             case["shape"],
             f"{case['rate']['median'] / 1e9:.0f}",
-            shown(case["reference"], ".3g"),
-            shown(numbers["scaled"], ".3g"),
+            format_quartiles(case["reference"], ".3g"),
+            format_quartiles(numbers["scaled"], ".3g"),
             f"{numbers['published']:.3g}",
             f"{numbers['apart']:+.0%}{'' if numbers['within'] else ', faster' if numbers['apart'] < 0 else ', SLOWER'}",
             f"{numbers['apart_here']:+.0%}",
@@ -149,7 +151,7 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
     return made
 
 
-def against(case: dict[str, Any]) -> dict[str, Any]:
+def compare_with_published(case: dict[str, Any]) -> dict[str, Any]:
     """What `floors` shows of a case at the paper's K.
 
     Returns:
@@ -192,15 +194,15 @@ def table(document: dict[str, Any]) -> Table:
             case["shape"],
             str(case["draws"]),
             f"{case['distinct']:.1f}",
-            shown(case["ours"], ".3f"),
-            shown(case["reference"], ".3f"),
-            shown(case["ratio"], ".2f"),
+            format_quartiles(case["ours"], ".3f"),
+            format_quartiles(case["reference"], ".3f"),
+            format_quartiles(case["ratio"], ".2f"),
             str(case["pairs"]),
         )
     return made
 
 
-def _whole(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text) > 0):
         raise ValueError(f"draws must be whole numbers from 1, such as 1,5,10; got {text!r}")
     return int(text)

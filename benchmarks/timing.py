@@ -16,7 +16,7 @@ def interleave(
     *functions: Callable[[int], object],
     budget: float,
     fewest: int = 3,
-    shown: Callable[[float], object] = lambda done: None,
+    report: Callable[[float], object] = lambda done: None,
 ) -> list[tuple[float, ...]]:
     """Seconds of functions called in turn: of two, first, second, first, second, ...
 
@@ -27,7 +27,7 @@ def interleave(
         functions: Each called with the number of the round, from 1; the round that warms up is 0.
         budget: Seconds, the warming up among them; a round that would not fit is not begun.
         fewest: Rounds that are taken whatever the budget.
-        shown: Told after each round which share of the work is done, in [0, 1].
+        report: Called after each round with the share of the work that is done, in [0, 1].
 
     Returns:
         One tuple per round, with the seconds of each function.
@@ -38,7 +38,7 @@ def interleave(
     while len(rounds) < fewest or time.perf_counter() - began + sum(last) <= budget:
         last = tuple(_seconds(function, len(rounds) + 1) for function in functions)
         rounds.append(last)
-        shown(min(len(rounds) / fewest, (time.perf_counter() - began) / budget, 1.0))
+        report(min(len(rounds) / fewest, (time.perf_counter() - began) / budget, 1.0))
     return rounds
 
 

@@ -1,10 +1,10 @@
-"""A process that takes training steps of one commit when it is told to, one line of JSON each way.
+"""A process that takes training steps of one commit on request, one line of JSON each way.
 
 `benchmarks.compare` starts this file under the code of a commit, whose `polymodal` and `benchmarks` make the model, the
 rows and the optimiser; so it uses nothing but `model_of`, `rows_of` and `SHAPES` of `benchmarks.shapes` and `fused` of
 `benchmarks.harness`, which every commit that can be compared has.
 
-It is told `{"shape": ..., "draws": ...}`, to make a model, or `{"seed": ...}`, to take a step. It answers with the
+A request is `{"shape": ..., "draws": ...}`, to make a model, or `{"seed": ...}`, to take a step. It answers with the
 places of its code, with the number of weights, or with a step's seconds and loss; or with an `error`.
 """
 
@@ -26,22 +26,22 @@ def main() -> None:
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     torch.set_num_threads(int(sys.argv[1]))
     step: Step | None = None
-    for answer in _begun():
+    for answer in _load_code():
         print(json.dumps(answer), file=answers, flush=True)
     for line in sys.stdin:
-        told = json.loads(line)
+        request = json.loads(line)
         try:
-            if "seed" in told:
+            if "seed" in request:
                 assert step is not None
-                answer = step(told["seed"])
+                answer = step(request["seed"])
             else:
-                step, answer = prepare(**told)
+                step, answer = prepare(**request)
         except Exception as error:  # of a commit that this one does not know
             answer = {"error": f"{type(error).__name__}: {error}"}
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _begun() -> list[dict[str, Any]]:
+def _load_code() -> list[dict[str, Any]]:
     try:
         import benchmarks.harness
         import benchmarks.shapes

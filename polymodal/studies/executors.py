@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from polymodal.studies.grid import Cell
     from polymodal.studies.study_progress import Board
 
-__all__ = ["PLACES", "Here", "OnRay"]
+__all__ = ["EXECUTORS", "Job"]
 
 
 class Outcome(NamedTuple):
@@ -44,16 +44,16 @@ class Job:
 
     def __call__(self) -> Outcome:
         """Trains and scores the run."""
-        began, failure = time.monotonic(), ""
+        start, failure = time.monotonic(), ""
         try:
             study_run.run(self.cell, self.folder, self.tasks, inception=self.inception)
         except Exception as error:  # the other runs continue after any error
             failure = study_run.note_failure(self.folder, error)
-        return Outcome(failure, time.monotonic() - began)
+        return Outcome(failure, time.monotonic() - start)
 
 
-class Here:
-    """Runs one job after the other in this process."""
+class InProcess:
+    """Runs the jobs sequentially in this process."""
 
     at_once = 1
 
@@ -65,9 +65,9 @@ class Here:
         """
         failures = {}
         for job in jobs:
-            board.begins(str(job.cell))
+            board.begin(str(job.cell))
             outcome = job()
-            board.ends(job.cell, *outcome)
+            board.end(job.cell, *outcome)
             if outcome.failure:
                 failures[job.cell.name] = outcome.failure
         return failures
@@ -97,30 +97,30 @@ class OnRay:
         """Approximate number of runs in parallel."""
         import ray
 
-        have = ray.cluster_resources() if ray.is_initialized() else {}
-        by_gpu = have.get("GPU", 0) / self.gpus if self.gpus else float("inf")
-        return max(1, int(min(have.get("CPU", 1) / self.cpus, by_gpu)))
+        available = ray.cluster_resources() if ray.is_initialized() else {}
+        by_gpu = available.get("GPU", 0) / self.gpus if self.gpus else float("inf")
+        return max(1, int(min(available.get("CPU", 1) / self.cpus, by_gpu)))
 
     def __call__(self, jobs: Iterable[Job], board: Board) -> dict[str, str]:
-        """Runs the jobs, see `Here`."""
-        ray = self._ray()
-        mine = not ray.is_initialized()
-        if mine:
+        """Runs the jobs, see `InProcess`."""
+        ray = self._import_ray()
+        started = not ray.is_initialized()
+        if started:
             ray.init(address=self.address, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         board.at_once = self.at_once
         try:
             return self._run(ray, list(jobs), board)
         finally:
-            if mine:
+            if started:
                 ray.shutdown()
 
     def _run(self, ray: Any, jobs: Sequence[Job], board: Board) -> dict[str, str]:
         # One call per process, so that the measured memory of a run does not include that of earlier runs.
-        asked = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries, "max_calls": 1}
-        remote = ray.remote(**asked)(_run_in_worker)
+        resources = {"num_cpus": self.cpus, "num_gpus": self.gpus, "max_retries": self.retries, "max_calls": 1}
+        remote = ray.remote(**resources)(_run_in_worker)
         waiting = {remote.remote(job, self.cpus): job for job in jobs}
         failures = {}
-        board.begins(f"{board.at_once} at once")
+        board.begin(f"{board.at_once} in parallel")
         while waiting:
             (ready, *_), _ = ray.wait(list(waiting))
             job = waiting.pop(ready)
@@ -128,12 +128,12 @@ class OnRay:
                 outcome = Outcome(*ray.get(ready))
             except ray.exceptions.RayError as error:
                 outcome = Outcome(study_run.note_failure(job.folder, error), 0.0)
-            board.ends(job.cell, *outcome)
+            board.end(job.cell, *outcome)
             if outcome.failure:
                 failures[job.cell.name] = outcome.failure
         return failures
 
-    def _ray(self) -> Any:
+    def _import_ray(self) -> Any:
         try:
             import ray
         except ImportError:
@@ -149,5 +149,5 @@ def _run_in_worker(job: Job, threads: int) -> Outcome:
     return job()
 
 
-PLACES: dict[str, Callable[..., Any]] = {"here": Here, "ray": OnRay}
+EXECUTORS: dict[str, Callable[..., Any]] = {"here": InProcess, "ray": OnRay}
 """Executors by name."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from polymodal.studies.grid import Cell
 
-__all__ = ["FinishedRun", "FinishedRuns"]
+__all__ = ["FinishedRuns"]
 
 FILE = "scores.csv"
 RUN_COLUMNS = ("run", "dataset", "model", "setting", "seed", "reported")
@@ -40,11 +40,16 @@ class FinishedRun(NamedTuple):
     scores: pd.DataFrame
     """Scores on all tasks as strings, with the columns of `evaluate`."""
 
+    @property
+    def training(self) -> dict[str, Any]:
+        """Training and scoring entries of the record."""
+        return self.record[study_run.RUN]
+
     def select_scores(self, tasks: Collection[str]) -> pd.DataFrame:
         """Returns the scores on some tasks, with exact float values; calibration belongs to coherence."""
         import pandas as pd
 
-        own = self.scores[self.scores["task"].isin(_with_calibration(tasks))]
+        own = self.scores[self.scores["task"].isin(_add_calibration(tasks))]
         own = own.assign(value=[float(text or "nan") for text in own["value"]])
         return own.assign(rows=pd.to_numeric(own["rows"])) if "rows" in own else own
 
@@ -76,8 +81,10 @@ class FinishedRuns:
             tasks: Tasks.
             inception: File of Inception weights, see `Study`.
         """
-        in_folder = study_run.is_finished(self.folder / name, tasks, inception)
-        return in_folder or (name in self.saved and study_run.is_scored(_training(self.saved[name]), tasks, inception))
+        if study_run.is_finished(self.folder / name, tasks, inception):
+            return True
+        saved = self.saved.get(name)
+        return saved is not None and study_run.is_scored(saved.training, tasks, inception)
 
     def find(self, name: str, tasks: Collection[str] = ()) -> FinishedRun | None:
         """Returns a run that is trained and scored on all of these tasks; None if there is none.
@@ -87,9 +94,10 @@ class FinishedRuns:
             tasks: Tasks.
         """
         runs = [self._read_folder(name)] if study_run.is_finished(self.folder / name, tasks) else []
-        if name in self.saved and study_run.is_scored(_training(self.saved[name]), tasks):
-            runs.append(self.saved[name])
-        return max(runs, key=lambda run: len(_training(run).get("tasks", [])), default=None)
+        saved = self.saved.get(name)
+        if saved is not None and study_run.is_scored(saved.training, tasks):
+            runs.append(saved)
+        return max(runs, key=lambda run: len(run.training.get("tasks", [])), default=None)
 
     def list_mapped_runs(self) -> set[str]:
         """Returns the names of the runs whose codes the study's `maps.csv` may show.
@@ -127,23 +135,19 @@ class FinishedRuns:
             return None
         frame = pd.concat(tables, ignore_index=True).fillna("")
         own = [name for name in frame if name not in (*RUN_COLUMNS, RECORD)]
-        return checkpoint.write_text(self.path, _to_csv(frame[[*RUN_COLUMNS, *own, RECORD]]))
+        return checkpoint.write_text(self.path, _format_csv(frame[[*RUN_COLUMNS, *own, RECORD]]))
 
     def _read_folder(self, name: str) -> FinishedRun:
         import pandas as pd
 
-        record, path = study_run.record(self.folder / name), self.folder / name / study_run.SCORES
+        record, path = study_run.read_record(self.folder / name), self.folder / name / study_run.SCORES
         if path.exists():
             return FinishedRun(record, read_scores(path))
         trained = {key: value for key, value in record[study_run.RUN].items() if key not in ("tasks", "fid")}
         return FinishedRun({**record, study_run.RUN: trained}, pd.DataFrame(columns=[*SCORED], dtype=str))
 
 
-def _training(run: FinishedRun) -> dict[str, Any]:
-    return run.record[study_run.RUN]
-
-
-def _with_calibration(tasks: Collection[str]) -> list[str]:
+def _add_calibration(tasks: Collection[str]) -> list[str]:
     return [*tasks, *(["calibration"] if "coherence" in tasks else [])]
 
 
@@ -152,13 +156,13 @@ def _tabulate(cell: Cell, run: FinishedRun, tasks: Collection[str]) -> pd.DataFr
     import pandas as pd
 
     record = json.dumps(run.record, separators=(",", ":"), allow_nan=False)
-    scores = run.scores.assign(reported=run.scores["task"].isin(_with_calibration(tasks)).map({True: "yes", False: ""}))
+    scores = run.scores.assign(reported=run.scores["task"].isin(_add_calibration(tasks)).map({True: "yes", False: ""}))
     lines = pd.concat([pd.DataFrame([{RECORD: record, "reported": ""}]), scores], ignore_index=True)
     who = {"dataset": cell.dataset, "model": cell.model, "setting": cell.setting, "seed": str(cell.seed)}
     return lines.assign(run=cell.name, **who)
 
 
-def _to_csv(frame: pd.DataFrame) -> str:
+def _format_csv(frame: pd.DataFrame) -> str:
     text = frame.to_csv(index=False, lineterminator="\n")
     # A reader takes a carriage return for the end of a line, and pandas does not quote it by default.
     return frame.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL) if "\r" in text else text
@@ -182,14 +186,7 @@ def _split_lines(lines: pd.DataFrame, path: Path) -> dict[str, FinishedRun]:
     """
     runs = {}
     for name, own in lines.groupby("run", sort=False):
-        records = [text for text in own[RECORD] if text]
-        try:
-            (text,) = records
-            record = json.loads(text)
-            trained = isinstance(record[study_run.RUN], dict) and isinstance(record["data"], dict)
-        except (ValueError, TypeError, KeyError):
-            trained = False
-        if not trained:
+        if (record := _parse_record([text for text in own[RECORD] if text])) is None:
             raise ValueError(
                 f"{path} must have one record of each run, as a study writes it, in JSON; that of {name} is missing or "
                 "invalid; restore the file, or remove the lines of this run to train it again"
@@ -197,3 +194,14 @@ def _split_lines(lines: pd.DataFrame, path: Path) -> dict[str, FinishedRun]:
         scores = own[own["task"] != ""].drop(columns=[*RUN_COLUMNS, RECORD])
         runs[str(name)] = FinishedRun(record, scores.reset_index(drop=True))
     return runs
+
+
+def _parse_record(texts: list[str]) -> dict[str, Any] | None:
+    """Returns the record of a run; None unless there is exactly one, with the entries that a study reads."""
+    try:
+        (text,) = texts
+        record = json.loads(text)
+        complete = isinstance(record[study_run.RUN], dict) and "rows" in record["data"]
+    except (ValueError, TypeError, KeyError):
+        return None
+    return record if complete else None

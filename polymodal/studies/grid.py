@@ -55,15 +55,15 @@ class Cell:
     @property
     def name(self) -> str:
         """Name of the run folder: data set, model, and a hash of all settings that determine the result."""
-        told = {"format": 1, **asdict(self.settings)}
-        del told["folder"]
+        values = {"format": 1, **asdict(self.settings)}
+        del values["folder"]
         for section, names in ELSEWHERE.items():
-            told[section] = {name: value for name, value in told[section].items() if name not in names}
+            values[section] = {name: value for name, value in values[section].items() if name not in names}
         for section, names in LATER.items():
-            told[section] = {
-                name: value for name, value in told[section].items() if name not in names or value != names[name]
+            values[section] = {
+                name: value for name, value in values[section].items() if name not in names or value != names[name]
             }
-        return f"{self.dataset}-{self.settings.model}-{digest(told)}"
+        return f"{self.dataset}-{self.settings.model}-{digest(values)}"
 
     def __str__(self) -> str:
         varied = f", {self.setting}" if self.varied else ""
@@ -128,7 +128,7 @@ class Study:
             for dataset, own in _parse_named_settings(self.datasets).items():
                 for model, particular in _parse_named_settings(self.models).items():
                     if model not in own.get("without", ()):
-                        yield from self._cells(dataset, own, model, particular, seed)
+                        yield from self._make_cells(dataset, own, model, particular, seed)
 
     @property
     def numbers(self) -> list[int]:
@@ -140,16 +140,16 @@ class Study:
         """Seeds with which every varied setting is run to choose one; empty if there are no separate tuning runs."""
         return self.numbers[: self.tuning_seeds] if self.tuning_seeds is not None else []
 
-    def _cells(
+    def _make_cells(
         self, dataset: str, own: Mapping[str, Any], model: str, particular: Mapping[str, Any], seed: int
     ) -> Iterator[Cell]:
         kind = particular.get("model", model)
         base = resolve({"dataset": dataset, "model": kind, **(self.settings or {})})
-        levels = [_without(own, "models", "without"), _without(particular, *OWN), (own.get("models") or {}).get(model)]
+        levels = [_omit(own, "models", "without"), _omit(particular, *OWN), (own.get("models") or {}).get(model)]
         for level in levels:
             base = resolve(asdict(base), level or {})
         vary = particular.get("vary", self.vary) or {}
-        names = [name for name in vary if "vary" in particular or _has(base, name)]
+        names = [name for name in vary if "vary" in particular or _has_setting(base, name)]
         for values in product(*(vary[name] for name in names)):
             varied = dict(zip(names, values, strict=True))
             settings = resolve(asdict(base), {**varied, "fit.seed": seed, "build.seed": seed})
@@ -172,9 +172,9 @@ def plan(study: str | Path | Mapping[str, Any] | None = None, **parts: Any) -> S
         Traceback (most recent call last):
         ValueError: unknown model 'mopeo'; known are mopoe, mvae, mmvae, m-wae, jmvae, mac-vae, mac-wae, ...
     """
-    document = {**_document(study), **{name: part for name, part in parts.items() if part is not None}}
+    document = {**_read_document(study), **{name: part for name, part in parts.items() if part is not None}}
     if (preset := document.pop("preset", None)) is not None:
-        document = {**_preset(preset), **document}
+        document = {**_get_preset(preset), **document}
     check_arguments(document, Study.__dataclass_fields__, "a study")
     for name in ("datasets", "models"):
         if not document.get(name):
@@ -185,18 +185,18 @@ def plan(study: str | Path | Mapping[str, Any] | None = None, **parts: Any) -> S
     return made
 
 
-def _document(study: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
+def _read_document(study: str | Path | Mapping[str, Any] | None) -> dict[str, Any]:
     if study is None or isinstance(study, Mapping):
         return dict(study or {})
     if str(study) in PRESETS:
-        return _preset(str(study))
+        return _get_preset(str(study))
     path = Path(study)
     if not path.exists() and path.suffix not in (".yaml", ".yml"):
         raise unknown(str(study), PRESETS, "preset")
     return {"name": path.stem, **yaml.read(path)}
 
 
-def _preset(name: str) -> dict[str, Any]:
+def _get_preset(name: str) -> dict[str, Any]:
     return {"name": name, **lookup(PRESETS, name, "preset")}
 
 
@@ -220,7 +220,7 @@ def _check(study: Study) -> None:
     if study.inception is not None:
         _check_inception(study)
     if study.choose not in CHOICES:
-        raise unknown(study.choose, CHOICES, "way to choose")
+        raise unknown(study.choose, CHOICES, "criterion of choose")
     if len(set(study.numbers)) < max(1, len(study.numbers)):
         raise ValueError(f"seeds must be one or more numbers that differ; got {study.seeds}")
     _check_varied(study)
@@ -228,9 +228,9 @@ def _check(study: Study) -> None:
 
 def _check_inception(study: Study) -> None:
     if "generation" not in study.tasks:
-        raise ValueError("inception is for the task generation, and it is not among the tasks; add it to tasks")
+        raise ValueError("inception needs the task generation, which is not among the tasks; add it to tasks")
     if not Path(study.inception or "").is_file():
-        raise FileNotFoundError(f"inception must be a file of weights; {study.inception} is none")
+        raise FileNotFoundError(f"inception must be a file of weights; {study.inception} is not a file")
 
 
 def _check_varied(study: Study) -> None:
@@ -248,7 +248,7 @@ def _check_varied(study: Study) -> None:
                 settings = cells[0].settings
                 raise unknown(name, [*settings.build, *settings.fit, *settings.data], "setting to vary")
     if len({cell.name for cell in cells}) < len(cells):
-        raise ValueError("the runs of a study must differ; a value of `vary` stands there twice; leave one out")
+        raise ValueError("the runs of a study must differ; a list of `vary` has a value twice; remove one")
 
 
 def _parse_named_settings(parts: str | Sequence[str] | Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -262,16 +262,16 @@ def _parse_named_settings(parts: str | Sequence[str] | Mapping[str, Any]) -> dic
     for name, own in parts.items():
         if not isinstance(own, Mapping | None):
             raise ValueError(
-                f"beside {name} must stand settings, such as `{name}: {{epochs: 3}}`; got {brief(repr(own))}"
+                f"the entry of {name} must be settings, such as `{name}: {{epochs: 3}}`; got {brief(repr(own))}"
             )
     return {name: own or {} for name, own in parts.items()}
 
 
-def _without(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
+def _omit(settings: Mapping[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in names}
 
 
-def _has(settings: Settings, name: str) -> bool:
+def _has_setting(settings: Settings, name: str) -> bool:
     """Returns whether a run has a setting with this name."""
     section, dot, own = name.partition(".")
     if dot:

@@ -19,11 +19,11 @@ A setting with this value is left out of the hash, so that the run keeps its ear
 """
 
 
-def digest(told: Mapping[str, Any]) -> str:
+def digest(values: Mapping[str, Any]) -> str:
     """Returns a hash of named values that does not depend on their order.
 
     Example:
         >>> digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1}), len(digest({}))
         (True, 12)
     """
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -32,7 +32,7 @@ def _build_paper_settings(p0: float, draws: int, betas: list[float]) -> tuple[Se
     return conditioned, {"schema.cost": "l2", **PENALTY, **conditioned}
 
 
-def _paper(
+def _build_paper_models(
     latent_dim: int, draws: int, p0: float, *, betas: list[float] = BETAS, classes: bool = True
 ) -> dict[str, Settings]:
     """Returns the settings of the seven models in the MAC-WAE paper.
@@ -62,7 +62,7 @@ def _paper(
     }
 
 
-def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
+def _build_fair_models(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Settings]:
     """Returns the settings of each method in its own paper, with heads whose probabilities are not capped."""
     conditioned, wasserstein = _build_paper_settings(p0, draws, betas)
     vary = {"vary": {"beta": betas}}
@@ -81,7 +81,9 @@ def _fair(p0: float, draws: int, *, betas: list[float] = BETAS) -> dict[str, Set
     }
 
 
-def _study(dataset: str, models: dict[str, Settings], choose: str, own: Settings | None = None, **fit: Any) -> Settings:
+def _build_study(
+    dataset: str, models: dict[str, Settings], choose: str, own: Settings | None = None, **fit: Any
+) -> Settings:
     return {
         "datasets": {dataset: own or {}},
         "models": models,
@@ -144,7 +146,7 @@ FULL: Settings = {"features": 128, "prior": "flow", "draws": 10}
 """Non-default settings of MAC-WAE in the small studies; docs/defaults.md and docs/models.md compare both."""
 
 
-def _small(dataset: str, own: Settings, **fit: Any) -> Settings:
+def _build_small_study(dataset: str, own: Settings, **fit: Any) -> Settings:
     return {
         "datasets": {dataset: own},
         "models": {**SMALL, "mac-wae": {**SMALL["mac-wae"], **FULL}},
@@ -163,7 +165,7 @@ DIGITS = {"data.rows": 3000, "held_out_rows": 1000, "widths": [16, 32]}
 TASKS = ["reconstruction", "many-to-one", "one-to-one"]
 
 
-def _sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings: Any) -> Settings:
+def _build_sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings: Any) -> Settings:
     """Returns a short study on PolyDigits."""
     return {
         "datasets": {"polydigits": DIGITS},
@@ -175,34 +177,34 @@ def _sweep(models: list[str] | dict[str, Settings], tasks: list[str], **settings
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "polymnist-paper": _study("polymnist", _paper(128, 10, 0.4, classes=False), "loss", **POLYMNIST),
-    "mhd-paper": _study("mhd", _paper(128, 10, 0.4), "loss", **MHD),
-    "cub-paper": _study("cub", _paper(128, 5, 0.25), "loss", **CUB),
+    "polymnist-paper": _build_study("polymnist", _build_paper_models(128, 10, 0.4, classes=False), "loss", **POLYMNIST),
+    "mhd-paper": _build_study("mhd", _build_paper_models(128, 10, 0.4), "loss", **MHD),
+    "cub-paper": _build_study("cub", _build_paper_models(128, 5, 0.25), "loss", **CUB),
     # The supplement uses a single weight of the penalty for CelebA, 1.
-    "celeba-paper": _study("celeba", _paper(128, 10, 0.4, betas=[1.0]), "loss", TOO_MANY, **CELEBA),
-    "polymnist-fair": _study(
+    "celeba-paper": _build_study("celeba", _build_paper_models(128, 10, 0.4, betas=[1.0]), "loss", TOO_MANY, **CELEBA),
+    "polymnist-fair": _build_study(
         "polymnist",
-        _fair(0.4, 10),
+        _build_fair_models(0.4, 10),
         "translation",
         # Palumbo, Daunhawer and Vogt 2023: Laplace likelihood of scale 0.75, beta 2.5; the study tries BETAS instead
         {"models": {"mmvae-plus": {"schema.cost": "laplace(0.75)"}}},
         **POLYMNIST,
     ),
     # Vasco et al. 2022: trajectory and label have a loss weight of 50
-    "mhd-fair": _study(
+    "mhd-fair": _build_study(
         "mhd",
-        _fair(0.4, 10),
+        _build_fair_models(0.4, 10),
         "translation",
         {"models": {"nexus": {"weights": {"trajectory": 50.0, "label": 50.0}}}},
         **MHD,
     ),
-    "cub-fair": _study("cub", _fair(0.25, 5), "translation", **CUB),
-    "celeba-fair": _study("celeba", _fair(0.4, 10, betas=[1.0]), "translation", TOO_MANY, **CELEBA),
-    "polymnist-small": _small(
+    "cub-fair": _build_study("cub", _build_fair_models(0.25, 5), "translation", **CUB),
+    "celeba-fair": _build_study("celeba", _build_fair_models(0.4, 10, betas=[1.0]), "translation", TOO_MANY, **CELEBA),
+    "polymnist-small": _build_small_study(
         "polymnist", {"data.rows": 16000, "held_out_rows": 1000, "widths": [16, 32, 64]}, epochs=8
     ),
-    "pendigits-mhd-small": _small("pendigits-mhd", {}, epochs=20),
-    "emoji-small": _small(
+    "pendigits-mhd-small": _build_small_study("pendigits-mhd", {}, epochs=20),
+    "emoji-small": _build_small_study(
         "emoji",
         {
             "length": 16,
@@ -215,7 +217,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         epochs=20,
     ),
-    "polydigits-beta": _sweep(
+    "polydigits-beta": _build_sweep(
         {
             **{name: {**SMALL[name], "vary": {"beta": BETAS}} for name in PAPER},
             **{name: {**SMALL[name], "vary": {"beta": RELATIVE}} for name in ("mac-wae", "m-wae")},
@@ -223,8 +225,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         },
         TASKS,
     ),
-    "polydigits-draws": {**_sweep(["mac-wae"], TASKS), "vary": {"draws": [1, 2, 5, 10, 20]}},
-    "polydigits-penalties": _sweep(
+    "polydigits-draws": {**_build_sweep(["mac-wae"], TASKS), "vary": {"draws": [1, 2, 5, 10, 20]}},
+    "polydigits-penalties": _build_sweep(
         {
             "sliced": {"model": "mac-wae"},
             "sliced, samples": {"model": "mac-wae", "regularizer": "sliced(64, samples)"},
@@ -237,7 +239,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         [*TASKS, "coherence", "generation"],
         **{"build.draws": 5},
     ),
-    "polydigits-masks": _sweep(
+    "polydigits-masks": _build_sweep(
         {
             "every size": {"model": "mac-wae"},
             **{f"p0={p0}": {"model": "mac-wae", "p0": p0} for p0 in (0.2, 0.4, 0.6, 0.8)},

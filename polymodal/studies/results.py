@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from polymodal.studies.finished_runs import FinishedRuns
     from polymodal.studies.grid import Cell, Study
 
-__all__ = ["Collected", "choose", "collect", "collect_code_maps", "tuning_table"]
+__all__ = ["build_tuning_table", "choose", "collect", "collect_code_maps"]
 
 FACTS = ("seconds", "memory", "epochs", "best_epoch", "validation_loss", "weights", "hardware")
 GIVEN = ["dataset", "model", "setting", "seed"]
@@ -47,7 +47,7 @@ def collect(cells: Iterable[Cell], finished: FinishedRuns, tasks: Sequence[str])
         who = {"dataset": cell.dataset, "model": cell.model, "setting": cell.setting, "seed": cell.seed}
         if tasks:
             scores.append(run.select_scores(tasks).assign(**who, **_find_varied_setting(cell)))
-        facts = {name: run.record[study_run.RUN].get(name) for name in (*FACTS, "validation")}
+        facts = {name: run.training.get(name) for name in (*FACTS, "validation")}
         runs.append({**who, "folder": cell.name, "rows": run.record["data"]["rows"], **facts})
     every = pd.concat(scores, ignore_index=True) if len(scores) > 1 else scores[0]
     return Collected(every, pd.DataFrame(runs, columns=[*GIVEN, "folder", "rows", *FACTS, "validation"]))
@@ -82,7 +82,7 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        score = _criterion(own, by)
+        score = _compute_criterion(own, by)
         several = own["setting"].nunique() > 1
         why = {"loss": "validation loss", "translation": "many-to-one translation of validation rows"}[by]
         best = own["setting"].iloc[0] if score.isna().all() else score.idxmin()
@@ -90,7 +90,7 @@ def choose(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["dataset", "model", "setting", "by"])
 
 
-def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
+def build_tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
     """Returns every varied setting of each model on each data set with the value of the selection criterion.
 
     Arguments:
@@ -105,7 +105,7 @@ def tuning_table(runs: pd.DataFrame, by: str) -> pd.DataFrame:
 
     rows = []
     for (dataset, model), own in runs.groupby(["dataset", "model"], sort=False):
-        criterion = _criterion(own, by)
+        criterion = _compute_criterion(own, by)
         if len(criterion) < 2:
             continue
         for setting, value in criterion.items():
@@ -137,7 +137,7 @@ def collect_code_maps(study: Study, runs: pd.DataFrame, finished: FinishedRuns) 
         if name not in cells:
             continue
         cell, frame = cells[name], None
-        if (path := study_run.code_map(cell, finished.folder / name)) is not None:
+        if (path := study_run.write_code_map(cell, finished.folder / name)) is not None:
             frame = _read_code_map(path)
         elif maps is not None and name in mapped:
             frame = maps[(maps["dataset"] == cell.dataset) & (maps["model"] == cell.model)]
@@ -154,16 +154,16 @@ def _read_code_map(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype={"given": str, "label": str}, keep_default_na=False)
 
 
-def _criterion(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
+def _compute_criterion(runs: pd.DataFrame, by: str) -> pd.Series[Any]:
     """Returns the selection criterion per setting of one model on one data set; lower is better."""
-    return _losses(runs) if by == "loss" else _ranks(runs)
+    return _average_losses(runs) if by == "loss" else _average_ranks(runs)
 
 
-def _losses(runs: pd.DataFrame) -> pd.Series[Any]:
+def _average_losses(runs: pd.DataFrame) -> pd.Series[Any]:
     return runs.groupby("setting", sort=False)["validation_loss"].mean()
 
 
-def _ranks(runs: pd.DataFrame) -> pd.Series[Any]:
+def _average_ranks(runs: pd.DataFrame) -> pd.Series[Any]:
     """Returns the mean rank of each setting; rank 1 is the best."""
     import pandas as pd
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
 
+from polymodal import evaluation
 from polymodal.comparison import comparison_page
-from polymodal.evaluation import inception as features_of
 from polymodal.io import checkpoint, yaml
 from polymodal.io.locks import claim_folder
 from polymodal.modalities.trial import skip_network_checks
 from polymodal.runtime.registry import lookup
 from polymodal.settings import network
 from polymodal.studies import study_run
-from polymodal.studies.executors import PLACES, Job
+from polymodal.studies.executors import EXECUTORS, Job
 from polymodal.studies.finished_runs import FinishedRuns
 from polymodal.studies.grid import Cell, Study, plan
-from polymodal.studies.results import choose, collect, collect_code_maps, tuning_table
+from polymodal.studies.results import build_tuning_table, choose, collect, collect_code_maps
 from polymodal.studies.study_progress import Board
 from polymodal.training import check_settings
 
@@ -66,10 +66,13 @@ def compare(
     nor by another study in the same folder. An interrupted run resumes from its last checkpoint. A failed run is
     reported, and the other runs continue.
 
+    All finished runs, with their scores and settings, are also written to `<folder>/<name of the study>/scores.csv`. If
+    the folder of a run no longer exists, the run is read from this file and not repeated.
+
     Arguments:
         study: Name of a preset, path of a YAML file, or its content: arguments of `Study`, or a `preset` to change.
         folder: Folder of all studies. The page and its tables are written to `<folder>/<name of the study>`.
-        on: "here" runs one after the other in this process. "ray" runs in parallel on the processors and GPUs of this
+        on: "here" runs sequentially in this process. "ray" runs in parallel on the processors and GPUs of this
             machine or of a cluster.
         address: Address of a Ray cluster; by default, Ray is started on this machine.
         cpus: Number of processors per run on Ray.
@@ -100,7 +103,7 @@ def compare(
     """
     made, root = plan(study, **parts), Path(folder)
     on_ray = {"address": address, "cpus": cpus, "gpus": gpus, "retries": retries}
-    place = lookup(PLACES, on, "place")(**(on_ray if on == "ray" else {}))
+    executor = lookup(EXECUTORS, on, "executor")(**(on_ray if on == "ray" else {}))
     cells = list(made.cells())
     # Workers have another working directory.
     inception = None if made.inception is None else str(Path(made.inception).resolve())
@@ -110,12 +113,12 @@ def compare(
     tuned = _collect_tuning(tuning, finished)
     left = _select_unfinished(tuning, finished) or _select_unfinished(_select_reported(jobs, tuned, made), finished)
     if left and inception is not None:
-        features_of(inception)  # reject unsuitable weights now, not after a run has been trained
-    _check([job.cell for job in left])
+        evaluation.inception(inception)  # reject unsuitable weights now, not after a run has been trained
+    _check_runs([job.cell for job in left])
     if left:
         checkpoint.check_writable(root / "runs")
     with claim_folder(root / made.name, "runs it"):
-        return _run_study(made, root, finished, jobs, tuning, place, progress, beside)
+        return _run_study(made, root, finished, jobs, tuning, executor, progress, beside)
 
 
 def _run_study(
@@ -124,17 +127,19 @@ def _run_study(
     finished: FinishedRuns,
     jobs: list[Job],
     tuning: list[Job],
-    place: Any,
+    executor: Any,
     progress: bool,
     beside: pd.DataFrame | None,
 ) -> Comparison:
     """Runs the unfinished runs of a study and writes its page."""
     given = {name: part for name, part in asdict(made).items() if part is not None}
-    checkpoint.write_text(root / made.name / "study.yaml", yaml.dump(_plain(given), _head(made, root)))
-    failed = _run_jobs(tuning, finished, place, progress) if tuning else {}
+    checkpoint.write_text(
+        root / made.name / "study.yaml", yaml.dump(_convert_for_yaml(given), _format_header(made, root))
+    )
+    failed = _run_jobs(tuning, finished, executor, progress) if tuning else {}
     tuned = _collect_tuning(tuning, finished)
     reported = _select_reported(jobs, tuned, made)
-    failed |= _run_jobs([job for job in reported if job.cell.name not in failed], finished, place, progress)
+    failed |= _run_jobs([job for job in reported if job.cell.name not in failed], finished, executor, progress)
     failures = {str(job.cell): failed[job.cell.name] for job in jobs if job.cell.name in failed}
     return _write_results(made, [job.cell for job in reported], root, finished, failures, beside, tuned)
 
@@ -156,19 +161,19 @@ def _select_reported(jobs: list[Job], tuned: pd.DataFrame | None, study: Study) 
     return [job for job in jobs if job.cell.setting == best.get((job.cell.dataset, job.cell.model))]
 
 
-def _run_jobs(jobs: list[Job], finished: FinishedRuns, place: Any, progress: bool) -> dict[str, str]:
+def _run_jobs(jobs: list[Job], finished: FinishedRuns, executor: Any, progress: bool) -> dict[str, str]:
     """Runs those jobs that are not finished.
 
     Returns:
         Reasons of failed runs, by the name of the run.
     """
     left = _select_unfinished(jobs, finished)
-    with Board(len(jobs), len(jobs) - len(left), place.at_once, shown=progress) as board:
-        board.waits(job.cell for job in left)
-        return place(left, board) if left else {}
+    with Board(len(jobs), len(jobs) - len(left), executor.at_once, shown=progress) as board:
+        board.set_waiting(job.cell for job in left)
+        return executor(left, board) if left else {}
 
 
-def _check(cells: list[Cell]) -> None:
+def _check_runs(cells: list[Cell]) -> None:
     """Checks everything that can be checked without training: data sets, models, settings.
 
     Raises:
@@ -179,7 +184,7 @@ def _check(cells: list[Cell]) -> None:
     for cell in cells:
         tried.setdefault((cell.dataset, cell.model, cell.setting), cell)
     for cell in sorted(tried.values(), key=lambda cell: cell.dataset):  # loads each data set once
-        data = study_run.rows(cell.settings)
+        data = study_run.load_rows(cell.settings)
         try:
             check_settings(**cell.settings.fit)
             with torch.device("meta"), skip_network_checks():
@@ -211,33 +216,33 @@ def _write_results(
         title=study.name,
         runs=runs,
         chosen=chosen[chosen["by"] != ""],
-        tuned=None if tuned is None else tuning_table(tuned, study.choose),
+        tuned=None if tuned is None else build_tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
         maps=collect_code_maps(study, reported_runs, finished),
         reference=beside,
         failures=[*failures.items()],
-        notes=_notes(len(cells), len(runs), failures),
+        notes=_describe_unfinished(len(cells), len(runs), failures),
     )
     return Comparison(scores, runs, chosen, failures, page)
 
 
-def _notes(planned: int, finished: int, failures: dict[str, str]) -> list[str]:
+def _describe_unfinished(planned: int, finished: int, failures: dict[str, str]) -> list[str]:
     if finished == planned:
         return []
     failed = f", {len(failures)} of them failed" if failures else ""
-    return [f"{finished} of {planned} runs are finished{failed}: what follows is of these alone."]
+    return [f"{finished} of {planned} runs are finished{failed}. The results below are based on these runs only."]
 
 
-def _head(study: Study, root: Path) -> list[str]:
+def _format_header(study: Study, root: Path) -> list[str]:
     path = shlex.quote(str(root / study.name / "study.yaml"))
     return [
-        "A study of polymodal. To run it again, or to go on:",
+        "A study of polymodal. To run or continue it:",
         f"  polymodal compare {path} --folder {shlex.quote(str(root))}",
     ]
 
 
-def _plain(value: Any) -> Any:
+def _convert_for_yaml(value: Any) -> Any:
     """Converts nested values to types that YAML can represent."""
     if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
+        return {name: _convert_for_yaml(part) for name, part in value.items()}
+    return [_convert_for_yaml(part) for part in value] if isinstance(value, tuple | list) else value

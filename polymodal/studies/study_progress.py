@@ -54,15 +54,15 @@ class Board:
         if self.bar is not None:
             self.bar.stop()
 
-    def waits(self, cells: Iterable[Cell]) -> None:
+    def set_waiting(self, cells: Iterable[Cell]) -> None:
         """Sets the runs that are waiting."""
         self.waiting = {cell.name: cell for cell in cells}
 
-    def begins(self, what: str) -> None:
+    def begin(self, what: str) -> None:
         """Shows the description of the current run."""
-        self._describe(what)
+        self._show(what)
 
-    def ends(self, cell: Cell, failure: str, seconds: float) -> None:
+    def end(self, cell: Cell, failure: str, seconds: float) -> None:
         """Records the end of a run and shows it."""
         self.waiting.pop(cell.name, None)
         self.done += 1
@@ -78,9 +78,9 @@ class Board:
         if failure:
             self.bar.console.print(printable(line), soft_wrap=True, highlight=False, markup=False)
         self.bar.update(self.task, completed=self.done)
-        self._describe("")
+        self._show("")
 
-    def _describe(self, what: str) -> None:
+    def _show(self, what: str) -> None:
         if self.bar is not None:
             self.bar.update(self.task, description=printable(f"{what}{self._format_time_left()}"))
 

@@ -13,15 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from polymodal import evaluation
-from polymodal.datasets import Dataset
-from polymodal.datasets import load as load_data
+from polymodal import datasets, evaluation, models
 from polymodal.evaluation import Classifiers, evaluate, train_classifiers
-from polymodal.evaluation import inception as features_of
 from polymodal.evaluation.score_file import write_scores
 from polymodal.io import checkpoint
 from polymodal.io.locks import claim_folder
-from polymodal.models import load
 from polymodal.runtime import hardware
 from polymodal.runtime.formatting import brief
 from polymodal.settings import Settings, network
@@ -31,23 +27,22 @@ from polymodal.training import fit, select_device
 if TYPE_CHECKING:
     import pandas as pd
 
+    from polymodal.datasets import Dataset
     from polymodal.evaluation.frechet import Features
     from polymodal.models import Model
     from polymodal.studies.grid import Cell
 
 __all__ = [
-    "FAILED",
-    "RECORD",
     "RUN",
     "SCORES",
     "is_finished",
     "is_scored",
     "load_classifiers",
+    "load_rows",
     "note_failure",
-    "read_training_record",
-    "record",
-    "rows",
+    "read_record",
     "run",
+    "write_code_map",
 ]
 
 RECORD, SCORES, MAP, FAILED = "experiment.json", "scores.csv", "map.csv", "failed.txt"
@@ -66,28 +61,28 @@ def is_scored(noted: Mapping[str, Any], tasks: Collection[str], inception: str |
     return "seconds" in noted and scored and (inception is None or noted.get("fid") is True)
 
 
-def rows(settings: Settings) -> Dataset:
+def load_rows(settings: Settings) -> Dataset:
     """Returns the data set of a run; the most recent data set is cached in memory."""
     return _load_cached_dataset(settings.dataset, json.dumps(settings.data, sort_keys=True))
 
 
 @lru_cache(maxsize=1)
 def _load_cached_dataset(dataset: str, arguments: str) -> Dataset:
-    return load_data(dataset, **json.loads(arguments))
+    return datasets.load(dataset, **json.loads(arguments))
 
 
 @lru_cache(maxsize=1)
-def _features(inception: str, device: torch.device) -> Features:
-    return features_of(inception, device)
+def _load_features(inception: str, device: torch.device) -> Features:
+    return evaluation.inception(inception, device)
 
 
 def read_training_record(folder: Path) -> dict[str, Any]:
     """Returns the training and scoring entries of a run's record; empty before training has finished."""
-    noted = record(folder).get(RUN, {})
+    noted = read_record(folder).get(RUN, {})
     return noted if isinstance(noted, dict) else {}
 
 
-def record(folder: Path) -> dict[str, Any]:
+def read_record(folder: Path) -> dict[str, Any]:
     """Returns the record of a run; empty if the run has no record yet."""
     return checkpoint.read_json(folder / RECORD) if (folder / RECORD).exists() else {}
 
@@ -113,9 +108,9 @@ def run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None = 
 
 
 def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) -> None:
-    data = rows(cell.settings)
+    data = load_rows(cell.settings)
     if "seconds" in read_training_record(folder) and (folder / "model").exists():
-        model = load(folder / "model").to(select_device(cell.settings.fit["device"]))
+        model = models.load(folder / "model").to(select_device(cell.settings.fit["device"]))
     else:
         model = _train(cell, folder, data)
     if "validation" not in read_training_record(folder):  # scores that may be used to choose a setting
@@ -125,12 +120,12 @@ def _run(cell: Cell, folder: Path, tasks: Sequence[str], inception: str | None) 
     shutil.rmtree(folder / "state", ignore_errors=True)  # a finished run is never resumed
 
 
-def code_map(cell: Cell, folder: Path) -> Path | None:
-    """Returns the file with the map of a run's codes, computed if it is missing; None if the model is missing too."""
+def write_code_map(cell: Cell, folder: Path) -> Path | None:
+    """Writes the map of a run's codes if it is missing, and returns its path; None if the model is missing too."""
     path = folder / MAP
     if not path.exists() and (folder / "model").exists():
-        table = rows(cell.settings).test
-        made = evaluation.code_map(load(folder / "model"), table)
+        table = load_rows(cell.settings).test
+        made = evaluation.code_map(models.load(folder / "model"), table)
         if (label := next(iter(evaluation.list_label_modalities(table.schema)), None)) is not None:
             shown = table.schema[label].show
             made["label"] = [str(shown(torch.tensor(number))) if number >= 0 else "" for number in made["label"]]
@@ -155,12 +150,14 @@ def _train(cell: Cell, folder: Path, data: Dataset) -> Model:
     model = network(cell.settings, data)
     for name in (SCORES, MAP):  # files of an earlier training
         (folder / name).unlink(missing_ok=True)
-    held, device = hardware.reset_peak_memory(), select_device(cell.settings.fit["device"])
+    before, device = hardware.reset_peak_memory(), select_device(cell.settings.fit["device"])
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     fitted = fit(model, data.train, data.validation, folder=folder, resume=True, progress=False, **cell.settings.fit)
     peak = (
-        torch.cuda.max_memory_allocated(device) if device.type == "cuda" else max(hardware.measure_peak_memory(), held)
+        torch.cuda.max_memory_allocated(device)
+        if device.type == "cuda"
+        else max(hardware.measure_peak_memory(), before)
     )
     history = fitted.history.set_index("epoch")
     prior = {} if fitted.prior_history.empty else {"prior_seconds": float(fitted.prior_history["seconds"].iloc[-1])}
@@ -188,12 +185,9 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
     left = sorted({*tasks} - have)
     if not left:
         return
-    ready = (
-        load_classifiers(folder.parent, cell.settings, data)
-        if {*left} & {"coherence", "generation", "sampling"}
-        else None
-    )
-    features = None if inception is None else _features(inception, model.weight.device)
+    classified = not {*left}.isdisjoint(("coherence", "generation", "sampling"))
+    ready = load_classifiers(folder.parent, cell.settings, data) if classified else None
+    features = None if inception is None else _load_features(inception, model.weight.device)
     made = evaluate(model, data.test, tasks=left, train=data.train, classifiers=ready, features=features)
     write_scores(folder / SCORES, made, left)
     _note(folder, tasks=sorted({*left, *have}), fid=bool(noted.get("fid")) or features is not None)
@@ -201,8 +195,8 @@ def _score(cell: Cell, folder: Path, data: Dataset, model: Model, tasks: Sequenc
 
 def load_classifiers(runs: Path, settings: Settings, data: Dataset) -> Classifiers:
     """Returns the classifiers of a data set, shared by all of its runs; the first run that needs them trains them."""
-    told = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
-    folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(told)}"
+    values = {name: value for name, value in settings.data.items() if name not in ELSEWHERE["data"]}
+    folder = runs.parent / "verifiers" / f"{settings.dataset}-{digest(values)}"
     if (folder / "verifiers.json").exists():
         return Classifiers.load(folder)
     made = train_classifiers(data.train)
@@ -212,7 +206,7 @@ def load_classifiers(runs: Path, settings: Settings, data: Dataset) -> Classifie
 
 def _note(folder: Path, **facts: Any) -> None:
     """Adds entries to the `run` part of a run's record."""
-    noted = record(folder)
+    noted = read_record(folder)
     noted[RUN] = {**noted.get(RUN, {}), **facts}
     checkpoint.write_text(folder / RECORD, checkpoint.to_json(noted))
 

@@ -10,14 +10,16 @@ from benchmarks import __main__ as bench
 from benchmarks import arithmetic, curves, machine, memory, startup, step
 from benchmarks.published import PUBLISHED, RATE
 from benchmarks.rows import row
-from benchmarks.shapes import SHAPES, alike, model_of, named, rows_of
+from benchmarks.shapes import SHAPES, find_shape, make_shape, model_of, rows_of
 from benchmarks.timing import spread
 
 SPREAD = {"median", "lower", "upper", "all"}
 BYTES = {"ours": 2_000_000, "in pieces": 1_000_000, "reference": 5_000_000}
 TINY = [
-    curves.Curve("labels", "K", [curves.Point(k, alike("labels", 5), k, k < 8) for k in (1, 2, 4, 8)], 1.0),
-    curves.Curve("labels", "modalities", [curves.Point(m, alike("labels", m), 2, m < 8) for m in (1, 2, 4, 8)], 1.0),
+    curves.Curve("labels", "K", [curves.Point(k, make_shape("labels", 5), k, k < 8) for k in (1, 2, 4, 8)], 1.0),
+    curves.Curve(
+        "labels", "modalities", [curves.Point(m, make_shape("labels", m), 2, m < 8) for m in (1, 2, 4, 8)], 1.0
+    ),
 ]
 
 
@@ -48,8 +50,8 @@ def test_all_parts_are_in_one_table_and_one_file(tmp_path, capsys, monkeypatch):
     parts += ["curves: labels against K", "curves: labels against modalities"]
     said = [line.partition("/6 ")[2] for line in done.err.splitlines()]
     assert [line[: len(part)] for line, part in zip(said, parts, strict=True)] == parts
-    assert "beside" in done.out
-    assert "The reference beside the authors' loop" in done.out
+    assert "baseline" in done.out
+    assert "The reference next to the authors' loop" in done.out
     assert done.out.splitlines()[-1] == f"Numbers: {out}"
 
     document = json.loads(out.read_text())
@@ -104,7 +106,7 @@ def test_what_is_required_is_the_median_of_the_ratio():
 
 def test_operations_are_those_of_products_written_out():
     """One hidden layer each way: a product forward, and backward one for its input and one for its weights."""
-    shape = replace(alike("labels", 2), batch_size=8, latent_dim=4)
+    shape = replace(make_shape("labels", 2), batch_size=8, latent_dim=4)
     model = model_of(shape, 1)
     counted = arithmetic.operations(model, rows_of(model.schema, 8))
     networks = {"encode": model.encoders, "decode": model.decoders}
@@ -127,7 +129,7 @@ def test_the_floors_are_those_that_were_published(name, floor):
 
 def test_a_line_is_fitted_to_the_codes_that_are_decoded():
     """With two modalities there are three subsets: however large K, no more than three codes are decoded."""
-    points = [curves.Point(k, alike("labels", 2), k) for k in (1, 4, 40)]
+    points = [curves.Point(k, make_shape("labels", 2), k) for k in (1, 4, 40)]
     case = curves.measure(curves.Curve("labels", "K", points, 1.0), 1e-9, lambda share: None)
     assert case["points"][0]["codes"] == 1.0
     assert case["points"][2]["codes"] == 3.0
@@ -137,7 +139,7 @@ def test_a_line_is_fitted_to_the_codes_that_are_decoded():
 def test_an_evaluation_is_held_to_what_is_required():
     times = {"ours": [1.0], "reference": [29.0], "ratio": [29.0], "prediction": [0.9], "networks": [0.6]}
     case = {"shape": "celeba", "rows": 8, **{key: spread(numbers) for key, numbers in times.items()}}
-    both = bench._evaluated([case])
+    both = bench._list_evaluation_rows([case])
     assert [line["reached"] for line in both] == [False, True]
     assert (both[1]["ratio"]["median"], both[1]["at_least"]) == (0.6 / 0.9, 1 / 1.5)
 
@@ -158,7 +160,7 @@ def test_memory_is_measured_on_the_papers_shapes_and_along_two_curves():
     found = memory.points(list(SHAPES))
     assert {(name, shape.draws) for name, shape in SHAPES.items()} <= set(found)
     assert [k for name, k in found if name == "polymnist"] == [10, 1, 5, 20, 40]
-    assert [len(named(name).modalities) for name, _ in found if "pictures" in name] == [4, 16, 64]
+    assert [len(find_shape(name).modalities) for name, _ in found if "pictures" in name] == [4, 16, 64]
     assert memory.points(["mhd"]) == [("mhd", 10)]
     assert set(memory.points(list(SHAPES), quick=True)) < set(found)
 

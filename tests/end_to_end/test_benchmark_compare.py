@@ -83,7 +83,7 @@ def test_the_folder_is_gone_whatever_happens(fault):
     there = []
 
     def work():
-        with checkout.checked_out(checkout.commit("HEAD")) as folder:
+        with checkout.check_out(checkout.commit("HEAD")) as folder:
             there.append((folder, (folder / "benchmarks" / "shapes.py").exists()))
             assert str(folder) in git("worktree", "list").stdout
             raise fault
@@ -99,7 +99,7 @@ def test_being_told_to_end_leaves_nothing(tmp_path):
     code = (
         "import os, signal, tempfile; from benchmarks import checkout\n"
         f"tempfile.tempdir = {str(tmp_path / 'temporary')!r}\n"
-        "with checkout.checked_out(checkout.commit('HEAD')):\n"
+        "with checkout.check_out(checkout.commit('HEAD')):\n"
         "    os.kill(os.getpid(), signal.SIGTERM); import time; time.sleep(60)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import machine
-from benchmarks.models import _compared, compare, main
+from benchmarks.models import _describe_comparison, compare, main
 
 ROOT = Path(__file__).parents[2]
 SPREAD = {"median", "lower", "upper", "all"}
@@ -59,8 +59,8 @@ def test_mopoe_is_compared_with_mvtcae():
     assert case.keys() == {"shape", "subsets", "at_most", "pairs", "mopoe", "mvtcae", "ratio"}
     assert (case["subsets"], case["at_most"]) == (15, 1.5)
     assert_spreads(case, "mopoe", "mvtcae")
-    assert _compared(case).startswith("MoPoE's step over MVTCAE's on mhd, 15 subsets: ")
-    assert _compared(case).endswith(", 3 pairs; required: at most 1.5")
+    assert _describe_comparison(case).startswith("MoPoE's step over MVTCAE's on mhd, 15 subsets: ")
+    assert _describe_comparison(case).endswith(", 3 pairs; required: at most 1.5")
 
 
 @pytest.mark.parametrize(

@@ -29,11 +29,11 @@ def test_mistakes_are_one_line(tmp_path, monkeypatch, capsys):
     for arguments, message in (
         (["mine.yaml"], "polymodal: unknown model 'mave'; known are mvae"),
         (["polydigits-bta"], "polymodal: unknown preset 'polydigits-bta'; known are polydigits-beta"),
-        (["polydigits-beta", "--on", "slurm"], "polymodal: unknown place 'slurm'; known are"),
-        ([], "polymodal: either a study, such as polymnist-small, or --scores must be given"),
+        (["polydigits-beta", "--on", "slurm"], "polymodal: unknown executor 'slurm'; known are"),
+        ([], "polymodal: either a study, such as polymnist-small, or --scores must be"),
         (
             ["polydigits-beta", "--scores", "a.csv"],
-            "polymodal: either a study, such as polymnist-small, or --scores must be given",
+            "polymodal: either a study, such as polymnist-small, or --scores must be",
         ),
     ):
         done = within(monkeypatch, capsys, "compare", *arguments)

@@ -12,7 +12,7 @@ def test_they_take_turns_draw_the_same_and_one_pair_is_not_counted():
         lambda i: calls.append(("second", i, float(torch.rand(())))),
         budget=1e-9,
         fewest=4,
-        shown=shares.append,
+        report=shares.append,
     )
     assert len(pairs) == 4
     assert [call[:2] for call in calls] == [(name, i) for i in range(5) for name in ("first", "second")]
