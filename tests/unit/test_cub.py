@@ -292,7 +292,7 @@ def test_captions_must_be_there_and_ten(root, cache, how, error):
     ("name", "line", "error"),
     [
         ("images.txt", "22 ../../secret.jpg", "line 22 .*its folder and file"),
-        ("images.txt", "3 001.A/b.jpg", "line 22 .*that no line before has"),
+        ("images.txt", "3 001.A/b.jpg", "line 22 .*that no earlier line has"),
         ("train_test_split.txt", "22 2", "line 22 .*1 for training"),
         ("bounding_boxes.txt", "22 1.0 2.0 3.0", "line 22 .*left, top, width and height"),
         ("bounding_boxes.txt", "22 1.0 2.0 nan 4.0", "line 22 .*left, top, width and height"),

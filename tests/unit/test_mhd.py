@@ -154,7 +154,7 @@ def test_code_in_the_file_is_refused_and_not_run(root, zipped):
     parts = published(ROWS["test"], 1)
     parts[5] = Code(root / "ran")
     torch.save(tuple(parts), root / "mhd_test.pt", _use_new_zipfile_serialization=zipped)
-    refused(root, "tensors and plain numbers alone", "it asks for posix.mkdir")
+    refused(root, "only tensors and plain numbers", "it asks for posix.mkdir")
     assert not (root / "ran").exists()
 
 
