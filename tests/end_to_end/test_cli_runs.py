@@ -358,7 +358,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; use --out codes.parquet"),
         (
             ["embed", "{run}", "--out", "{run}/experiment.json"],
-            "experiment.json must be a Parquet file that this command wrote",
+            "experiment.json must be a Parquet file that",
         ),
         (["sample", "nowhere"], "it does not exist"),
         (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be one of those at hand"),

@@ -124,11 +124,11 @@ def test_a_file_may_have_no_names_and_holes_of_its_own(polymodal, birds, tmp_pat
     [
         (
             ["embed", "run", "birds.csv", "--split", "train"],
-            "--split selects rows of the run's data set, and must be left out",
+            "--split selects rows of the run's data set",
         ),
         (
             ["translate", "run", "birds.csv", "--rows", "3"],
-            "--rows selects rows of the run's data set, and must be left out",
+            "--rows selects rows of the run's data set",
         ),
         (["embed", "run", "--missing", "?"], "--missing is for a table's file, and no file is given"),
         (["embed", "run", "birds.parquet", "--missing", "?"], "missing is for CSV files; got birds.parquet"),
