@@ -356,7 +356,10 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["embed", "{run}", "--out", "x.parquet", "--given", "m7"], "unknown modality 'm7'"),
         (["embed", "{run}"], "missing option '--out'"),
         (["embed", "{run}", "--out", "."], "--out must be a file, and . is a folder; use --out codes.parquet"),
-        (["embed", "{run}", "--out", "{run}/experiment.json"], "experiment.json must be a Parquet file, for it is"),
+        (
+            ["embed", "{run}", "--out", "{run}/experiment.json"],
+            "experiment.json must be a Parquet file that",
+        ),
         (["sample", "nowhere"], "it does not exist"),
         (["sample", "{run}", "--overwrite", "--device", "tpu"], "device must be an available one"),
         (["report", "{run}", "--device", "tpu"], "device must be an available one"),

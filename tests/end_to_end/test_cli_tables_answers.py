@@ -122,8 +122,14 @@ def test_a_file_may_have_no_names_and_holes_of_its_own(polymodal, birds, tmp_pat
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["embed", "run", "birds.csv", "--split", "train"], "--split must be left out where a table's file is named"),
-        (["translate", "run", "birds.csv", "--rows", "3"], "--rows must be left out where a table's file is named"),
+        (
+            ["embed", "run", "birds.csv", "--split", "train"],
+            "--split selects rows of the run's data set",
+        ),
+        (
+            ["translate", "run", "birds.csv", "--rows", "3"],
+            "--rows selects rows of the run's data set",
+        ),
         (["embed", "run", "--missing", "?"], "--missing is for a table's file, and no file is given"),
         (["embed", "run", "birds.parquet", "--missing", "?"], "missing applies only to CSV files; got birds.parquet"),
         (["embed", "run", "bird.csv"], "bird.csv must be a file, and does not exist"),
