@@ -221,7 +221,7 @@ class TestCommandLine:
             "seeds": 1,
         }
         pm.studies.compare(study, folder=tmp_path / "study", progress=False)
-        scores = pd.concat(map(pd.read_csv, (tmp_path / "study").rglob("scores.csv")))
+        scores = pd.concat(map(pd.read_csv, (tmp_path / "study" / "runs").rglob("scores.csv")))
         assert {"psnr", "acc"} == set(scores["metric"])
         models = [json.loads(path.read_text(encoding="utf-8")) for path in (tmp_path / "study").rglob("model.json")]
         assert {model["arguments"]["regularizer"] for model in models} == {"moments(3)", "sliced"}
