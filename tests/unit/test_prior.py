@@ -505,7 +505,7 @@ def test_the_report_shows_the_loss_of_the_flow(tmp_path):
     page = path.read_text(encoding="utf-8")
     best = fitted.prior_history.set_index("epoch")["prior/validation"].idxmin()
     assert "loss of the flow" in page
-    assert f"its lowest validation loss is that of epoch {best:.3g}" in page
+    assert f"epoch {best:.3g} has its lowest validation loss" in page
 
 
 def test_a_settled_run_folder_has_the_model_with_its_flow(tmp_path):
