@@ -201,6 +201,10 @@ def load_resumed_settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
         document = _upgrade_settings(read(folder / SETTINGS))
         if "dataset" not in document:
             raise ValueError(f"{folder / SETTINGS} must name a data set, and it does not; restore it")
+        try:
+            resolve(document)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{folder / SETTINGS} is damaged or edited: {error}; restore it") from error
         settings = replace(resolve(document, changes), folder=str(folder))
         epochs = settings.fit["epochs"]
         if {"epochs", "fit.epochs"} & {*changes} and epochs < (done := count_epochs(folder)):
