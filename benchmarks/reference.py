@@ -79,7 +79,7 @@ def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prio
     z = encode(model, x, b)
     total = model.beta * (model.reference_cost if model.relative else 1) * mmd(prior, z)
     for m, (name, modality) in enumerate(model.schema.items()):
-        cost = modality.cost(model.decoders[m](z), x[name])  # (B,)
+        cost = modality.compute_cost(model.decoders[m](z), x[name])  # (B,)
         total = total + model.weight[m] * (cost * observed[:, m]).mean()
     return total
 

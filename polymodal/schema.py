@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields, replace
@@ -15,6 +14,7 @@ from torch import Tensor
 from polymodal import tabular
 from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, serialization
+from polymodal.modalities.costed import Costed
 from polymodal.modalities.differences import find_difference
 from polymodal.modalities.schema_checks import check_count, check_groups, check_name, check_tensor_mapping
 from polymodal.runtime.formatting import brief
@@ -340,8 +340,7 @@ def _write_values(modality: Modality, values: Tensor) -> Any:
 
 def _takes(modality: Modality, cost: Any) -> bool:
     """Returns False if the modality has a choice of costs and none of them has this name."""
-    costs = getattr(inspect.getattr_static(type(modality), "cost", None), "costs", None)
-    return costs is None or not isinstance(cost, str) or cost.partition("(")[0] in costs
+    return not (isinstance(modality, Costed) and isinstance(cost, str)) or cost.partition("(")[0] in modality.costs
 
 
 def _arguments(modality: Modality) -> dict[str, Any]:

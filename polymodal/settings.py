@@ -6,13 +6,14 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from types import SimpleNamespace
 from typing import Any
 
 from polymodal.datasets import DATASETS, Dataset, load
 from polymodal.evaluation.metrics import choose_metrics
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.modalities.arguments import to_tuples
+from polymodal.modalities.costed import Costed
+from polymodal.modalities.costs import parse_cost
 from polymodal.models import MODELS, Model, build
 from polymodal.runtime.registry import lookup
 from polymodal.runtime.validation import check_types
@@ -264,9 +265,8 @@ def _check_argument(name: str, value: Any) -> None:
 
 
 def _check_field(kind: type[Modality], key: str, name: str, value: Any) -> None:
-    choice = inspect.getattr_static(kind, name, None)
-    if hasattr(choice, "__set__"):
-        choice.__set__(SimpleNamespace(), value)  # the descriptor checks the value itself, regardless of its type hint
+    if name == "cost" and issubclass(kind, Costed):
+        parse_cost(value, kind.costs)
     else:
         _check_type(name, value, kind, key)
 

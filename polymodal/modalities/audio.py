@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
-from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.costs import NUMERIC
 from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
 from polymodal.modalities.spectrograms import spectrograms
 from polymodal.modalities.value_checks import check_unit
@@ -69,9 +69,10 @@ class Audio(Costed):
     frames: int
     mels: int
     widths: tuple[int, ...] = (32, 64, 128)
-    cost: Choice = Choice(NUMERIC, "gaussian")
+    cost: str = "gaussian"
     rate: int = 8000
 
+    costs = NUMERIC
     metric = "rmse"
     """The root mean squared error."""
 

@@ -53,6 +53,8 @@ class Modality(Arguments, ABC):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
+        if callable(getattr(cls, "cost", None)):
+            raise TypeError(f"the method cost of {cls.__name__} must be called compute_cost; rename it")
         choose_metric(cls)
         cls.__repr__ = cls.__repr__  # prevents the dataclass's __repr__, which would begin with network=None
 
@@ -259,8 +261,8 @@ class Modality(Arguments, ABC):
         """Returns -log p(x | z) in nats, `(*, N)`, for prepared values `(N, *shape)`; it is finite for blanks."""
         return -self.distribution(parameters).log_prob(x)
 
-    def cost(self, parameters: Tensor, x: Tensor) -> Tensor:
-        """Returns the reconstruction cost, `(*, N)`; it is finite for blanks.
+    def compute_cost(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Returns the reconstruction cost, `(*, N)`, by default the negative log-likelihood; it is finite for blanks.
 
         Arguments:
             parameters: Outputs of the decoder, `(*, N, ...)`.
@@ -315,7 +317,7 @@ class Modality(Arguments, ABC):
         Arguments:
             mean: Mean of the values: the first result of `moments`, divided by N.
             square: Mean of their squares: the second result of `moments`, divided by N.
-            likelihood: Whether to use `nll` instead of `cost`.
+            likelihood: Whether to use `nll` instead of `compute_cost`.
         """
         return (square - mean.square()).sum()
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
-from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.costs import NUMERIC
 from polymodal.modalities.inspection import IMAGE_ENDINGS, choose_size, inspect_images, is_image
 from polymodal.modalities.pixels import array_image, image_source, open_image, show_pixels
 from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
@@ -55,8 +55,9 @@ class Image(Costed):
     height: int
     width: int
     widths: tuple[int, ...] | None = None
-    cost: Choice = Choice(NUMERIC, "gaussian")
+    cost: str = "gaussian"
 
+    costs = NUMERIC
     metric = "ssim"
     """The structural similarity."""
 

@@ -18,7 +18,7 @@ from polymodal.modalities.cell_texts import check_format, format_of
 from polymodal.modalities.cells import CellError, Column, class_name, missing
 from polymodal.modalities.column_statistics import class_names, sort_names
 from polymodal.modalities.costed import Costed
-from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.modalities.costs import DISCRETE
 from polymodal.modalities.formats import NUMBER
 from polymodal.modalities.profile import Candidate, Profile
 from polymodal.networks import OneHot, mlp
@@ -56,9 +56,10 @@ class Label(Costed):
     classes: int
     names: tuple[str, ...] | None = None
     hidden: tuple[int, ...] = (32,)
-    cost: Choice = Choice(DISCRETE, "categorical")
+    cost: str = "categorical"
     formats: tuple[str, ...] | None = note()
 
+    costs = DISCRETE
     metric = "acc"
     """The accuracy."""
 

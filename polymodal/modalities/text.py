@@ -15,7 +15,7 @@ from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, missing, texts, to_observed_mask
 from polymodal.modalities.column_statistics import MOST_WORDS, usual_length
 from polymodal.modalities.costed import Costed
-from polymodal.modalities.costs import DISCRETE, Choice
+from polymodal.modalities.costs import DISCRETE
 from polymodal.modalities.dates import learn_date_format, read_date, write_date
 from polymodal.modalities.profile import Candidate, Profile
 from polymodal.modalities.spelling import Spelling, spell
@@ -94,12 +94,13 @@ class Text(Costed):
     feedforward: int = 1024
     dropout: float = 0.5
     hidden: tuple[int, ...] = (512,)
-    cost: Choice = Choice(DISCRETE, "categorical")
+    cost: str = "categorical"
     spellings: tuple[str, ...] | None = note()
     glued: tuple[str, ...] | None = note()
     capitalized: bool | None = note()
     dates: str | None = note()
 
+    costs = DISCRETE
     metric = "bleu-3"
     """BLEU with n-grams of length 1 to 3."""
 

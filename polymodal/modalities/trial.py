@@ -72,8 +72,8 @@ def _try_parameters(modality: Modality, parameters: Any) -> None:
         distribution, x = modality.distribution(parameters), _blanks(modality)
         if (distribution.batch_shape, distribution.event_shape) != ((2,), modality.shape):
             raise ValueError(f"it has {tuple(distribution.batch_shape)} values {tuple(distribution.event_shape)}")
-        for name in ("cost", "nll"):
-            costs = getattr(modality, name)(parameters, x)
+        for name, compute in (("cost", modality.compute_cost), ("nll", modality.nll)):
+            costs = compute(parameters, x)
             _expect((2,), costs, f"{name} of two blanks")
             if not costs.isfinite().all():
                 raise ValueError(f"{name} of two blanks is {costs.tolist()}")

@@ -16,7 +16,7 @@ from polymodal.modalities.cell_texts import DATES, check_format, format_of
 from polymodal.modalities.cells import CellError, Column, missing, numbers, one_by_one
 from polymodal.modalities.column_statistics import is_list, is_list_of_numbers, list_units, number_units
 from polymodal.modalities.costed import Costed
-from polymodal.modalities.costs import NUMERIC, Choice
+from polymodal.modalities.costs import NUMERIC
 from polymodal.modalities.line_images import draw_curve
 from polymodal.modalities.profile import Candidate, Profile
 from polymodal.modalities.value_checks import check_unit
@@ -74,12 +74,13 @@ class Vector(Costed):
     scale: tuple[float, ...] | None = None
     hidden: tuple[int, ...] = (512, 512)
     activation: Literal["linear", "sigmoid"] = "linear"
-    cost: Choice = Choice(NUMERIC, "gaussian")
+    cost: str = "gaussian"
     names: tuple[str, ...] | None = None
     log: bool = False
     limits: tuple[tuple[float, float], ...] | None = note()
     formats: tuple[str, ...] | None = note()
 
+    costs = NUMERIC
     metric = "rmse"
     """The root mean squared error."""
 

@@ -164,7 +164,7 @@ class Networks(nn.Module):
         The outputs of mixed precision are converted to the model's dtype here.
         """
         modality = self.schema[names[0]]
-        cost = modality.nll if self.likelihood else modality.cost
+        cost = modality.nll if self.likelihood else modality.compute_cost
         values = x[names[0]] if len(names) == 1 else torch.stack([x[name] for name in names], dim=1).flatten(0, 1)
         return cost(parameters.to(self.weight.dtype), values)
 

@@ -60,7 +60,7 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
     Arguments:
         given: Arguments by name; NumPy scalars count as Python numbers.
         make: A function, a class, or a `functools.partial` of one. Arguments are not checked if the module of `make`
-            cannot resolve their type hint, or if their hint is a descriptor that checks assigned values itself.
+            cannot resolve their type hint.
         of: Name of `make`, for the message.
 
     Raises:
@@ -84,7 +84,7 @@ def check_types(given: Mapping[str, Any], make: Callable[..., Any], of: str) -> 
     home = vars(sys.modules[(make.func if isinstance(make, partial) else make).__module__])
     for name, value in given.items():
         hint = _hint(name, signature.parameters[name].annotation, home)
-        if hint is inspect.Parameter.empty or hasattr(hint, "__set__"):
+        if hint is inspect.Parameter.empty:
             continue
         plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
         try:

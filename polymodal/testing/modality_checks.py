@@ -18,6 +18,7 @@ from torch import Tensor
 from polymodal.evaluation import METRICS
 from polymodal.modalities import MODALITIES, NETWORKS, Label, Modality
 from polymodal.modalities.costed import Costed
+from polymodal.modalities.costs import parse_cost
 from polymodal.modalities.profile import Profile
 from polymodal.models import build, load
 from polymodal.schema import Schema
@@ -66,7 +67,7 @@ def check_shapes(modality: Modality) -> None:
     require_equal(tuple(distribution.batch_shape), (5,), "the batch shape of the distribution")
     require_equal(tuple(distribution.event_shape), modality.shape, "the event shape of the distribution")
     require_equal(tuple(modality.value(distribution).shape), (5, *modality.shape), "the shape of the point prediction")
-    require_equal(tuple(modality.cost(parameters, x).shape), (5,), "the shape of the cost")
+    require_equal(tuple(modality.compute_cost(parameters, x).shape), (5,), "the shape of the cost")
     require(modality.metric in METRICS, f"metric must be one of {', '.join(METRICS)}; got {modality.metric!r}")
 
 
@@ -74,7 +75,7 @@ def check_broadcasting(modality: Modality) -> None:
     """Costs broadcast over leading axes of the parameters."""
     x = modality.prepare(sample_values(modality, 5), torch.float32)
     parameters = modality.decoder(4)(torch.randn(6 * 5, 4)).unflatten(0, (2, 3, 5))
-    for name, measure in (("cost", modality.cost), ("nll", modality.nll)):
+    for name, measure in (("cost", modality.compute_cost), ("nll", modality.nll)):
         whole = measure(parameters, x)
         require_equal(tuple(whole.shape), (2, 3, 5), f"the shape of {name} for (2, 3) sets of parameters of 5 rows")
         one_by_one = torch.stack([torch.stack([measure(p, x) for p in row]) for row in parameters])
@@ -86,7 +87,7 @@ def check_blank(modality: Modality) -> None:
     require_equal(tuple(modality.blank.shape), modality.shape, "the shape of the blank")
     require_equal(modality.blank.dtype, modality.dtype, "the type of the blank")
     blank = modality.prepare(modality.blank, torch.float32).expand(5, *modality.shape)
-    for name, measure in (("cost", modality.cost), ("nll", modality.nll)):
+    for name, measure in (("cost", modality.compute_cost), ("nll", modality.nll)):
         decoder = modality.decoder(4)
         costs = measure(decoder(torch.randn(5, 4)), blank)
         require_finite(costs, f"{name} of a blank")
@@ -127,7 +128,7 @@ def check_constant_cost(modality: Modality) -> None:
         "laplace": lambda: x.median(0).values,
     }.get(modality.cost, lambda: mean)()
     costs, found = _mean_cost(modality, parameters, x), modality.constant_cost(mean, square)
-    if modality.cost.exact:
+    if parse_cost(modality.cost, modality.costs)[0].is_exact:
         torch.testing.assert_close(costs, found, rtol=1e-6, atol=1e-6)
         nll = modality.nll(parameters.expand(200, *parameters.shape), x).mean()
         free = 0.0 if modality.levels or modality.cost == "bernoulli" else math.log(2 * math.pi) / 2 * mean.numel()
@@ -142,7 +143,7 @@ def check_constant_cost(modality: Modality) -> None:
 
 def _mean_cost(modality: Modality, parameters: Tensor, x: Tensor) -> Tensor:
     """Returns the mean cost of constant parameters for values `(N, *shape)`."""
-    return modality.cost(parameters.expand(len(x), *parameters.shape), x).mean()
+    return modality.compute_cost(parameters.expand(len(x), *parameters.shape), x).mean()
 
 
 def _find_best_constant(modality: Modality, x: Tensor, start: Tensor) -> Tensor:

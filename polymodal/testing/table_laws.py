@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from typing import Any
@@ -33,8 +32,7 @@ def expand_costs(modality: Modality) -> list[Modality]:
     """Returns the modality with each of its costs; a modality without a choice of costs alone."""
     if not isinstance(modality, Costed):
         return [modality]
-    costs = inspect.getattr_static(type(modality), "cost").costs
-    return [replace(modality, cost=cost) for cost in costs]
+    return [replace(modality, cost=cost) for cost in modality.costs]
 
 
 def change_arguments(modality: Modality) -> Iterator[Modality]:

@@ -506,7 +506,7 @@ class TestLikelihoods:
             ours = modality.nll(parameters, x)
             same(ours, -theirs(parameters).log_prob(x).sum(axes))
             same(ours, -modality.distribution(parameters).log_prob(x))
-            free = ours - modality.cost(parameters, x)  # a constant, but for l2
+            free = ours - modality.compute_cost(parameters, x)  # a constant, but for l2
             if cost != "l2":
                 same(free, free[0, 0].expand_as(free))
 
@@ -522,7 +522,7 @@ class TestLikelihoods:
             logits = parameters.sigmoid() if cost.endswith("squashed") else parameters
             truth = -Categorical(logits=logits).log_prob(x)
             truth = truth.sum(axes) if axes else truth
-            for ours in (modality.nll, modality.cost):
+            for ours in (modality.nll, modality.compute_cost):
                 same(ours(parameters, x), truth)
             same(-modality.distribution(parameters).log_prob(x), truth)
 

@@ -47,7 +47,7 @@ def plain_loop(model, batch, progress):
             parameters = model.decoders[m](z)
             for i in range(rows):
                 if batch.observed[i, m]:
-                    cost = modality.nll if model.reconstruction == "likelihood" else modality.cost
+                    cost = modality.nll if model.reconstruction == "likelihood" else modality.compute_cost
                     reconstruction += model.weight[m] * cost(parameters[i : i + 1], x[name][i : i + 1])[0] / rows
         if model.regularizer == "mmd":
             penalty = discrepancy(p[k], z, lambda r, d: torch.exp(-r / (2 * d)))

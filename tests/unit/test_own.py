@@ -6,7 +6,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 import polymodal as pm
+from polymodal.modalities.costs import DISCRETE, compute_categorical
 from polymodal.models import MAC
 
 SCRIPT = """
@@ -177,6 +178,38 @@ class TestOwnModality:
         pm.MODALITIES["video"] = Undecorated
         with pytest.raises(ValueError, match=r"must be a frozen dataclass; write @dataclass\(frozen=True\)"):
             pm.Schema({"film": Undecorated(1)}).to_json()
+
+    def test_its_cost_is_what_training_minimises(self):
+        class Scaled(Video):
+            def compute_cost(self, parameters, x):
+                return 3 * self.nll(parameters, x)
+
+        schema = pm.Schema({"film": Scaled(3, (2, 2))})
+        model, batch = pm.build("mac-wae", schema, latent_dim=2), schema.batch({"film": torch.rand(4, 3, 2, 2)})
+        z, x = torch.randn(4, 2), schema.hide(batch, torch.float32)
+        nll = schema["film"].nll(model.decoders[0](z), x["film"])
+        assert torch.equal(model.costs(x, z, batch.observed)[0], 3 * nll)
+
+    def test_a_method_called_cost_is_refused_with_its_present_name(self):
+        with pytest.raises(TypeError, match=r"cost of Old .*compute_cost"):
+
+            class Old(Video):
+                def cost(self, parameters, x):
+                    return self.nll(parameters, x)
+
+    def test_a_kind_with_a_further_cost(self):
+        further = replace(DISCRETE["categorical"], compute=lambda parameters, x: 2 * compute_categorical(parameters, x))
+
+        class Twice(pm.Label):
+            costs: ClassVar = {**pm.Label.costs, "twice": further}
+
+        label, x = Twice(3, cost="twice"), torch.tensor([0, 2])
+        parameters = torch.randn(2, 3)
+        assert torch.equal(label.compute_cost(parameters, x), 2 * pm.Label(3).compute_cost(parameters, x))
+        schema = pm.Schema({"a": label, "b": pm.Label(3)})
+        assert [modality.cost for modality in schema.replace(cost="twice").values()] == ["twice", "categorical"]
+        with pytest.raises(ValueError, match=r"'twice'.*got 'thrice'"):
+            replace(label, cost="thrice")
 
     def test_an_unknown_metric(self):
         @dataclass(frozen=True)
