@@ -153,7 +153,7 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
         ),
         ("history.csv", None, "history.csv must exist, because the report shows it, and it does not"),
         ("history.csv", "", "history.csv must be a CSV file that polymodal wrote: No columns"),
-        ("history.csv", "a,b\n1,2\n", "must have the columns epoch; it lacks epoch"),
+        ("history.csv", "a,b\n1,2\n", "must have the columns epoch; missing: epoch"),
         ("scores.csv", "\0\n\0\0", "scores.csv must "),
     ],
 )

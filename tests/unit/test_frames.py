@@ -115,8 +115,8 @@ def test_what_is_unknown_is_told():
     assert said == [
         "'grams' is not among the columns and counts as missing",
         "'curve' is not among the columns and counts as missing",
-        "'kind': 1 class that training never saw stands 2 times, and is treated as unknown: 'tit' (2)",
-        "'note': 1 word that training never saw stands once, and is treated as unknown: 'blue' (1)",
+        "'kind': 1 class that is not in the schema occurs 2 times, and is treated as unknown: 'tit' (2)",
+        "'note': 1 word that is not in the schema occurs once, and is treated as unknown: 'blue' (1)",
         "2 of 5 rows have no observed value and are left out",
     ]
     assert table.observed[:, 0].tolist() == [True, False, True]

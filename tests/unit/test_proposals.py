@@ -44,7 +44,7 @@ def png(side: int = 8, mode: str = "RGB", colour: object = None) -> bytes:
         (pd.DataFrame(index=range(3)), "at least one column"),
         (pd.DataFrame({"x": []}), "at least one row"),
         (pd.DataFrame([[1, 2]]), "texts for names; got 0"),
-        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "'x' stands twice"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "'x' occurs twice"),
     ],
 )
 def test_frames_that_cannot_be_looked_at(frame, why):

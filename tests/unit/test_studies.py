@@ -428,7 +428,7 @@ class TestFileOfScores:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda lines: lines.drop(columns="record"), r"scores\.csv.*lacks.* record; .*move it"),
+            (lambda lines: lines.drop(columns="record"), r"scores\.csv.*missing.* record; .*move it"),
             (lambda lines: lines.assign(record=""), r"scores\.csv.*one record.*polydigits-m-wae.*restore"),
             (lambda lines: lines.replace({"record": {"^{": "{{"}}, regex=True), r"scores\.csv.*record.*JSON"),
             (lambda lines: lines.replace({"record": {"^{.*": "[]"}}, regex=True), r"scores\.csv.*record.*JSON"),
