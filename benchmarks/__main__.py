@@ -26,7 +26,7 @@ from polymodal.runtime.registry import lookup
 __all__ = ["PARTS", "Part", "main"]
 
 Timed = tuple[str, Callable[..., dict[str, Any]], float]
-"""A name, what measures it, with its budget in seconds and a callback,, and the seconds that it is given in full."""
+"""Name of a part, function of a time limit in seconds and a callback that measures it, and its full time limit."""
 
 
 @dataclass(frozen=True)

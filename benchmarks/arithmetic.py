@@ -1,4 +1,4 @@
-"""What a training step must compute whatever its code: operations counted, and what else costs nothing."""
+"""Counts the operations that a training step must compute, independent of its implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polymodal.models import MAC
 
 Run = Callable[[nn.Module, Tensor], Tensor]
-"""How a network is run."""
+"""Ways to run a network."""
 
 __all__ = ["hide_values", "operations", "run_decoders", "run_encoders", "run_networks"]
 

@@ -35,7 +35,7 @@ def commit(name: str) -> str:
 
 
 def describe_working_tree() -> str:
-    """What the working tree is: the short name of its commit, and whether it was changed since."""
+    """Returns the short name of the working tree's commit, and whether the tree has changes."""
     changed = _git("status", "--porcelain", "--", "polymodal", "benchmarks").stdout.strip()
     return commit("HEAD")[:9] + (" and changes that are not committed" if changed else "")
 

@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 __all__ = ["WAYS", "Way", "main", "measure", "paper", "table"]
 
 WIDTH = 130
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 BYTES = {None: 4, "tf32": 4, "bf16": 2}
-"""Of a number between two layers, by precision."""
+"""Bytes of one number that is passed between two layers, by precision."""
 
 
 class Way(NamedTuple):
@@ -122,8 +122,8 @@ def measure(
     """One row of the table.
 
     Arguments:
-        name: Of the shape.
-        way: Of running a step, its name.
+        name: Name of the shape.
+        way: Name of the way of running a step, in `WAYS`.
         device: Where.
         rated: What `rates` says of it.
         budget: Seconds of counted steps.
@@ -202,7 +202,7 @@ def paper(name: str, way: Way, device: torch.device, rows: int, epochs: int, roo
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: a line per shape and way."""
+    """Returns a readable table with one line per shape and way."""
     here = document["device"]
     made = harness.table(
         document,

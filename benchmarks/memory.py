@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["describe_case", "main", "measure", "points", "rows", "table"]
 
 WIDTH = 100
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 DRAWS, COUNTS = (1, 5, 10, 20, 40), (4, 16, 64)
 """K of the curve on PolyMNIST, and modalities of the curve at K = 10."""
@@ -136,7 +136,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per shape and K."""
+    """Returns a readable table with one line per shape and K."""
     headings = ("K", "M", *VARIANTS, "reference / ours", "processes")
     made = harness.table(document, ["shape"], headings, "Peak memory of a step, 10^6 bytes: median (quartiles)")
     for case in document["cases"]:
@@ -152,7 +152,7 @@ def table(document: dict[str, Any]) -> Table:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+    """Returns the line that is printed when a case is finished."""
     return ", ".join(f"{variant} {case[variant]['median']:,.0f} MB" for variant in VARIANTS)
 
 

@@ -27,7 +27,7 @@ __all__ = ["NAIVE", "count_passes", "loss"]
 
 
 def loss(model: Any, batch: Batch) -> Tensor:
-    """What a training step minimises, a scalar, of B complete rows."""
+    """Returns the loss of B complete rows that a training step minimises, a scalar."""
     return NAIVE[model.name](model, batch)
 
 

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "Scored", "evaluate"]
 
 Key = tuple[str, str, str, str]
-"""Of a score: task, modality, given, metric."""
+"""Key of a score: task, modality, given, metric."""
 
 
 class Scored(NamedTuple):
-    """What it came to, and what it took."""
+    """Scores of an evaluation, and its costs."""
 
     scores: dict[Key, float]
     passes: float

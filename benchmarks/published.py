@@ -1,4 +1,4 @@
-"""What was published of the authors' loop, and what is required in comparison with the plain loop here."""
+"""Published times of the authors' loop, and the required speed in comparison with the plain loop."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ RATE = 245e9
 """Operations per second in a matrix product, of the machine on which the authors' loop was timed: two cores, fp32."""
 
 WITHIN = 0.25
-"""How far the reference here may be from the authors' loop, once scaled by the two machines' rates."""
+"""Maximum relative deviation of the reference's time from the authors', scaled by the two machines' speeds."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Of a shape at the paper's K.
+    """Published and required times of a shape at the paper's K.
 
     Arguments:
         loop: Seconds per step of the authors' loop.

@@ -48,7 +48,7 @@ def loss(model: MAC, batch: Batch) -> Tensor:
 
 
 def stock(model: Model) -> Model:
-    """A copy of a model that is made of PyTorch's own layers only, with the same weights."""
+    """Returns a copy of a model that has only PyTorch's own layers, with the same weights."""
     plain = deepcopy(model)
     for layer in plain.modules():
         layer.__class__ = STOCK.get(type(layer), type(layer))
@@ -56,12 +56,12 @@ def stock(model: Model) -> Model:
 
 
 def indices(model: MAC, batch: Batch) -> Tensor:
-    """The conditioning indices of a step, `(K, B, M)` bool: the first thing that either side draws."""
+    """Samples the conditioning masks of a step, `(K, B, M)` bool; both loops sample these first."""
     return conditioning.sample(batch.observed, model.draws, model.p0, per_sample=model.indices == "per-sample")
 
 
 def distinct(model: MAC, batch: Batch, seed: int) -> int:
-    """How many different indices a step draws, of the K, after the random stream was seeded so."""
+    """Returns the number of distinct masks among the K of a step with the given random seed."""
     torch.manual_seed(seed)
     return len(indices(model, batch).unique(dim=0))
 
@@ -85,7 +85,7 @@ def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prio
 
 
 def encode(model: MAC, x: dict[str, Tensor], b: Tensor) -> Tensor:
-    """The codes `(B, D)` of prepared values `(B, *shape)` of which the encoder sees b, `(B, M)` bool."""
+    """Returns the codes `(B, D)` of prepared values `(B, *shape)` given the conditioning mask b, `(B, M)` bool."""
     features = []
     for m, (name, modality) in enumerate(model.schema.items()):
         blank = modality.prepare(modality.blank, model.weight.dtype)

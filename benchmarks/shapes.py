@@ -41,7 +41,7 @@ class Shape:
 
 
 TOKENS = 5451
-"""What an element of a CUB caption can be: 5448 words, the end, padding and the unknown word."""
+"""Number of distinct tokens in CUB captions: 5448 words, the end, padding and the unknown word."""
 
 VOCABULARY = tuple(f"word{i}" for i in range(TOKENS - 3))
 
@@ -79,11 +79,11 @@ SHAPES: dict[str, Shape] = {
 
 
 KINDS: dict[str, Modality] = {"labels": Label(2), "pictures": Image(3, 16, 16)}
-"""What shapes of any number of modalities are made of, by name."""
+"""Modalities of which shapes of any number of modalities consist, by name."""
 
 
 def make_shape(kind: str, count: int) -> Shape:
-    """So many modalities of one kind, to see what one more of them costs."""
+    """Returns a shape with several modalities of one kind, to measure the cost of each additional one."""
     return Shape({f"m{i}": KINDS[kind] for i in range(count)}, 64, 64, 0.4, 5e-4)
 
 

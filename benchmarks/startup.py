@@ -88,7 +88,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+    """Returns the line that is printed when a case is finished."""
     times = {"import torch": case["torch"], **{name: times["ours"] for name, times in case["programs"].items()}}
     return ", ".join(f"{name} {seconds['median']:.2f} s" for name, seconds in times.items())
 

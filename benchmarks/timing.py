@@ -50,7 +50,7 @@ def _seconds(function: Callable[[int], object], i: int) -> float:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
-    """The spread of quotients, round by round."""
+    """Returns the spread of the quotients of each round."""
     return spread([one / other for one, other in zip(over, under, strict=True)])
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from polymodal.cli.compare_scores import from_scores
+from polymodal.cli.compare_scores import compare_score_file
 from polymodal.cli.compare_studies import tabulate_planned_runs
 from polymodal.io import atomic
 from polymodal.models import MODELS
@@ -396,7 +396,7 @@ class TestFileOfScores:
     def test_its_scores_are_compared_as_those_of_any_file(self, tmp_path):
         small = {"settings": {**TINY, "epochs": 1}, "tasks": ["many-to-one", "probe"]}
         quiet(tmp_path, **small, models={"m-wae": {"vary": {"beta": [0.1, 1.0]}}, "mvae": None})
-        from_scores(tmp_path / "study" / "scores.csv", tmp_path / "out")
+        compare_score_file(tmp_path / "study" / "scores.csv", tmp_path / "out")
         tables = {path.name for path in (tmp_path / "out").glob("*.csv")} - {"basis.csv"}  # which has facts on the runs
         assert tables == {"ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "probe.csv"}
         for name in tables:

@@ -19,7 +19,7 @@ def compare(
         str | None,
         typer.Argument(
             help="Study to run: a YAML file, or a preset: {polymnist,mhd,cub,celeba}-{paper,fair}, "
-            "{polymnist,pendigits-mhd,emoji}-small, polydigits-beta, polydigits-draws.",
+            "{polymnist,pendigits-mhd,emoji}-small, polydigits-{beta,draws,penalties,masks}.",
             show_default=False,
         ),
     ] = None,
