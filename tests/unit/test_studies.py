@@ -1,14 +1,18 @@
 """Studies: what they are made of, what is refused, and what is never done twice."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import pandas as pd
 import pytest
 import yaml
 
+from polymodal.cli.commands import compare_command
 from polymodal.cli.compare_scores import compare_score_file
 from polymodal.cli.compare_studies import tabulate_planned_runs
 from polymodal.io import atomic
@@ -545,6 +549,19 @@ class TestTuning:
         made = quiet(tmp_path, models="m-wae", vary={"beta": [1.0, 2.0]}, tuning_seeds=1)
         assert list(made.failures) == ["m-wae on polydigits, beta=1, seed 0"]
         assert made.runs["setting"].tolist() == ["beta=2", "beta=2"]
+
+
+def test_the_help_lists_every_preset():
+    """Without reading them, so that the help does not import PyTorch."""
+    (argument,) = get_type_hints(compare_command.compare, include_extras=True)["study"].__metadata__
+    words = argument.help.rstrip(".").partition("a preset: ")[2].split(", ")
+    assert sorted(name for word in words for name in expand(word)) == sorted(PRESETS)
+
+
+def expand(word):
+    """Words such as a{b,c}d, as a shell expands them."""
+    parts = [part.split(",") for part in re.split("[{}]", word)]
+    return ["".join(chosen) for chosen in product(*parts)]
 
 
 def test_every_preset_can_be_built(monkeypatch):
