@@ -57,12 +57,12 @@ def hide_values(model: MAC, batch: Batch) -> dict[str, Tensor]:
 
 
 def run_encoders(model: MAC, x: dict[str, Tensor], run: Run = apply_fused) -> None:
-    """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
+    """Runs every encoder's forward and backward pass on prepared values `(B, *shape)`."""
     _run_backward([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
 def run_decoders(model: MAC, z: Tensor, run: Run = apply_fused) -> None:
-    """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
+    """Runs every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
     _run_backward([run(decoder, z) for decoder in model.decoders])
 

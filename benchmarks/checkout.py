@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def commit(name: str) -> str:
-    """The full name of a commit.
+    """Returns the full name of a commit.
 
     Arguments:
-        name: As git knows it: a hash, a branch, a tag, or `HEAD~3`.
+        name: Name of the commit for git: a hash, a branch, a tag, or `HEAD~3`.
 
     Raises:
         ValueError: There is none of this name, or no repository.
@@ -42,7 +42,7 @@ def describe_working_tree() -> str:
 
 @contextmanager
 def check_out(name: str) -> Iterator[Path]:
-    """A folder with the files of a commit, a git worktree that is removed afterwards, also after an error.
+    """Creates a folder with the files of a commit: a git worktree that is removed afterwards, also after an error.
 
     SIGTERM is handled like Ctrl-C, so that the folder is removed then, too.
     """

@@ -62,7 +62,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.

@@ -45,10 +45,10 @@ LONGEST = 10
 
 @dataclass(frozen=True)
 class Point:
-    """A step that is timed.
+    """A point of a curve: a training step to time.
 
     Arguments:
-        at: Where on the axis.
+        at: Position on the axis.
         shape: Shape of the data to train on.
         draws: Number K of conditioning masks.
         plain: Whether the plain loop is also timed.
@@ -80,7 +80,7 @@ class Curve:
 
 
 def curves(*, quick: bool = False) -> list[Curve]:
-    """All that are measured.
+    """Returns all curves to measure.
 
     Arguments:
         quick: Whether they stop where a step takes a second.
@@ -126,10 +126,10 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(curve: Curve, budget: float, report: Report) -> dict[str, Any]:
-    """One curve.
+    """Measures one curve.
 
     Arguments:
-        curve: Which.
+        curve: Curve to measure.
         budget: Seconds, warming up among them.
         report: Called with the share of the work that is done, in [0, 1].
 

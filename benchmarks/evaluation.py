@@ -79,7 +79,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, rows: int, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.

@@ -70,7 +70,7 @@ WAYS = {
     "eager bf16": Way(precision="bf16"),
     "eager compiled": Way(compiled=True),
 }
-"""By name. To add one: an entry here. Graphs and TF32 are a GPU's."""
+"""Ways of running a step by name. To add one, add an entry here. Graphs and TF32 need a GPU."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,13 +119,13 @@ def _run(chosen: Namespace) -> None:
 def measure(
     name: str, way: str, device: torch.device, rated: dict[str, float], budget: float, report: Report
 ) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         name: Name of the shape.
         way: Name of the way of running a step, in `WAYS`.
-        device: Where.
-        rated: What `rates` says of it.
+        device: Device of the step.
+        rated: Result of `rates` for this device.
         budget: Seconds of counted steps.
         report: Called with the share of the work that is done, in [0, 1].
 
@@ -163,7 +163,7 @@ def measure(
 
 
 def paper(name: str, way: Way, device: torch.device, rows: int, epochs: int, root: str | None) -> dict[str, Any]:
-    """The wall time of `fit` on PolyMNIST, its pictures or random ones.
+    """Measures the wall time of `fit` on PolyMNIST, with its images or random ones.
 
     Returns:
         For JSON. `seconds` of all of `fit`, those of moving the rows to the device and of warming up among them.

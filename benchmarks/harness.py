@@ -51,12 +51,12 @@ Report = Callable[[float], object]
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """A measurement of the benchmark.
 
     Arguments:
         name: For the bar.
-        measure: What does it.
-        weight: How long it takes, in any unit that all cases share.
+        measure: Function that measures the case.
+        weight: Expected time, in any unit that all cases share.
         describe: Returns the text of the line for a result; by default its `ratio` and `pairs`.
     """
 
@@ -134,7 +134,7 @@ def measure_cases(
     """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
 
     Arguments:
-        cases: In order.
+        cases: Cases, in order.
         describe: Returns the text of the line if the case has no `describe`.
     """
     console = Console(stderr=True)
@@ -203,13 +203,13 @@ def time_in_turn(
     The copy has a stock Adam too.
 
     Arguments:
-        model: What is trained.
+        model: Model to train.
         other: A loss of the model and the batch.
         batch: The rows of every step.
         learning_rate: Learning rate of both optimisers.
         budget: Time limit in seconds, including the warm-up.
         report: Function that is called with the finished share of the work, in [0, 1].
-        further: What else is timed in each round; see `timing.interleave`.
+        further: Further functions that are timed in each round; see `timing.interleave`.
     """
     plain = reference.stock(model)
     adam = fused(model, learning_rate)

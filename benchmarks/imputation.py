@@ -50,7 +50,7 @@ class Source(NamedTuple):
     columns: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     rows: int | None = None
-    """So many of them, at random; KNNImputer's work grows with their square."""
+    """Number of random rows that are used; KNNImputer's time grows with its square."""
 
 
 TABLES = {
@@ -190,7 +190,7 @@ def load(name: str) -> tuple[pd.DataFrame, Schema]:
 
 
 def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float | None]:
-    """How well a method fills the cells of a table that are hidden.
+    """Scores a method's predictions of the hidden cells of a table.
 
     Returns:
         `rmse` in standard deviations over all hidden numbers, `accuracy` over all hidden classes, 0..1, None where

@@ -61,7 +61,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.

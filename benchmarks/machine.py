@@ -21,7 +21,7 @@ def versions() -> dict[str, str]:
 
 
 def describe() -> dict[str, Any]:
-    """The processor, and its rates with the threads that are set, in fp32, each the best of five.
+    """Returns the processor and its speed in fp32 with the current number of threads, each the best of five.
 
     Returns:
         `cpu`, the model's name if it can be had; `threads`; `gflops`, 10^9 operations per second in a product of

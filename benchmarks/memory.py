@@ -63,7 +63,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def points(shapes: list[str], *, quick: bool = False) -> list[tuple[str, int]]:
-    """The shapes and K that are measured: each shape at the paper's K, and the curves against K and M.
+    """Returns the shapes and K to measure: each shape at the paper's K, and the curves against K and M.
 
     Arguments:
         shapes: Their names; without the first of all shapes there are no curves.
@@ -76,7 +76,7 @@ def points(shapes: list[str], *, quick: bool = False) -> list[tuple[str, int]]:
 
 
 def measure(shape: str, draws: int, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: A name for `shapes.find_shape`.

@@ -55,7 +55,7 @@ def mmvae_plus(model: Any, batch: Batch) -> Tensor:
 def _one_pass_plus(
     model: Any, x: Rows, m: int, noise: Tensor, own: Tensor, others: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """The log-weights `(B,)` of the codes that expert m draws, and these, with noise `(B, D)`, `(B, P)`, `(B, M, P)`.
+    """Returns the log-weights `(B,)` of expert m's codes and the codes, with noise `(B, D)`, `(B, P)`, `(B, M, P)`.
 
     Source: Palumbo et al. (2023), Eq. 4.
     """

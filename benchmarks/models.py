@@ -99,7 +99,7 @@ def _arguments(name: str, shape: Shape) -> dict[str, Any]:
 
 
 def measure(name: str, shape: str, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         name: Name of the model.

@@ -32,7 +32,7 @@ def loss(model: Any, batch: Batch) -> Tensor:
 
 
 def count_passes(model: Any) -> int:
-    """How many the loop makes in a step."""
+    """Returns the number of passes of the loop in a step."""
     if model.name in ("mmvae", "mmvae-plus"):
         return len(model.schema) * model.draws
     if model.name in ("mac-vae", "mac-wae", "m-wae"):
@@ -142,4 +142,4 @@ NAIVE: dict[str, Callable[[Any, Batch], Tensor]] = {
     "mvtcae": mvtcae,
     "nexus": nexus,
 }
-"""By model."""
+"""Loops by the name of the model."""

@@ -20,7 +20,7 @@ def normal(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def expert(model: Any, x: Rows, m: int) -> tuple[Tensor, Tensor]:
-    """What modality m says: a mean and what a scale is made of, of a Gaussian the log-variance, `(B, D)` each."""
+    """Returns the mean and the raw scale of modality m (the log-variance of a Gaussian), `(B, D)` each."""
     mean, raw = model.encoders[m](x[list(model.schema)[m]]).chunk(2, dim=-1)
     return mean, raw
 

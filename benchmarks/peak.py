@@ -46,7 +46,7 @@ VARIANTS = {
     "in pieces": Variant(arguments=lambda shape: {"at_once": shape.batch_size}),
     "reference": Variant(reference.loss, layers=reference.stock),
 }
-"""By name. To add one: an entry here."""
+"""Variants by name. To add one, add an entry here."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
 
 def evaluate(model: MAC, batch: Batch) -> Scored:
-    """All three tasks on complete rows.
+    """Scores all three tasks on complete rows.
 
     Arguments:
         model: Deterministic, in evaluation mode, of PyTorch's own layers (`benchmarks.reference.stock`).

@@ -19,7 +19,7 @@ class Published:
 
     Arguments:
         loop: Seconds per step of the authors' loop.
-        at_least: How many times as fast as the reference a step here must be.
+        at_least: Required speed of a step, as a multiple of the reference's.
     """
 
     loop: float
@@ -32,4 +32,4 @@ PUBLISHED = {
     "cub": Published(4.4, 3.6),
     "celeba": Published(2.5, 1.9),
 }
-"""By shape."""
+"""Published and required times by shape."""

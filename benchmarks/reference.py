@@ -29,7 +29,7 @@ STOCK: dict[type[nn.Module], type[nn.Module]] = {Deconvolution: nn.ConvTranspose
 
 
 def loss(model: MAC, batch: Batch) -> Tensor:
-    """What a training step minimises, a scalar, in one pass over the whole batch per conditioning index.
+    """Returns the loss of a training step, a scalar, with one pass over the batch per conditioning mask.
 
     Each pass runs every modality's encoder on the batch with blanks for what is hidden, the conditioner and the
     joint encoder on the concatenation, every decoder, and the MMD. The sum is one graph, for one `backward`.
@@ -67,13 +67,13 @@ def distinct(model: MAC, batch: Batch, seed: int) -> int:
 
 
 def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prior: Tensor) -> Tensor:
-    """The loss under one index, a scalar.
+    """Returns the loss given one conditioning mask, a scalar.
 
     Arguments:
-        model: As in `loss`.
+        model: Model, see `loss`.
         x: Prepared values by name, `(B, *shape)`.
-        observed: What each row has, `(B, M)` bool.
-        b: What the encoder sees of it, `(B, M)` bool.
+        observed: Observed mask, `(B, M)` bool.
+        b: Conditioning mask, `(B, M)` bool.
         prior: Draws from the prior, `(B, D)`.
     """
     z = encode(model, x, b)
@@ -97,7 +97,7 @@ def encode(model: MAC, x: dict[str, Tensor], b: Tensor) -> Tensor:
 
 
 def mmd(p: Tensor, z: Tensor) -> Tensor:
-    """The squared MMD of bandwidth 1 between two sets of B points `(B, D)`: one matrix of all pairs of both.
+    """Returns the squared MMD of bandwidth 1 between two sets of B points `(B, D)`: one matrix of all pairs of both.
 
     Source: MAC-WAE, Eq. 8, with 1/(n(n-1)) in its first term, where the paper prints 1/(n-1).
     """

@@ -40,7 +40,7 @@ def row(
         measured: Results with three spreads: ours, the baseline's, and the baseline's divided by ours.
         keys: Names of these three spreads in `measured`.
         unit: "s" or "MB".
-        at_least: What the ratio's median must be.
+        at_least: Required median of the ratio.
     """
     ours, other, ratio = (measured[key] for key in keys)
     reached = None if at_least is None else ratio["median"] >= at_least

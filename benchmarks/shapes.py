@@ -19,10 +19,10 @@ __all__ = ["KINDS", "SHAPES", "Shape", "find_shape", "make_shape", "model_of", "
 
 @dataclass(frozen=True)
 class Shape:
-    """A data set's modalities, and what the paper trains on it with.
+    """Modalities of a data set, and the paper's training settings for it.
 
     Arguments:
-        modalities: By name.
+        modalities: Modalities by name.
         batch_size: Rows per step.
         latent_dim: Size of the code.
         p0: Probability that a modality is hidden.
@@ -75,7 +75,7 @@ SHAPES: dict[str, Shape] = {
         learning_rate=1e-4,
     ),
 }
-"""By name. To add one: an entry here."""
+"""Shapes by name. To add one, add an entry here."""
 
 
 KINDS: dict[str, Modality] = {"labels": Label(2), "pictures": Image(3, 16, 16)}
@@ -88,7 +88,7 @@ def make_shape(kind: str, count: int) -> Shape:
 
 
 def find_shape(name: str) -> Shape:
-    """One of SHAPES, or of `alike`.
+    """Returns a shape of SHAPES, or one of `make_shape`.
 
     Example:
         >>> find_shape("mhd").latent_dim, len(find_shape("16 pictures").modalities)

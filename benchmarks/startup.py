@@ -1,4 +1,4 @@
-"""How long polymodal takes to start, compared with `import torch`, in fresh processes that take turns.
+"""Measures the start-up time of polymodal and of `import torch`, in alternating new processes.
 
 Names of `polymodal` are resolved when they are first used, so importing it costs little by itself; what people wait for
 is the import and the names that they use.
@@ -27,10 +27,10 @@ PROGRAMS = {
     "with what is used": ["-c", "from polymodal import Image, Label, Schema, Table, build, evaluate, fit, load"],
     "polymodal --help": ["-m", "polymodal.cli.app", "--help"],
 }
-"""By what people call them."""
+"""Programs by their names in the table."""
 
 MOST = 1.1
-"""Times what importing torch takes that importing polymodal may take."""
+"""Maximum time to import polymodal, as a multiple of the time to import torch."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(budget: float, report: Report) -> dict[str, Any]:
-    """All programs in turn, torch first.
+    """Times all programs in turn, torch first.
 
     Arguments:
         budget: Seconds, warming up among them.

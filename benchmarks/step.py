@@ -69,7 +69,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(name: str, shape: Shape, draws: int, budget: float, report: Callable[[float], object]) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         name: Name of the shape.
@@ -152,7 +152,7 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
 
 
 def compare_with_published(case: dict[str, Any]) -> dict[str, Any]:
-    """What `floors` shows of a case at the paper's K.
+    """Compares a case at the paper's K with the published times.
 
     Returns:
         For JSON. `scaled` are the reference's seconds were the product's rate the published machine's, round by

@@ -55,7 +55,7 @@ def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
 
 
 def spread(numbers: Sequence[float]) -> dict[str, Any]:
-    """The median, the quartiles and all the numbers.
+    """Returns the median, the quartiles and all the numbers.
 
     Example:
         >>> spread([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -67,7 +67,7 @@ def spread(numbers: Sequence[float]) -> dict[str, Any]:
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """The slope of the line of least squares, and which share of the variance of y it explains.
+    """Returns the slope of the least-squares line and the share of the variance of y that it explains.
 
     Example:
         >>> line([1, 2, 4], [3.0, 5.0, 9.0])
