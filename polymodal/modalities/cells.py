@@ -217,5 +217,5 @@ def _number(row: int, cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
         raise CellError(
-            row, f"a number must stand here; got {brief(value_repr(cell), 100)}; correct it, or leave the cell empty"
+            row, f"the value must be a number; got {brief(value_repr(cell), 100)}; correct it, or leave the cell empty"
         ) from None

@@ -38,15 +38,15 @@ SCHEMA = Schema(
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [
-        ("grams", "heavy", "a number must stand here; got 'heavy'"),
+        ("grams", "heavy", "the value must be a number; got 'heavy'"),
         ("grams", float("inf"), "numbers must be finite; got inf"),
-        ("grams", 10**400, "a number must stand here"),
+        ("grams", 10**400, "the value must be a number"),
         ("grams", 1e300, "numbers must be below 3e38 units"),
         ("curve", [1.0, 2.0, 3.0], "a list must have 2 numbers, as those of training have; got 3"),
         ("curve", [1.0, float("inf")], "numbers must be finite"),
         ("curve", ["a", "b"], "could not convert"),
         ("curve", 3.0, "not iterable"),
-        ("kind", ["owl"], "a text or a number must stand here; unhashable type: 'list'"),
+        ("kind", ["owl"], "the value must be a text or a number; unhashable type: 'list'"),
     ],
 )
 def test_a_bad_cell_names_column_and_row(column, cell, said):

@@ -87,7 +87,7 @@ def test_names_that_stand_twice():
 def test_a_row_counts_from_the_beginning():
     bad = FRAME.astype({"grams": object})
     bad.loc[4, "grams"] = "heavy"
-    with pytest.raises(ValueError, match=r"^grams, row 4: a number must stand here; got .heavy"):
+    with pytest.raises(ValueError, match=r"^grams, row 4: the value must be a number; got .heavy"):
         impute(model_of(), bad, batch_size=3)
 
 

@@ -106,7 +106,7 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_row(birds, tmp_path, end, mo
     path = tmp_path / f"birds.{end}"
     birds.to_csv(path, index=False) if end == "csv" else birds.to_parquet(path)
     monkeypatch.setattr(frames, "ROWS", 16)
-    with pytest.raises(ValueError, match=f"id, row {row}: a number must stand here; got 'many'"):
+    with pytest.raises(ValueError, match=f"id, row {row}: the value must be a number; got 'many'"):
         load(path=str(path))
     assert not [*(tmp_path / "cache" / "datasets").glob("table-*")]
 
