@@ -59,6 +59,7 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
         ValueError: The name or an argument is unknown, or an argument is out of its range.
 
     Example:
+        >>> import torch
         >>> from polymodal.modalities import Label, Vector
         >>> model = build("mac-wae", Schema({"size": Vector(2), "species": Label(3)}), latent_dim=8, beta=0.5)
         >>> batch = model.schema.batch({"size": torch.rand(4, 2)})
