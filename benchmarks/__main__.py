@@ -26,7 +26,7 @@ from polymodal.runtime.registry import lookup
 __all__ = ["PARTS", "Part", "main"]
 
 Timed = tuple[str, Callable[..., dict[str, Any]], float]
-"""A name, what measures it, with its budget in seconds and a callback,, and the seconds that it is given in full."""
+"""Name of a part, function of a time limit in seconds and a callback that measures it, and its full time limit."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Part:
     """A part of the benchmark.
 
     Arguments:
-        cases: Told the shapes' names and whether there is little time.
+        cases: Function of the names of the shapes and of whether time is short.
         describe: Returns the text of the line for a result.
         rows: Lines of the table, of what was measured.
     """
@@ -103,7 +103,7 @@ PARTS = {
     "start-up": Part(_list_starts, startup.describe_case, startup.rows),
     "curves": Part(_curves, curves.describe_case, lambda cases: []),
 }
-"""By name, in the order of the table. To add one: an entry here."""
+"""Parts by name, in the order of the table. To add a part, add an entry here."""
 
 FULL = sum(seconds for part in PARTS.values() for _, _, seconds in part.cases(list(SHAPES), False))
 """Seconds of all parts on all shapes."""

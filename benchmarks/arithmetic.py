@@ -1,4 +1,4 @@
-"""What a training step must compute whatever its code: operations counted, and what else costs nothing."""
+"""Counts the operations that a training step must compute, independent of its implementation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from polymodal.models import MAC
 
 Run = Callable[[nn.Module, Tensor], Tensor]
-"""How a network is run."""
+"""Ways to run a network."""
 
 __all__ = ["hide_values", "operations", "run_decoders", "run_encoders", "run_networks"]
 
@@ -57,12 +57,12 @@ def hide_values(model: MAC, batch: Batch) -> dict[str, Tensor]:
 
 
 def run_encoders(model: MAC, x: dict[str, Tensor], run: Run = apply_fused) -> None:
-    """Every encoder's forward and backward pass on prepared values `(B, *shape)`."""
+    """Runs every encoder's forward and backward pass on prepared values `(B, *shape)`."""
     _run_backward([run(encoder, x[name]) for name, encoder in zip(x, model.encoders, strict=True)])
 
 
 def run_decoders(model: MAC, z: Tensor, run: Run = apply_fused) -> None:
-    """Every decoder's forward and backward pass, back to the codes `(N, D)`."""
+    """Runs every decoder's forward and backward pass, back to the codes `(N, D)`."""
     z = z.requires_grad_()
     _run_backward([run(decoder, z) for decoder in model.decoders])
 

@@ -16,10 +16,10 @@ ROOT = Path(__file__).parents[1]
 
 
 def commit(name: str) -> str:
-    """The full name of a commit.
+    """Returns the full name of a commit.
 
     Arguments:
-        name: As git knows it: a hash, a branch, a tag, or `HEAD~3`.
+        name: Name of the commit for git: a hash, a branch, a tag, or `HEAD~3`.
 
     Raises:
         ValueError: There is none of this name, or no repository.
@@ -35,14 +35,14 @@ def commit(name: str) -> str:
 
 
 def describe_working_tree() -> str:
-    """What the working tree is: the short name of its commit, and whether it was changed since."""
+    """Returns the short name of the working tree's commit, and whether the tree has changes."""
     changed = _git("status", "--porcelain", "--", "polymodal", "benchmarks").stdout.strip()
     return commit("HEAD")[:9] + (" and changes that are not committed" if changed else "")
 
 
 @contextmanager
 def check_out(name: str) -> Iterator[Path]:
-    """A folder with the files of a commit, a git worktree that is removed afterwards, also after an error.
+    """Creates a folder with the files of a commit: a git worktree that is removed afterwards, also after an error.
 
     SIGTERM is handled like Ctrl-C, so that the folder is removed then, too.
     """

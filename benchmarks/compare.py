@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker", "main", "measure", "table"]
 
 WIDTH = 110
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 PAUSE = 0.02
 """Seconds between two steps, in which the threads of the process that has just worked stop looking for more work."""
@@ -62,7 +62,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.
@@ -95,7 +95,7 @@ def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report)
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per shape."""
+    """Returns a readable table with one line per shape."""
     title = f"Seconds per training step, old: {document['base'][:9]}, new: {document['new']}: median (quartiles)"
     headings = ("K", "old", "new", "old / new", "losses differ by", "pairs")
     made = harness.table(document, ["shape"], headings, title)
@@ -116,9 +116,9 @@ class Worker:
     """A process that runs `benchmarks/worker.py` under the code of a folder.
 
     Arguments:
-        folder: With `polymodal` and `benchmarks`.
-        name: For errors.
-        threads: Of PyTorch.
+        folder: Folder that contains `polymodal` and `benchmarks`.
+        name: Name of the checkout for error messages.
+        threads: Number of PyTorch threads.
     """
 
     def __init__(self, folder: Path, name: str, threads: int) -> None:
@@ -174,7 +174,7 @@ class Worker:
 
 @contextmanager
 def _workers(folder: Path, chosen: Namespace) -> Iterator[tuple[Worker, Worker]]:
-    """One for the earlier commit and one for the working tree, which end with the block."""
+    """Starts a worker for the earlier commit and one for the working tree; both end with the `with` block."""
     workers: list[Worker] = []
     try:
         for place, name in ((folder, f"commit {chosen.base}"), (ROOT, "the working tree")):

@@ -48,7 +48,7 @@ def make_rows(rows: int, seed: int = 0) -> pd.DataFrame:
 
 
 def measure(rows: int, folder: Path, rounds: int = 3) -> Times:
-    """The fastest of some rounds in which both files are imputed in turn, by an untrained model."""
+    """Returns the shortest times of several rounds in which an untrained model imputes both files in turn."""
     frame = make_rows(rows)
     schema = Table.from_frame(frame[:1000], say=None).schema
     build("mac-wae", schema, latent_dim=32).save(folder / "model")

@@ -34,25 +34,25 @@ if TYPE_CHECKING:
 __all__ = ["Curve", "Point", "curves", "describe_case", "main", "measure", "table"]
 
 WIDTH = 130
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 DRAWS = (1, 2, 5, 10, 20, 40)
 COUNTS = (2, 4, 8, 16, 32, 64)
 BATCHES = (8, 32, 128, 512)
 LONGEST = 10
-"""The largest K at which the plain loop is timed: it runs everything anew K times."""
+"""Largest K at which the plain loop is timed; the plain loop repeats all computations K times."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """A step that is timed.
+    """A point of a curve: a training step to time.
 
     Arguments:
-        at: Where on the axis.
-        shape: What to train on.
-        draws: K.
-        plain: Whether the plain loop is timed too.
-        arguments: Of the model, in addition to the shape's.
+        at: Position on the axis.
+        shape: Shape of the data to train on.
+        draws: Number K of conditioning masks.
+        plain: Whether the plain loop is also timed.
+        arguments: Arguments of the model, in addition to the shape's.
     """
 
     at: int
@@ -64,13 +64,13 @@ class Point:
 
 @dataclass(frozen=True)
 class Curve:
-    """Steps that differ in one thing.
+    """A series of steps that differ in one quantity.
 
     Arguments:
-        name: Of what is trained on.
-        axis: What differs: "K", "modalities" or "batch".
-        points: In order.
-        seconds: How long it takes on two cores.
+        name: Name of the data to train on.
+        axis: Quantity that differs: "K", "modalities" or "batch".
+        points: Points of the curve, in order.
+        seconds: Time that the curve takes on two cores, in seconds.
     """
 
     name: str
@@ -80,7 +80,7 @@ class Curve:
 
 
 def curves(*, quick: bool = False) -> list[Curve]:
-    """All that are measured.
+    """Returns all curves to measure.
 
     Arguments:
         quick: Whether they stop where a step takes a second.
@@ -126,10 +126,10 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(curve: Curve, budget: float, report: Report) -> dict[str, Any]:
-    """One curve.
+    """Measures one curve.
 
     Arguments:
-        curve: Which.
+        curve: Curve to measure.
         budget: Seconds, warming up among them.
         report: Called with the share of the work that is done, in [0, 1].
 
@@ -161,7 +161,7 @@ def measure(curve: Curve, budget: float, report: Report) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
-    """What people read: a line per curve."""
+    """Returns a readable table with one line per curve."""
     title = "What one more costs: slopes of lines through seconds per step, ms; bare: encoders once, decoders K times"
     headings = ("ours", "bare", "plain loop", "ours / bare", "straight, R²", "rounds")
     made = harness.table(document, ["one more", "on"], headings, title)
@@ -184,7 +184,7 @@ def table(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a curve is done."""
+    """Returns the line that is printed when a curve is finished."""
     return (
         f"one more costs {format_quartiles(case['ratio'], '.2f')} times what cannot be spared, {case['pairs']} rounds"
     )
@@ -192,7 +192,7 @@ def describe_case(case: dict[str, Any]) -> str:
 
 @dataclass
 class _Side:
-    """What is timed at a point, and its seconds in each round."""
+    """Returns the functions that are timed at a point, and their seconds in each round."""
 
     name: str
     point: Point
@@ -221,7 +221,7 @@ def _sides(point: Point) -> list[_Side]:
 
 
 def _lines(curve: Curve, sides: list[_Side]) -> list[tuple[float, float]]:
-    """The slope, and the share of the variance that the line explains, of each round."""
+    """Returns the slope of the fitted line and the share of the variance that it explains, for each round."""
     if len(sides) < 3:
         return []
     lines = []

@@ -34,7 +34,7 @@ TASKS = ["reconstruction", "many-to-one", "one-to-one"]
 
 
 def document(data: str, settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The settings of a run, as `polymodal.settings.resolve` takes them."""
+    """Returns the settings of a run in the form that `polymodal.settings.resolve` expects."""
     if data == "adult":
         base = {"dataset": "table", "data.path": str(folder / "adult.csv")}
         own: dict[str, Any] = {"batch_size": 64, "learning_rate": 1e-3, "latent_dim": 32, "draws": 5}
@@ -82,7 +82,7 @@ def _means(scores: pd.DataFrame) -> dict[str, float]:
 
 
 def rows_of(data: str, folder: Path) -> Dataset:
-    """The data set; of adult 3,000 rows at random, a tenth of them to validate on."""
+    """Returns the data set; for adult, 3,000 random rows, a tenth of which are for validation."""
     if data == "adult":
         folder.mkdir(parents=True, exist_ok=True)
         load_table("adult")[0].to_csv(folder / "adult.csv", index=False)
@@ -91,7 +91,7 @@ def rows_of(data: str, folder: Path) -> Dataset:
 
 
 def table(path: Path) -> pd.DataFrame:
-    """The runs of a file, a row each: data, settings, seconds, the norm of the codes, and the scores."""
+    """Returns the runs of a file, one per row: data, settings, seconds, the norm of the codes, and the scores."""
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     rows = [{**one, "settings": json.dumps(one["settings"]), **one["scores"]} for one in lines]
     return pd.DataFrame(rows).drop(columns="scores")

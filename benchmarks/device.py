@@ -1,4 +1,4 @@
-"""What a GPU, or a CPU in its place, can do, and what a training step asks of it."""
+"""Measures the speed of a GPU or a CPU, and compares it with what a training step requires."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def rates(device: torch.device, side: int = 4096, numbers: int = 2**26) -> dict[
 
 
 def name_device(device: torch.device) -> str:
-    """The device's name."""
+    """Returns the name of the device."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "the CPU"
 
 

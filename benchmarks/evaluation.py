@@ -45,14 +45,14 @@ __all__ = ["FEWEST", "MOST", "main", "measure", "table"]
 
 ROWS = 256
 WIDTH = 150
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 PIECE = 64
 """Codes in one call of a decoder, when the decoders are called alone."""
 
 FEWEST = 30.0
-"""How many times faster than the reference an evaluation must be, at least."""
+"""Minimum speed of an evaluation, as a multiple of the reference's."""
 MOST = 1.5
-"""How many times the cost of the networks alone a prediction may have, at most."""
+"""Maximum time of a prediction, as a multiple of the time of the networks alone."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -79,7 +79,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, rows: int, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.
@@ -121,7 +121,7 @@ def measure(shape: str, rows: int, budget: float, report: Report) -> dict[str, A
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: a line per shape."""
+    """Returns a readable table with one line per shape."""
     headings = (
         "rows", "ours", "reference", "reference / ours", "its passes", "prediction", "networks", "ratio", "metrics",
         "difference", "rounds",
@@ -167,19 +167,19 @@ def _round(model: MAC, plain: MAC, rows: Table, codes: list[int]) -> dict[str, f
 
 
 class Unscored(Metric):
-    """What a metric costs that does nothing."""
+    """A metric without computations, to measure the remaining costs."""
 
     better = "higher"
 
     def update(self, distribution: Distribution, target: Tensor, indices: Tensor | None = None) -> None:
-        """Looks away."""
+        """Ignores the predictions."""
 
     def compare(self, distribution: Distribution, target: Tensor, indices: Tensor) -> RowComparison:
-        """Is not called."""
+        """Raises an error, because it is not called."""
         raise NotImplementedError
 
     def score(self, sums: list[float], rows: int) -> float:
-        """Is not called."""
+        """Raises an error, because it is not called."""
         raise NotImplementedError
 
 
@@ -195,7 +195,7 @@ def _skip_scores() -> Iterator[None]:
 
 
 def _count_decoded(model: MAC, rows: Table) -> list[int]:
-    """How many codes each decoder is given in an evaluation."""
+    """Returns the number of codes that each decoder receives in an evaluation."""
     counts = [0] * len(model.decoders)
 
     def count(m: int, module: torch.nn.Module, inputs: tuple[Tensor], output: Tensor) -> None:
@@ -211,7 +211,7 @@ def _count_decoded(model: MAC, rows: Table) -> list[int]:
 
 @torch.no_grad()
 def _networks(model: MAC, rows: Table, codes: list[int]) -> None:
-    """The encoders on the rows, and each decoder on so many codes."""
+    """Runs the encoders on the rows, and each decoder on the given number of codes."""
     x = model.schema.hide(rows, model.weight.dtype)
     for name, encoder in zip(model.schema, model.encoders, strict=True):
         encoder(x[name])

@@ -23,23 +23,23 @@ AXES = {"K": "conditioning indices per step, K", "modalities": "modalities", "ba
 
 
 def draw_times(cases: Sequence[dict[str, Any]], out: Path) -> list[str]:
-    """A picture per axis of `benchmarks.curves`, next to the file of the numbers; a line that names each.
+    """Draws a figure for each axis of `benchmarks.curves`, next to the file of the numbers; returns one line for each.
 
     Arguments:
-        cases: What `curves.measure` gave.
-        out: Of the numbers.
+        cases: Results of `curves.measure`.
+        out: File of the numbers.
     """
     axes = dict.fromkeys(case["axis"] for case in cases)
     return [_draw_times([case for case in cases if case["axis"] == axis], axis, out) for axis in axes]
 
 
 def draw_memory(cases: Sequence[dict[str, Any]], variants: Sequence[str], out: Path) -> list[str]:
-    """A picture of peak memory against K and against the number of modalities; a line that names it, if there is one.
+    """Draws a figure of peak memory against K and against the number of modalities; returns a line for it, if any.
 
     Arguments:
-        cases: What `memory.measure` gave.
-        variants: What was measured in each.
-        out: Of the numbers.
+        cases: Results of `memory.measure`.
+        variants: Names of the variants that were measured in each case.
+        out: File of the numbers.
     """
     drawn = {
         "K": ("polymnist", "draws", [case for case in cases if case["shape"] == "polymnist"]),

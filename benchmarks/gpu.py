@@ -47,10 +47,10 @@ if TYPE_CHECKING:
 __all__ = ["WAYS", "Way", "main", "measure", "paper", "table"]
 
 WIDTH = 130
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 BYTES = {None: 4, "tf32": 4, "bf16": 2}
-"""Of a number between two layers, by precision."""
+"""Bytes of one number that is passed between two layers, by precision."""
 
 
 class Way(NamedTuple):
@@ -70,7 +70,7 @@ WAYS = {
     "eager bf16": Way(precision="bf16"),
     "eager compiled": Way(compiled=True),
 }
-"""By name. To add one: an entry here. Graphs and TF32 are a GPU's."""
+"""Ways of running a step by name. To add one, add an entry here. Graphs and TF32 need a GPU."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -119,13 +119,13 @@ def _run(chosen: Namespace) -> None:
 def measure(
     name: str, way: str, device: torch.device, rated: dict[str, float], budget: float, report: Report
 ) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
-        name: Of the shape.
-        way: Of running a step, its name.
-        device: Where.
-        rated: What `rates` says of it.
+        name: Name of the shape.
+        way: Name of the way of running a step, in `WAYS`.
+        device: Device of the step.
+        rated: Result of `rates` for this device.
         budget: Seconds of counted steps.
         report: Called with the share of the work that is done, in [0, 1].
 
@@ -163,7 +163,7 @@ def measure(
 
 
 def paper(name: str, way: Way, device: torch.device, rows: int, epochs: int, root: str | None) -> dict[str, Any]:
-    """The wall time of `fit` on PolyMNIST, its pictures or random ones.
+    """Measures the wall time of `fit` on PolyMNIST, with its images or random ones.
 
     Returns:
         For JSON. `seconds` of all of `fit`, those of moving the rows to the device and of warming up among them.
@@ -202,7 +202,7 @@ def paper(name: str, way: Way, device: torch.device, rows: int, epochs: int, roo
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: a line per shape and way."""
+    """Returns a readable table with one line per shape and way."""
     here = document["device"]
     made = harness.table(
         document,

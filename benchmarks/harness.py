@@ -1,4 +1,4 @@
-"""What every benchmark's command is made of: its options, a bar, a table for people and JSON for programs."""
+"""Parts of every benchmark's command: its options, a progress bar, a readable table, and JSON for programs."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ Report = Callable[[float], object]
 
 
 class Case(NamedTuple):
-    """What is measured.
+    """A measurement of the benchmark.
 
     Arguments:
         name: For the bar.
-        measure: What does it.
-        weight: How long it takes, in any unit that all cases share.
+        measure: Function that measures the case.
+        weight: Expected time, in any unit that all cases share.
         describe: Returns the text of the line for a result; by default its `ratio` and `pairs`.
     """
 
@@ -93,12 +93,12 @@ class Parser(ArgumentParser):
 
 
 def command(parser: ArgumentParser, run: Callable[[Namespace], object], arguments: Sequence[str] | None) -> int:
-    """Runs a benchmark with what was chosen; the exit code: 2 and one line for a user's mistake.
+    """Runs a benchmark with the chosen options and returns the exit code: 2, with one line, after a user's mistake.
 
     Arguments:
-        parser: Of its options.
-        run: Told what was chosen, with the shapes by name.
-        arguments: As on the command line; by default those of this process.
+        parser: Parser of its options.
+        run: Function of the parsed options and the shapes by name.
+        arguments: Command-line arguments; by default those of this process.
     """
     try:
         chosen = parser.parse_args(arguments)
@@ -134,7 +134,7 @@ def measure_cases(
     """Measures every case, with a line when it is done, and on a terminal a bar with the time left.
 
     Arguments:
-        cases: In order.
+        cases: Cases, in order.
         describe: Returns the text of the line if the case has no `describe`.
     """
     console = Console(stderr=True)
@@ -173,7 +173,7 @@ def table(
     right: Sequence[str],
     title: str = "Seconds per training step, and their ratio pair by pair: median (quartiles)",
 ) -> Table:
-    """An empty table of times, with headings of columns of words and of numbers, and the machine below."""
+    """Returns an empty table of times with headings of text and number columns, and the machine below."""
     here = document["machine"]
     made = Table(
         title=title,
@@ -203,13 +203,13 @@ def time_in_turn(
     The copy has a stock Adam too.
 
     Arguments:
-        model: What is trained.
+        model: Model to train.
         other: A loss of the model and the batch.
         batch: The rows of every step.
-        learning_rate: Of both optimisers.
-        budget: Seconds, warming up among them.
-        report: Called with the share of the work that is done, in [0, 1].
-        further: What else is timed in each round; see `timing.interleave`.
+        learning_rate: Learning rate of both optimisers.
+        budget: Time limit in seconds, including the warm-up.
+        report: Function that is called with the finished share of the work, in [0, 1].
+        further: Further functions that are timed in each round; see `timing.interleave`.
     """
     plain = reference.stock(model)
     adam = fused(model, learning_rate)
@@ -225,19 +225,19 @@ def time_in_turn(
 
 
 def fused(model: torch.nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-    """The optimiser that `polymodal.training.fit` makes."""
+    """Returns the optimiser that `polymodal.training.fit` creates."""
     return torch.optim.Adam(model.parameters(), lr=learning_rate, weight_decay=1e-5, fused=True)
 
 
 def train(loss: Tensor, optimizer: torch.optim.Optimizer) -> None:
-    """The rest of a training step, once there is a loss."""
+    """Runs the part of a training step that follows the computation of the loss."""
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
 
 
 def settings(shape: Shape) -> dict[str, Any]:
-    """What a case's numbers depend on."""
+    """Returns the settings that determine the numbers of a case."""
     return {
         "modalities": len(shape.modalities),
         "batch_size": shape.batch_size,
@@ -247,7 +247,7 @@ def settings(shape: Shape) -> dict[str, Any]:
 
 
 def format_quartiles(numbers: dict[str, Any], digits: str) -> str:
-    """A median and its quartiles."""
+    """Formats a median and its quartiles."""
     return f"{numbers['median']:{digits}} ({numbers['lower']:{digits}}-{numbers['upper']:{digits}})"
 
 
@@ -257,7 +257,7 @@ def split_names(text: str) -> list[str]:
 
 
 def format_speedup(case: dict[str, Any]) -> str:
-    """What a line says of a case with a `ratio`."""
+    """Returns the line that describes a case with a `ratio`."""
     return f"ours is {format_quartiles(case['ratio'], '.2f')} times as fast, {case['pairs']} pairs"
 
 

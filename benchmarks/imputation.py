@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["METHODS", "TABLES", "hide", "load", "main", "measure"]
 
 SHARE = 0.2
-"""Of the cells that are hidden at random."""
+"""Share of the cells that are hidden at random."""
 HOW = ("at random", "by another")
 DATA = Path(__file__).parents[2] / "shared" / "data" / "tabular"
 
@@ -50,7 +50,7 @@ class Source(NamedTuple):
     columns: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
     rows: int | None = None
-    """So many of them, at random; KNNImputer's work grows with their square."""
+    """Number of random rows that are used; KNNImputer's time grows with its square."""
 
 
 TABLES = {
@@ -73,13 +73,13 @@ TABLES = {
 
 
 def hide(frame: pd.DataFrame, source: Source, how: str, seed: int) -> np.ndarray:
-    """Which cells are to be hidden, `(N, columns)` bool, none of which is empty; every row keeps some.
+    """Returns the mask of the cells to hide, `(N, columns)` bool. Hidden cells are not empty, and every row keeps some.
 
     Arguments:
         frame: The table.
-        source: Says which column is hidden by the value of which.
+        source: Data set that defines which column hides the values of which other column.
         how: "at random", or "by another".
-        seed: Of the choice.
+        seed: Random seed for the choice of hidden cells.
     """
     there, generator = frame.notna().to_numpy(), np.random.default_rng(seed)
     if how == "at random":
@@ -95,7 +95,7 @@ def hide(frame: pd.DataFrame, source: Source, how: str, seed: int) -> np.ndarray
 
 
 class Coded:
-    """A table as scikit-learn's imputers take it: numbers standardised, classes as one-hot codes, NaN where empty."""
+    """Converts a table for scikit-learn's imputers: standardised numbers, one-hot classes, NaN for missing cells."""
 
     def __init__(self, frame: pd.DataFrame, schema: Schema) -> None:
         self.schema, parts = schema, []
@@ -113,13 +113,13 @@ class Coded:
         self.codes = np.concatenate(parts, axis=1)
 
     def column(self, codes: np.ndarray, name: str) -> np.ndarray:
-        """A column of imputed codes: numbers in table's units, or the number of the class."""
+        """Returns an imputed column: numbers in the units of the table, or the index of the class."""
         own = codes[:, self.slices[name]]
         return own[:, 0] if self.schema[name].levels is None else own.argmax(1)
 
 
 def constant(frame: pd.DataFrame, schema: Schema, seed: int) -> dict[str, np.ndarray]:
-    """The mean, or the most frequent class."""
+    """Returns the mean, or the most frequent class."""
     coded = Coded(frame, schema)
     codes = np.where(np.isnan(coded.codes), np.nanmean(coded.codes, 0), coded.codes)
     return {name: coded.column(codes, name) for name in schema}
@@ -181,7 +181,7 @@ METHODS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
 
 
 def load(name: str) -> tuple[pd.DataFrame, Schema]:
-    """A table, and what its columns are."""
+    """Returns a table and the types of its columns."""
     source = TABLES[name]
     frame = frames.read_csv(DATA / source.file, source.columns or None, source.missing)
     if source.rows is not None:
@@ -190,7 +190,7 @@ def load(name: str) -> tuple[pd.DataFrame, Schema]:
 
 
 def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float | None]:
-    """How well a method fills the cells of a table that are hidden.
+    """Scores a method's predictions of the hidden cells of a table.
 
     Returns:
         `rmse` in standard deviations over all hidden numbers, `accuracy` over all hidden classes, 0..1, None where
@@ -246,7 +246,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def _case(name: str, how: str, method: str, seeds: int, report: harness.Report) -> dict[str, Any]:
-    """A line of the table: means over seeds, and how far the seeds are apart."""
+    """Returns a line of the table: means and standard deviations over seeds."""
     runs = []
     for seed in range(seeds):
         runs.append(measure(name, how, method, seed))
@@ -267,7 +267,7 @@ def _describe_case(case: dict[str, Any]) -> str:
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: the best of each table and way of hiding in bold."""
+    """Returns a readable table, with the best value for each table and way of hiding cells in bold."""
     made = rich_table.Table(title="Hidden cells filled: mean over seeds (standard deviation)", box=None)
     for heading in ("table", "hidden", "method"):
         made.add_column(heading)

@@ -35,10 +35,10 @@ __all__ = ["MOST", "describe_case", "main", "measure", "rows", "table"]
 
 ROWS = 4096
 WIDTH = 130
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 MOST = 0.03
-"""The share of a step that the loader may take."""
+"""Maximum share of a step that the loader may take."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(shape: str, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: Its name.
@@ -119,7 +119,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(document: dict[str, Any]) -> rich_table.Table:
-    """What people read: a line per shape."""
+    """Returns a readable table with one line per shape."""
     headings = ("step", "loader", "share of a step, %", "plain", "plain / loader", "rounds")
     made = harness.table(document, ["shape"], headings, title="Seconds per batch: median (quartiles)")
     for case in document["cases"]:
@@ -137,7 +137,7 @@ def table(document: dict[str, Any]) -> rich_table.Table:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+    """Returns the line that is printed when a case is finished."""
     return f"the loader takes {100 * case['share']['median']:.2f} % of a step, {case['pairs']} rounds"
 
 

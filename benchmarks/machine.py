@@ -1,4 +1,4 @@
-"""What a measurement was made on: versions, processor, and how fast it multiplies and copies."""
+"""Describes the machine of a measurement: versions, processor, and the speed of multiplication and copying."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["describe", "product", "versions"]
 
 
 def versions() -> dict[str, str]:
-    """Of what was measured, and of what it runs on."""
+    """Returns the versions of polymodal, PyTorch and Python."""
     return {"polymodal": version("polymodal"), "torch": torch.__version__, "python": platform.python_version()}
 
 
 def describe() -> dict[str, Any]:
-    """The processor, and its rates with the threads that are set, in fp32, each the best of five.
+    """Returns the processor and its speed in fp32 with the current number of threads, each the best of five.
 
     Returns:
         `cpu`, the model's name if it can be had; `threads`; `gflops`, 10^9 operations per second in a product of
@@ -42,7 +42,7 @@ def product_rate(side: int = 2048) -> float:
 
 
 def product(side: int = 2048) -> tuple[Callable[[], object], int]:
-    """A function that multiplies two square matrices, and how many operations that is."""
+    """Returns a function that multiplies two square matrices, and the number of its operations."""
     a, b = torch.rand(2, side, side)
     return lambda: a @ b, 2 * side**3
 
@@ -54,7 +54,7 @@ def copy_rate(numbers: int = 2**26) -> float:
 
 
 def _time_fastest(function: Callable[[], object], repeats: int = 5) -> float:
-    """The least seconds of a call, after one that is not counted."""
+    """Returns the shortest time of a call in seconds, after one call that is not counted."""
     function()
     seconds = []
     for _ in range(repeats):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["describe_case", "main", "measure", "points", "rows", "table"]
 
 WIDTH = 100
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 DRAWS, COUNTS = (1, 5, 10, 20, 40), (4, 16, 64)
 """K of the curve on PolyMNIST, and modalities of the curve at K = 10."""
@@ -63,7 +63,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def points(shapes: list[str], *, quick: bool = False) -> list[tuple[str, int]]:
-    """The shapes and K that are measured: each shape at the paper's K, and the curves against K and M.
+    """Returns the shapes and K to measure: each shape at the paper's K, and the curves against K and M.
 
     Arguments:
         shapes: Their names; without the first of all shapes there are no curves.
@@ -76,7 +76,7 @@ def points(shapes: list[str], *, quick: bool = False) -> list[tuple[str, int]]:
 
 
 def measure(shape: str, draws: int, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
         shape: A name for `shapes.find_shape`.
@@ -136,7 +136,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per shape and K."""
+    """Returns a readable table with one line per shape and K."""
     headings = ("K", "M", *VARIANTS, "reference / ours", "processes")
     made = harness.table(document, ["shape"], headings, "Peak memory of a step, 10^6 bytes: median (quartiles)")
     for case in document["cases"]:
@@ -152,7 +152,7 @@ def table(document: dict[str, Any]) -> Table:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+    """Returns the line that is printed when a case is finished."""
     return ", ".join(f"{variant} {case[variant]['median']:,.0f} MB" for variant in VARIANTS)
 
 

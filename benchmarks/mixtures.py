@@ -20,7 +20,7 @@ __all__ = ["mmvae", "mmvae_plus"]
 
 
 def mmvae(model: Any, batch: Batch) -> Tensor:
-    """The negative mean of the experts' bounds, a scalar. Source: Shi et al. (2019), Eq. 3-4."""
+    """Returns the negative mean of the experts' bounds, a scalar. Source: Shi et al. (2019), Eq. 3-4."""
     x = model.schema.hide(batch, model.weight.dtype)
     noise = _noise(model, model.draws, len(batch), len(x), model.latent_dim)
     total = model.weight.new_zeros(())
@@ -31,7 +31,7 @@ def mmvae(model: Any, batch: Batch) -> Tensor:
 
 
 def _one_pass(model: Any, x: Rows, m: int, noise: Tensor) -> tuple[Tensor, list[Tensor]]:
-    """The log-weights `(B,)` of a code that expert m draws, and the code `(B, D)`."""
+    """Returns the log-weights `(B,)` of a code that expert m samples, and the code `(B, D)`."""
     experts = [expert(model, x, n) for n in range(len(x))]
     z = _sample_posterior(model, *experts[m], noise)
     zeros = model.weight.new_zeros(model.latent_dim)
@@ -40,7 +40,7 @@ def _one_pass(model: Any, x: Rows, m: int, noise: Tensor) -> tuple[Tensor, list[
 
 
 def mmvae_plus(model: Any, batch: Batch) -> Tensor:
-    """The negative mean of the experts' bounds, a scalar. Source: Palumbo et al. (2023), Eq. 4 and 6."""
+    """Returns the negative mean of the experts' bounds, a scalar. Source: Palumbo et al. (2023), Eq. 4 and 6."""
     x = model.schema.hide(batch, model.weight.dtype)
     shape = model.draws, len(batch), len(x)
     noise, own = _noise(model, *shape, model.latent_dim), _noise(model, *shape, model.private_dim)
@@ -55,7 +55,7 @@ def mmvae_plus(model: Any, batch: Batch) -> Tensor:
 def _one_pass_plus(
     model: Any, x: Rows, m: int, noise: Tensor, own: Tensor, others: Tensor
 ) -> tuple[Tensor, list[Tensor]]:
-    """The log-weights `(B,)` of the codes that expert m draws, and these, with noise `(B, D)`, `(B, P)`, `(B, M, P)`.
+    """Returns the log-weights `(B,)` of expert m's codes and the codes, with noise `(B, D)`, `(B, P)`, `(B, M, P)`.
 
     Source: Palumbo et al. (2023), Eq. 4.
     """
@@ -76,7 +76,7 @@ def _one_pass_plus(
 
 
 def _bound(model: Any, passes: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
-    """The bound `(B,)` of K log-weights and their codes. Source: Tucker et al. (2019), Eq. 8."""
+    """Returns the bound `(B,)` of K log-weights and their codes. Source: Tucker et al. (2019), Eq. 8."""
     weights = torch.stack([each for each, _ in passes])  # (K, B)
     value = weights.logsumexp(0) - log(len(weights))
     if model.estimator == "iwae":
@@ -90,7 +90,7 @@ def _bound(model: Any, passes: list[tuple[Tensor, list[Tensor]]]) -> Tensor:
 
 
 def _sample_mixture(model: Any, experts: list[tuple[Tensor, Tensor]], z: Tensor) -> Tensor:
-    """The log-density `(B,)` of codes under the mixture, log (1/M) sum_n q_n(z)."""
+    """Returns the log-density `(B,)` of codes under the mixture, log (1/M) sum_n q_n(z)."""
     densities = [_family(model, *_fixed(model, *each)).log_prob(z).sum(-1) for each in experts]
     return torch.stack(densities).logsumexp(0) - log(len(experts))
 
@@ -107,7 +107,7 @@ def _family(model: Any, mean: Tensor, raw: Tensor) -> Distribution:
 
 
 def _scale(model: Any, raw: Tensor) -> Tensor:
-    """What the last layer says of scales, `(*, D)`, made positive."""
+    """Returns positive scales from the outputs of the last layer, `(*, D)`."""
     return (raw / 2).exp() if model.family == "normal" else raw.shape[-1] * raw.softmax(-1) + 1e-6
 
 

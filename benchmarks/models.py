@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["LIMITS", "MOST", "compare", "main", "measure", "model_of", "table"]
 
 WIDTH = 140
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 MOST = 1.5
-"""What MoPoE's step may cost at most where MVTCAE's costs 1."""
+"""Maximum time of a step of MoPoE, relative to a step of MVTCAE."""
 
 LIMITS: dict[tuple[str, str], tuple[dict[str, Any], str]] = {
     ("mopoe", "celeba"): (
@@ -49,7 +49,7 @@ LIMITS: dict[tuple[str, str], tuple[dict[str, Any], str]] = {
     ),
     ("mmvae", "celeba"): ({"draws": 1}, "K = 1: with 10, 26240 pictures would be decoded"),
 }
-"""Where a model cannot be measured on a shape as it is: arguments, and what the table says of them."""
+"""Arguments for models that cannot be measured on a shape with their defaults, and a note for the table."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -83,7 +83,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def model_of(name: str, shape: str) -> tuple[Model, str]:
-    """A model with its own costs and weights of 1 for a shape, in training mode, and a note for the table."""
+    """Returns a model with its own costs and weights of 1 for a shape, in training mode, and a note for the table."""
     extra, note = LIMITS.get((name, shape), ({}, ""))
     schema = Schema(SHAPES[shape].modalities)
     return build(name, schema, weights="sum", **_arguments(name, SHAPES[shape]), **extra).train(), note
@@ -99,13 +99,13 @@ def _arguments(name: str, shape: Shape) -> dict[str, Any]:
 
 
 def measure(name: str, shape: str, budget: float, report: Report) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
-        name: Of the model.
-        shape: Its name.
-        budget: Seconds, warming up among them.
-        report: Called with the share of the work that is done, in [0, 1].
+        name: Name of the model.
+        shape: Name of the shape.
+        budget: Time limit in seconds, including the warm-up.
+        report: Function that is called with the finished share of the work, in [0, 1].
 
     Returns:
         For JSON. `ours` and `naive` are seconds per step, `ratio` the loop's over ours, pair by pair; `passes` is how
@@ -131,8 +131,8 @@ def compare(shape: str, budget: float) -> dict[str, Any]:
     """Steps of MoPoE and of MVTCAE in turn.
 
     Arguments:
-        shape: Its name.
-        budget: Seconds, warming up among them.
+        shape: Name of the shape.
+        budget: Time limit in seconds, including the warm-up.
 
     Returns:
         For JSON. `mopoe` and `mvtcae` are seconds per step, `ratio` the first over the second, pair by pair;
@@ -163,7 +163,7 @@ def _describe_comparison(case: dict[str, Any]) -> str:
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per shape and model."""
+    """Returns a readable table with one line per shape and model."""
     headings = ("passes", "ours", "naive", "naive / ours", "pairs")
     made = harness.table(document, ["shape", "model"], headings)
     made.add_column("note")

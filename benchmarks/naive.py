@@ -27,12 +27,12 @@ __all__ = ["NAIVE", "count_passes", "loss"]
 
 
 def loss(model: Any, batch: Batch) -> Tensor:
-    """What a training step minimises, a scalar, of B complete rows."""
+    """Returns the loss of B complete rows that a training step minimises, a scalar."""
     return NAIVE[model.name](model, batch)
 
 
 def count_passes(model: Any) -> int:
-    """How many the loop makes in a step."""
+    """Returns the number of passes of the loop in a step."""
     if model.name in ("mmvae", "mmvae-plus"):
         return len(model.schema) * model.draws
     if model.name in ("mac-vae", "mac-wae", "m-wae"):
@@ -142,4 +142,4 @@ NAIVE: dict[str, Callable[[Any, Batch], Tensor]] = {
     "mvtcae": mvtcae,
     "nexus": nexus,
 }
-"""By model."""
+"""Loops by the name of the model."""

@@ -1,4 +1,4 @@
-"""What the plain loops of several models are made of, each written out for one pass over B rows."""
+"""Parts that the plain loops of several models share, each written out for one pass over B rows."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def normal(like: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def expert(model: Any, x: Rows, m: int) -> tuple[Tensor, Tensor]:
-    """What modality m says: a mean and what a scale is made of, of a Gaussian the log-variance, `(B, D)` each."""
+    """Returns the mean and the raw scale of modality m (the log-variance of a Gaussian), `(B, D)` each."""
     mean, raw = model.encoders[m](x[list(model.schema)[m]]).chunk(2, dim=-1)
     return mean, raw
 
@@ -47,7 +47,7 @@ def kl(mean: Tensor, log_variance: Tensor, to_mean: Tensor | float = 0.0, to: Te
 
 
 def rec(model: Any, x: Rows, z: Tensor, members: Sequence[bool] | None = None) -> Tensor:
-    """The weighted -log p(x | z) of codes, `(B,)`, over all modalities or those of a set, which are decoded."""
+    """Returns the weighted -log p(x | z) of codes, `(B,)`, over all modalities or those of a set."""
     total = model.weight.new_zeros(len(z))
     for m, (name, modality) in enumerate(model.schema.items()):
         if members is None or members[m]:

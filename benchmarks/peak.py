@@ -23,7 +23,7 @@ from polymodal.runtime.hardware import measure_peak_memory, reset_peak_memory
 __all__ = ["VARIANTS", "Variant", "main"]
 
 STEPS = 2
-"""In the second one the optimiser's state is there while the graph is."""
+"""Steps to run. In the second step the optimiser's state and the graph are in memory at the same time."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Variant:
     """A way to take a step.
 
     Arguments:
-        loss: Of the model and a batch.
-        arguments: Of the model, in addition to the shape's, as a function of the shape.
-        layers: What is made of the model before it is trained.
+        loss: Function of the model and a batch that returns the loss.
+        arguments: Function of the shape that returns arguments of the model, in addition to the shape's.
+        layers: Function that changes the model's layers before training.
     """
 
     loss: Callable[[Any, Any], Tensor] = lambda model, batch: model.loss(batch).total
@@ -46,7 +46,7 @@ VARIANTS = {
     "in pieces": Variant(arguments=lambda shape: {"at_once": shape.batch_size}),
     "reference": Variant(reference.loss, layers=reference.stock),
 }
-"""By name. To add one: an entry here."""
+"""Variants by name. To add one, add an entry here."""
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 __all__ = ["SCORES", "Scored", "evaluate"]
 
 Key = tuple[str, str, str, str]
-"""Of a score: task, modality, given, metric."""
+"""Key of a score: task, modality, given, metric."""
 
 
 class Scored(NamedTuple):
-    """What it came to, and what it took."""
+    """Scores of an evaluation, and its costs."""
 
     scores: dict[Key, float]
     passes: float
@@ -39,7 +39,7 @@ class Scored(NamedTuple):
 
 
 def evaluate(model: MAC, batch: Batch) -> Scored:
-    """All three tasks on complete rows.
+    """Scores all three tasks on complete rows.
 
     Arguments:
         model: Deterministic, in evaluation mode, of PyTorch's own layers (`benchmarks.reference.stock`).

@@ -1,8 +1,8 @@
 """Every model on PolyDigits for the same time, or for the same epochs, next to the mean predictor.
 
-Many-to-one translation of held-out handwriting: each picture, and the label, from all the others. A picture's score
+Many-to-one translation of held-out handwriting: each image, and the label, from all the others. An image's score
 is the root of the mean squared error of its pixels in [0, 1], the label's the percentage that is right. The mean
-predictor answers with the mean picture and the most frequent class of the training rows.
+predictor returns the mean image and the most frequent class of the training rows.
 
 All models have the same small networks, batches, learning rate and balanced weights, and else their own defaults, but
 for MMVAE's and MMVAE+'s draws: K = 10 draws from each of six experts through six decoders is out of proportion here.
@@ -72,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def train_and_score(name: str, data: Dataset, seconds: float | None, epochs: int | None) -> dict[str, float]:
-    """A model's scores after so many seconds or epochs of training, and how many of both there were."""
+    """Returns a model's scores after the given seconds or epochs of training, and the numbers of both."""
     schema = data.schema.replace(widths=WIDTHS)
     model = build(name, schema, latent_dim=LATENT, **ARGUMENTS.get(name, {})).train()
     balance(model, data.train)
@@ -108,7 +108,7 @@ def score_translation(model: Model, data: Dataset) -> dict[str, float]:
 
 
 def constant(data: Dataset) -> dict[str, float]:
-    """The scores of the mean picture and the most frequent class."""
+    """Returns the scores of the mean image and the most frequent class."""
     train, test = (data.schema.hide(rows, torch.float32) for rows in (data.train, data.test))
     errors = {}
     for name in data.schema:
@@ -123,19 +123,19 @@ def error(name: str, made: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
 
 
 def scores_of(errors: dict[str, float], data: Dataset) -> dict[str, float]:
-    """From sums over the rows to what is shown."""
+    """Converts sums over the rows to the values that are shown."""
     means = {name: value / len(data.test) for name, value in errors.items()}
     return {name: 100 * (1 - mean) if name == "label" else mean**0.5 for name, mean in means.items()}
 
 
 def row(name: str, scores: dict[str, float], data: Dataset) -> str:
-    """A line of a Markdown table."""
+    """Formats a line of a Markdown table."""
     shown = [f"{scores[key]:.1f}" if key == "label" else f"{scores[key]:.3f}" for key in data.schema]
     return line(name, [*shown, *(f"{scores[key]:.1f}" if key in scores else "" for key in ("epochs", "seconds"))])
 
 
 def line(name: str, cells: list[str]) -> str:
-    """A line of a Markdown table."""
+    """Formats a line of a Markdown table."""
     return f"| {name} | {' | '.join(cells)} |"
 
 

@@ -1,4 +1,4 @@
-"""What was published of the authors' loop, and what is required in comparison with the plain loop here."""
+"""Published times of the authors' loop, and the required speed in comparison with the plain loop."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ RATE = 245e9
 """Operations per second in a matrix product, of the machine on which the authors' loop was timed: two cores, fp32."""
 
 WITHIN = 0.25
-"""How far the reference here may be from the authors' loop, once scaled by the two machines' rates."""
+"""Maximum relative deviation of the reference's time from the authors', scaled by the two machines' speeds."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """Of a shape at the paper's K.
+    """Published and required times of a shape at the paper's K.
 
     Arguments:
         loop: Seconds per step of the authors' loop.
-        at_least: How many times as fast as the reference a step here must be.
+        at_least: Required speed of a step, as a multiple of the reference's.
     """
 
     loop: float
@@ -32,4 +32,4 @@ PUBLISHED = {
     "cub": Published(4.4, 3.6),
     "celeba": Published(2.5, 1.9),
 }
-"""By shape."""
+"""Published and required times by shape."""

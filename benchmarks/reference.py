@@ -29,7 +29,7 @@ STOCK: dict[type[nn.Module], type[nn.Module]] = {Deconvolution: nn.ConvTranspose
 
 
 def loss(model: MAC, batch: Batch) -> Tensor:
-    """What a training step minimises, a scalar, in one pass over the whole batch per conditioning index.
+    """Returns the loss of a training step, a scalar, with one pass over the batch per conditioning mask.
 
     Each pass runs every modality's encoder on the batch with blanks for what is hidden, the conditioner and the
     joint encoder on the concatenation, every decoder, and the MMD. The sum is one graph, for one `backward`.
@@ -48,7 +48,7 @@ def loss(model: MAC, batch: Batch) -> Tensor:
 
 
 def stock(model: Model) -> Model:
-    """A copy of a model that is made of PyTorch's own layers only, with the same weights."""
+    """Returns a copy of a model that has only PyTorch's own layers, with the same weights."""
     plain = deepcopy(model)
     for layer in plain.modules():
         layer.__class__ = STOCK.get(type(layer), type(layer))
@@ -56,24 +56,24 @@ def stock(model: Model) -> Model:
 
 
 def indices(model: MAC, batch: Batch) -> Tensor:
-    """The conditioning indices of a step, `(K, B, M)` bool: the first thing that either side draws."""
+    """Samples the conditioning masks of a step, `(K, B, M)` bool; both loops sample these first."""
     return conditioning.sample(batch.observed, model.draws, model.p0, per_sample=model.indices == "per-sample")
 
 
 def distinct(model: MAC, batch: Batch, seed: int) -> int:
-    """How many different indices a step draws, of the K, after the random stream was seeded so."""
+    """Returns the number of distinct masks among the K of a step with the given random seed."""
     torch.manual_seed(seed)
     return len(indices(model, batch).unique(dim=0))
 
 
 def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prior: Tensor) -> Tensor:
-    """The loss under one index, a scalar.
+    """Returns the loss given one conditioning mask, a scalar.
 
     Arguments:
-        model: As in `loss`.
+        model: Model, see `loss`.
         x: Prepared values by name, `(B, *shape)`.
-        observed: What each row has, `(B, M)` bool.
-        b: What the encoder sees of it, `(B, M)` bool.
+        observed: Observed mask, `(B, M)` bool.
+        b: Conditioning mask, `(B, M)` bool.
         prior: Draws from the prior, `(B, D)`.
     """
     z = encode(model, x, b)
@@ -85,7 +85,7 @@ def one_pass(model: MAC, x: dict[str, Tensor], observed: Tensor, b: Tensor, prio
 
 
 def encode(model: MAC, x: dict[str, Tensor], b: Tensor) -> Tensor:
-    """The codes `(B, D)` of prepared values `(B, *shape)` of which the encoder sees b, `(B, M)` bool."""
+    """Returns the codes `(B, D)` of prepared values `(B, *shape)` given the conditioning mask b, `(B, M)` bool."""
     features = []
     for m, (name, modality) in enumerate(model.schema.items()):
         blank = modality.prepare(modality.blank, model.weight.dtype)
@@ -97,7 +97,7 @@ def encode(model: MAC, x: dict[str, Tensor], b: Tensor) -> Tensor:
 
 
 def mmd(p: Tensor, z: Tensor) -> Tensor:
-    """The squared MMD of bandwidth 1 between two sets of B points `(B, D)`: one matrix of all pairs of both.
+    """Returns the squared MMD of bandwidth 1 between two sets of B points `(B, D)`: one matrix of all pairs of both.
 
     Source: MAC-WAE, Eq. 8, with 1/(n(n-1)) in its first term, where the paper prints 1/(n-1).
     """

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 __all__ = ["WIDTH", "row", "table"]
 
 WIDTH = 160
-"""Of the table, in columns."""
+"""Width of the table, in characters."""
 
 UNITS = {"s": (1.0, ".3g"), "ms": (1000.0, ".3g"), "MB": (1.0, ",.0f")}
-"""What numbers of a unit are multiplied by where they are shown, and their digits."""
+"""Factor and number format with which numbers of a unit are shown."""
 
 TITLE = "Ours and the baseline, in turn: median (quartiles). The ratio is the baseline's over ours, round by round"
 
@@ -31,16 +31,16 @@ def row(
     unit: str = "s",
     at_least: float | None = None,
 ) -> dict[str, Any]:
-    """A line of the table, for JSON.
+    """Returns a line of the table, for JSON.
 
     Arguments:
-        part: Of the benchmark.
-        case: What was measured.
+        part: Part of the benchmark.
+        case: Description of what was measured.
         beside: Name of the baseline.
-        measured: Of which `keys` name three spreads: ours, the other's, and the other's over ours.
-        keys: As just said.
+        measured: Results with three spreads: ours, the baseline's, and the baseline's divided by ours.
+        keys: Names of these three spreads in `measured`.
         unit: "s" or "MB".
-        at_least: What the ratio's median must be.
+        at_least: Required median of the ratio.
     """
     ours, other, ratio = (measured[key] for key in keys)
     reached = None if at_least is None else ratio["median"] >= at_least
@@ -58,7 +58,7 @@ def row(
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per row of the document."""
+    """Returns a readable table with one line per row of the document."""
     made = harness.table(document, ["", "", "baseline"], ("ours", "of it", "ratio", "at least", "reached"), TITLE)
     part = ""
     for line in document["rows"]:
@@ -78,7 +78,7 @@ def table(document: dict[str, Any]) -> Table:
 
 
 def _format_quartiles(numbers: dict[str, Any], unit: str) -> str:
-    """With the unit, milliseconds for short times."""
+    """Formats a number with its unit; short times are in milliseconds."""
     unit = "ms" if unit == "s" and numbers["median"] < 0.1 else unit
     factor, digits = UNITS[unit]
     return f"{format_quartiles({key: factor * numbers[key] for key in ('median', 'lower', 'upper')}, digits)} {unit}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["describe", "heun", "main", "measure", "table"]
 
 WIDTH = 120
-"""Of the table, in columns."""
+"""Width of the table, in characters."""
 
 SIZES = (32, 64, 128)
 CODES, STEPS, MODALITIES, BATCH = 1000, 25, 6, 512
@@ -105,7 +105,7 @@ def heun(flow: CodeFlow, noise: Tensor, c: Tensor, b: Tensor, steps: int) -> Ten
         noise: Standard normal noise, `(N, D)`.
         c: Codes given the conditioning masks, `(N, D)` or `(1, D)`.
         b: The masks, `(N, M)` or `(1, M)`.
-        steps: Of the solver.
+        steps: Number of steps of the solver.
     """
     c = flow.standardise(c)
     condition, w = flow.embed_condition(c, b), c + flow.sigma * noise

@@ -19,10 +19,10 @@ __all__ = ["KINDS", "SHAPES", "Shape", "find_shape", "make_shape", "model_of", "
 
 @dataclass(frozen=True)
 class Shape:
-    """A data set's modalities, and what the paper trains on it with.
+    """Modalities of a data set, and the paper's training settings for it.
 
     Arguments:
-        modalities: By name.
+        modalities: Modalities by name.
         batch_size: Rows per step.
         latent_dim: Size of the code.
         p0: Probability that a modality is hidden.
@@ -41,7 +41,7 @@ class Shape:
 
 
 TOKENS = 5451
-"""What an element of a CUB caption can be: 5448 words, the end, padding and the unknown word."""
+"""Number of distinct tokens in CUB captions: 5448 words, the end, padding and the unknown word."""
 
 VOCABULARY = tuple(f"word{i}" for i in range(TOKENS - 3))
 
@@ -75,20 +75,20 @@ SHAPES: dict[str, Shape] = {
         learning_rate=1e-4,
     ),
 }
-"""By name. To add one: an entry here."""
+"""Shapes by name. To add one, add an entry here."""
 
 
 KINDS: dict[str, Modality] = {"labels": Label(2), "pictures": Image(3, 16, 16)}
-"""What shapes of any number of modalities are made of, by name."""
+"""Modalities of which shapes of any number of modalities consist, by name."""
 
 
 def make_shape(kind: str, count: int) -> Shape:
-    """So many modalities of one kind, to see what one more of them costs."""
+    """Returns a shape with several modalities of one kind, to measure the cost of each additional one."""
     return Shape({f"m{i}": KINDS[kind] for i in range(count)}, 64, 64, 0.4, 5e-4)
 
 
 def find_shape(name: str) -> Shape:
-    """One of SHAPES, or of `alike`.
+    """Returns a shape of SHAPES, or one of `make_shape`.
 
     Example:
         >>> find_shape("mhd").latent_dim, len(find_shape("16 pictures").modalities)

@@ -1,4 +1,4 @@
-"""How long polymodal takes to start, compared with `import torch`, in fresh processes that take turns.
+"""Measures the start-up time of polymodal and of `import torch`, in alternating new processes.
 
 Names of `polymodal` are resolved when they are first used, so importing it costs little by itself; what people wait for
 is the import and the names that they use.
@@ -27,10 +27,10 @@ PROGRAMS = {
     "with what is used": ["-c", "from polymodal import Image, Label, Schema, Table, build, evaluate, fit, load"],
     "polymodal --help": ["-m", "polymodal.cli.app", "--help"],
 }
-"""By what people call them."""
+"""Programs by their names in the table."""
 
 MOST = 1.1
-"""Times what importing torch takes that importing polymodal may take."""
+"""Maximum time to import polymodal, as a multiple of the time to import torch."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -56,7 +56,7 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(budget: float, report: Report) -> dict[str, Any]:
-    """All programs in turn, torch first.
+    """Times all programs in turn, torch first.
 
     Arguments:
         budget: Seconds, warming up among them.
@@ -88,7 +88,7 @@ def rows(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def describe_case(case: dict[str, Any]) -> str:
-    """What a line says when a case is done."""
+    """Returns the line that is printed when a case is finished."""
     times = {"import torch": case["torch"], **{name: times["ours"] for name, times in case["programs"].items()}}
     return ", ".join(f"{name} {seconds['median']:.2f} s" for name, seconds in times.items())
 

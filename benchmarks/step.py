@@ -41,7 +41,7 @@ __all__ = ["compare_with_published", "floors", "is_papers", "main", "measure", "
 
 DRAWS = "1,2,5,10,20"
 WIDTH = 150
-"""Of the widest table, in columns."""
+"""Width of the widest table, in characters."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,14 +69,14 @@ def _run(chosen: Namespace) -> None:
 
 
 def measure(name: str, shape: Shape, draws: int, budget: float, report: Callable[[float], object]) -> dict[str, Any]:
-    """One row of the table.
+    """Measures one row of the table.
 
     Arguments:
-        name: Of the shape.
-        shape: What to train on.
-        draws: Conditioning indices per step, K.
-        budget: Seconds, warming up among them.
-        report: Called with the share of the work that is done, in [0, 1].
+        name: Name of the shape.
+        shape: Shape of the data to train on.
+        draws: Number K of conditioning masks per step.
+        budget: Time limit in seconds, including the warm-up.
+        report: Function that is called with the finished share of the work, in [0, 1].
 
     Returns:
         For JSON. `ours` and `reference` are seconds per step, `ratio` the reference's over ours, pair by pair;
@@ -152,7 +152,7 @@ def floors(document: dict[str, Any], cases: list[dict[str, Any]]) -> Table:
 
 
 def compare_with_published(case: dict[str, Any]) -> dict[str, Any]:
-    """What `floors` shows of a case at the paper's K.
+    """Compares a case at the paper's K with the published times.
 
     Returns:
         For JSON. `scaled` are the reference's seconds were the product's rate the published machine's, round by
@@ -181,12 +181,12 @@ def _work(case: dict[str, Any], codes: float) -> float:
 
 
 def is_papers(case: dict[str, Any]) -> bool:
-    """Whether a case is one of the paper's: its shape and its K."""
+    """Returns whether a case has the shape and the K of the paper."""
     return case["shape"] in PUBLISHED and case["draws"] == SHAPES[case["shape"]].draws
 
 
 def table(document: dict[str, Any]) -> Table:
-    """What people read: a line per shape and K."""
+    """Returns a readable table with one line per shape and K."""
     headings = ("K", "distinct", "ours", "reference", "reference / ours", "pairs")
     made = harness.table(document, ["shape"], headings)
     for case in document["cases"]:

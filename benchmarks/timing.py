@@ -50,12 +50,12 @@ def _seconds(function: Callable[[int], object], i: int) -> float:
 
 
 def ratios(over: Sequence[float], under: Sequence[float]) -> dict[str, Any]:
-    """The spread of quotients, round by round."""
+    """Returns the spread of the quotients of each round."""
     return spread([one / other for one, other in zip(over, under, strict=True)])
 
 
 def spread(numbers: Sequence[float]) -> dict[str, Any]:
-    """The median, the quartiles and all the numbers.
+    """Returns the median, the quartiles and all the numbers.
 
     Example:
         >>> spread([1.0, 2.0, 3.0, 4.0, 10.0])
@@ -67,7 +67,7 @@ def spread(numbers: Sequence[float]) -> dict[str, Any]:
 
 
 def line(x: Sequence[float], y: Sequence[float]) -> tuple[float, float]:
-    """The slope of the line of least squares, and which share of the variance of y it explains.
+    """Returns the slope of the least-squares line and the share of the variance of y that it explains.
 
     Example:
         >>> line([1, 2, 4], [3.0, 5.0, 9.0])

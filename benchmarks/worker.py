@@ -52,7 +52,7 @@ def _load_code() -> list[dict[str, Any]]:
 
 
 def prepare(shape: str, draws: int) -> tuple[Step, dict[str, Any]]:
-    """What takes a step, and how many weights there are."""
+    """Returns a function that runs a step, and the number of weights."""
     from benchmarks.harness import fused
     from benchmarks.shapes import SHAPES, model_of, rows_of
 

@@ -41,15 +41,12 @@ READ = "read the rows with the model's schema, as in Table.from_frame(frame, sch
 class Schema(Mapping[str, Modality]):
     """An ordered mapping from names to modalities.
 
-    A schema also builds batches, prepares their values for networks and costs, and converts predictions to users'
-    types.
+    A schema also builds batches, prepares values for networks and costs, and converts predictions to users' types.
 
     Arguments:
-        modalities: Modalities by name, in the order of the columns of `Batch.observed`. A name must have 1 to 200
-            characters, without control or zero-width characters. It may contain "/" or be "..", so it must not be
-            used as a file name.
-        groups: Groups of modalities: lists of their names, by name of the group. A group counts as one modality in
-            tables of scores and in balanced loss weights.
+        modalities: Modalities by name, in the order of the columns of `Batch.observed`. A name has 1 to 200 characters,
+            without control and zero-width characters. It may have a "/" or be "..": do not use it as a file name.
+        groups: Lists of modality names by group name. A group counts as one modality in scores and balanced weights.
 
     Raises:
         TypeError: An argument is not a mapping, or does not map names to modalities.
@@ -120,8 +117,7 @@ class Schema(Mapping[str, Modality]):
     ) -> Schema:
         """Infers the types of a data frame's columns.
 
-        The report lists the inferred type of each column, the reason, and ambiguous cases. Use `modalities` to
-        override a type.
+        The report lists each column's inferred type, the reason, and ambiguous cases. `modalities` overrides types.
 
         Arguments:
             frame: Training rows, or a large sample of them.
@@ -153,9 +149,7 @@ class Schema(Mapping[str, Modality]):
             say(tabular.format_proposals(proposals))
         found = {one.name: one.modality for one in proposals if one.modality is not None}
         if not found:
-            raise ValueError(
-                "at least one column must be used; all are left out; set their types with modalities={...}"
-            )
+            raise ValueError("at least one column must be used; all are left out; set types with modalities={...}")
         return cls(found)
 
     def index(self, name: str) -> int:
@@ -202,8 +196,8 @@ class Schema(Mapping[str, Modality]):
     def require(self, other: Schema, what: str, way: str | None = None) -> None:
         """Checks that another schema represents values in the same way as this one.
 
-        The names of the modalities and their order must be equal. Each modality must also have the same type, shape,
-        data frame columns and `representation`: classes and words by name and in order, and units.
+        Names and order of the modalities must be equal, and each must have the same type, shape, data frame columns and
+        `representation`: classes and words by name and in order, and units.
 
         Arguments:
             other: Schema to compare with. Its network sizes, costs and groups may differ.
@@ -233,22 +227,21 @@ class Schema(Mapping[str, Modality]):
                 raise ValueError(f"{name!r} of {what} must {part}, {expected}; got {given}; {way}")
 
     def hide(self, batch: Rows, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Returns prepared values for networks and costs, with blanks in place of missing values.
+        """Returns prepared values for networks and costs, with blanks instead of missing values.
 
-        This is the only place where missing values are replaced and values are cast. Values where `observed` is False
-        never reach the result.
+        Only this method replaces missing values and casts values. Values that are not observed never reach the result.
 
         Arguments:
             batch: B rows.
             dtype: Type of the floats in the result.
 
         Returns:
-            Values by modality name, `(B, *shape)` each: images as floats in [0, 1], classes and tokens as int64, all
-            others as floats.
+            Values by modality name, `(B, *shape)` each: images as floats in [0, 1], classes and tokens as int64, others
+            as floats.
 
         Raises:
-            ValueError: A value does not have the shape of its modality, the batch has no values that are marked as
-                observed, or `observed` does not have one column per modality.
+            ValueError: `observed` does not have one column per modality, or a value has another shape than its modality
+                or is marked as observed but absent.
         """
         if batch.observed.shape[1] != len(self):
             raise ValueError(
@@ -303,8 +296,7 @@ class Schema(Mapping[str, Modality]):
         """Converts the schema to JSON types.
 
         Raises:
-            ValueError: The type of a modality or a network is not registered, or one of its arguments cannot be
-                written as JSON.
+            ValueError: The type of a modality or network is not registered, or an argument cannot be written as JSON.
         """
         return {
             "modalities": [{"name": name, **serialization.to_json(modality)} for name, modality in self.items()],

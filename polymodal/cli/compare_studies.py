@@ -20,19 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["run_study", "summarise_study", "tabulate_planned_runs"]
 
 
-def run_study(study: str, folder: Path, beside: Path | None, device: str | None, **where: Any) -> Comparison:
+def run_study(study: str, folder: Path, reference: Path | None, device: str | None, **where: Any) -> Comparison:
     """Runs a study, see `polymodal.studies.compare`.
 
     Arguments:
         study: Name of a preset, or path of a YAML file.
         folder: Folder of all studies.
-        beside: CSV file of scores to compare with.
+        reference: CSV file of scores to compare with.
         device: Device of all runs; by default the device of the study.
         **where: Arguments of `compare` that determine where the runs are executed.
     """
     from polymodal.comparison.scores import read_score_table
 
-    others = None if beside is None else read_score_table(beside)
+    others = None if reference is None else read_score_table(reference)
     return compare(_replace_device(study, device), folder=folder, beside=others, **where)
 
 

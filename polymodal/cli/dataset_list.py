@@ -80,7 +80,7 @@ def _list_known_facts(known: Facts | None) -> dict[str, str]:
 
 def _is_available(name: str, known: Facts, root: Path | None) -> bool:
     """Returns whether a data set can be loaded now: it needs no files, or all files of one layout exist."""
-    return not known.layouts or known.found(place(known.shares or name, root)) is not None
+    return not known.layouts or known.find_layout(place(known.shares or name, root)) is not None
 
 
 def _files(name: str, make: Callable[..., Any], known: Facts | None, root: Path | None) -> dict[str, str]:

@@ -59,9 +59,9 @@ def require_columns(path: Path, held: Sequence[str], columns: Iterable[str]) -> 
     Raises:
         ValueError: A required column is missing.
     """
-    if lacks := [name for name in columns if name not in held]:
+    if missing := [name for name in columns if name not in held]:
         raise ValueError(
-            f"{path} must have the column {lacks[0]!r}, like every output of this command, because it is replaced; "
+            f"{path} must have the column {missing[0]!r}, like every output of this command, because it is replaced; "
             f"it has {brief(', '.join(held))}; choose another --out"
         )
 

@@ -83,7 +83,7 @@ def evaluate_run(
         split: Split to evaluate on.
         tasks: Evaluation tasks. Classifiers and probes for them are trained on the training rows.
         inception: File with the weights of Inception-v3 for the FID in "generation", see
-            `polymodal.evaluation.inception`.
+            `polymodal.evaluation.load_inception`.
         device: Device of the model.
         batch_size: Number of rows per batch.
         on_changed: Behaviour if the table's file has changed since training: "error" raises an error, "warn" reads the
@@ -107,7 +107,7 @@ def evaluate_run(
         connect_processes(device)
     path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
     earlier = _find_outdated_tasks(path)
-    features = None if inception is None else evaluation.inception(inception, select_device(device))
+    features = None if inception is None else evaluation.load_inception(inception, select_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
@@ -238,6 +238,6 @@ def _columns(path: Path, names: list[str], **options: Any) -> pd.DataFrame:
         raise ValueError(
             f"{path} must be a CSV file that polymodal wrote: {brief(error)}; restore or remove it"
         ) from error
-    if lacks := [name for name in names if name not in frame]:
-        raise ValueError(f"{path} must have the columns {', '.join(names)}; it lacks {', '.join(lacks)}; restore it")
+    if missing := [name for name in names if name not in frame]:
+        raise ValueError(f"{path} must have the columns {', '.join(names)}; missing: {', '.join(missing)}; restore it")
     return frame

@@ -66,7 +66,7 @@ class Document:
         self.names = self._names(widths)
         self.surplus = self._check_widths(widths)
         """Whether every row ends with an extra separator, which is ignored."""
-        self.known = options.known(self.names, self.names)
+        self.known = options.list_missing_texts(self.names, self.names)
         self.frame = self._frame()
 
     @property
@@ -232,7 +232,7 @@ class Document:
         try:
             frame = self._parse_values()
             numbers = [name for name in self.names if frame[name].dtype.kind in "iuf" and frame[name].notna().any()]
-            known = self.options.known(self.names, numbers)
+            known = self.options.list_missing_texts(self.names, numbers)
             if known != self.known:
                 self.known = known
                 frame = self._parse_values()

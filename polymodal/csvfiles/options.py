@@ -130,7 +130,7 @@ class Options(NamedTuple):
             names.remove("header")
         return self._replace(**{name: getattr(earlier, name) for name in names})
 
-    def known(self, names: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, list[str]]:
+    def list_missing_texts(self, names: Sequence[str], numbers: Sequence[str] = ()) -> dict[str, list[str]]:
         """Returns the texts that mean a missing value, for each column.
 
         Arguments:
@@ -142,8 +142,8 @@ class Options(NamedTuple):
             ValueError: An entry of `present` is not a text that means a missing value, or names an unknown column.
 
         Example:
-            >>> known = Options(present=["country=NA"]).known(["country", "kind"])
-            >>> "NA" in known["country"], "NA" in known["kind"]
+            >>> texts = Options(present=["country=NA"]).list_missing_texts(["country", "kind"])
+            >>> "NA" in texts["country"], "NA" in texts["kind"]
             (False, True)
         """
         every = list(dict.fromkeys([*NOTHING, *(text.strip() for text in self.missing)]))

@@ -99,7 +99,7 @@ class Facts:
         make.facts = self  # pyright: ignore[reportFunctionMemberAccess]
         return make
 
-    def found(self, root: Path) -> int | None:
+    def find_layout(self, root: Path) -> int | None:
         """Returns the index of the first complete layout beneath a root, or None if none is complete."""
         return next((i for i, layout in enumerate(self.layouts) if not _missing(root, layout)), None)
 
@@ -110,7 +110,7 @@ class Facts:
             FileNotFoundError: No layout is complete. The message names the first missing path of the layout with
                 the fewest missing paths, and says where to get the files.
         """
-        found = self.found(root)
+        found = self.find_layout(root)
         if found is not None:
             return found
         missing = min((_missing(root, layout) for layout in self.layouts), key=len)

@@ -13,8 +13,8 @@ import torch
 
 from polymodal.datasets import shards, storage
 from polymodal.datasets.base import Dataset, Facts
+from polymodal.datasets.image_files import fill_images, refuse_damaged, refuse_missing
 from polymodal.datasets.listings import lines, make_line_error, sizes
-from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.modalities import Image, Label
 from polymodal.runtime.formatting import brief
 from polymodal.schema import Schema
@@ -107,22 +107,22 @@ def _make(
         here = faces.splits == number
         names, marks = faces.names[here], faces.marks[here]
         with shards.fill(fresh / f"{split}.safetensors", schema, len(names), **describe(split)) as table:
-            troubles |= draw(table.values["image"], folder, names, _middle, f"celeba: {split} images")
+            troubles |= fill_images(table.values["image"], folder, names, _middle, f"celeba: {split} images")
             for title, column in zip(faces.titles, marks.T, strict=True):
                 table.values[title][:] = torch.from_numpy(column)
             table.observed[:] = True
     refuse_damaged(troubles, len(faces.names), "images", FACTS.get)
 
 
-def _middle(_: int, picture: PIL.Image.Image) -> PIL.Image.Image:
+def _middle(_: int, image: PIL.Image.Image) -> PIL.Image.Image:
     """Resizes the image of a face, and crops its middle."""
     import PIL.Image
 
-    if picture.size != PUBLISHED:
-        raise ValueError(f"it must be {PUBLISHED[0]}x{PUBLISHED[1]} pixels; got {picture.width}x{picture.height}")
+    if image.size != PUBLISHED:
+        raise ValueError(f"it must be {PUBLISHED[0]}x{PUBLISHED[1]} pixels; got {image.width}x{image.height}")
     height = SIDE * PUBLISHED[1] // PUBLISHED[0]
     top = (height - SIDE) // 2
-    return picture.resize((SIDE, height), PIL.Image.Resampling.BILINEAR).crop((0, top, SIDE, top + SIDE))
+    return image.resize((SIDE, height), PIL.Image.Resampling.BILINEAR).crop((0, top, SIDE, top + SIDE))
 
 
 def _faces(attributes: Path, partition: Path) -> Faces:

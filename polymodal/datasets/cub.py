@@ -13,8 +13,8 @@ import torch
 from polymodal.datasets import shards, storage
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
+from polymodal.datasets.image_files import fill_images, refuse_damaged, refuse_missing
 from polymodal.datasets.listings import lines, make_line_error, sizes
-from polymodal.datasets.pictures import draw, refuse_damaged, refuse_missing
 from polymodal.datasets.splits import halves
 from polymodal.modalities import Image, Label, Text
 from polymodal.modalities.base import check_counts
@@ -120,11 +120,11 @@ def cub(root: str | Path | None = None, *, length: int = 18, download: bool = Fa
     here, there = PLACES[FACTS.require(place)]
     folder, captions = place / here, min((place / there).glob("text*"), key=lambda path: (not path.is_dir(), path))
     birds = _birds(folder)
-    pictures = [bird.name for bird in birds]
+    images = [bird.name for bird in birds]
     files = [
         *(folder / name for name in LISTS),
-        sizes(folder / "images", pictures),
-        sizes(captions, map(_caption, pictures)),
+        sizes(folder / "images", images),
+        sizes(captions, map(_caption, images)),
     ]
     make = partial(_make, folder / "images", captions, birds, length)
     return storage.load_or_build("cub", {"root": root, "length": length}, files, make)
@@ -145,7 +145,9 @@ def _make(
         path = fresh / f"{split}.safetensors"
         with shards.fill(path, schema, len(rows), alternatives={"text": CAPTIONS}, **describe(split)) as table:
             names = [bird.name for bird in rows]
-            troubles |= draw(table.values["img"], folder, names, partial(_crop_bird, rows), f"cub: {split} images")
+            troubles |= fill_images(
+                table.values["img"], folder, names, partial(_crop_bird, rows), f"cub: {split} images"
+            )
             for row, name in enumerate(show_progress(names, f"cub: {split} captions", len(names))):
                 table.alternatives["text"][row] = torch.stack([text.read(caption) for caption in texts[name]])
             table.values["label"][:] = torch.tensor([bird.species for bird in rows])
@@ -153,17 +155,17 @@ def _make(
     refuse_damaged(troubles, len(birds), "images", FACTS.get)
 
 
-def _crop_bird(birds: list[Bird], row: int, picture: PIL.Image.Image) -> PIL.Image.Image:
+def _crop_bird(birds: list[Bird], row: int, image: PIL.Image.Image) -> PIL.Image.Image:
     """Crops the square around a bird, clipped at the image borders, and resizes it."""
     import PIL.Image
 
     left, top, width, height = map(int, birds[row].box)
     reach = int(max(width, height) * 0.75)
     x, y = int(left + width / 2), int(top + height / 2)
-    box = (max(0, x - reach), max(0, y - reach), min(picture.width, x + reach), min(picture.height, y + reach))
+    box = (max(0, x - reach), max(0, y - reach), min(image.width, x + reach), min(image.height, y + reach))
     if box[0] >= box[2] or box[1] >= box[3]:
-        raise ValueError(f"its box {birds[row].box} must overlap the image; it is {picture.width}x{picture.height}")
-    return picture.crop(box).resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR)
+        raise ValueError(f"its box {birds[row].box} must overlap the image; it is {image.width}x{image.height}")
+    return image.crop(box).resize((SIDE, SIDE), PIL.Image.Resampling.BILINEAR)
 
 
 def _splits(birds: list[Bird]) -> dict[str, list[Bird]]:

@@ -53,7 +53,7 @@ def emoji(root: str | Path | None = None, *, length: int = 40, seed: int = 0) ->
     FACTS.require(folder)
 
     arguments = {"root": root, "length": length, "seed": seed}
-    files = [folder / noto.PICTURES, folder / noto.TEXTS]
+    files = [folder / noto.IMAGES, folder / noto.TEXTS]
     return load_or_build("emoji", arguments, files, partial(_make, folder, length, seed))
 
 
@@ -62,10 +62,10 @@ def _make(root: Path, length: int, seed: int, folder: Path, describe: Callable[[
     rows = noto.split(every, seed)
     texts = [_text(name, keywords) for name, keywords in zip(every.names, every.keywords, strict=True)]
     words = Text.learn([texts[row] for row in rows["train"]], length)
-    schema = Schema({"img": noto.PICTURE, "text": words, "label": Label(len(noto.GROUPS), noto.GROUPS)})
+    schema = Schema({"img": noto.IMAGE, "text": words, "label": Label(len(noto.GROUPS), noto.GROUPS)})
     for split in SPLITS:
         with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **describe(split)) as table:
-            table.values["img"][:] = noto.pictures(every.images[rows[split]])
+            table.values["img"][:] = noto.composite_on_white(every.images[rows[split]])
             table.values["text"][:] = torch.stack([words.read(texts[row]) for row in rows[split]])
             table.values["label"][:] = torch.from_numpy(every.groups[rows[split]])
             table.observed[:] = True

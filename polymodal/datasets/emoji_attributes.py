@@ -55,7 +55,7 @@ def emoji_attributes(root: str | Path | None = None, *, seed: int = 0) -> Datase
     folder = place("emoji", root)
     FACTS.require(folder)
 
-    files = [folder / noto.PICTURES, folder / noto.TEXTS]
+    files = [folder / noto.IMAGES, folder / noto.TEXTS]
     return load_or_build("emoji-attributes", {"root": root, "seed": seed}, files, partial(_make, folder, seed))
 
 
@@ -67,10 +67,10 @@ def _make(root: Path, seed: int, folder: Path, describe: Callable[[str], dict[st
     bases = [every.bases[row] for row in rows["train"]]
     names = _select_keywords([words[row] for row in rows["train"]], bases)
     answers = {name: Label(2, ("no", "yes")) for name in names}
-    schema = Schema({"image": noto.PICTURE, **answers}, {"attributes": names})
+    schema = Schema({"image": noto.IMAGE, **answers}, {"attributes": names})
     for split in SPLITS:
         with fill(folder / f"{split}.safetensors", schema, len(rows[split]), **describe(split)) as table:
-            table.values["image"][:] = noto.pictures(every.images[rows[split]])
+            table.values["image"][:] = noto.composite_on_white(every.images[rows[split]])
             for name in names:
                 table.values[name][:] = torch.tensor([name in words[row] for row in rows[split]])
             table.observed[:] = True

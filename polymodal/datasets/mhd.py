@@ -157,10 +157,10 @@ def _read(path: Path) -> Rows:
             "it again, or, if you trust it, torch.save its first four parts and two Nones in its place"
         ) from error
     if not isinstance(data, tuple | list) or len(data) != 6:
-        came = f"{len(data)} things" if isinstance(data, tuple | list) else type(data).__name__
+        got = f"{len(data)} entries" if isinstance(data, tuple | list) else type(data).__name__
         raise ValueError(
             f"{path} must contain six entries, label, image, trajectory, audio and how the latter two were scaled; "
-            f"it holds {came}; {FACTS.get}"
+            f"it has {got}; {FACTS.get}"
         )
     rows = Rows(path, *data[:4])
     _check(rows)
@@ -177,8 +177,8 @@ def _check(rows: Rows) -> None:
         fits = plain and value.dim() > 0 and tuple(value.shape) == (len(rows.label), *shape)
         if fits and _kind(value) == kind and len(value):
             continue
-        came = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-        raise ValueError(f"the {name} in {rows.path} must be {kind} {('N', *shape)}; got {came}; {FACTS.get}")
+        got = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+        raise ValueError(f"the {name} in {rows.path} must be {kind} {('N', *shape)}; got {got}; {FACTS.get}")
     if rows.label.min() < 0 or rows.label.max() > 9:
         raise ValueError(f"labels in {rows.path} must be in 0..9; got {int(rows.label.min())}..{int(rows.label.max())}")
 

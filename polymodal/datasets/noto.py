@@ -17,11 +17,11 @@ from polymodal.datasets.npz import read_arrays
 from polymodal.datasets.storage import SPLITS
 from polymodal.modalities import Image
 
-__all__ = ["GET", "GROUPS", "PICTURE", "PICTURES", "TEXTS", "Emoji", "facts", "pictures", "read", "split"]
+__all__ = ["GET", "GROUPS", "IMAGE", "IMAGES", "TEXTS", "Emoji", "composite_on_white", "facts", "read", "split"]
 
-PICTURES, TEXTS = "emoji/noto_emoji_rgba72.npz", "emoji/emoji_text.csv"
+IMAGES, TEXTS = "emoji/noto_emoji_rgba72.npz", "emoji/emoji_text.csv"
 SIDE = 72
-PICTURE = Image(3, 64, 64)
+IMAGE = Image(3, 64, 64)
 COLUMNS = ("codepoints", "emoji_test_name", "cldr_keywords", "group", "subgroup")
 GROUPS = (
     "Smileys & Emotion",
@@ -87,7 +87,7 @@ def facts(shapes: str, rows: tuple[int, int, int], shares: str = "") -> Facts:
         licence="images Apache-2.0 (Noto), names and keywords Unicode License V3",
         size="7 MB",
         origin="Google, Noto Emoji; Unicode, emoji-test.txt 15.0 and CLDR annotations",
-        layouts=((PICTURES, TEXTS),),
+        layouts=((IMAGES, TEXTS),),
         get=GET,
         shares=shares,
     )
@@ -100,11 +100,11 @@ def read(root: Path) -> Emoji:
         FileNotFoundError: A file is missing.
         ValueError: A file is damaged, or has other content.
     """
-    images = read_arrays(root / PICTURES, {"images": ("uint8", (None, SIDE, SIDE, 4))}, GET)["images"]
+    images = read_arrays(root / IMAGES, {"images": ("uint8", (None, SIDE, SIDE, 4))}, GET)["images"]
     rows = _rows(root / TEXTS)
     if len(rows) != len(images):
         raise ValueError(
-            f"{root / TEXTS} must have one row for each of the {len(images)} images of {root / PICTURES}; "
+            f"{root / TEXTS} must have one row for each of the {len(images)} images of {root / IMAGES}; "
             f"it has {len(rows)}; {GET}"
         )
     return Emoji(
@@ -155,16 +155,16 @@ def split(emoji: Emoji, seed: int) -> dict[str, np.ndarray]:
     return {name: np.flatnonzero(splits == name) for name in SPLITS}
 
 
-def pictures(images: np.ndarray) -> Tensor:
+def composite_on_white(images: np.ndarray) -> Tensor:
     """Composites images `(n, 72, 72, 4)` on white and resizes them to `(n, 3, 64, 64)` uint8.
 
     Compositing before resizing keeps the colours of fully transparent pixels from showing.
     """
-    drawn = torch.empty(len(images), *PICTURE.shape, dtype=torch.uint8)
-    for one, image in zip(drawn, images, strict=True):
+    resized = torch.empty(len(images), *IMAGE.shape, dtype=torch.uint8)
+    for one, image in zip(resized, images, strict=True):
         cover = image[..., 3:] / np.float32(255)
-        one[:] = PICTURE.read((image[..., :3] * cover + 255 * (1 - cover)).round().astype(np.uint8))
-    return drawn
+        one[:] = IMAGE.read((image[..., :3] * cover + 255 * (1 - cover)).round().astype(np.uint8))
+    return resized
 
 
 def _rows(path: Path) -> list[dict[str, str]]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from polymodal.datasets.pictures import read
+from polymodal.datasets.image_files import read
 from polymodal.datasets.storage import digest
 
 __all__ = ["Numbered", "index"]
@@ -30,7 +30,7 @@ class Numbered(NamedTuple):
         """The classes, `(N,)` int64."""
         return np.array([label for _, label in self.keys], np.int64)
 
-    def pictures(self, side: int, folder: int, rows: np.ndarray) -> np.ndarray:
+    def read_images(self, side: int, folder: int, rows: np.ndarray) -> np.ndarray:
         """Reads the images of some rows from one of the folders, `(R, 3, side, side)` uint8.
 
         Raises:
@@ -62,12 +62,12 @@ def index(folders: Sequence[Path]) -> Numbered:
 
 
 def _colours(path: Path, side: int) -> np.ndarray:
-    picture = read(path)
-    if picture.size != (side, side) or picture.mode != "RGB":
+    image = read(path)
+    if image.size != (side, side) or image.mode != "RGB":
         raise ValueError(
-            f"{path} must be {side}x{side} pixels of mode RGB; it is {picture.width}x{picture.height} of {picture.mode}"
+            f"{path} must be {side}x{side} pixels of mode RGB; it is {image.width}x{image.height} of {image.mode}"
         )
-    return np.asarray(picture).transpose(2, 0, 1)
+    return np.asarray(image).transpose(2, 0, 1)
 
 
 def _sizes(folder: Path) -> dict[tuple[int, int], int]:

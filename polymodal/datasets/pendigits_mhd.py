@@ -18,7 +18,7 @@ from polymodal.datasets.npz import Kind, read_arrays
 from polymodal.datasets.shards import fill
 from polymodal.datasets.splits import halves
 from polymodal.datasets.storage import SPLITS, load_or_build, place
-from polymodal.datasets.strokes import Strokes, curves, pictures
+from polymodal.datasets.strokes import Strokes, curves, render
 from polymodal.modalities import Audio, Image, Label, Vector
 from polymodal.modalities.spectrograms import cut, spectrograms
 from polymodal.runtime.progress import show_progress
@@ -144,11 +144,11 @@ def _make(root: Path, seed: int, folder: Path, describe: Callable[[str], dict[st
     for split in show_progress(SPLITS, "making pendigits-mhd", len(SPLITS)):
         part, rows, clips = pairs[split]
         strokes = Strokes(*(pens[f"{part}_{name}"] for name in ("points", "stroke", "lengths")))
-        heard, which = np.unique(clips, return_inverse=True)
+        unique, which = np.unique(clips, return_inverse=True)
         with fill(folder / f"{split}.safetensors", SCHEMA, len(rows), **describe(split)) as table:
-            table.values["image"][:] = pictures(strokes)[rows]
+            table.values["image"][:] = render(strokes)[rows]
             table.values["trajectory"][:] = torch.from_numpy((1 + curves(strokes)[rows].reshape(len(rows), -1)) / 2)
-            table.values["audio"][:] = spectrograms(waves[heard], RATE)[which]
+            table.values["audio"][:] = spectrograms(waves[unique], RATE)[which]
             table.values["label"][:] = torch.from_numpy(pens[f"{part}_label"][rows])
             table.observed[:] = True
 

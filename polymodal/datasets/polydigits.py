@@ -99,7 +99,7 @@ def polydigits(rows: int = 12_800, *, held_out_rows: int = 2_000, seed: int = 0)
     for split, size in sizes.items():
         label = rng.permutation(np.arange(size) % 10)
         values = {
-            name: _pictures(ink, label, writings[split], background, rng)
+            name: _compose_images(ink, label, writings[split], background, rng)
             for name, background in zip(schema, backgrounds, strict=False)
         }
         arguments = {"rows": rows, "held_out_rows": held_out_rows, "seed": seed}
@@ -119,7 +119,7 @@ def _split(target: np.ndarray, rng: np.random.Generator) -> dict[str, list[np.nd
     return writings
 
 
-def _pictures(
+def _compose_images(
     ink: np.ndarray,
     label: np.ndarray,
     writings: list[np.ndarray],
@@ -131,8 +131,8 @@ def _pictures(
     top, left = (rng.integers(0, side - SIDE + 1, len(label)) for side in background.shape[:2])
     crops = np.lib.stride_tricks.sliding_window_view(background, (SIDE, SIDE), axis=(0, 1))[top, left]
     mask = ink[chosen][:, None]
-    pictures = crops * (1 - mask) + (1 - crops) * mask
-    return torch.from_numpy((pictures * 255).round().astype(np.uint8))
+    images = crops * (1 - mask) + (1 - crops) * mask
+    return torch.from_numpy((images * 255).round().astype(np.uint8))
 
 
 def _backgrounds() -> list[np.ndarray]:
@@ -152,5 +152,5 @@ def _backgrounds() -> list[np.ndarray]:
 def _enlarge(digit: np.ndarray) -> np.ndarray:
     import PIL.Image
 
-    picture = PIL.Image.fromarray(digit.astype(np.float32)).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
-    return np.asarray(picture).clip(0, 1)
+    image = PIL.Image.fromarray(digit.astype(np.float32)).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)
+    return np.asarray(image).clip(0, 1)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from polymodal.datasets import idx, numbered, pictures, shards, storage
+from polymodal.datasets import idx, image_files, numbered, shards, storage
 from polymodal.datasets.base import Dataset, Facts
 from polymodal.datasets.download import Remote, fetch
 from polymodal.datasets.splits import halves
@@ -127,7 +127,7 @@ def polymnist(
         raise ValueError(f"seed must be at least 0; got {seed}")
     folder = storage.place("polymnist", root)
     asked: dict[str, Any] = {"root": root, "label": label, "download": download}
-    if download and FACTS.found(folder) != AUTHORS:
+    if download and FACTS.find_layout(folder) != AUTHORS:
         fetch(REMOTES, folder, BY_HAND)
     if FACTS.require(folder) == AUTHORS:
         files = {s: numbered.index([folder / "MMNIST" / s / name for name in NAMES]) for s in PUBLISHED}
@@ -206,7 +206,7 @@ def _make(read: Callable[[str], Rows], label: bool, folder: Path, describe: Call
 
 def _read_published_rows(files: numbered.Numbered) -> Rows:
     """Returns the rows of the published images."""
-    return Rows(files.labels, partial(files.pictures, SIDE))
+    return Rows(files.labels, partial(files.read_images, SIDE))
 
 
 def _compose_rows(parts: Parts, seed: int, split: str) -> Rows:
@@ -258,7 +258,7 @@ def _only(folder: Path, name: str) -> Path:
 
 def _background(path: Path) -> np.ndarray:
     """Reads an image, `(3, height, width)` uint8."""
-    pixels = np.asarray(pictures.read(path).convert("RGB"))
+    pixels = np.asarray(image_files.read(path).convert("RGB"))
     if min(pixels.shape[:2]) <= SIDE:
         raise ValueError(f"{path} must have sides above {SIDE} pixels; it is {pixels.shape[1]}x{pixels.shape[0]}")
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Strokes", "curves", "pictures"]
+__all__ = ["Strokes", "curves", "render"]
 
 CHUNK = 256
 """Number of handwriting samples that are rendered at once, so their images fit in the processor cache."""
@@ -59,7 +59,7 @@ def curves(strokes: Strokes, count: int = 100) -> np.ndarray:
     return _rescale_paths(np.stack([np.interp(places, way, side) for side in points.T], 1))
 
 
-def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: float = 2.0) -> Tensor:
+def render(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: float = 2.0) -> Tensor:
     """Renders each handwriting sample as an image: light on black, upright, with the original aspect ratio.
 
     No line is drawn where the pen is lifted. The brightness of a pixel approximates the part of it that a line of this
@@ -77,18 +77,18 @@ def pictures(strokes: Strokes, *, side: int = 28, box: float = 18.0, width: floa
 
     Example:
         >>> strokes = Strokes(np.array([[0, 0], [0, 9]]), np.array([0, 0]), np.array([2]))
-        >>> pictures(strokes, side=6, box=2)[0, 0].tolist()[2]
+        >>> render(strokes, side=6, box=2)[0, 0].tolist()[2]
         [0, 0, 255, 255, 0, 0]
     """
     begin, end = _lines(strokes, side, box)
-    drawn = torch.empty(len(strokes.lengths), 1, side, side, dtype=torch.uint8)
+    images = torch.empty(len(strokes.lengths), 1, side, side, dtype=torch.uint8)
     order = np.argsort(-strokes.lengths.astype(np.int64), kind="stable")  # chunks of similar lengths
     for rows in np.array_split(order, range(CHUNK, len(order), CHUNK)):
         lengths = strokes.lengths[rows]
         places = strokes.starts[rows] + np.minimum(np.arange(lengths[0])[:, None], lengths - 1)  # (lines, n)
         ink = width / 2 + 0.5 - _distances(begin[places], end[places], side)
-        drawn[rows, 0] = (ink.clamp(0, 1) * 255).round().to(torch.uint8)
-    return drawn
+        images[rows, 0] = (ink.clamp(0, 1) * 255).round().to(torch.uint8)
+    return images
 
 
 def _rescale_paths(path: np.ndarray) -> np.ndarray:

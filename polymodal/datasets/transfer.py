@@ -150,7 +150,7 @@ class Transfer:
             again = error.code in PASSING or error.code == 416
             raise _Broken(f"the server answered {error.code} {error.reason}", again=again) from None
         except (OSError, HTTPException) as error:
-            raise self._broken(error) from None
+            raise self._explain(error) from None
         self.answered = True
         return response
 
@@ -188,9 +188,9 @@ class Transfer:
         try:
             return response.read1(PIECE)
         except (OSError, HTTPException) as error:
-            raise self._broken(error) from None
+            raise self._explain(error) from None
 
-    def _broken(self, error: Exception) -> _Broken:
+    def _explain(self, error: Exception) -> _Broken:
         """Returns the exception for a network error, with a message and whether to retry."""
         reason = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
         if isinstance(reason, TimeoutError):

@@ -9,7 +9,7 @@ from polymodal.evaluation.coherence.classifier_training import train_classifiers
 from polymodal.evaluation.coherence.labels import list_label_modalities
 from polymodal.evaluation.evaluate import FURTHER, LEARNED, TASKS, check_tasks, evaluate
 from polymodal.evaluation.frechet import frechet_distance
-from polymodal.evaluation.inception_features import inception
+from polymodal.evaluation.inception_features import load_inception
 from polymodal.evaluation.metrics import COMPANIONS, METRICS, Metric, RowMetric
 
 __all__ = [
@@ -25,7 +25,7 @@ __all__ = [
     "code_map",
     "evaluate",
     "frechet_distance",
-    "inception",
     "list_label_modalities",
+    "load_inception",
     "train_classifiers",
 ]

@@ -68,7 +68,7 @@ def evaluate(
     - many-to-one: predicts each modality given all others.
     - one-to-one: predicts each modality given one other, with one score per given modality.
 
-    Rows that lack the target or all given modalities are left out. Each modality is encoded once per row for all
+    Rows without the target or without any given modality are left out. Each modality is encoded once per row for all
     tasks, and equal inputs are decoded once. Decoding runs in chunks of bounded size.
 
     Further tasks, in `FURTHER`:
@@ -117,9 +117,9 @@ def evaluate(
         group's name; its value is the mean of their scores, and `rows` their maximum.
 
     Raises:
-        ValueError: A task is unknown or lacks an argument, a metric is unknown or not for its modality, the only task
-            is likelihood and the model has no density, the only task is sampling and the model is deterministic, or the
-            table has other modalities than the model.
+        ValueError: A task is unknown or needs an argument that is not passed, a metric is unknown or not for its
+            modality, the only task is likelihood and the model has no density, the only task is sampling and the model
+            is deterministic, or the table has other modalities than the model.
 
     Example:
         >>> from polymodal.datasets import load

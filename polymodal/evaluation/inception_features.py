@@ -16,7 +16,7 @@ from polymodal.networks import Inception
 if TYPE_CHECKING:
     from polymodal.evaluation.frechet import Features
 
-__all__ = ["inception"]
+__all__ = ["load_inception"]
 
 AT_ONCE = 32
 """Images per pass; the activations of the first layers take 6 MB per image."""
@@ -25,7 +25,7 @@ COUNTER = "num_batches_tracked"
 SUFFIX = ".safetensors"
 
 
-def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
+def load_inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
     """Loads Inception-v3 for the Fréchet inception distance (FID), for use in `evaluate(..., features=...)`.
 
     Arguments:
@@ -48,7 +48,7 @@ def inception(path: str | Path, device: torch.device | str = "cpu") -> Features:
         >>> from safetensors.torch import save_file
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     save_file(Inception().state_dict(), f"{folder}/random.safetensors")
-        ...     features = inception(f"{folder}/random.safetensors")
+        ...     features = load_inception(f"{folder}/random.safetensors")
         >>> features(torch.rand(2, 3, 16, 16)).shape
         torch.Size([2, 2048])
 

@@ -75,7 +75,9 @@ def write(folder: str | Path, files: Mapping[str, Mapping[str, Any]]) -> Path:
     folder = Path(folder).resolve()
     refuse_foreign(folder, list(files))
     if folder in (Path.cwd(), *Path.cwd().parents):
-        raise ValueError(f"{folder} must be a folder of its own, for it is replaced; the process stands in it")
+        raise ValueError(
+            f"{folder} must be a folder of its own, because it is replaced; it is the current folder or contains it"
+        )
     with replace_folder(folder) as fresh:
         for name, content in files.items():
             if name.endswith(".safetensors"):

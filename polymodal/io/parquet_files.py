@@ -1,7 +1,7 @@
 """Reads several Parquet files as one table with common column types.
 
 The columns of a folder are those of all its files, and those in the names of its subfolders, such as
-`year=2020/part.parquet`. Columns that a file lacks are missing in its rows.
+`year=2020/part.parquet`. A column that a file does not have is missing in its rows.
 """
 
 from __future__ import annotations
@@ -256,8 +256,8 @@ def _unify(parts: Sequence[_Part], named: dict[str, pa.DataType]) -> pa.Schema:
     for part in parts:
         if twice := [name for name in part.schema.names if part.schema.names.count(name) > 1]:
             raise ValueError(
-                f"{part.file} must have columns of different names, as other files beside it have others; "
-                f"{twice[0]!r} stands twice; rename one"
+                f"{part.file} must have columns of different names, because the files next to it have other columns; "
+                f"{twice[0]!r} occurs twice; rename one"
             )
     names = dict.fromkeys(name for part in parts for name in part.schema.names)
     fields = [_unify_column(name, parts, named.get(name)) for name in {**names, **named}]

@@ -165,15 +165,15 @@ def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], like: Mapping
     Example:
         >>> check_tensors("a", {"w": torch.zeros(2)}, {"w": torch.zeros(3), "b": torch.zeros(1)})
         Traceback (most recent call last):
-        ValueError: a does not fit the model: it lacks b; w must be float32 (3,), is float32 (2,)
+        ValueError: a does not fit the model: it has no b; w must be float32 (3,), is float32 (2,)
     """
-    lacks, extra = [name for name in like if name not in tensors], [name for name in tensors if name not in like]
+    missing, extra = [name for name in like if name not in tensors], [name for name in tensors if name not in like]
     wrong = [
         f"{name} must be {_kind(expected)}, is {_kind(tensors[name])}"
         for name, expected in like.items()
         if name in tensors and not _fits(tensors[name], expected)
     ]
-    troubles = [f"it lacks {_join_first(lacks, ', ')}"] if lacks else []
+    troubles = [f"it has no {_join_first(missing, ', ')}"] if missing else []
     troubles += [f"it has {_join_first(extra, ', ')}, which the model does not have"] if extra else []
     troubles += [_join_first(wrong, "; ")] if wrong else []
     if troubles:

@@ -125,7 +125,7 @@ def texts(column: pd.Series) -> np.ndarray:
 
 
 def format_unseen_values(odd: Counter[str], one: str, several: str) -> str:
-    """Formats a message about values that do not occur in training.
+    """Formats a message about values that the schema does not have.
 
     Arguments:
         odd: Number of occurrences of each value.
@@ -134,13 +134,13 @@ def format_unseen_values(odd: Counter[str], one: str, several: str) -> str:
 
     Example:
         >>> format_unseen_values(Counter({"owl": 2, "emu": 1}), "class", "classes")
-        "2 classes that training never saw stand 3 times, and are treated as unknown: 'owl' (2), 'emu' (1)"
+        "2 classes that are not in the schema occur 3 times, and are treated as unknown: 'owl' (2), 'emu' (1)"
     """
     most = ", ".join(f"{name!r} ({times})" for name, times in odd.most_common(MOST_LISTED))
     rest = f" and {len(odd) - MOST_LISTED} more" if len(odd) > MOST_LISTED else ""
     times = f"{odd.total():,} times" if odd.total() > 1 else "once"
-    what, stand, are = (several, "stand", "are") if len(odd) > 1 else (one, "stands", "is")
-    return f"{len(odd):,} {what} that training never saw {stand} {times}, and {are} treated as unknown: {most}{rest}"
+    what, occur, be = (several, "occur", "are") if len(odd) > 1 else (one, "occurs", "is")
+    return f"{len(odd):,} {what} that {be} not in the schema {occur} {times}, and {be} treated as unknown: {most}{rest}"
 
 
 def one_by_one(cells: Iterable[Any], nothing: np.ndarray, blank: Tensor, read: Any) -> Tensor:
@@ -217,5 +217,5 @@ def _number(row: int, cell: Any) -> float:
         return float(cell)
     except (TypeError, ValueError, OverflowError):
         raise CellError(
-            row, f"a number must stand here; got {brief(value_repr(cell), 100)}; correct it, or leave the cell empty"
+            row, f"the value must be a number; got {brief(value_repr(cell), 100)}; correct it, or leave the cell empty"
         ) from None

@@ -113,9 +113,9 @@ def list_units(profile: Profile) -> list[tuple[float, float]]:
     except (ValueError, TypeError) as error:
         raise ValueError(f"{profile.name!r} must hold lists of numbers to be a vector; {brief(error)}") from error
     if len(odd := np.flatnonzero(~np.isfinite(values).all(1))):
-        lacks = np.isnan(values[odd[0]]).any()
-        what = "a list must have all its numbers, and one is missing; write it" if lacks else "numbers must be finite"
-        way = "" if lacks else "; replace those that are not"
+        gap = np.isnan(values[odd[0]]).any()
+        what = "a list must have all its numbers, and one is missing; write it" if gap else "numbers must be finite"
+        way = "" if gap else "; replace those that are not"
         raise profile.wrong(odd[0], f"{what}{way}, leave the whole cell empty, or write {profile.otherwise('ignore')}")
     return [_units(column) for column in values.T]
 

@@ -20,7 +20,7 @@ from polymodal.modalities.inspection import IMAGE_ENDINGS, choose_size, inspect_
 from polymodal.modalities.pixels import array_image, image_source, open_image, show_pixels
 from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
 from polymodal.modalities.value_checks import check_unit
-from polymodal.networks import picture_decoder, picture_encoder, picture_widths
+from polymodal.networks import image_decoder, image_encoder, image_widths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,11 +166,11 @@ class Image(Costed):
 
     def encoder(self, features: int) -> nn.Module:
         """Creates a convolutional encoder, `(N, *shape) -> (N, features)`."""
-        return picture_encoder(self.shape, self._widths, features)
+        return image_encoder(self.shape, self._widths, features)
 
     def decoder(self, latent_dim: int) -> nn.Module:
         """Creates a transposed convolutional decoder. It ends in a sigmoid, or in logits for "bernoulli"."""
-        network = picture_decoder(latent_dim, self.shape, self._widths)
+        network = image_decoder(latent_dim, self.shape, self._widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
     def _read(self, image: PIL.Image.Image, mode: str) -> Tensor:
@@ -179,7 +179,7 @@ class Image(Costed):
 
     @property
     def _widths(self) -> tuple[int, ...]:
-        return self.widths or picture_widths(self.height, self.width)
+        return self.widths or image_widths(self.height, self.width)
 
     @property
     def _mode(self) -> Any:

@@ -242,7 +242,7 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
         codes, found = pd.factorize(column.mask(nothing) if nothing.any() else column)
     except TypeError as error:
         row = next(row for row, cell in enumerate(column) if not isinstance(cell, Hashable))
-        raise CellError(row, f"a text or a number must stand here; {error}; correct it, or leave it empty") from error
+        raise CellError(row, f"the value must be a text or a number; {error}; correct it, or leave it empty") from error
     return codes, [class_name(cell) for cell in found]
 
 

@@ -76,7 +76,7 @@ def image_source(cell: Any, root: Path) -> Any:
         return root / cell
     if isinstance(cell, bytes | np.ndarray | PIL.Image.Image):
         return cell
-    raise TypeError(f"an image, its bytes or its file's name must stand here; got {type(cell).__name__}")
+    raise TypeError(f"the value must be an image, its bytes or its file name; got {type(cell).__name__}")
 
 
 def upright_size(image: PIL.Image.Image) -> tuple[int, int]:

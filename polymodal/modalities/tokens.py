@@ -102,16 +102,15 @@ def create_tokenizer(split: bool) -> Tokenizer:
 
     Older vocabularies contain complete clauses of these scripts, for which `split` must be False.
     """
-    from tokenizers import Regex, Tokenizer
+    from tokenizers import Regex, Tokenizer, pre_tokenizers
     from tokenizers.models import WordLevel
     from tokenizers.normalizers import Lowercase
-    from tokenizers.pre_tokenizers import Sequence as Steps
-    from tokenizers.pre_tokenizers import Split, Whitespace
 
     tokenizer: Any = Tokenizer(WordLevel({}, unk_token=SPECIAL[UNKNOWN]))
     tokenizer.normalizer = Lowercase()
-    letters = Split(Regex(LETTER.pattern), "isolated")
-    tokenizer.pre_tokenizer = Steps([letters, Whitespace()]) if split else Whitespace()
+    words = pre_tokenizers.Whitespace()
+    letters = pre_tokenizers.Split(Regex(LETTER.pattern), "isolated")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([letters, words]) if split else words
     return tokenizer
 
 

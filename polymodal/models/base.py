@@ -291,10 +291,10 @@ class Model(Networks, ABC):
         if self.rows is None or (whole := observed.all(-1)).all():
             return
         row = int((~whole).nonzero()[0])
-        lacks = [name for name, has in zip(self.schema, observed[row].tolist(), strict=True) if not has]
+        missing = [name for name, has in zip(self.schema, observed[row].tolist(), strict=True) if not has]
         raise ValueError(
             f"{self.name} must be trained on complete rows, because its joint encoder reads all modalities; row {row} "
-            f"lacks {', '.join(lacks)} ({int((~whole).sum())} such rows); build it with rows='complete', and fit "
+            f"has no {', '.join(missing)} ({int((~whole).sum())} such rows); build it with rows='complete', and fit "
             "leaves them out"
         )
 

@@ -23,7 +23,7 @@ class FlowCodes(Distribution):
     Arguments:
         mean: Point prediction, `(*, B, D)`; `(D,)` for a distribution without rows, such as a prior.
         transport: Function that maps standard normal noise `(*, B, D)` to codes. It takes the `options` of `draw` as
-            keyword arguments, and if `restarts` is not 0, also `restart_noise`, so many tensors `(*, B, D)`.
+            keyword arguments, and if `restarts` is not 0, also `restart_noise`, as many tensors `(*, B, D)`.
         restarts: Number of restarts per sample, see `polymodal.networks.CodeFlow`.
 
     Example:

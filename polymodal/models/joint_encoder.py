@@ -71,7 +71,7 @@ class JointEncoder(Model):
     def arguments(self) -> dict[str, Any]:
         """See `Model.arguments`."""
         made = super().arguments
-        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may lack this argument
+        return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may not have this argument
 
     @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

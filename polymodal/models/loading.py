@@ -141,7 +141,7 @@ def _check_document(document: dict[str, Any]) -> None:
         raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
     if missing := KINDS.keys() - document.keys() - {"seed", "flow", "untrained"}:
-        raise ValueError(f"it must have {', '.join(sorted(missing))}, which it lacks")
+        raise ValueError(f"it must have {', '.join(sorted(missing))}, but does not")
     for key, value in document.items():
         earlier = key == "flow" and value is True  # see `upgrade_document`
         if type(value) is not KINDS[key] and not earlier:

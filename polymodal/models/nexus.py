@@ -130,10 +130,10 @@ class Nexus(VAE):
     def _encode_bottom(self, x: Mapping[str, Tensor]) -> DiagNormal:
         return DiagNormal.of(*self._encode_experts(x))
 
-    def _encode_top(self, z_below: Tensor, heard: Tensor) -> DiagNormal:
-        """Returns q(z | mean message) for codes `(B, M, E)`; messages outside of the mask `(*, B, M)` are left out."""
+    def _encode_top(self, z_below: Tensor, b: Tensor) -> DiagNormal:
+        """Returns q(z | mean message) for codes `(B, M, E)`; messages outside the mask b `(*, B, M)` are left out."""
         messages = torch.stack([f(z_below[:, m]) for m, f in enumerate(self.messages)], dim=1)  # (B, M, message)
-        share = heard.to(messages.dtype) / heard.sum(-1, keepdim=True)
+        share = b.to(messages.dtype) / b.sum(-1, keepdim=True)
         mean = torch.einsum("...bm,bmf->...bf", share, messages)
         return DiagNormal.of(*self.top(mean).to(self.weight.dtype).chunk(2, dim=-1))
 

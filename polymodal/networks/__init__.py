@@ -2,9 +2,9 @@
 
 from polymodal.networks.conditioner import Conditioner
 from polymodal.networks.conv import (
-    picture_decoder,
-    picture_encoder,
-    picture_widths,
+    image_decoder,
+    image_encoder,
+    image_widths,
     spectrogram_decoder,
     spectrogram_encoder,
 )
@@ -27,10 +27,10 @@ __all__ = [
     "answering",
     "apply_fused",
     "evaluating",
+    "image_decoder",
+    "image_encoder",
+    "image_widths",
     "mlp",
-    "picture_decoder",
-    "picture_encoder",
-    "picture_widths",
     "spectrogram_decoder",
     "spectrogram_encoder",
 ]

@@ -20,26 +20,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 __all__ = [
-    "picture_decoder",
-    "picture_encoder",
-    "picture_widths",
+    "image_decoder",
+    "image_encoder",
+    "image_widths",
     "spectrogram_decoder",
     "spectrogram_encoder",
 ]
 
 
-def picture_widths(height: int, width: int) -> tuple[int, ...]:
+def image_widths(height: int, width: int) -> tuple[int, ...]:
     """Returns the channels per layer (32, 64, 128, then 256) that reduce the longer side to at most 4 pixels.
 
     Example:
-        >>> picture_widths(28, 28), picture_widths(64, 64), picture_widths(17, 40)
+        >>> image_widths(28, 28), image_widths(64, 64), image_widths(17, 40)
         ((32, 64, 128), (32, 64, 128, 256), (32, 64, 128, 256))
     """
     layers = max(1, ceil(log2(max(height, width, 5) / 4)))
     return tuple(min(32 * 2**i, 256) for i in range(layers))
 
 
-def picture_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
+def image_encoder(shape: tuple[int, int, int], widths: Sequence[int], features: int) -> nn.Sequential:
     """Builds convolutions (kernel 3, stride 2, padding 1), then two linear layers: `(N, *shape) -> (N, features)`.
 
     Source: MAC-WAE, appendix, table of networks.
@@ -52,8 +52,8 @@ def picture_encoder(shape: tuple[int, int, int], widths: Sequence[int], features
     return nn.Sequential(*layers, *_flat(widths[-1] * prod(sizes[-1]), features))
 
 
-def picture_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
-    """Builds transposed convolutions that mirror `picture_encoder`: `(N, latent_dim) -> (N, *shape)`.
+def image_decoder(latent_dim: int, shape: tuple[int, int, int], widths: Sequence[int]) -> nn.Sequential:
+    """Builds transposed convolutions that mirror `image_encoder`: `(N, latent_dim) -> (N, *shape)`.
 
     The last layer is linear.
 

@@ -101,9 +101,9 @@ class Inception(nn.Module):
             channels = block.channels
         self.fc = nn.Linear(channels, CLASSES)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Maps images `(N, 3, H, W)` in [0, 1], of any size, to features `(N, 2048)`."""
-        x = 2 * F.interpolate(pictures, (SIDE, SIDE), mode="bilinear", align_corners=False) - 1
+        x = 2 * F.interpolate(images, (SIDE, SIDE), mode="bilinear", align_corners=False) - 1
         for part in [*self.children()][:-1]:
             x = part(x)
         return x.mean((2, 3))

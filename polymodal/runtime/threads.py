@@ -28,17 +28,17 @@ def map_in_threads(function: Callable[[T], U], pieces: Sequence[T], device: torc
     """
 
     @torch.no_grad()
-    def made(piece: T) -> U:
+    def apply(piece: T) -> U:
         return function(piece)
 
     threads = min(torch.get_num_threads(), len(pieces)) if device.type == "cpu" else 1
     if threads < 2:
-        return [made(piece) for piece in pieces]
+        return [apply(piece) for piece in pieces]
     every = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, "polymodal", initializer=lambda: torch.set_num_threads(1)) as pool:
             waiting = enumerate(pieces)
-            rounds = pool.map(lambda _: [(number, made(piece)) for number, piece in waiting], range(threads))
+            rounds = pool.map(lambda _: [(number, apply(piece)) for number, piece in waiting], range(threads))
             return [one for _, one in sorted(chain.from_iterable(rounds), key=itemgetter(0))]
     finally:
         torch.set_num_threads(every)  # threads that start later use the number that was set last

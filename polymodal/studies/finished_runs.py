@@ -170,9 +170,9 @@ def _format_csv(frame: pd.DataFrame) -> str:
 
 def _read_lines(path: Path) -> pd.DataFrame:
     lines = read_scores(path)
-    if lacks := [name for name in (*RUN_COLUMNS, RECORD) if name not in lines]:
+    if missing := [name for name in (*RUN_COLUMNS, RECORD) if name not in lines]:
         raise ValueError(
-            f"{path} must be the file of scores that a study writes; it lacks the columns {', '.join(lacks)}; "
+            f"{path} must be the file of scores that a study writes; missing columns: {', '.join(missing)}; "
             "restore it, or move it elsewhere"
         )
     return lines

@@ -95,7 +95,7 @@ class Study:
         choose: Criterion for the reported setting where settings are varied: "loss", the lowest loss on the validation
             rows (as in the paper), or "translation", the best mean rank in their many-to-one translation.
         maps: Models whose codes are shown as a two-dimensional map.
-        inception: File of Inception weights, see `polymodal.evaluation.inception`. If given, the task
+        inception: File of Inception weights, see `polymodal.evaluation.load_inception`. If given, the task
             "generation" also reports the FID of images.
 
     Example:

@@ -113,7 +113,7 @@ def compare(
     tuned = _collect_tuning(tuning, finished)
     left = _select_unfinished(tuning, finished) or _select_unfinished(_select_reported(jobs, tuned, made), finished)
     if left and inception is not None:
-        evaluation.inception(inception)  # reject unsuitable weights now, not after a run has been trained
+        evaluation.load_inception(inception)  # reject unsuitable weights now, not after a run has been trained
     _check_runs([job.cell for job in left])
     if left:
         checkpoint.check_writable(root / "runs")
@@ -129,7 +129,7 @@ def _run_study(
     tuning: list[Job],
     executor: Any,
     progress: bool,
-    beside: pd.DataFrame | None,
+    reference: pd.DataFrame | None,
 ) -> Comparison:
     """Runs the unfinished runs of a study and writes its page."""
     given = {name: part for name, part in asdict(made).items() if part is not None}
@@ -141,7 +141,7 @@ def _run_study(
     reported = _select_reported(jobs, tuned, made)
     failed |= _run_jobs([job for job in reported if job.cell.name not in failed], finished, executor, progress)
     failures = {str(job.cell): failed[job.cell.name] for job in jobs if job.cell.name in failed}
-    return _write_results(made, [job.cell for job in reported], root, finished, failures, beside, tuned)
+    return _write_results(made, [job.cell for job in reported], root, finished, failures, reference, tuned)
 
 
 def _select_unfinished(jobs: list[Job], finished: FinishedRuns) -> list[Job]:
@@ -199,7 +199,7 @@ def _write_results(
     root: Path,
     finished: FinishedRuns,
     failures: dict[str, str],
-    beside: pd.DataFrame | None,
+    reference: pd.DataFrame | None,
     tuned: pd.DataFrame | None,
 ) -> Comparison:
     """Collects the finished runs, writes the file of scores and the page, and returns the results."""
@@ -219,7 +219,7 @@ def _write_results(
         tuned=None if tuned is None else build_tuning_table(tuned, study.choose),
         sweeps=scores[scores["name"] != ""],
         maps=collect_code_maps(study, reported_runs, finished),
-        reference=beside,
+        reference=reference,
         failures=[*failures.items()],
         notes=_describe_unfinished(len(cells), len(runs), failures),
     )

@@ -73,7 +73,7 @@ def _load_cached_dataset(dataset: str, arguments: str) -> Dataset:
 
 @lru_cache(maxsize=1)
 def _load_features(inception: str, device: torch.device) -> Features:
-    return evaluation.inception(inception, device)
+    return evaluation.load_inception(inception, device)
 
 
 def read_training_record(folder: Path) -> dict[str, Any]:

@@ -18,24 +18,24 @@ WORDS = (
 """The words with which a user may choose the modality of a column."""
 
 
-def make_chosen(profile: Profile, said: str, kinds: Mapping[str, type[Modality]]) -> Candidate:
+def make_chosen(profile: Profile, choice: str, kinds: Mapping[str, type[Modality]]) -> Candidate:
     """Returns the modality that a user chose for a column, with units, classes and words learned from its cells.
 
     Arguments:
         profile: The column.
-        said: The word, such as "label" or "text:24", or the name of a user-defined type.
+        choice: The word, such as "label" or "text:24", or the name of a user-defined type.
         kinds: User-defined types by name.
 
     Raises:
         ValueError: The modality does not exist, or does not fit the column.
     """
     if not len(profile.values):
-        raise ValueError(f"{profile.name!r} must have a value to be {said}; no row has one; ignore it")
-    word, _, rest = str(said).partition(":")
+        raise ValueError(f"{profile.name!r} must have a value to be {choice}; no row has one; ignore it")
+    word, _, rest = str(choice).partition(":")
     sizes = tuple(int(part) if part.isdecimal() else 0 for part in rest.split("x")) if rest else ()
-    modality = _make_modality(profile, word, sizes, kinds) if all(sizes) and not str(said).endswith(":") else None
+    modality = _make_modality(profile, word, sizes, kinds) if all(sizes) and not str(choice).endswith(":") else None
     if modality is None:
-        raise ValueError(f"modality of {profile.name!r} must be one of {WORDS}; got {said!r}")
+        raise ValueError(f"modality of {profile.name!r} must be one of {WORDS}; got {choice!r}")
     cut = message_cut(profile, modality.length) if isinstance(modality, Text) else ""
     return Candidate(modality, "as specified", cut)
 

@@ -143,7 +143,7 @@ def _check_frame(frame: pd.DataFrame) -> None:
                 f"columns must have texts for names; got {name!r}; set them, as by frame.columns = ['age', ...]"
             )
     if len(twice := frame.columns[frame.columns.duplicated()]):
-        raise ValueError(f"columns must have names of their own; {twice[0]!r} stands twice; rename one of them")
+        raise ValueError(f"columns must have names of their own; {twice[0]!r} occurs twice; rename one of them")
 
 
 def _check_names(made: list[Proposal]) -> list[Proposal]:

@@ -193,7 +193,7 @@ class Records:
         checkpoint.sweep(folder / STATE.parent)
 
     def _keep_source(self, folder: Path) -> None:
-        """Keeps entries on the source of the rows that `experiment.json` already has and the resumed run lacks."""
+        """Keeps entries on the source of the rows that `experiment.json` has and the resumed run does not have."""
         if (folder / "experiment.json").exists():
             noted = checkpoint.read_json(folder / "experiment.json").get("data")
             self.experiment["data"] = {**(noted if isinstance(noted, dict) else {}), **self.experiment["data"]}

@@ -16,7 +16,7 @@ from polymodal.cli import output_folder, table_settings
 from polymodal.comparison.scores import read_score_table
 from polymodal.datasets import idx
 from polymodal.datasets.npz import read_arrays
-from polymodal.evaluation import inception
+from polymodal.evaluation import load_inception
 from polymodal.io import checkpoint, yaml
 
 
@@ -54,7 +54,7 @@ READERS = {
     "y.yaml": yaml.read,
     "names.txt": lambda path: table_settings.parse_column_names(str(path)),
     "s.csv": read_score_table,
-    "incepted.safetensors": inception,
+    "incepted.safetensors": load_inception,
     "made/made.json": lambda path: output_folder.list_foreign_files(path.parent),
 }
 """What reads a file, by its name."""

@@ -100,15 +100,15 @@ ATTACKS = {
         MISFIT + f"{LEAST} must be float32 (2,), is float32 (3,)",
     ),
     "an axis more": (entry(shape=[1, 2]), MISFIT + f"{LEAST} must be float32 (2,), is float32 (1, 2)"),
-    "missing": (changed(encoders__2__3__bias=None), MISFIT + f"it lacks {LEAST}"),
+    "missing": (changed(encoders__2__3__bias=None), MISFIT + f"it has no {LEAST}"),
     "extra": (changed(more=torch.zeros(1)), MISFIT + "it has more, which the model does not have"),
-    "renamed": (changed(encoders__2__3__bias=None, x=torch.zeros(2)), f"it lacks {LEAST}; it has x, which"),
+    "renamed": (changed(encoders__2__3__bias=None, x=torch.zeros(2)), f"it has no {LEAST}; it has x, which"),
     "all others": (
         lambda path: save_file({"x": torch.zeros(1)}, path),
-        "it lacks weight, weighed, reference_cost and ",
+        "it has no weight, weighed, reference_cost and ",
     ),
-    "none": (lambda path: save_file({}, path), "it lacks weight, weighed, reference_cost and "),
-    "no weight": (changed(weight=None), MISFIT + "it lacks weight"),
+    "none": (lambda path: save_file({}, path), "it has no weight, weighed, reference_cost and "),
+    "no weight": (changed(weight=None), MISFIT + "it has no weight"),
     "forged letters": (changed(**{"a\n\x1b[31m": torch.zeros(1)}), r"it has a \x1b[31m, which"),
     "integers": (changed(encoders__2__3__bias=torch.zeros(2).long()), f"{LEAST} must be float32 (2,), is int64 (2,)"),
     "all integers": (changed(weight=torch.ones(5).int()), MISFIT + "weight must be float32 (5,), is int32 (5,)"),
@@ -147,7 +147,7 @@ def test_tensors_are_read_like_what_is_expected(folder):
     read = checkpoint.read_tensors(path, like)
     assert read.keys() == tensors.keys()
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
-    with pytest.raises(ValueError, match="it lacks more"):
+    with pytest.raises(ValueError, match="it has no more"):
         checkpoint.read_tensors(path, like | {"more": torch.zeros(1)})
 
 

@@ -44,10 +44,10 @@ def test_fid_is_written_and_shown(command, run, tmp_path, monkeypatch):
     monkeypatch.setattr("polymodal.networks.inception.SIDE", 75)
     with torch.random.fork_rng():
         save_file(Inception().state_dict(), tmp_path / "weights.safetensors")
-    whole = pm.evaluation.inception(tmp_path / "weights.safetensors")
+    whole = pm.evaluation.load_inception(tmp_path / "weights.safetensors")
     few = lambda x: 1e6 * whole(x)[:, :5]  # noqa: E731 (random weights leave little at the end)
     asked = []
-    monkeypatch.setattr(run_folder.evaluation, "inception", lambda *where: asked.append(where) or few)
+    monkeypatch.setattr(run_folder.evaluation, "load_inception", lambda *where: asked.append(where) or few)
     done = command(
         "evaluate", run, "--tasks", "generation", "--inception", tmp_path / "weights.safetensors", "--device", "cpu"
     )

@@ -153,7 +153,7 @@ def test_a_run_that_is_stopped_before_its_first_step_says_how_it_goes_on(command
         ),
         ("history.csv", None, "history.csv must exist, because the report shows it, and it does not"),
         ("history.csv", "", "history.csv must be a CSV file that polymodal wrote: No columns"),
-        ("history.csv", "a,b\n1,2\n", "must have the columns epoch; it lacks epoch"),
+        ("history.csv", "a,b\n1,2\n", "must have the columns epoch; missing: epoch"),
         ("scores.csv", "\0\n\0\0", "scores.csv must "),
     ],
 )
@@ -322,7 +322,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--set", "rows=105"], "rows must be a positive multiple of 10"),
         (["train", "polydigits", "--set", "rows=100", "--beta", "-1"], "beta must be finite and not negative; got -1"),
         (["train", "polydigits", "--set", "rows=100", "--set", "heads=2"], "unknown argument of modalities 'heads'"),
-        (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "mac-wae must be of sizes that layers"),
+        (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "layers of mac-wae must have valid sizes"),
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),
         (["train", "--resume", "nowhere"], "with settings.yaml; it does not exist"),
         (["train", "--resume", "{run}/history.csv"], "with settings.yaml; it is a file"),

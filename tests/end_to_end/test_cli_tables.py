@@ -172,7 +172,7 @@ def test_choices_are_taken_and_settings_can_be_used_again(worked):
         (["train", "birds.csv", "--columns", "a,b"], "there must be a name for each of the 5 columns"),
         (["train", "birds.csv", "--modality", "specis=label"], "unknown column 'specis'"),
         (["train", "birds.csv", "--modality", "species=lable"], "label, number, log"),
-        (["train", "odd.csv", "--modality", "grams=number"], "grams, row 7: a number must stand here; got 'heavy'"),
+        (["train", "odd.csv", "--modality", "grams=number"], "grams, row 7: the value must be a number; got 'heavy'"),
         (["impute", "nowhere", "birds.csv"], "nowhere must be a run folder"),
     ],
 )

@@ -123,7 +123,7 @@ def test_lists_in_their_folders(published, root, cache, pictures):
 
 def test_a_second_call_reads_no_picture(root, cache, monkeypatch):
     first = load("celeba", root=root)
-    monkeypatch.setattr(MODULE, "draw", None)
+    monkeypatch.setattr(MODULE, "fill_images", None)
     again = load("celeba", root=root)
     assert same(first, again)
     source = again.validation.source

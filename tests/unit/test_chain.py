@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from polymodal.networks.conv import picture_decoder, spectrogram_decoder
+from polymodal.networks.conv import image_decoder, spectrogram_decoder
 from polymodal.networks.cpu import chain
 from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.deconvolution import Deconvolution
@@ -18,8 +18,8 @@ NETWORKS = {
     "activations alone": lambda: nn.Sequential(nn.ReLU(), nn.Sigmoid()),
     "two activations": lambda: nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Sigmoid()),
     "nested": lambda: nn.Sequential(nn.Sequential(nn.Linear(4, 6), nn.ReLU()), nn.Sequential(nn.Linear(6, 2))),
-    "picture": lambda: picture_decoder(4, (3, 12, 10), (6, 12)).append(nn.Sigmoid()),
-    "picture of many channels": lambda: picture_decoder(4, (9, 7, 7), (6, 12)),
+    "picture": lambda: image_decoder(4, (3, 12, 10), (6, 12)).append(nn.Sigmoid()),
+    "picture of many channels": lambda: image_decoder(4, (9, 7, 7), (6, 12)),
     "spectrogram": lambda: spectrogram_decoder(4, (1, 8, 6), (4, 6)).append(nn.Sigmoid()),
 }
 OTHERS = {

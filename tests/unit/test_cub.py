@@ -215,7 +215,7 @@ def test_the_first_ten_lines_with_words_count(published, root, cache):
 
 def test_a_second_call_reads_no_picture(root, cache, monkeypatch):
     first = load("cub", root=root)
-    monkeypatch.setattr(MODULE, "draw", None)
+    monkeypatch.setattr(MODULE, "fill_images", None)
     again = load("cub", root=root)
     assert same(first, again)
     source = again.test.source

@@ -121,7 +121,7 @@ def test_cover_is_the_part_of_the_colour():
     image[0, :, :36] = (200, 0, 100, 255)
     image[0, :, 36:] = (200, 0, 100, 51)
     image[0, :36] = (1, 2, 3, 0)
-    drawn = noto.pictures(image)[0]
+    drawn = noto.composite_on_white(image)[0]
     assert drawn[:, 50, 10].tolist() == [200, 0, 100]
     assert drawn[:, 50, 54].tolist() == [244, 204, 224]
     assert drawn[:, 10, 30].tolist() == [255, 255, 255]
@@ -238,7 +238,7 @@ def emoji_files(root, number=12):
         for g, group in enumerate(noto.GROUPS)
         for i in range(number)
     ]
-    np.savez_compressed(root / noto.PICTURES, images=rng.integers(0, 255, (len(table), 72, 72, 4)).astype(np.uint8))
+    np.savez_compressed(root / noto.IMAGES, images=rng.integers(0, 255, (len(table), 72, 72, 4)).astype(np.uint8))
     write(root, table)
     return table
 
@@ -268,7 +268,7 @@ def test_small_files_and_their_source(small):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("file", [noto.PICTURES, noto.TEXTS])
+@pytest.mark.parametrize("file", [noto.IMAGES, noto.TEXTS])
 def test_a_missing_file(small, name, file):
     root, _ = small
     (root / file).unlink()
@@ -279,7 +279,7 @@ def test_a_missing_file(small, name, file):
 
 
 def _pictures(array):
-    return lambda root, table: np.savez(root / noto.PICTURES, images=array)
+    return lambda root, table: np.savez(root / noto.IMAGES, images=array)
 
 
 def _bytes(name, change):
@@ -298,8 +298,8 @@ def _rows(change):
             r"images, uint8 of shape \(any, 72, 72, 4\); got uint8 \(3, 72",
         ),
         (_pictures(np.zeros((3, 72, 72, 4), np.uint8)), "one row for each of the 3 images of .*; it has 120"),
-        (_bytes(noto.PICTURES, lambda whole: whole[: len(whole) // 2]), r"rgba72\.npz must be a complete \.npz file"),
-        (_bytes(noto.PICTURES, lambda whole: b"PNG"), r"rgba72\.npz must be a complete \.npz file"),
+        (_bytes(noto.IMAGES, lambda whole: whole[: len(whole) // 2]), r"rgba72\.npz must be a complete \.npz file"),
+        (_bytes(noto.IMAGES, lambda whole: b"PNG"), r"rgba72\.npz must be a complete \.npz file"),
         (_bytes(noto.TEXTS, lambda whole: b"\xff\xfe\x00" + whole), r"emoji_text\.csv must be a CSV file in UTF-8"),
         (_bytes(noto.TEXTS, lambda whole: whole[:-9]), r"emoji_text\.csv must have .* in every row"),
         (_bytes(noto.TEXTS, lambda whole: whole[: len(whole) // 2]), r"emoji_text\.csv must have"),

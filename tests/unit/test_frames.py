@@ -38,15 +38,15 @@ SCHEMA = Schema(
 @pytest.mark.parametrize(
     ("column", "cell", "said"),
     [
-        ("grams", "heavy", "a number must stand here; got 'heavy'"),
+        ("grams", "heavy", "the value must be a number; got 'heavy'"),
         ("grams", float("inf"), "numbers must be finite; got inf"),
-        ("grams", 10**400, "a number must stand here"),
+        ("grams", 10**400, "the value must be a number"),
         ("grams", 1e300, "numbers must be below 3e38 units"),
         ("curve", [1.0, 2.0, 3.0], "a list must have 2 numbers, as those of training have; got 3"),
         ("curve", [1.0, float("inf")], "numbers must be finite"),
         ("curve", ["a", "b"], "could not convert"),
         ("curve", 3.0, "not iterable"),
-        ("kind", ["owl"], "a text or a number must stand here; unhashable type: 'list'"),
+        ("kind", ["owl"], "the value must be a text or a number; unhashable type: 'list'"),
     ],
 )
 def test_a_bad_cell_names_column_and_row(column, cell, said):
@@ -115,8 +115,8 @@ def test_what_is_unknown_is_told():
     assert said == [
         "'grams' is not among the columns and counts as missing",
         "'curve' is not among the columns and counts as missing",
-        "'kind': 1 class that training never saw stands 2 times, and is treated as unknown: 'tit' (2)",
-        "'note': 1 word that training never saw stands once, and is treated as unknown: 'blue' (1)",
+        "'kind': 1 class that is not in the schema occurs 2 times, and is treated as unknown: 'tit' (2)",
+        "'note': 1 word that is not in the schema occurs once, and is treated as unknown: 'blue' (1)",
         "2 of 5 rows have no observed value and are left out",
     ]
     assert table.observed[:, 0].tolist() == [True, False, True]

@@ -50,7 +50,7 @@ def test_a_class_that_is_unknown_stays():
     imputed = imputer.impute_chunk(FRAME)
     assert {name: cells.rows.tolist() for name, cells in imputed.items()} == {"kind": [1], "grams": [2], "wings": [0]}
     assert imputer.list_messages() == [
-        "'kind': 1 class that training never saw stands once, and is treated as unknown: 'tit' (1)",
+        "'kind': 1 class that is not in the schema occurs once, and is treated as unknown: 'tit' (1)",
         "8 cells were read as missing: 'kind' (2), 'grams' (3), 'wings' (3)",
         "2 rows with a missing cell have no observed value to impute it from",
         "2 missing cells stay missing, in columns that the model was not trained on: 'ring' (2)",
@@ -87,7 +87,7 @@ def test_names_that_stand_twice():
 def test_a_row_counts_from_the_beginning():
     bad = FRAME.astype({"grams": object})
     bad.loc[4, "grams"] = "heavy"
-    with pytest.raises(ValueError, match=r"^grams, row 4: a number must stand here; got .heavy"):
+    with pytest.raises(ValueError, match=r"^grams, row 4: the value must be a number; got .heavy"):
         impute(model_of(), bad, batch_size=3)
 
 

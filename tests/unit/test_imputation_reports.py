@@ -96,8 +96,8 @@ def test_unknown_words_and_classes():
     model = pm.build("mac-wae", schema, latent_dim=4)
     said = reports(model, pd.DataFrame({"kind": ["oak", "yew"], "note": ["a red tree", "old"]}))
     assert said == [
-        "'kind': 1 class that training never saw stands once, and is treated as unknown: 'yew' (1)",
-        "'note': 1 word that training never saw stands once, and is treated as unknown: 'a' (1)",
+        "'kind': 1 class that is not in the schema occurs once, and is treated as unknown: 'yew' (1)",
+        "'note': 1 word that is not in the schema occurs once, and is treated as unknown: 'a' (1)",
     ]
 
 

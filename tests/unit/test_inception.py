@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 from polymodal import datasets, evaluation
-from polymodal.evaluation import evaluate, frechet_distance, inception, train_classifiers
+from polymodal.evaluation import evaluate, frechet_distance, load_inception, train_classifiers
 from polymodal.evaluation.frechet import Moments
 from polymodal.modalities import Image, Label
 from polymodal.models import build
@@ -268,17 +268,17 @@ class TestNetwork:
 class TestFeatures:
     def test_they_are_the_network_s(self, network, weights):
         x = pictures(3)
-        torch.testing.assert_close(inception(weights)(x), network(x), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(load_inception(weights)(x), network(x), rtol=1e-4, atol=1e-5)
 
     def test_the_same_pictures_give_the_same_bits(self, weights):
         x, state = pictures(3), torch.get_rng_state()
-        first, second = inception(weights)(x), inception(str(weights))(x)
+        first, second = load_inception(weights)(x), load_inception(str(weights))(x)
         assert first.equal(second)
         assert torch.get_rng_state().equal(state)
         assert not first.requires_grad
 
     def test_rows_do_not_see_each_other(self, weights, monkeypatch):
-        features, x = inception(weights), pictures(5)
+        features, x = load_inception(weights), pictures(5)
         whole = features(x)
         x[2] = torch.nan
         assert whole[[0, 1, 3, 4]].equal(features(x)[[0, 1, 3, 4]])
@@ -295,7 +295,9 @@ class TestFeatures:
         other = Inception().eval()
         assert not other.load_state_dict(rounded, strict=False).unexpected_keys
         x = pictures(2)
-        torch.testing.assert_close(inception(folder / "half.safetensors")(x), other(x).detach(), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            load_inception(folder / "half.safetensors")(x), other(x).detach(), rtol=1e-4, atol=1e-5
+        )
 
     @pytest.mark.parametrize(
         ("x", "got"),
@@ -307,7 +309,7 @@ class TestFeatures:
     )
     def test_other_things_than_pictures_are_refused(self, weights, x, got):
         with pytest.raises(ValueError, match=rf"images must be floats in \[0, 1\], \(N, 3, H, W\); got {got}"):
-            inception(weights)(x)
+            load_inception(weights)(x)
 
 
 class TestFiles:
@@ -318,7 +320,7 @@ class TestFiles:
         torch.save(tensors, tmp_path / name, _use_new_zipfile_serialization=zipped)
         monkeypatch.setattr(torch, "load", lambda *rest, **options: pytest.fail("it is read"))
         with pytest.raises(ValueError, match=r"must be a .safetensors file.* pickle") as refused:
-            inception(tmp_path / name)
+            load_inception(tmp_path / name)
         monkeypatch.undo()
         exec(str(refused.value).partition("in Python: ")[2], {})
         made = load_file(tmp_path / "weights.safetensors")
@@ -328,9 +330,9 @@ class TestFiles:
         own = {"fc.weight": torch.zeros(1000, 2048), "AuxLogits.fc.bias": torch.zeros(1000)}
         save_file(own, tmp_path / "own.safetensors")
         with pytest.raises(
-            ValueError, match=r"not that of torchvision; it does not fit the model: it lacks Conv2d_1a"
+            ValueError, match=r"not that of torchvision; it does not fit the model: it has no Conv2d_1a"
         ) as told:
-            inception(tmp_path / "own.safetensors")
+            load_inception(tmp_path / "own.safetensors")
         assert "it has AuxLogits.fc.bias, which the model does not have" in str(told.value)
         assert "fc.weight must be float32 (1008, 2048), is float32 (1000, 2048)" in str(told.value)
 
@@ -341,16 +343,16 @@ class TestFiles:
         )
         save_file(odd, folder / "odd.safetensors")
         with pytest.raises(ValueError, match=r"finite numbers.*; Mixed_7a.branch3x3_1.bn.bias has others"):
-            inception(folder / "odd.safetensors")
+            load_inception(folder / "odd.safetensors")
 
     def test_what_is_no_such_file_is_refused(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"no.pth must exist, and does not"):
-            inception(tmp_path / "no.pth")
+            load_inception(tmp_path / "no.pth")
         with pytest.raises(ValueError, match="must be a file; it is a folder"):
-            inception(tmp_path)
+            load_inception(tmp_path)
         torch.save({}, tmp_path / "pickle.safetensors")
         with pytest.raises(ValueError, match=r"pickle.safetensors must be a safetensors file"):
-            inception(tmp_path / "pickle.safetensors")
+            load_inception(tmp_path / "pickle.safetensors")
 
 
 def moments(features, x, batch_size):
@@ -363,7 +365,7 @@ def moments(features, x, batch_size):
 @pytest.mark.usefixtures("small")
 class TestFID:
     def test_of_a_table_with_itself_it_is_nothing(self, weights):
-        looked = inception(weights)
+        looked = load_inception(weights)
         x = pictures(12)
         mean, cov = moments(lambda part: looked(part)[:, :256], x, 12)
         again = moments(lambda part: looked(part)[:, :256], x.flip(0), 5)
@@ -375,7 +377,7 @@ class TestFID:
         """From means, covariances and eigenvalues of numpy, of what the table holds and what the seed draws."""
         data = datasets.load("polydigits", rows=100, held_out_rows=20)
         model = build("m-wae", data.schema, latent_dim=4)
-        looked = inception(weights)
+        looked = load_inception(weights)
         ready = train_classifiers(data.train, epochs=1)
         scores = evaluate(
             model,
@@ -425,7 +427,7 @@ class TestStudies:
     def cheap(self, monkeypatch):
         """Features that cost nothing."""
         study_run._load_features.cache_clear()
-        monkeypatch.setattr(evaluation, "inception", lambda *where: lambda x: x.flatten(1)[:, :4])
+        monkeypatch.setattr(evaluation, "load_inception", lambda *where: lambda x: x.flatten(1)[:, :4])
         yield
         study_run._load_features.cache_clear()
 

@@ -121,8 +121,8 @@ def test_numbers_that_cannot_be(root, part, number):
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (lambda parts: tuple(parts[:4]), "it holds 4 things"),
-        (lambda parts: {"label": parts[0]}, "it holds dict"),
+        (lambda parts: tuple(parts[:4]), "it has 4 entries"),
+        (lambda parts: {"label": parts[0]}, "it has dict"),
         (lambda parts: (parts[0].float(), *parts[1:]), "the label"),
         (lambda parts: (parts[0][0], *parts[1:]), "the label"),
         (lambda parts: (parts[0] + 1, *parts[1:]), "must be in 0..9; got 1..10"),

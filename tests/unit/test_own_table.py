@@ -94,7 +94,7 @@ def test_schema_and_units_are_of_the_first_training_rows(birds, tmp_path, monkey
     assert data.schema["id"].center == pytest.approx((first.mean(),))
     assert data.schema["id"].scale == pytest.approx((first.std(ddof=0),))
     strange = (birds["kind"][rows] == "dodo").sum()
-    assert f"train rows: 'kind': 1 class that training never saw stands {strange} times," in capsys.readouterr().err
+    assert f"train rows: 'kind': 1 class that is not in the schema occurs {strange} times," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("end", ["csv", "parquet"])
@@ -106,7 +106,7 @@ def test_a_cell_that_cannot_be_read_is_named_by_its_row(birds, tmp_path, end, mo
     path = tmp_path / f"birds.{end}"
     birds.to_csv(path, index=False) if end == "csv" else birds.to_parquet(path)
     monkeypatch.setattr(frames, "ROWS", 16)
-    with pytest.raises(ValueError, match=f"id, row {row}: a number must stand here; got 'many'"):
+    with pytest.raises(ValueError, match=f"id, row {row}: the value must be a number; got 'many'"):
         load(path=str(path))
     assert not [*(tmp_path / "cache" / "datasets").glob("table-*")]
 

@@ -279,5 +279,5 @@ def test_a_damaged_file_is_one_error_or_is_read(tmp_path):
 def test_names_that_stand_twice(tmp_path):
     twice = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     assert ParquetTable(written(tmp_path / "one", a=twice) / "a.parquet").schema.names == ["x", "x"]
-    with pytest.raises(ValueError, match=r"a.parquet must have columns of different names.* 'x' stands twice"):
+    with pytest.raises(ValueError, match=r"a.parquet must have columns of different names.* 'x' occurs twice"):
         read(written(tmp_path / "two", a=twice, b={"x": [1]}))

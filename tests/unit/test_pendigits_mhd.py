@@ -13,7 +13,7 @@ from scipy.spatial import cKDTree
 from polymodal.datasets import load
 from polymodal.datasets.pendigits_mhd import FACTS, PENS, SPEECH, pairing
 from polymodal.datasets.storage import SPLITS
-from polymodal.datasets.strokes import Strokes, curves, pictures
+from polymodal.datasets.strokes import Strokes, curves, render
 from polymodal.modalities.spectrograms import cut, mel_bands, spectrograms
 
 
@@ -59,22 +59,22 @@ def test_neither_place_nor_size_of_a_handwriting_matters():
     writings = scribbles(10)
     moved = [[[(3 * x + 70, 3 * y - 20) for x, y in stroke] for stroke in writing] for writing in writings]
     np.testing.assert_allclose(curves(strokes(*writings)), curves(strokes(*moved)), atol=1e-9)
-    away = pictures(strokes(*writings)).int() - pictures(strokes(*moved)).int()
+    away = render(strokes(*writings)).int() - render(strokes(*moved)).int()
     assert away.abs().max() <= 1
 
 
 def test_a_handwriting_knows_nothing_of_its_neighbours():
     writings = scribbles(12)
-    together, drawn = curves(strokes(*writings)), pictures(strokes(*writings))
+    together, drawn = curves(strokes(*writings)), render(strokes(*writings))
     for i, writing in enumerate(writings):
         np.testing.assert_allclose(together[i], curves(strokes(writing))[0], atol=1e-9)
-        assert torch.equal(drawn[i], pictures(strokes(writing))[0])
+        assert torch.equal(drawn[i], render(strokes(writing))[0])
 
 
 def test_a_pen_that_never_moved():
     still = strokes([[(5, 5), (5, 5)]], [[(9, 9)]])
     assert (curves(still) == 0).all()
-    ink = pictures(still)
+    ink = render(still)
     assert ink[0, 0, 13:15, 13:15].min() > 0
     assert ink.flatten(1).gt(0).sum(1).tolist() == [4, 4]  # a dot between four pixels
     assert torch.equal(ink[0], ink[1])
@@ -83,26 +83,26 @@ def test_a_pen_that_never_moved():
 def test_a_lift_is_on_the_curve_and_not_in_the_picture():
     lifted, bridged = strokes([[(0, 0), (0, 10)], [(10, 0), (10, 10)]]), strokes([[(0, 0), (0, 10), (10, 0), (10, 10)]])
     np.testing.assert_array_equal(curves(lifted), curves(bridged))
-    middle = pictures(lifted)[0, 0, :, 9:19]
+    middle = render(lifted)[0, 0, :, 9:19]
     assert (middle == 0).all()
-    assert (pictures(bridged)[0, 0, :, 9:19].amax(0) > 200).all()
+    assert (render(bridged)[0, 0, :, 9:19].amax(0) > 200).all()
 
 
 def test_pictures_are_upright_and_in_their_box():
     roof = strokes([[(0, 0), (50, 100), (100, 0)]])  # a tip above
-    ink = pictures(roof)[0, 0].double()
+    ink = render(roof)[0, 0].double()
     rows, columns = (ink.amax(axis).nonzero()[:, 0] for axis in (1, 0))
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (4, 23, 4, 23)
     assert (ink[5] > 0).sum() <= 4 < 14 < ink[22].nonzero().max() - ink[22].nonzero().min()
     assert torch.equal(ink, ink.flip(1))
-    flat = pictures(strokes([[(0, 0), (100, 0)]]))[0, 0]
+    flat = render(strokes([[(0, 0), (100, 0)]]))[0, 0]
     assert flat[:, 14].tolist() == [255 if row in (13, 14) else 0 for row in range(28)]  # two pixels wide
 
 
 def test_a_pixel_is_as_light_as_the_nearest_ink_is_near():
     """Against points strewn densely along the strokes."""
     writings = scribbles(5)
-    for drawn, writing in zip(pictures(strokes(*writings)), writings, strict=True):
+    for drawn, writing in zip(render(strokes(*writings)), writings, strict=True):
         path = np.array([point for stroke in writing for point in stroke])
         low, high = path.min(0), path.max(0)
         dense = np.concatenate([_dense(np.array(stroke)) for stroke in writing])
@@ -119,7 +119,7 @@ def test_pictures_are_like_pils():
     places = [(16 * (5 + 0.18 * x), 16 * (23 - 0.18 * y)) for x, y in zigzag]
     ImageDraw.Draw(finer).line(places, fill=255, width=32, joint="curve")
     other = np.asarray(finer.resize((28, 28), Image.Resampling.BOX)).astype(float)
-    assert np.abs(pictures(strokes([zigzag]))[0, 0].numpy() - other).mean() < 3
+    assert np.abs(render(strokes([zigzag]))[0, 0].numpy() - other).mean() < 3
 
 
 def test_recordings_are_cut_and_filled_with_silence():
@@ -280,7 +280,7 @@ def test_values_are_those_of_the_pairing(data, pairs, speech, shared_data):
     start, stop = np.r_[0, np.cumsum(pens["test_lengths"])][pen : pen + 2]
     one = Strokes(pens["test_points"][start:stop], pens["test_stroke"][start:stop], np.array([stop - start]))
     values = data.validation[row].values
-    assert torch.equal(values["image"], pictures(one))
+    assert torch.equal(values["image"], render(one))
     np.testing.assert_allclose(values["trajectory"], (1 + curves(one).reshape(1, 200)) / 2, atol=1e-6)
     start, stop = np.r_[0, np.cumsum(speech["lengths"])][clip : clip + 2]
     wave = torch.zeros(1, 8192)

@@ -44,7 +44,7 @@ def png(side: int = 8, mode: str = "RGB", colour: object = None) -> bytes:
         (pd.DataFrame(index=range(3)), "at least one column"),
         (pd.DataFrame({"x": []}), "at least one row"),
         (pd.DataFrame([[1, 2]]), "texts for names; got 0"),
-        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "'x' stands twice"),
+        (pd.DataFrame([[1, 2]], columns=["x", "x"]), "'x' occurs twice"),
     ],
 )
 def test_frames_that_cannot_be_looked_at(frame, why):
@@ -224,7 +224,7 @@ def test_texts_of_numbers_are_told():
     assert "if '?' is for an empty cell" in one(["1.5", "2.5", "3.5", "?"] * 5).doubt
     assert "if '?' is for an empty cell" in one(["two", "four", "?"] * 5).doubt
     assert made(["1.5", "2.5", "6.5"], modalities={"x": "number"}) == made([1.5, 2.5, 6.5])
-    with pytest.raises(ValueError, match=r"x, row 1: a number must stand here; got '\?'"):
+    with pytest.raises(ValueError, match=r"x, row 1: the value must be a number; got '\?'"):
         one(["1.5", "?"], modalities={"x": "number"})
 
 
@@ -389,7 +389,7 @@ def test_words_that_name_no_modality(word):
         ([None, None], "label", "must have a value"),
         ([[1], [2]], "label", "to be a label; got list"),
         ([[1], [2]], "text", "to be a text; got list"),
-        (["a", "b"], "vector", "a number must stand here"),
+        (["a", "b"], "vector", "the value must be a number"),
         ([{}, {"a": 1}], "vector", "to be a vector; got dict"),
         (["a", "b"], "image", "none of the images"),
     ],

@@ -1,15 +1,19 @@
 """Studies: what they are made of, what is refused, and what is never done twice."""
 
 import json
+import re
 import shutil
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
+from typing import get_type_hints
 
 import pandas as pd
 import pytest
 import yaml
 
-from polymodal.cli.compare_scores import from_scores
+from polymodal.cli.commands import compare_command
+from polymodal.cli.compare_scores import compare_score_file
 from polymodal.cli.compare_studies import tabulate_planned_runs
 from polymodal.io import atomic
 from polymodal.models import MODELS
@@ -396,7 +400,7 @@ class TestFileOfScores:
     def test_its_scores_are_compared_as_those_of_any_file(self, tmp_path):
         small = {"settings": {**TINY, "epochs": 1}, "tasks": ["many-to-one", "probe"]}
         quiet(tmp_path, **small, models={"m-wae": {"vary": {"beta": [0.1, 1.0]}}, "mvae": None})
-        from_scores(tmp_path / "study" / "scores.csv", tmp_path / "out")
+        compare_score_file(tmp_path / "study" / "scores.csv", tmp_path / "out")
         tables = {path.name for path in (tmp_path / "out").glob("*.csv")} - {"basis.csv"}  # which has facts on the runs
         assert tables == {"ranks.csv", "best.csv", "win_loss.csv", "table.csv", "intervals.csv", "probe.csv"}
         for name in tables:
@@ -428,7 +432,7 @@ class TestFileOfScores:
     @pytest.mark.parametrize(
         ("change", "message"),
         [
-            (lambda lines: lines.drop(columns="record"), r"scores\.csv.*lacks.* record; .*move it"),
+            (lambda lines: lines.drop(columns="record"), r"scores\.csv.*missing.* record; .*move it"),
             (lambda lines: lines.assign(record=""), r"scores\.csv.*one record.*polydigits-m-wae.*restore"),
             (lambda lines: lines.replace({"record": {"^{": "{{"}}, regex=True), r"scores\.csv.*record.*JSON"),
             (lambda lines: lines.replace({"record": {"^{.*": "[]"}}, regex=True), r"scores\.csv.*record.*JSON"),
@@ -545,6 +549,19 @@ class TestTuning:
         made = quiet(tmp_path, models="m-wae", vary={"beta": [1.0, 2.0]}, tuning_seeds=1)
         assert list(made.failures) == ["m-wae on polydigits, beta=1, seed 0"]
         assert made.runs["setting"].tolist() == ["beta=2", "beta=2"]
+
+
+def test_the_help_lists_every_preset():
+    """Without reading them, so that the help does not import PyTorch."""
+    (argument,) = get_type_hints(compare_command.compare, include_extras=True)["study"].__metadata__
+    words = argument.help.rstrip(".").partition("a preset: ")[2].split(", ")
+    assert sorted(name for word in words for name in expand(word)) == sorted(PRESETS)
+
+
+def expand(word):
+    """Words such as a{b,c}d, as a shell expands them."""
+    parts = [part.split(",") for part in re.split("[{}]", word)]
+    return ["".join(chosen) for chosen in product(*parts)]
 
 
 def test_every_preset_can_be_built(monkeypatch):

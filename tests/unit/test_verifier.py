@@ -206,7 +206,7 @@ def test_weights_of_another_shape_are_refused(classifiers, tmp_path):
     folder = classifiers.save(tmp_path / "verifiers")
     held = load_file(folder / "weights.safetensors")
     save_file({name: value for name, value in held.items() if "head.bias" not in name}, folder / "weights.safetensors")
-    with pytest.raises(ValueError, match=r"lacks networks\.0\.head\.bias"):
+    with pytest.raises(ValueError, match=r"has no networks\.0\.head\.bias"):
         Classifiers.load(folder)
     (folder / "weights.safetensors").unlink()
     with pytest.raises(FileNotFoundError):

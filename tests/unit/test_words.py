@@ -66,6 +66,15 @@ WORDS = {
 }
 """Words that are in no name, and what to write instead."""
 
+FORMATS = {"weighed", "verifiers"}
+"""Names of a tensor and of a folder in files of earlier versions, which stay."""
+PUBLIC_NAMES = {
+    ("polymodal/cli/commands/compare_command.py", "beside"),
+    ("polymodal/studies/study_comparison.py", "beside"),
+    ("polymodal/models/execution.py", "weighed"),
+}
+"""Names with these words that stay: the option `--beside` and argument of `compare`, and a tensor of every model."""
+
 PARTICIPLES = re.compile(
     r"begun|bound|broken|built|caught|chosen|done|drawn|driven|fed|found|given|gone|held|hidden|kept|known|left|lost|made"
     r"|meant|met|paid|ran|said|seen|sent|shown|spelt|stood|taken|thrown|told|won|written|(?!need|seed|feed|embed)\w+ed"
@@ -115,6 +124,7 @@ def test_texts_use_the_terms_of_the_field():
     found = [
         f"{place}: {match.group()!r}: write {better}"
         for place, text in read_texts()
+        if text not in FORMATS
         for rule, better in [*rules, *([(FRAGMENT, "a full sentence")] if ".py:" in place else [])]
         for match in rule.finditer(text)
     ]
@@ -125,6 +135,7 @@ def test_names_use_the_terms_of_the_field():
     found = [
         f"{place}: {name}: write {WORDS[word]}"
         for place, name in read_names()
+        if (place.partition(":")[0], name) not in PUBLIC_NAMES
         for word in re.findall(r"[a-z]+", re.sub(r"([A-Z][a-z])", r"_\1", name).lower())
         if word in WORDS
     ]

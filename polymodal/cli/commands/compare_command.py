@@ -19,7 +19,7 @@ def compare(
         str | None,
         typer.Argument(
             help="Study to run: a YAML file, or a preset: {polymnist,mhd,cub,celeba}-{paper,fair}, "
-            "{polymnist,pendigits-mhd,emoji}-small, polydigits-beta, polydigits-draws.",
+            "{polymnist,pendigits-mhd,emoji}-small, polydigits-{beta,draws,penalties,masks}.",
             show_default=False,
         ),
     ] = None,
@@ -105,12 +105,12 @@ def _compare_scores(scores: Path, out: Path, leave_out: list[str], *, overwrite:
     tell(f"Page: {printable(page.resolve())}")
 
 
-def _run_study(study: str, folder: Path, beside: Path | None, device: str | None, options: dict[str, Any]) -> None:
+def _run_study(study: str, folder: Path, reference: Path | None, device: str | None, options: dict[str, Any]) -> None:
     """Runs a study, and prints a summary, its failed runs and the path of the page."""
     from polymodal.cli import compare_studies, console
 
     try:
-        result = compare_studies.run_study(study, folder, beside, device, **options)
+        result = compare_studies.run_study(study, folder, reference, device, **options)
     except KeyboardInterrupt as stop:
         print_error("polymodal: stopped. To continue the study, run the same command again")
         raise typer.Exit(compute_exit_code(stop)) from None

@@ -36,8 +36,8 @@ class SSIM(Metric):
     the score of an image in float32 equals that in float64 to about 1e-6.
 
     Example:
-        >>> ssim, picture = SSIM(), torch.rand(2, 3, 16, 16)
-        >>> ssim.update(torch.distributions.Normal(picture, 1.0), picture)
+        >>> ssim, image = SSIM(), torch.rand(2, 3, 16, 16)
+        >>> ssim.update(torch.distributions.Normal(image, 1.0), image)
         >>> round(ssim.compute(), 5), ssim.note
         (1.0, '')
 

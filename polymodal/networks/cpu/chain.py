@@ -219,7 +219,7 @@ def _links(network: nn.Module) -> list[Link] | None:
     links: list[Link | None] = []
     while layers:
         layer, *layers = layers
-        shape = _picture(layers[:2]) if type(layer) in LINEAR and layer.bias is not None else None
+        shape = _find_image_shape(layers[:2]) if type(layer) in LINEAR and layer.bias is not None else None
         if shape is None:
             links.append(_link(layer))
         else:
@@ -228,7 +228,7 @@ def _links(network: nn.Module) -> list[Link] | None:
     return None if None in links else links  # pyright: ignore[reportReturnType]
 
 
-def _picture(layers: list[nn.Module]) -> tuple[int, ...] | None:
+def _find_image_shape(layers: list[nn.Module]) -> tuple[int, ...] | None:
     """Returns the image shape `(C, h, w)` if the layers are a ReLU and an unflattening to images, else None."""
     if [*map(type, layers)] != [nn.ReLU, nn.Unflatten]:
         return None

@@ -19,7 +19,7 @@ from polymodal.runtime.progress import show_progress
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["draw", "read", "refuse_damaged", "refuse_missing"]
+__all__ = ["fill_images", "read", "refuse_damaged", "refuse_missing"]
 
 THREADS = min(8, os.cpu_count() or 1)
 """Number of threads; PIL releases the global interpreter lock while it decodes and resizes."""
@@ -38,15 +38,15 @@ def read(path: Path) -> PIL.Image.Image:
     Raises:
         ValueError: The file is no image, damaged, truncated, or of another format than `FORMATS`.
     """
-    picture = _read(path)
-    if isinstance(picture, Exception):
+    image = _read(path)
+    if isinstance(image, Exception):
         raise ValueError(
-            f"{path} must be an image, {' or '.join(FORMATS)}: {brief(picture)}; download it again"
-        ) from picture
-    return picture
+            f"{path} must be an image, {' or '.join(FORMATS)}: {brief(image)}; download it again"
+        ) from image
+    return image
 
 
-def draw(
+def fill_images(
     into: Tensor,
     folder: Path,
     names: Sequence[str] | np.ndarray,
@@ -67,15 +67,15 @@ def draw(
     """
 
     def one(row: int) -> tuple[Path, str] | None:
-        picture = _read(folder / names[row], partial(frame, row))
-        if isinstance(picture, Exception):
-            return folder / names[row], brief(picture)
-        into[row] = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        image = _read(folder / names[row], partial(frame, row))
+        if isinstance(image, Exception):
+            return folder / names[row], brief(image)
+        into[row] = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         return None
 
     troubles: dict[Path, str] = {}
     pieces = [range(start, min(start + PIECE, len(names))) for start in range(0, len(names), PIECE)]
-    with ThreadPoolExecutor(THREADS, "polymodal-pictures") as pool:
+    with ThreadPoolExecutor(THREADS, "polymodal-images") as pool:
         for piece in show_progress(pieces, what, len(pieces)):
             troubles.update(filter(None, pool.map(one, piece)))
     return troubles
