@@ -53,8 +53,8 @@ class Modality(Arguments, ABC):
 
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
-        if callable(getattr(cls, "cost", None)):
-            raise TypeError(f"the method cost of {cls.__name__} must be called compute_cost; rename it")
+        if callable(cost := vars(cls).get("cost")) and "compute_cost" not in vars(cls):  # the method's earlier name
+            cls.compute_cost = cost  # pyright: ignore[reportAttributeAccessIssue]
         choose_metric(cls)
         cls.__repr__ = cls.__repr__  # prevents the dataclass's __repr__, which would begin with network=None
 
