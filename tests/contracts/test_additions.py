@@ -15,6 +15,8 @@ from torch import nn
 import polymodal as pm
 from polymodal.testing import check_modality, check_model
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = pm.Schema(
     {"size": pm.Vector(2, hidden=(4,)), "kind": pm.Label(3, hidden=(4,)), "age": pm.Vector(1, hidden=())}
 )

@@ -7,7 +7,7 @@ import sys
 
 import pandas as pd
 
-TRAIN = "polymodal train polydigits --folder runs/{} --epochs 20 --batch-size 25 --latent-dim 4 --set widths=4,8 "
+TRAIN = "polymodal train polydigits --folder runs/{} --epochs 8 --batch-size 25 --latent-dim 4 --set widths=4,8 "
 SMALL = "--set rows=100 --set held_out_rows=50 --set draws=2 --set build.hidden=[8] --set fit.schedule=cosine"
 
 
@@ -36,10 +36,10 @@ def interrupted(command, cwd, after, number):
 
 def test_it_prints_the_command_that_goes_on_and_ends_with_the_same_bytes(tmp_path):
     whole = start((TRAIN + SMALL).format("whole"), tmp_path)
-    assert whole.communicate()[1].count("epoch ") == 20
-    again = interrupted((TRAIN + SMALL).format("mine"), tmp_path, "epoch 2/20", signal.SIGTERM)
+    assert whole.communicate()[1].count("epoch ") == 8
+    again = interrupted((TRAIN + SMALL).format("mine"), tmp_path, "epoch 2/8", signal.SIGTERM)
     assert again == "polymodal train --resume runs/mine"
-    assert interrupted(again, tmp_path, "epoch 5/20", signal.SIGINT) == again
+    assert interrupted(again, tmp_path, "epoch 4/8", signal.SIGINT) == again
     end = start(again, tmp_path)
     said = end.communicate()[1]
     assert end.returncode == 0, said
@@ -50,4 +50,4 @@ def test_it_prints_the_command_that_goes_on_and_ends_with_the_same_bytes(tmp_pat
         assert one == other, file
     histories = [pd.read_csv(run / "history.csv", dtype=str).drop(columns="seconds") for run in runs]
     pd.testing.assert_frame_equal(*histories)
-    assert len(histories[0]) == 20
+    assert len(histories[0]) == 8

@@ -18,6 +18,8 @@ from oracle import NEXUS, RECIPES, World, directions, excess, gaps, nexus_optimu
 
 from polymodal.models import MODELS
 
+pytestmark = pytest.mark.slow
+
 ONE, SEVERAL = 0.15, 0.2
 MARGIN = 0.05
 """For what is left to train, where a threshold comes from an optimum."""

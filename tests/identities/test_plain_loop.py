@@ -13,6 +13,8 @@ from polymodal.models import build
 from polymodal.objectives.conditioning import sample
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 PAPER = {"regularizer": "mmd", "relative": False, "p0": 0.4, "beta": 1.0, "skip": False}
 
 

@@ -27,6 +27,8 @@ from polymodal.objectives.regularizers import (
 )
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 
 def prior(d):
     return DiagNormal(torch.zeros(d).double(), torch.ones(d).double())

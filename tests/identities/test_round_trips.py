@@ -21,6 +21,8 @@ from polymodal.models.base import Model
 from polymodal.schema import Schema
 from polymodal.tabular import filling as cells
 
+pytestmark = pytest.mark.slow
+
 FEW = settings(
     max_examples=50,
     deadline=None,

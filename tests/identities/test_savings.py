@@ -14,6 +14,8 @@ from polymodal.networks.cpu.deconvolution import Deconvolution
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 
+pytestmark = pytest.mark.slow
+
 ROWS = 6
 MODALITIES: dict[str, Modality] = {
     "photo": Image(3, 12, 12, widths=(8, 6)),

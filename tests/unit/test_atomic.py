@@ -17,6 +17,8 @@ import polymodal as pm
 from polymodal.io import atomic, checkpoint
 from polymodal.io.locks import LOCK, hold_lock
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = pm.Schema({"size": pm.Vector(2, hidden=(4,))})
 OLD, NEW = ({"a.json": {"x": number}, "a.safetensors": {"w": torch.full((3,), float(number))}} for number in (1, 2))
 

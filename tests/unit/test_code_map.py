@@ -15,6 +15,8 @@ from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 
+pytestmark = pytest.mark.slow
+
 GIVEN = ["all", "picture alone", "vector alone", "noise alone", "kind alone", "all but kind"]
 
 

@@ -13,6 +13,8 @@ from polymodal.comparison import charts, comparison_page, curves, ranking
 from polymodal.report import figures
 from polymodal.runtime.progress import format_duration
 
+pytestmark = pytest.mark.slow
+
 TASKS = ("reconstruction", "many-to-one", "one-to-one")
 METRICS = {"image": ["ssim", "ssim-paper"], "sound": ["rmse"]}
 MODELS = ["mac-wae", "mmvae-plus", "mopoe"]

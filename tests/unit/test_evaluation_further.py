@@ -18,6 +18,8 @@ from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 
+pytestmark = pytest.mark.slow
+
 VERIFIED = ("coherence", "generation")
 
 

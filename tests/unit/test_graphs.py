@@ -14,6 +14,8 @@ from polymodal.table.table import Table
 from polymodal.training import fit, graphs
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema({"vector": EXAMPLES["vector"], "label": EXAMPLES["label"], "other": Vector(3)})
 RATE = 2**-7  # as exact in 32 bits, in which a graph has it, as in 64
 

@@ -27,6 +27,8 @@ from polymodal.training import Stopped, fit, prior, prior_features
 from polymodal.training.display import TrainingProgress
 from polymodal.training.prior import PriorTraining, count_prior_epochs
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema({"text": EXAMPLES["text"], "vector": EXAMPLES["vector"], "label": EXAMPLES["label"]})
 NAMES = ["mac-wae", "m-wae", "mac-vae"]
 

@@ -17,6 +17,8 @@ from polymodal.table.table import Table
 from polymodal.training import Stopped, fit
 from polymodal.training.records import Records
 
+pytestmark = pytest.mark.slow
+
 STATE = "state/state.safetensors"
 ROWS, BATCH, STEPS = 24, 5, 5
 

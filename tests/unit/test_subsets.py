@@ -16,6 +16,8 @@ from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("modalities", [2, 3, 6, 9, 12, 41, 120])
 def test_subsets_are_of_others_different_and_as_many_as_there_are_or_ten(modalities):

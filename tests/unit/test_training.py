@@ -19,6 +19,8 @@ from polymodal.training.accelerator import set_precision
 from polymodal.training.balance import compute_constant_costs, compute_loss_weights
 from polymodal.training.means import Means, Terms
 
+pytestmark = pytest.mark.slow
+
 
 def table(schema, rows=24, *, complete=False, seed=0):
     batch = rows_of(schema, rows, complete=complete, seed=seed)
