@@ -322,7 +322,7 @@ def test_samples_are_those_of_their_seed(folder, root, command):
         (["train", "polydigits", "--set", "rows=105"], "rows must be a positive multiple of 10"),
         (["train", "polydigits", "--set", "rows=100", "--beta", "-1"], "beta must be finite and not negative; got -1"),
         (["train", "polydigits", "--set", "rows=100", "--set", "heads=2"], "unknown argument of modalities 'heads'"),
-        (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "layers of mac-wae must have valid sizes"),
+        (["train", "polydigits", "--set", "rows=100", "--set", "widths=-1,"], "mac-wae must have valid sizes"),
         (["train", "polydigits", "--config", "x.yaml"], "x.yaml must exist, and does not"),
         (["train", "--resume", "nowhere"], "with settings.yaml; it does not exist"),
         (["train", "--resume", "{run}/history.csv"], "with settings.yaml; it is a file"),
