@@ -85,7 +85,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         for name in MARKS.keys() & getattr(item, "fixturenames", ()):
             item.add_marker(MARKS[name])
-        if Path(__file__).parent / "end_to_end" in item.path.parents:
+        if Path(__file__).parent / "end_to_end" in item.path.parents or item.get_closest_marker("torture"):
             item.add_marker("slow")
     if config.getoption("--reliability"):
         config.hook.pytest_deselected(items=[item for item in items if kind_of(item.nodeid) is None])

@@ -2,6 +2,7 @@
 
 import ast
 from collections import Counter
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -111,3 +112,55 @@ def test_a_base_imports_neither_its_registry_nor_what_is_built_on_it(file):
         sibling = next((path for name, path in siblings.items() if module.startswith(name)), None)
         assert sibling is not None, f"{file} imports {module}, its registry"
         assert not is_built_on(f"{package}.base", sibling), f"{file} imports {module}, which is built on it"
+
+
+MAX_LINES, MAX_FUNCTION_LINES = 349, 44
+"""Maximum numbers of lines of a file, and of lines of code in the body of a function."""
+ALIASES = {"np", "pd", "pa", "pq", "pc", "F", "dist"}
+"""Conventional short names of numpy, pandas, pyarrow and modules of PyTorch."""
+
+
+def count_code_lines(function: ast.FunctionDef, lines: list[str]) -> int:
+    """The lines of a function's body without its docstring, comments and empty lines."""
+    body = function.body[1:] if ast.get_docstring(function) is not None else function.body
+    code = lines[body[0].lineno - 1 : function.end_lineno] if body else []
+    return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in code)
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_files_and_functions_are_short(file):
+    lines = (ROOT / file).read_text().splitlines()
+    assert len(lines) <= MAX_LINES
+    functions = [node for node in ast.walk(ast.parse("\n".join(lines))) if isinstance(node, ast.FunctionDef)]
+    assert {one.name for one in functions if count_code_lines(one, lines) > MAX_FUNCTION_LINES} == set()
+
+
+def test_nothing_is_imported_under_another_name():
+    found = [
+        f"{file}: {alias.name} as {alias.asname}"
+        for file in FILES
+        for node in ast.walk(ast.parse((ROOT / file).read_text()))
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in node.names
+        if alias.asname not in (None, *ALIASES)
+    ]
+    assert found == []
+
+
+def test_no_import_closes_a_circle():
+    """Neither when a module is loaded nor later, within a function; imports for types alone do not count."""
+    modules = {".".join(["polymodal", *file.with_suffix("").parts]).removesuffix(".__init__"): file for file in FILES}
+    graph = {}
+    for module, file in modules.items():
+        tree = ast.parse((ROOT / file).read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                node.body = [ast.Pass()]
+        imported = [
+            f"{node.module}.{alias.name}" if f"{node.module}.{alias.name}" in modules else node.module
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        ]
+        graph[module] = {target for target in imported if target in modules and target != module}
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the circle
