@@ -234,7 +234,7 @@ def test_a_folder_that_is_too_large_is_not_looked_through(command, tmp_path, mon
     edited(tmp_path / "run", lambda data: data["arguments"].update(path=str(tmp_path / "many")))
     done = command("evaluate", "run")
     assert done.returncode == 2
-    assert "hold at most 20 files and folders" in done.stderr
+    assert "at most 20 files and folders" in done.stderr
 
 
 @pytest.mark.parametrize(
