@@ -23,6 +23,7 @@ SCHEMA = pm.Schema(
 FILES = (
     "contracts/test_models.py",
     "contracts/test_modalities.py",
+    "identities/test_equations.py",
     "identities/test_naive.py",
     "unit/test_settings.py",
 )
@@ -181,4 +182,5 @@ def test_existing_tests_pass_with_the_additions():
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:]
-    assert "average" in done.stdout  # listed as a model without a plain loop
+    for registry in ("PLAIN in tests/identities/plain_losses.py", "NAIVE in benchmarks/naive.py"):
+        assert f"to {registry} for: average" in done.stdout

@@ -5,24 +5,13 @@ from collections import Counter
 import pytest
 import torch
 from conftest import EXAMPLES, rows_of
+from plain_losses import assert_same_loss
 
 from benchmarks import naive
 from benchmarks.models import LIMITS, SHAPES, model_of
 from polymodal.models import MODELS, build
 from polymodal.schema import Schema
 
-VARIANTS = [
-    ("jmvae", {"alpha": 0.6, "beta": 0.7}),
-    ("mac-vae", {"draws": 3, "beta": 0.7, "indices": "per-sample"}),
-    ("mmvae", {"draws": 3, "estimator": "iwae"}),
-    ("mmvae", {"draws": 3, "family": "normal"}),
-    ("mmvae-plus", {"draws": 3, "private_dim": 2}),
-    ("mmvae-plus", {"draws": 3, "estimator": "iwae", "family": "normal", "beta": 0.7}),
-    ("mopoe", {"subsets": [["label"], ["image", "text"], ["audio", "label", "vector"]], "beta": 0.7}),
-    ("mvae", {"draws": 4, "beta": 0.7}),
-    ("mvtcae", {"alpha": 0.6, "beta": 0.7}),
-    ("nexus", {"squashed": True, "beta": 0.7, "bottom_beta": 0.3, "dropout": 0.9}),
-]
 MMD = {name: {"regularizer": "mmd"} for name in ("mac-wae", "m-wae")}
 """The loop has the paper's penalty."""
 ONCE = ("jmvae", "mvtcae", "nexus")
@@ -44,24 +33,11 @@ def small(name, **arguments):
     )
 
 
-def loss_and_gradients(model, compute):
-    torch.manual_seed(11)
-    model.zero_grad()
-    total = compute()
-    total.backward()
-    return total.detach(), {name: p.grad.clone() for name, p in model.named_parameters()}
-
-
-@pytest.mark.parametrize(("name", "arguments"), [(name, MMD.get(name, {})) for name in LOOPED] + VARIANTS)
-def test_loss_and_gradients_are_the_same(name, arguments):
-    model = small(name, **arguments)
+@pytest.mark.parametrize("name", LOOPED)
+def test_loss_and_gradients_are_the_same(name):
+    model = small(name, **MMD.get(name, {}))
     batch = rows_of(model.schema, 37, complete=True)
-    ours, our_gradients = loss_and_gradients(model, lambda: model.loss(batch).total)
-    plain, plain_gradients = loss_and_gradients(model, lambda: naive.loss(model, batch))
-    torch.testing.assert_close(ours, plain, rtol=1e-9, atol=1e-9)
-    for key, gradient in our_gradients.items():
-        torch.testing.assert_close(gradient, plain_gradients[key], rtol=1e-9, atol=1e-9, msg=key)
-    assert sum(gradient.abs().max() > 0 for gradient in our_gradients.values()) >= len(our_gradients) - 1
+    assert len(assert_same_loss(model, batch, lambda model, batch, _: naive.loss(model, batch))) <= 1
 
 
 def runs(model, compute):
