@@ -264,7 +264,7 @@ ARGUMENTS = {
     "mmvae-plus": [{"private_dim": 2, "beta": 2.5, **each} for each in MIXTURES],
     "mopoe": [
         {"beta": 1.7, "draw": draw, "subsets": subsets}
-        for draw, subsets in product(("stratified", "full"), (None, [["a", "b"], ["c"], ["d", "a", "b", "c"]]))
+        for draw, subsets in product(("stratified", "full"), (None, [["a", "b"], ["d"], ["d", "a", "b", "c"]]))
     ],
     "mvae": [{"beta": 1.7, "draws": draws} for draws in (0, 2)],
     "mvtcae": [{"beta": 1.7, "alpha": alpha} for alpha in (0.6, 0.0, 0.1, 1.0)],
