@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import json, resource, sys, polymodal as pm
 pm.load(sys.argv[1])

@@ -30,6 +30,8 @@ from polymodal.modalities import Image, Label, Text, Vector
 from polymodal.models import MODELS, build, mopoe, mvae
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema(
     {
         "a": Vector(3, hidden=(4,), cost="l2"),  # the one cost that is no likelihood

@@ -13,6 +13,8 @@ from polymodal.schema import Schema
 from polymodal.table.table import Table
 from polymodal.training import fit
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def flow():
@@ -137,7 +139,6 @@ def test_temperature_scales_the_noise_where_something_is_given(flow):
     torch.testing.assert_close(one, one[:1].expand(3, 3))
 
 
-@pytest.mark.slow
 def test_samples_of_a_linear_gaussian_model_have_the_moments_of_the_closed_form(monkeypatch):
     """Encoders are linear in three Gaussian modalities: w given c is Gaussian for every mask, and for none."""
     monkeypatch.setattr("polymodal.models.execution.CodeFlow", partial(CodeFlow, width=64))  # small, for speed

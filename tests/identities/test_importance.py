@@ -15,6 +15,8 @@ from polymodal.models import build
 from polymodal.objectives.importance import doubly_reparameterized, iwae
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema(
     {
         "a": Vector(3, hidden=(4,)),

@@ -12,6 +12,8 @@ from benchmarks.models import LIMITS, SHAPES, model_of
 from polymodal.models import MODELS, build
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 MMD = {name: {"regularizer": "mmd"} for name in ("mac-wae", "m-wae")}
 """The loop has the paper's penalty."""
 ONCE = ("jmvae", "mvtcae", "nexus")

@@ -15,6 +15,8 @@ from polymodal.cli import impute_file, output_checks
 from polymodal.models import build
 from polymodal.schema import Schema
 
+pytestmark = pytest.mark.slow
+
 ROWS = 30
 FEW = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 WORDS = ["owl", "emu", "wren", "ü"]

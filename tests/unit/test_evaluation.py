@@ -12,6 +12,8 @@ from polymodal.models import build
 from polymodal.schema import Schema
 from polymodal.table.table import Table
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(("name", "rows"), [("mac-wae", 15), ("mac-vae", 16)])  # 15: the last batch would be one row
 def test_every_score(name, rows, schema, complete):

@@ -11,6 +11,8 @@ import torch
 
 from polymodal.runtime import memory
 
+pytestmark = pytest.mark.slow
+
 SIZE = 64 * 2**20
 PAGES = SIZE // resource.getpagesize()
 

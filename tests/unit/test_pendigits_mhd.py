@@ -16,6 +16,8 @@ from polymodal.datasets.storage import SPLITS
 from polymodal.datasets.strokes import Strokes, curves, render
 from polymodal.modalities.spectrograms import cut, mel_bands, spectrograms
 
+pytestmark = pytest.mark.slow
+
 
 def strokes(*handwritings):
     """Handwritings, each a list of strokes, each a list of (x, y)."""

@@ -11,6 +11,8 @@ from polymodal.schema import Schema
 from polymodal.table.table import Table
 from polymodal.training import check_settings, fit
 
+pytestmark = pytest.mark.slow
+
 ROWS, BATCH, UPDATES = 24, 8, 3
 
 
