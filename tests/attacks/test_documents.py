@@ -8,6 +8,8 @@ import pytest
 import polymodal as pm
 from attacks.guard import PAYLOAD, guarded, refused
 
+pytestmark = pytest.mark.slow
+
 
 def at(*path, value):
     """A change of one entry; None removes it."""

@@ -11,6 +11,8 @@ import polymodal as pm
 from attacks.guard import PAYLOAD, guarded
 from polymodal.io import checkpoint
 
+pytestmark = pytest.mark.slow
+
 QUIET = settings(
     max_examples=150, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
 )

@@ -16,6 +16,8 @@ from attacks.guard import guarded
 from attacks.test_fuzz import QUIET, edited, edits, replace_somewhere, values
 from polymodal.training import fit
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = pm.Schema({"size": pm.Vector(2, hidden=(3,)), "kind": pm.Label(3, hidden=(2,))})
 FEW = settings(QUIET, max_examples=60)
 

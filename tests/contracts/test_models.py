@@ -15,6 +15,9 @@ from polymodal.testing.laws import apply_law
 from polymodal.testing.model_checks import MODEL_LAWS
 from polymodal.testing.model_subject import ModelSubject
 
+QUICK = "mac-wae"
+"""The model whose laws are among the fast tests; those of the others are slow."""
+
 SCRIPT = """
 import json, sys, torch, polymodal as pm
 values = torch.load(sys.argv[1] + "/batch.pt", weights_only=True)
@@ -26,7 +29,9 @@ for folder in sys.argv[2:]:
 
 
 @pytest.mark.parametrize("law", MODEL_LAWS)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name", [QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != QUICK)]
+)
 def test_law(name, law):
     apply_law(MODEL_LAWS[law], f"model {name!r}", ModelSubject(name))
 
@@ -47,6 +52,7 @@ def fresh(tmp_path_factory):
     return expected, dict(map(json.loads, done.stdout.splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_a_saved_model_predicts_equally_in_a_fresh_process(fresh, name):
     expected, found = fresh

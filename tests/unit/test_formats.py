@@ -21,6 +21,8 @@ from polymodal.modalities.spelling import Spelling
 from polymodal.modalities.text import UNKNOWN
 from polymodal.table import frames
 
+pytestmark = pytest.mark.slow
+
 ROWS = 30
 
 

@@ -19,6 +19,8 @@ from polymodal.models import MODELS
 from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.runtime.seeding import OwnStreams, global_streams, let_others_run, own_streams, seed_streams
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SCHEMA = pm.Schema(
     {
