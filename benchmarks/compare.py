@@ -1,9 +1,13 @@
-"""Training steps of the working tree compared with those of an earlier commit, in two processes that take turns.
+"""Training steps of the working tree compared with those of an earlier commit, in processes that take turns.
 
 The commit is checked out into a folder of its own, which is removed afterwards. Each side is one process that makes the
 models, rows and optimiser of its own code and waits while the other takes a step, so single steps alternate. Both take
 the same shapes, K, random rows and seeds, on the same machine with the same threads. The table says by how much the
 losses of the first step differ: by nothing more than rounding where both do the same.
+
+Two processes that run the same code differ by up to 8 % in the time of a step, for as long as they run, because their
+memory lies elsewhere. Therefore the budget of a shape is divided among several pairs of new processes, and the ratio is
+over the steps of all of them.
 """
 
 from __future__ import annotations
@@ -14,10 +18,11 @@ import subprocess
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import harness
@@ -25,13 +30,16 @@ from benchmarks.checkout import ROOT, check_out, commit, describe_working_tree
 from benchmarks.harness import Report, format_quartiles, settings
 from benchmarks.shapes import SHAPES
 from benchmarks.timing import interleave, ratios, spread
+from polymodal.runtime.validation import check_whole
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 __all__ = ["Worker", "main", "measure", "table"]
 
-WIDTH = 110
+Start = Callable[[], "AbstractContextManager[tuple[Worker, Worker]]"]
+
+WIDTH = 124
 """Width of the widest table, in characters."""
 
 PAUSE = 0.02
@@ -48,39 +56,57 @@ def main(arguments: list[str] | None = None) -> int:
         per="shape",
     )
     parser.add_argument("base", nargs="?", default="", help="commit to compare with")
+    parser.add_argument("--processes", default=8, type=int, help="pairs of processes that share a shape's budget")
     return harness.command(parser, _run, arguments)
 
 
 def _run(chosen: Namespace) -> None:
     base = commit(chosen.base)
+    check_whole("processes", chosen.processes)
     document = harness.begin("compare", chosen)
     document.update(base=base, base_name=chosen.base, new=describe_working_tree())
-    with check_out(base) as folder, _workers(folder, chosen) as (old, new):
-        cases = [(name, partial(measure, name, old, new, chosen.budget)) for name in chosen.shapes]
+    with check_out(base) as folder:
+        start = partial(_workers, folder, chosen)
+        cases = [(name, partial(measure, name, start, chosen.processes, chosen.budget)) for name in chosen.shapes]
         document["cases"] = list(harness.measure_cases(cases, describe=_describe_case))
     harness.finish(document, table(document), chosen.out, width=WIDTH)
 
 
-def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report) -> dict[str, Any]:
+def measure(shape: str, start: Start, processes: int, budget: float, report: Report) -> dict[str, Any]:
     """Measures one row of the table.
 
     Arguments:
         shape: Its name.
-        old: Takes steps of the earlier commit.
-        new: Takes steps of the working tree.
-        budget: Seconds, warming up among them.
+        start: Starts two new processes, which end with the `with` block: one that takes steps of the earlier commit,
+            and one that takes those of the working tree.
+        processes: How often to start two processes.
+        budget: Seconds of all steps, those that warm up among them.
         report: Called with the share of the work that is done, in [0, 1].
 
     Returns:
-        For JSON. `old` and `new` are seconds per step, `ratio` the old's over the new's, pair by pair; `apart` is by
-        which share the losses of the first step differ.
+        For JSON. `old` and `new` are seconds per step, `ratio` the old over the new, pair by pair; `medians` are the
+        ratios of the medians of each pair of processes; `apart` is by which share the losses of the first step differ.
     """
     draws = SHAPES[shape].draws
-    weights = [worker.ask(shape=shape, draws=draws)["weights"] for worker in (old, new)]
-    answers: dict[Worker, list[dict[str, Any]]] = {old: [], new: []}
-    interleave(*(partial(_step, worker, own) for worker, own in answers.items()), budget=budget, report=report)
-    losses = [own[0]["loss"] for own in answers.values()]
-    seconds = [[answer["seconds"] for answer in own[1:]] for own in answers.values()]  # the first warms up
+    seconds: tuple[list[float], list[float]] = ([], [])
+    medians: list[float] = []
+    weights: list[int] = []
+    losses: list[float] = []
+    for process in range(processes):
+        answers: tuple[list[dict[str, Any]], list[dict[str, Any]]] = ([], [])
+        with start() as workers:
+            weights = [worker.ask(shape=shape, draws=draws)["weights"] for worker in workers]
+            steps = [partial(_step, worker, own) for worker, own in zip(workers, answers, strict=True)]
+            interleave(
+                *(steps if process % 2 == 0 else reversed(steps)),
+                budget=budget / processes,
+                report=lambda done, process=process: report((process + done) / processes),
+            )
+        losses = losses or [own[0]["loss"] for own in answers]
+        own = [[answer["seconds"] for answer in answers[side][1:]] for side in range(2)]  # the first warms up
+        medians.append(median(own[0]) / median(own[1]))
+        for side in range(2):
+            seconds[side].extend(own[side])
     return {
         "shape": shape,
         "draws": draws,
@@ -88,6 +114,8 @@ def measure(shape: str, old: Worker, new: Worker, budget: float, report: Report)
         "weights": dict(zip(("old", "new"), weights, strict=True)),
         "apart": abs(losses[1] / losses[0] - 1),
         "pairs": len(seconds[0]),
+        "processes": processes,
+        "medians": medians,
         "old": spread(seconds[0]),
         "new": spread(seconds[1]),
         "ratio": ratios(*seconds),
@@ -108,6 +136,7 @@ def table(document: dict[str, Any]) -> Table:
             format_quartiles(case["ratio"], ".3f"),
             f"{case['apart']:.0e}" if case["apart"] else "0",
             str(case["pairs"]),
+            str(case["processes"]),
         )
     return made
 

@@ -38,7 +38,7 @@ def alone(tmp_path, monkeypatch):
 def test_a_commit_beside_itself(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(SHAPES, "mhd", replace(SHAPES["mhd"], draws=1))
     out = tmp_path / "compare.json"
-    options = ["--shapes", "mhd", "--budget", "0.1", "--threads", "1", "--out", str(out)]
+    options = ["--shapes", "mhd", "--budget", "0.1", "--threads", "1", "--processes", "2", "--out", str(out)]
     assert compare.main(["HEAD~0", *options]) == 0
     done = capsys.readouterr()
     assert done.err.startswith("1/1 mhd: the new is ")
@@ -48,10 +48,11 @@ def test_a_commit_beside_itself(tmp_path, capsys, monkeypatch):
     assert document["new"].startswith(document["base"][:9])
     (case,) = document["cases"]
     for side in ("old", "new", "ratio"):
-        assert len(case[side]["all"]) == case["pairs"] == 3
+        assert len(case[side]["all"]) == case["pairs"] == 6
         assert 0 < case[side]["lower"] <= case[side]["median"] <= case[side]["upper"]
     pairs = zip(case["old"]["all"], case["new"]["all"], strict=True)
     assert case["ratio"]["all"] == [old / new for old, new in pairs]
+    assert len(case["medians"]) == case["processes"] == 2
     assert case["draws"] == 1
     assert case["weights"]["old"] > 0
 
