@@ -125,7 +125,7 @@ def measure(shape: str, start: Start, processes: int, budget: float, report: Rep
 def table(document: dict[str, Any]) -> Table:
     """Returns a readable table with one line per shape."""
     title = f"Seconds per training step, old: {document['base'][:9]}, new: {document['new']}: median (quartiles)"
-    headings = ("K", "old", "new", "old / new", "losses differ by", "pairs")
+    headings = ("K", "old", "new", "old / new", "losses differ by", "pairs", "processes")
     made = harness.table(document, ["shape"], headings, title)
     for case in document["cases"]:
         made.add_row(
