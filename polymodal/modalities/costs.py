@@ -166,7 +166,8 @@ def compute_bernoulli_constant(mean: Tensor, square: Tensor) -> Tensor:
 
 def compute_categorical(parameters: Tensor, x: Tensor) -> Tensor:
     """Computes `-sum log softmax(g)_x`, the cross-entropy between classes and logits `(*, N, ..., classes)`."""
-    return -sum_elements(select_scores(parameters.log_softmax(-1), x), x)
+    # Several times as fast on a CPU as a log-softmax of all classes, of which only one is read.
+    return sum_elements(parameters.logsumexp(-1) - select_scores(parameters, x), x)
 
 
 def create_categorical(parameters: Tensor) -> Distribution:

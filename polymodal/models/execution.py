@@ -13,14 +13,12 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
-from polymodal.modalities.costed import Costed
+from polymodal.models.network_groups import NetworkGroups
 from polymodal.networks import CodeFlow
 from polymodal.networks.cpu import (
     Capacity,
     Chunk,
     WeightStack,
-    architecture,
-    count_classes,
     is_transformed,
     list_weights,
     run_networks,
@@ -35,10 +33,6 @@ __all__ = ["Networks", "Weights"]
 
 FEW = 2**18
 """Number of codes times modalities up to which all decoders' outputs fit in a CPU's cache."""
-MOST_PADDING, LEAST_ROWS = 2**15, 128
-"""Number of scores that may be padded to compute labels together: rows, counted as at least `LEAST_ROWS`, times added
-classes."""
-
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
 """Loss weights of the modalities' reconstruction terms."""
 
@@ -80,11 +74,7 @@ class Networks(nn.Module):
             raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
         self.flow = None
         self._capacity = Capacity()
-        self._paddable = [isinstance(modality, Costed) and modality.is_paddable for modality in schema.values()]
-        self._cores = [
-            f"{type(modality).__name__}({modality.cost})" if paddable else repr(modality.core)
-            for modality, paddable in zip(schema.values(), self._paddable, strict=True)
-        ]
+        self._groups = NetworkGroups(schema)
         self.register_buffer("weight", torch.ones(len(schema)))
         self.register_buffer("weighed", torch.tensor(weights != "balanced"))
         for name, number in weights.items() if isinstance(weights, Mapping) else ():
@@ -264,42 +254,13 @@ class Networks(nn.Module):
         return outputs.unflatten(1, codes[names[0]].shape[:-1])
 
     def _group_alike(self, networks: nn.ModuleList, names: Iterable[str], rows: int = 1) -> list[list[str]]:
-        """Groups the names of modalities whose networks can be computed together.
-
-        Labels with different numbers of classes are in one group if padding costs less than computing them one after
-        another. They are sorted by the number of classes.
-
-        Arguments:
-            networks: `decoders`, or encoders of all modalities.
-            names: Names of modalities.
-            rows: Number of rows, or of codes, that each network computes.
-        """
-        groups: dict[Any, list[str]] = {}
-        decoded = networks is self.decoders
-        for name in names:
-            column = self.schema.index(name)
-            known = architecture(networks[column], scores=decoded and self._paddable[column])
-            key = name if known is None else (known, decoded and self._cores[column])
-            groups.setdefault(key, []).append(name)
-        return [part for alike in groups.values() for part in self._split_by_classes(networks, alike, rows)]
-
-    def _split_by_classes(self, networks: nn.ModuleList, names: list[str], rows: int) -> list[list[str]]:
-        """Splits labels whose networks are alike, except for the number of classes, where padding would cost more."""
-        if len(names) == 1:
-            return [names]
-        sizes = {name: count_classes(networks[self.schema.index(name)]) for name in names}
-        parts: list[list[str]] = []
-        for name in sorted(names, key=sizes.__getitem__):
-            padding = sum(sizes[name] - sizes[smaller] for smaller in parts[-1]) if parts else 0
-            if parts and padding * max(rows, LEAST_ROWS) <= MOST_PADDING:
-                parts[-1].append(name)
-            else:
-                parts.append([name])
-        return parts
+        """Groups the names of modalities whose networks can be computed together; see `NetworkGroups.find`."""
+        return self._groups.find(networks, names, decode=networks is self.decoders, rows=rows)
 
     def _drop_padding(self, name: str, outputs: Tensor) -> Tensor:
         """Returns the scores of a label's own classes; other outputs are returned unchanged."""
-        return outputs[..., : self.schema[name].levels] if self._paddable[self.schema.index(name)] else outputs
+        paddable = self._groups.is_paddable[self.schema.index(name)]
+        return outputs[..., : self.schema[name].levels] if paddable else outputs
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the part of a code `(*, code_dim)` that a modality's decoder reads; by default the complete code."""
