@@ -57,6 +57,7 @@ class OptimizedWeights:
         Parameters that have taken different numbers of steps do not stay in one stack.
         """
         optimizer.param_groups[0]["params"] = self.parameters
+        optimizer.state.clear()
         restore_optimizer(optimizer, values)
         for stack in [*self.stacks]:
             states = [optimizer.state.get(p, {}) for p in stack.parameters]
