@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
@@ -27,9 +28,15 @@ from polymodal.distributions import DiagNormal, Dirac
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Fusion, evaluating
+from polymodal.networks.cpu import is_transformed
 from polymodal.schema import Schema
 
 __all__ = ["JointEncoder"]
+
+BLOCK = 64
+"""Number of masks to encode at once is a multiple of this."""
+MOST_BITS = 62
+"""Most modalities whose mask is a whole number of 64 bits."""
 
 
 class JointEncoder(Model):
@@ -122,23 +129,60 @@ class JointEncoder(Model):
             blanks: Result of `encode_blanks`, `(M, F)`.
             b: Conditioning masks, `(*, B, M)` or `(*, 1, M)` bool.
         """
-        mask = None if self.conditioner is None else self.conditioner(b.to(self.weight.dtype))
+        mask = None if self.conditioner is None else self._encode_masks(b)
         z = self.joint(features, blanks, b, mask)
         return DiagNormal.of(*z.chunk(2, dim=-1)) if self.stochastic else Dirac(z)
 
+    def _encode_masks(self, b: Tensor) -> Tensor:
+        """Returns c(b) for masks `(*, M)`; in training on a CPU, equal masks are encoded once."""
+        assert self.conditioner is not None
+        dtype = self.weight.dtype
+        if b.device.type != "cpu" or b.shape[-1] > MOST_BITS or not torch.is_grad_enabled() or is_transformed():
+            return self.conditioner(b.to(dtype))
+        bits = torch.arange(b.shape[-1])
+        numbers, place = (b.long() << bits).sum(-1).unique(return_inverse=True)
+        distinct = (numbers[:, None] >> bits & 1).to(dtype)
+        # Zeros fill up the last block, because libraries prepare themselves for every new number of rows.
+        distinct = F.pad(distinct, (0, 0, 0, -len(distinct) % BLOCK))
+        return self.conditioner(distinct).index_select(0, place.flatten()).unflatten(0, place.shape)
+
     def _infer(self, x: dict[str, Tensor], b: Tensor, used: list[bool] | None = None) -> Distribution:
         """Returns q(z | x, b) for values and masks `(*, B, M)` or `(*, 1, M)`; `used` says which encoders run."""
+        if used is None:
+            return self.fuse(*self._encode_with_blanks(x), b)
         blank = self.encode_blanks()
-        names = [name for m, name in enumerate(self.schema) if used is None or used[m]]
+        names = [name for m, name in enumerate(self.schema) if used[m]]
         features = self._encode_values(self.encoders, {name: x[name] for name in names})
         hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
         known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
         return self.fuse(known, blank, b)
 
+    def _encode_with_blanks(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns the features of all values, `(B, M, F)`, and of missing modalities, `(M, F)`.
+
+        Fully connected encoders treat rows independently, so a blank is one more row of their input.
+        """
+        joined = self._groups.find_fully_connected(self.encoders)
+        blanks = {name: blank for name, blank in self._make_blanks().items() if name in joined}
+        x = {name: torch.cat([value, blanks[name]]) if name in blanks else value for name, value in x.items()}
+        features = self._encode_values(self.encoders, x)
+        if len(blanks) == len(x):
+            every = torch.stack([*features.values()], dim=1)
+            return every[:-1], every[-1]
+        others = self._encode_blanks([name for name in x if name not in blanks])
+        blank = torch.cat([features[name][-1:] if name in blanks else others[name] for name in x])
+        known = [value[:-1] if name in blanks else value for name, value in features.items()]
+        return torch.stack(known, dim=1), blank
+
     def encode_blanks(self) -> Tensor:
         """Returns the features of missing modalities, `(M, F)`, without dropout, whose sample all rows would share."""
-        device, dtype = self.weight.device, self.weight.dtype
-        blanks = {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
+        return torch.cat([*self._encode_blanks([*self.schema]).values()])
+
+    def _encode_blanks(self, names: list[str]) -> dict[str, Tensor]:
+        blanks = self._make_blanks()
         with evaluating(self.encoders):
-            features = self._encode_values(self.encoders, blanks)
-        return torch.cat([*features.values()])
+            return self._encode_values(self.encoders, {name: blanks[name] for name in names})
+
+    def _make_blanks(self) -> dict[str, Tensor]:
+        device, dtype = self.weight.device, self.weight.dtype
+        return {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}

@@ -122,7 +122,8 @@ class AutoencoderTraining:
         self._warn_of_codes(row)
         better = self.state.end_epoch(row, self.validated)
         self.accelerator.log({name: value for name, value in row.items() if name != "epoch"}, step=epoch)
-        self.records.save(*self.state.collect())
+        if self.records.folder is not None:
+            self.records.save(*self.state.collect())
         self.records.publish(self.state.history, self.state.best.weights if better else None)
         self.shown.show_epoch(epoch, row["train/total"], row["validation/total"], best=better)
 

@@ -11,11 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
+from polymodal.networks.cpu import is_transformed
 from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.runtime import distributed
 
@@ -67,9 +69,9 @@ class Sliced(Regularizer):
                 theta = torch.randn(*z.shape[:-2], z.shape[-1], self.directions, dtype=z.dtype, device=z.device)
                 theta = theta / theta.norm(dim=-2, keepdim=True)  # (*, D, L)
                 target = self._target(prior, theta, share.rows).to(z.dtype)  # (*, N, L), ascending
-            along = z @ theta  # (*, B, L)
             if share.is_entire:
-                return (along.sort(-2).values - target).square().mean((-2, -1))
+                return (_sort(theta.mT @ z.mT) - target.mT).square().mean((-2, -1))
+            along = z @ theta  # (*, B, L)
             ranks = (share.gather(z).detach() @ theta).argsort(-2).argsort(-2)[..., share.start : share.stop, :]
             return (along - target.gather(-2, ranks)).square().mean((-2, -1))
 
@@ -83,3 +85,10 @@ class Sliced(Regularizer):
         mean, scale = prior.mean.to(theta.dtype), prior.stddev.to(theta.dtype)
         centre, spread = (mean[:, None] * theta).sum(-2), (scale[:, None] * theta).norm(dim=-2)  # (*, L)
         return centre[..., None, :] + torch.special.ndtri(levels)[:, None] * spread[..., None, :]
+
+
+def _sort(x: Tensor) -> Tensor:
+    """Sorts the last axis of a tensor, on a CPU by NumPy, which is three to five times as fast as PyTorch."""
+    if x.device.type != "cpu" or is_transformed() or torch.compiler.is_compiling():
+        return x.sort(-1).values
+    return x.gather(-1, torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1)))
