@@ -32,6 +32,12 @@ class Costed(Modality):
         super().__post_init__()
         parse_cost(self.cost, self.costs)  # raises an error if it is invalid
 
+    @property
+    def is_paddable(self) -> bool:
+        """Whether further classes with scores of -inf change neither the cost nor its gradients."""
+        own = type(self).compute_cost is Costed.compute_cost and type(self).nll is Costed.nll
+        return own and not self.shape and self.cost == "categorical"
+
     def distribution(self, parameters: Tensor) -> Distribution:
         """Returns p(x | z), with batch shape `(*, N)` and event shape `shape`.
 

@@ -13,14 +13,31 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
+from polymodal.modalities.costed import Costed
 from polymodal.networks import CodeFlow
-from polymodal.networks.cpu import Capacity, Chunk, architecture, run_networks, sum_chunks
+from polymodal.networks.cpu import (
+    Capacity,
+    Chunk,
+    WeightStack,
+    architecture,
+    count_classes,
+    is_transformed,
+    list_weights,
+    run_networks,
+    sum_chunks,
+)
 from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
 
 __all__ = ["Networks", "Weights"]
+
+FEW = 2**18
+"""Number of codes times modalities up to which all decoders' outputs fit in a CPU's cache."""
+MOST_PADDING, LEAST_ROWS = 2**15, 128
+"""Number of scores that may be padded to compute labels together: rows, counted as at least `LEAST_ROWS`, times added
+classes."""
 
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
 """Loss weights of the modalities' reconstruction terms."""
@@ -63,7 +80,11 @@ class Networks(nn.Module):
             raise ValueError(f"weights must be 'balanced', 'sum' or numbers by modality; got {weights!r}")
         self.flow = None
         self._capacity = Capacity()
-        self._cores = [repr(modality.core) for modality in schema.values()]
+        self._paddable = [isinstance(modality, Costed) and modality.is_paddable for modality in schema.values()]
+        self._cores = [
+            f"{type(modality).__name__}({modality.cost})" if paddable else repr(modality.core)
+            for modality, paddable in zip(schema.values(), self._paddable, strict=True)
+        ]
         self.register_buffer("weight", torch.ones(len(schema)))
         self.register_buffer("weighed", torch.tensor(weights != "balanced"))
         for name, number in weights.items() if isinstance(weights, Mapping) else ():
@@ -125,9 +146,9 @@ class Networks(nn.Module):
             check_names("names", only)
         codes = {name: self._select_code(name, z) for name in (self.schema if only is None else only)}
         outputs: dict[str, Tensor] = {}
-        for names in self._group_alike(self.decoders, codes):
+        for names in self._group_alike(self.decoders, codes, z.shape[:-1].numel()):
             outputs |= zip(names, self._run_decoders(names, codes), strict=True)
-        return {name: outputs[name] for name in codes}
+        return {name: self._drop_padding(name, outputs[name]) for name in codes}
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""
@@ -149,24 +170,28 @@ class Networks(nn.Module):
     def _compute_costs(self, x: Mapping[str, Tensor], codes: Mapping[str, Tensor], observed: Tensor) -> Tensor:
         """Computes reconstruction costs `(M, *, B)` from the decoders' inputs, `(*, B, D)` by name."""
         costs: dict[str, Tensor] = {}
-        for names in self._group_alike(self.decoders, codes):
-            rows = codes[names[0]].dim() - 2  # the axis of B without that of G
-            parameters = self._run_decoders(names, codes).movedim(0, rows + 1).flatten(rows, rows + 1)  # (*, B G, ...)
-            cost = self._compute_cost(names, parameters, x).unflatten(-1, (len(observed), len(names)))  # (*, B, G)
-            # Columns are taken one by one, because indexing with a list synchronises with the GPU.
-            has = torch.stack([observed[:, self.schema.index(name)] for name in names], dim=1)
-            costs |= zip(names, (cost * has).unbind(-1), strict=True)
+        columns = dict(zip(self.schema, observed.unbind(1), strict=True))
+        for names in self._group_alike(self.decoders, codes, next(iter(codes.values())).shape[:-1].numel()):
+            outputs = self._run_decoders(names, codes)
+            cost = self._compute_cost(names, outputs, x, codes[names[0]].shape[:-1])
+            has = torch.stack([columns[name] for name in names])  # (G, B)
+            costs |= zip(names, cost * has.view(len(names), *[1] * (cost.dim() - 2), -1), strict=True)
         return torch.stack([costs[name] for name in codes])
 
-    def _compute_cost(self, names: list[str], parameters: Tensor, x: Mapping[str, Tensor]) -> Tensor:
-        """Computes the costs `(*, B G)` of G modalities of one group from decoder outputs `(*, B G, ...)`.
+    def _compute_cost(self, names: list[str], outputs: Tensor, x: Mapping[str, Tensor], size: torch.Size) -> Tensor:
+        """Computes the costs `(G, *, B)` of G modalities of one group from decoder outputs `(G, *, B, ...)`.
 
-        The outputs of mixed precision are converted to the model's dtype here.
+        The outputs of mixed precision are converted to the model's dtype here. `size` is `(*, B)`.
         """
-        modality = self.schema[names[0]]
+        modality = self.schema[names[-1]]  # the one with most classes
         cost = modality.nll if self.likelihood else modality.compute_cost
-        values = x[names[0]] if len(names) == 1 else torch.stack([x[name] for name in names], dim=1).flatten(0, 1)
-        return cost(parameters.to(self.weight.dtype), values)
+        outputs = outputs.to(self.weight.dtype)
+        if len(names) == 1:
+            return cost(outputs[0], x[names[0]])[None]
+        values = torch.stack([x[name] for name in names])  # (G, B, *shape)
+        values = values.view(len(names), *[1] * (len(size) - 1), *values.shape[1:])
+        values = values.expand(len(names), *size, *modality.shape)
+        return cost(outputs.flatten(0, len(size)), values.flatten(0, len(size))).view(len(names), *size)
 
     def _sum_costs(
         self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor, shares: Tensor, at_once: int | None
@@ -187,14 +212,16 @@ class Networks(nn.Module):
             The term, and the unweighted cost of each modality, `(M,)`.
         """
         passes, rows, _ = z.shape
-        most = at_once or self._capacity.count_codes(z, self.decoders, self.emit)
-        if most >= passes * rows and z.device.type != "cpu":
+        transformed = is_transformed()  # its tensors have no memory of their own, and no gradients to compute early
+        most = passes * rows if transformed else at_once or self._capacity.count_codes(z, self.decoders, self.emit)
+        early = z.device.type == "cpu" and passes * rows * len(self.schema) > FEW
+        if most >= passes * rows and (transformed or not early):
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs
         costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())
-        for names in self._group_alike(self.decoders, self.schema):
+        for names in self._group_alike(self.decoders, self.schema, passes * rows):
             columns = [self.schema.index(name) for name in names]
-            parameters = dict.fromkeys(p for column in columns for p in self.decoders[column].parameters())
+            parameters = dict.fromkeys(list_weights([self.decoders[column] for column in columns]))
 
             def compute(z: Tensor, chunk: Chunk, names: list[str] = names, columns: list[int] = columns) -> Tensor:
                 passes, rows = chunk
@@ -207,10 +234,24 @@ class Networks(nn.Module):
             total = total + sum_chunks(compute, z, parameters, most)
         return total, costs
 
+    def stack_weights(self) -> list[WeightStack]:
+        """Moves the weights of networks that are computed together to one tensor for each of their parameters.
+
+        The parameters become views of it. A computation with all of a group's networks reads the tensor, and its
+        gradient belongs to the tensor, until the stacks are released.
+        """
+        stacks: list[WeightStack] = []
+        for networks in (getattr(self, name, None) for name in ("encoders", "joint_encoders", "decoders")):
+            for names in [] if networks is None else self._group_alike(networks, self.schema):
+                alike = [[*networks[self.schema.index(name)].parameters()] for name in names]
+                if len(names) > 1 and len({id(p) for own in alike for p in own}) == sum(map(len, alike)):
+                    stacks += [WeightStack(parameters) for parameters in zip(*alike, strict=True)]
+        return stacks
+
     def _encode_values(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""
         features: dict[str, Tensor] = {}
-        for names in self._group_alike(encoders, x):
+        for names in self._group_alike(encoders, x, len(next(iter(x.values())))):
             networks = [encoders[self.schema.index(name)] for name in names]
             features |= zip(names, run_networks(networks, [x[name] for name in names]), strict=True)
         return {name: features[name] for name in x}
@@ -222,14 +263,43 @@ class Networks(nn.Module):
         outputs = run_networks(networks, [flat[id(codes[name])] for name in names])
         return outputs.unflatten(1, codes[names[0]].shape[:-1])
 
-    def _group_alike(self, networks: nn.ModuleList, names: Iterable[str]) -> list[list[str]]:
-        """Groups the names of modalities whose networks can be computed together."""
+    def _group_alike(self, networks: nn.ModuleList, names: Iterable[str], rows: int = 1) -> list[list[str]]:
+        """Groups the names of modalities whose networks can be computed together.
+
+        Labels with different numbers of classes are in one group if padding costs less than computing them one after
+        another. They are sorted by the number of classes.
+
+        Arguments:
+            networks: `decoders`, or encoders of all modalities.
+            names: Names of modalities.
+            rows: Number of rows, or of codes, that each network computes.
+        """
         groups: dict[Any, list[str]] = {}
+        decoded = networks is self.decoders
         for name in names:
             column = self.schema.index(name)
-            known = architecture(networks[column])
-            groups.setdefault(name if known is None else (self._cores[column], known), []).append(name)
-        return list(groups.values())
+            known = architecture(networks[column], scores=decoded and self._paddable[column])
+            key = name if known is None else (known, decoded and self._cores[column])
+            groups.setdefault(key, []).append(name)
+        return [part for alike in groups.values() for part in self._split_by_classes(networks, alike, rows)]
+
+    def _split_by_classes(self, networks: nn.ModuleList, names: list[str], rows: int) -> list[list[str]]:
+        """Splits labels whose networks are alike, except for the number of classes, where padding would cost more."""
+        if len(names) == 1:
+            return [names]
+        sizes = {name: count_classes(networks[self.schema.index(name)]) for name in names}
+        parts: list[list[str]] = []
+        for name in sorted(names, key=sizes.__getitem__):
+            padding = sum(sizes[name] - sizes[smaller] for smaller in parts[-1]) if parts else 0
+            if parts and padding * max(rows, LEAST_ROWS) <= MOST_PADDING:
+                parts[-1].append(name)
+            else:
+                parts.append([name])
+        return parts
+
+    def _drop_padding(self, name: str, outputs: Tensor) -> Tensor:
+        """Returns the scores of a label's own classes; other outputs are returned unchanged."""
+        return outputs[..., : self.schema[name].levels] if self._paddable[self.schema.index(name)] else outputs
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
         """Returns the part of a code `(*, code_dim)` that a modality's decoder reads; by default the complete code."""

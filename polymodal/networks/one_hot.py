@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["OneHot"]
+__all__ = ["OneHot", "encode_one_hot"]
 
 
 class OneHot(nn.Module):
@@ -30,8 +29,13 @@ class OneHot(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encodes indices `(*)` int64 to `(*, classes)`."""
-        return F.one_hot(x + 1, self.classes + 1)[..., 1:].to(self.like.dtype)
+        return encode_one_hot(x, self.classes, self.like.dtype)
 
     def extra_repr(self) -> str:
         """Returns the number of classes, for the representation of the module."""
         return str(self.classes)
+
+
+def encode_one_hot(x: Tensor, classes: int, dtype: torch.dtype) -> Tensor:
+    """Encodes class indices `(*)` as one-hot vectors `(*, classes)` of a type, and -1 as zeros."""
+    return (x[..., None] == torch.arange(classes, device=x.device)).to(dtype)

@@ -16,7 +16,7 @@ from polymodal.runtime.seeding import get_random_states, restore_random_states
 from polymodal.training.means import Means
 from polymodal.training.records import State
 from polymodal.training.schedule import Schedule
-from polymodal.training.state import check_document, check_state, copy_weights, restore_optimizer
+from polymodal.training.state import check_document, check_state, copy_weights
 from polymodal.training.step import Step
 
 __all__ = ["Best", "RunState", "split_state"]
@@ -105,12 +105,11 @@ class RunState:
         with distributed.share_errors():
             self.means.check()
         step = self.train_step
-        adam = step.adam.state_dict()["state"]
         parts: dict[str, Mapping[str, Tensor]] = {
             "model": step.model.state_dict(),
             "best": self.best.weights,
             "average": {} if step.average is None else step.average.state_dict(),
-            "optimizer": {f"{i}/{name}": value for i, values in adam.items() for name, value in values.items()},
+            "optimizer": step.weights.read_state(step.adam),
             "means": self.means.sums,
             "random": get_random_states(self.device),
         }
@@ -155,10 +154,10 @@ class RunState:
     def _restore(self, path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
         step, model = self.train_step, self.train_step.model
         check_document(document)
-        check_state(path, tensors, self.collect()[0], step.adam.param_groups[0]["params"], document["terms"])
+        check_state(path, tensors, self.collect()[0], step.weights.parameters, document["terms"])
         parts, history = _split_tensors(tensors), document["history"]
         self.schedule.add_losses([row["validation/total"] for row in history])
-        restore_optimizer(step.adam, parts.get("optimizer", {}))
+        step.weights.restore_state(step.adam, parts.get("optimizer", {}))
         restore_random_states(parts["random"], self.device)
         if step.accelerator.scaler is not None and document["scaler"] is not None:
             step.accelerator.scaler.load_state_dict(document["scaler"])

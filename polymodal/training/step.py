@@ -17,6 +17,7 @@ from polymodal.runtime.prefetch import copy_to_device
 from polymodal.training.fit_settings import FitSettings
 from polymodal.training.graphs import Graphs, Inputs, Recorder
 from polymodal.training.means import Terms
+from polymodal.training.optimized import OptimizedWeights
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -38,23 +39,27 @@ class Step:
     Attributes:
         wrapped: The model as Accelerate wraps it for mixed precision and several processes.
         average: Averaged weights; None without averaging.
+        weights: The tensors that are updated.
     """
 
     def __init__(
         self, model: Model, accelerator: Accelerator, settings: FitSettings, recorder: Recorder | None = None
     ) -> None:
         self.model, self.accelerator, self.settings = model, accelerator, settings
-        self.adam = torch.optim.Adam(
-            model.parameters(),
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=accelerator.device.type in ("cpu", "cuda"),
-        )
         self.average = None
         if settings.ema:
             self.average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(settings.ema))
         if settings.compile:
             _compile(_networks(model))
+        # Other processes, and GPU graphs, work with single parameters.
+        alone = distributed.world_size() == 1 and accelerator.device.type == "cpu"
+        self.weights = OptimizedWeights(model, model.stack_weights() if alone else [])
+        self.adam = torch.optim.Adam(
+            self.weights.tensors,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=accelerator.device.type in ("cpu", "cuda"),
+        )
         self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
         self.graphs = None
         if recorder is not None:
@@ -88,18 +93,20 @@ class Step:
 
     def update(self, rows: int) -> None:
         """Takes one step of the optimiser on gradients that were accumulated over a number of rows."""
+        self.weights.collect_gradients()
         if self.settings.accumulate > 1:  # gradient of the mean over rows
-            for p in self.model.parameters():
+            for p in self.weights.tensors:
                 if p.grad is not None:
                     p.grad.mul_(self.settings.batch_size / rows)
         if self.settings.clip is not None:
-            self.accelerator.clip_grad_norm_(self.wrapped.parameters(), self.settings.clip)
+            self.accelerator.clip_grad_norm_(self.weights.tensors, self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=not self._keeps_gradients)
         self._update_average()
 
     def release(self) -> None:
-        """Reverts the changes of mixed precision and compilation to the model."""
+        """Reverts the changes of mixed precision, compilation and stacked weights to the model."""
+        self.weights.release()
         vars(self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False)).pop("forward", None)
         for network in _networks(self.model):
             vars(network).pop("forward", None)
@@ -144,7 +151,7 @@ class Step:
     def _drop_gradients(self) -> None:
         """Drops gradients that a failed capture has left in the memory of a graph."""
         if not self._keeps_gradients:
-            self.model.zero_grad()
+            self.optimizer.zero_grad()
 
 
 def sample_plan(model: Model, batch: Batch) -> Plan:

@@ -37,7 +37,7 @@ def one_hot(scores, x):
 
 OFF = {
     "equal indices decoded once": (masks, "_find_distinct", lambda b: (b, torch.arange(len(b)))),
-    "alike networks together": (execution, "architecture", lambda network: None),
+    "alike networks together": (execution, "architecture", lambda network, **_: None),
     "chains of layers as one function": (stacked, "apply_fused", lambda network, x: network(x)),
     "products by oneDNN": (linear, "_quick", lambda a, b: False),
     "transposed convolutions in another order": (Deconvolution, "link", lambda layer: None),

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from polymodal.networks.cpu.linear import LINEAR, affine, inner, outer
+from polymodal.networks.cpu.linear import LINEAR, affine, inner, is_transformed, outer
 
 __all__ = ["Gradients", "Link", "apply_fused", "has_hooks", "layers_of"]
 
@@ -206,9 +206,10 @@ def _outputs(links: list[Link], x: Tensor) -> Iterator[Tensor]:
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether x is a floating point tensor on a CPU, without autocast or compilation, and not empty."""
+    """Whether x is a floating point tensor on a CPU, not empty, without autocast, compilation or transformations."""
     cpu = x.device.type == "cpu" and x.is_floating_point() and len(x) > 0
-    return cpu and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or is_transformed()
+    return cpu and not other
 
 
 def _links(network: nn.Module) -> list[Link] | None:

@@ -1,4 +1,8 @@
-"""Batched computation of networks with the same architecture."""
+"""Batched computation of networks with the same architecture.
+
+Networks of labels may differ in the number of classes. Their weights are then padded with zeros to the largest number,
+and the scores of the added classes are -inf, so that these have probability 0 and change no gradient.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,57 @@ from torch import Tensor, nn
 
 from polymodal.networks.cpu.chain import apply_fused, has_hooks, layers_of
 from polymodal.networks.cpu.linear import LINEAR, affine
-from polymodal.networks.one_hot import OneHot
+from polymodal.networks.cpu.weight_stacks import find_stack, stack_weights
+from polymodal.networks.one_hot import OneHot, encode_one_hot
 
-__all__ = ["architecture", "run_networks"]
+__all__ = ["architecture", "count_classes", "list_weights", "run_networks"]
 
 ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity, OneHot)
 """Types of layers without weights that also accept an additional batch axis."""
 
 
-def architecture(network: nn.Module) -> tuple[str, ...] | None:
+def architecture(network: nn.Module, *, scores: bool = False) -> tuple[object, ...] | None:
     """Returns a description that is equal for networks that can be computed together, or None.
 
-    It supports fully connected networks only: grouped convolutions are not faster than separate ones.
+    It supports fully connected networks only: grouped convolutions are not faster than separate ones. The number of
+    classes of one-hot vectors is not part of the description.
+
+    Arguments:
+        network: A network.
+        scores: Whether the outputs are scores of classes, whose number is then not part of the description either.
 
     Example:
         >>> architecture(nn.Sequential(nn.Linear(2, 3), nn.ReLU())) == architecture(nn.Linear(2, 3))
         False
+        >>> architecture(nn.Linear(2, 3), scores=True) == architecture(nn.Linear(2, 4), scores=True)
+        True
         >>> architecture(nn.Conv2d(1, 1, 3)) is None
         True
     """
     layers = layers_of(network)
-    known = all(type(layer) in LINEAR or type(layer) in ELEMENTWISE for layer in layers)
-    return tuple(map(repr, layers)) if known and not has_hooks(network) else None
+    if has_hooks(network) or not all(type(layer) in LINEAR or type(layer) in ELEMENTWISE for layer in layers):
+        return None
+    described: list[object] = [repr(layer) for layer in layers]
+    if type(layers[0]) is OneHot and len(layers) > 1 and type(layers[1]) in LINEAR:
+        first = cast("nn.Linear", layers[1])
+        described[:2] = [OneHot, (type(first), first.out_features, first.bias is not None)]
+    if scores and len(layers) > 1 and type(layers[-1]) in LINEAR and layers[-1].bias is not None:
+        described[-1] = (type(layers[-1]), layers[-1].in_features)
+    return tuple(described)
+
+
+def count_classes(network: nn.Module) -> int:
+    """Returns the number of classes of a label's encoder or decoder; 0 for other networks."""
+    layers = layers_of(network)
+    classes = layers[0].classes if type(layers[0]) is OneHot else getattr(layers[-1], "out_features", 0)
+    return cast("int", classes)
+
+
+def list_weights(networks: Sequence[nn.Module]) -> list[Tensor]:
+    """Returns the tensors for which `run_networks` computes gradients: parameters, or the tensors that hold them."""
+    parameters = zip(*(network.parameters() for network in networks), strict=True)
+    stacks = [(some, find_stack(some) if len(networks) > 1 else None) for some in parameters]
+    return [p for some, stack in stacks for p in (some if stack is None else [stack])]
 
 
 def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Tensor:
@@ -42,7 +75,7 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
         inputs: Input of each network, `(N, *)`. If all are the same object, it is read once.
 
     Returns:
-        `(G, N, *)`.
+        `(G, N, *)`. If the networks have different numbers of classes, further scores are -inf.
 
     Example:
         >>> two = [nn.Sequential(nn.Linear(2, 3), nn.ReLU()) for _ in range(2)]
@@ -59,16 +92,26 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
 def run_stacked(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
     """Computes G networks of the same architecture on inputs `(G, N, *)`; returns `(G, N, out)`."""
     for layers in zip(*map(layers_of, networks), strict=True):
-        if type(layers[0]) not in LINEAR:
-            x = layers[0](x)
-            continue
-        linear = cast("tuple[nn.Linear, ...]", layers)
-        weight = torch.stack([layer.weight for layer in linear])  # (G, out, in)
-        if linear[0].bias is None:
-            x = x @ weight.mT
-        elif x.stride(0) == 0:  # all networks have the same input
-            bias = torch.cat([layer.bias for layer in linear])
-            x = affine(x[0], weight.flatten(0, 1), bias).unflatten(1, weight.shape[:2]).transpose(0, 1)
+        if type(layers[0]) in LINEAR:
+            x = _run_linear(cast("tuple[nn.Linear, ...]", layers), x)
+        elif type(layers[0]) is OneHot:
+            x = encode_one_hot(x, max(layer.classes for layer in layers), layers[0].like.dtype)
         else:
-            x = torch.baddbmm(torch.stack([layer.bias for layer in linear])[:, None], x, weight.mT)
+            x = layers[0](x)
     return x
+
+
+def _run_linear(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
+    weight = stack_weights([layer.weight for layer in layers])  # (G, out, in)
+    if layers[0].bias is None:
+        return x @ weight.mT
+    bias = stack_weights([layer.bias for layer in layers])
+    sizes = [layer.out_features for layer in layers]
+    if min(sizes) < max(sizes):
+        # A comparison for each number instead of one with all of them, which would be copied to a GPU and synchronise.
+        classes = torch.arange(max(sizes), device=bias.device)
+        bias = bias.masked_fill(torch.stack([classes >= size for size in sizes]), -torch.inf)
+    if x.stride(0) == 0:  # all networks have the same input
+        x = affine(x[0], weight.flatten(0, 1), bias.flatten())
+        return x.unflatten(1, weight.shape[:2]).transpose(0, 1)
+    return torch.baddbmm(bias[:, None], x, weight.mT)
