@@ -59,20 +59,23 @@ class JointEncoder(Model):
         conditioned: bool,
         hidden: Sequence[int],
         skip: bool,
+        hidden_dropout: float,
         prior: str,
     ) -> None:
         super().__init__(schema, latent_dim, weights)
         if features is not None and features < 1:
             raise ValueError(f"features must be at least 1, or None for the size of the code; got {features}")
         self._check_choice("prior", prior, ["flow", "normal"])
+        if not 0 <= hidden_dropout < 1:
+            raise ValueError(f"hidden_dropout must be in [0, 1); got {hidden_dropout}")
         self.features, self.stochastic, self.conditioned = features, stochastic, conditioned
-        self.hidden, self.skip, self._prior = tuple(hidden), skip, prior
+        self.hidden, self.skip, self.hidden_dropout, self._prior = tuple(hidden), skip, hidden_dropout, prior
         width, outputs = features or latent_dim, 2 * latent_dim if stochastic else latent_dim
         self.encoders = nn.ModuleList(modality.build_encoder(width) for modality in schema.values())
         self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
         self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
         extra = latent_dim if conditioned else 0
-        self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip)
+        self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip, dropout=hidden_dropout)
 
     @property
     def arguments(self) -> dict[str, Any]:

@@ -66,6 +66,7 @@ class MAC(JointEncoder):
         hidden: Sizes of the hidden layers of the joint encoder.
         skip: Whether a linear map of the features and of c(b) is added to the joint encoder's output. Without it, the
             model learns more slowly.
+        hidden_dropout: Dropout probability of the joint encoder's hidden units, but not of the linear map, in [0, 1).
         at_once: Number of codes that a decoder processes at once. By default all K B codes, unless their backward pass
             would need more than half of the free memory. With fewer codes, gradients are computed chunk by chunk: they
             are the same, and the memory does not grow with K. Decoders must treat rows independently. On a CPU, each
@@ -105,13 +106,15 @@ class MAC(JointEncoder):
         bandwidth: float | None = None,
         hidden: Sequence[int] = (512,),
         skip: bool = True,
+        hidden_dropout: float = 0.0,
         at_once: int | None = None,
         reconstruction: Literal["cost", "likelihood"] = "cost",
         weights: Weights = "balanced",
         prior: Literal["flow", "normal"] = "normal",
     ) -> None:
         encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
-        super().__init__(schema, latent_dim, weights, hidden=hidden, skip=skip, prior=prior, **encoder)
+        joint: dict[str, Any] = {"hidden": hidden, "skip": skip, "hidden_dropout": hidden_dropout}
+        super().__init__(schema, latent_dim, weights, **joint, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices
         self.penalty = make_regularizer(apply_bandwidth(regularizer, bandwidth))

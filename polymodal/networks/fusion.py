@@ -62,6 +62,7 @@ class Fusion(nn.Module):
         hidden: Sizes of the hidden layers.
         out: Size of the output.
         skip: Whether a linear map of the concatenation is added to the output.
+        dropout: Dropout probability of the hidden units, not of the linear map.
 
     Example:
         >>> f = Fusion(2, 3, 0, [8], 4)
@@ -70,13 +71,24 @@ class Fusion(nn.Module):
     """
 
     def __init__(
-        self, parts: int, features: int, extra: int, hidden: Sequence[int], out: int, *, skip: bool = False
+        self,
+        parts: int,
+        features: int,
+        extra: int,
+        hidden: Sequence[int],
+        out: int,
+        *,
+        skip: bool = False,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         width, *after = [*hidden, out]
         skip = skip and bool(after)  # without a hidden layer the network is already linear
         self.first = Linear(parts * features + extra, width + out * skip)
-        self.rest: nn.Module = nn.Sequential(nn.ReLU(), *mlp(width, after[:-1], out)) if after else nn.Identity()
+        self.rest: nn.Module = nn.Identity()
+        if after:
+            drop = [nn.Dropout(dropout)] if dropout else []
+            self.rest = nn.Sequential(nn.ReLU(), *drop, *mlp(width, after[:-1], out, dropout=dropout))
         if skip:
             self.rest = Skip(self.rest, width)
         self.parts, self.features = parts, features
