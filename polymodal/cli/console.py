@@ -102,12 +102,15 @@ def _tabulate_baselines(frame: pd.DataFrame) -> list[RenderableType]:
     if not {*BASELINES} <= {*frame} or (rows := frame.dropna(subset=BASELINES[0])).empty:
         return []
     table = _table("given all others", "metric", "model", *(name.replace("_", " ") for name in BASELINES), right=3)
-    for name, metric, better, *values in rows[["modality", "metric", "better", "value", *BASELINES]].to_numpy(object):
-        best, decimals = find_best(values, better), 1 if metric == "acc" else 3
-        cells = [f"{value:.{decimals}f}" if value == value else DASH for value in values]
-        texts = [Text(f"{cell} *", "bold") if place in best else Text(f"{cell}  ") for place, cell in enumerate(cells)]
-        table.add_row(*escape_cells(name, f"{metric} {ARROWS[better]}"), *texts)
-    return [table, Text("* best of the three; ridge or logistic: linear model of the other columns\n")]
+    for metric, own in rows.groupby("metric", sort=False):
+        decimals = 1 if metric == "acc" else 3
+        for name, better, *values in own[["modality", "better", "value", *BASELINES]].to_numpy(object):
+            best = find_best(values, better)
+            cells = [f"{value:.{decimals}f}" if value == value else DASH for value in values]
+            texts = [Text(f"{cell} *", "bold") if at in best else Text(f"{cell}  ") for at, cell in enumerate(cells)]
+            table.add_row(*escape_cells(name, f"{metric} {ARROWS[better]}"), *texts)
+        table.add_section()
+    return [table, Text(" * best of the three; ridge or logistic: linear model of the other columns\n")]
 
 
 def _tabulate_further_tasks(frame: pd.DataFrame) -> Table:

@@ -58,12 +58,10 @@ class Column(NamedTuple):
 
     name: str
     type: str
-    metric: str
-    better: str
     score: Cell
-    constant: Cell
-    linear: Cell
-    skill: Skill
+    constant: Cell = Cell()
+    linear: Cell = Cell()
+    skill: Skill = Skill()
     source: str = DASH
     alone: Skill = Skill()
 
@@ -85,6 +83,8 @@ class Columns(NamedTuple):
     units: bool
     baselines: bool
     """Whether there are scores of linear models, and the constants are those of the training rows."""
+    others: bool
+    """Whether there are modalities without baselines and skills."""
 
 
 class ColumnScore(NamedTuple):
@@ -136,13 +136,15 @@ def prepare_columns(frame: pd.DataFrame, schema: Schema, table: Table) -> Column
         alone = {given: single[name, given].skill for given in names if (name, given) in single}
         rows.append((score.skill, _column(name, schema[name], score, alone)))
     rows.sort(key=lambda row: -row[0] if isfinite(row[0]) else float("inf"))
+    others = _list_other_columns(frame, schema, names)
     return Columns(
-        rows=[row for _, row in rows] + _list_other_columns(frame, schema, names),
+        rows=[row for _, row in rows] + others,
         names=names,
         lines=[_line(given, names, single) for given in names] if single else [],
         printed=len(names) <= PRINTED,
         units=any(_unit(schema[name]) is not None for name in names),
         baselines=any(isfinite(score.linear) for score in whole.values()),
+        others=bool(others),
     )
 
 
@@ -226,14 +228,11 @@ def _compute_skill(metric: str, value: float, constant: float) -> float:
 def _column(name: str, modality: Modality, score: ColumnScore, alone: Mapping[str, float]) -> Column:
     known = {given: skill for given, skill in alone.items() if isfinite(skill)}
     source = max(known, key=known.__getitem__, default=None)
-    better = METRICS[score.metric].better
     values = (score.value, score.constant, score.linear)
-    best = find_best(values, better)
+    best = find_best(values, METRICS[score.metric].better)
     return Column(
         name,
         _describe_type(modality),
-        score.metric,
-        better,
         *(Cell(_format_score(modality, value), place in best) for place, value in enumerate(values)),
         skill=_format_skill(score.skill),
         source=DASH if source is None else source,
@@ -249,10 +248,11 @@ def _list_other_columns(frame: pd.DataFrame, schema: Schema, names: list[str]) -
     for name, modality in schema.items():
         if name in names or name not in found:
             continue
-        for metric, better, value in found[name][["metric", "better", "value"]].itertuples(index=False):
-            if metric == modality.metric:
-                score = Cell(_number(value) if isfinite(value) else DASH)
-                rows.append(Column(name, modality.description, metric, better, score, Cell(), Cell(), Skill()))
+        own = found[name][found[name]["metric"] == modality.metric]
+        rows += [
+            Column(name, modality.description, Cell(f"{value:#.3g} {modality.metric}" if isfinite(value) else DASH))
+            for value in own["value"]
+        ]
     return rows
 
 
