@@ -214,8 +214,10 @@ def _list_scored_rows(table: Table, name: str) -> Iterator[np.ndarray]:
 
 def _read_values(table: Table, name: str, rows: np.ndarray) -> np.ndarray:
     """Returns observed values, `(R,)` int64 for classes and else `(R, F)` float64."""
-    values = table.schema[name].prepare(table.values[name][torch.from_numpy(rows)], torch.float64)
-    return values.cpu().numpy()
+    modality = table.schema[name]
+    if not len(rows):  # a column that is never observed may have no values
+        return np.zeros((0, *modality.shape), np.float64 if modality.levels is None else np.int64)
+    return modality.prepare(table.values[name][torch.from_numpy(rows)], torch.float64).cpu().numpy()
 
 
 def _is_column(modality: Modality) -> bool:
