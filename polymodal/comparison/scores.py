@@ -6,7 +6,7 @@ An outcome is one modality of one data set in one task. Its value for a model is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from math import fsum, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,9 +143,9 @@ def is_companion(scores: pd.DataFrame) -> pd.Series[bool]:
     return companion | pd.Series(other, scores.index, bool)
 
 
-def _find_main_metrics(scores: pd.DataFrame) -> dict[tuple[str, ...], str]:
+def _find_main_metrics(scores: pd.DataFrame) -> dict[tuple[Hashable, ...], str]:
     """Returns the first metric that all models of an outcome have, for each outcome with such a metric."""
-    main: dict[tuple[str, ...], str] = {}
+    main: dict[tuple[Hashable, ...], str] = {}
     for key, own in scores.groupby(OUTCOME, sort=False):
         models = own.groupby("metric", sort=False)["model"].nunique()
         shared = models.index[models == own["model"].nunique()]

@@ -42,7 +42,8 @@ def test_a_run_without_test_rows_is_evaluated_on_its_validation_rows(run, monkey
     assert "of the validation split" in (root / "whole" / "report.html").read_text("utf-8")
     assert within(monkeypatch, capsys, "translate", root / "whole", "--rows", "0").returncode == 0
     for command in ("evaluate", "translate"):
-        done = within(monkeypatch, capsys, command, root / "whole", "--split", "test")
+        out = ["--out", root / "out"] if command == "translate" else []
+        done = within(monkeypatch, capsys, command, root / "whole", "--split", "test", *out)
         assert done.returncode == 2
         assert "--test 0" in done.stderr
         assert "--split validation" in done.stderr
