@@ -65,8 +65,9 @@ def show_written_rows(what: str, counts: tuple[int, int], out: Path) -> None:
 def tabulate_scores(frame: pd.DataFrame, schema: Schema) -> Group:
     """Returns tables of scores.
 
-    The first table has one row per modality and metric and one column per task. Scores of further tasks follow in a
-    second table with one row per score.
+    The first table has one row per modality and metric and one column per task. If the scores have baselines, the
+    columns given all others are next to these in a second table. Scores of further tasks follow in a last table with
+    one row per score.
 
     Arguments:
         frame: Scores, as returned by `polymodal.evaluate`.
@@ -75,7 +76,8 @@ def tabulate_scores(frame: pd.DataFrame, schema: Schema) -> Group:
     from polymodal.evaluation import TASKS
 
     first = frame["task"].isin(TASKS)
-    parts = [_tabulate_by_task(frame[first], schema)] if first.any() else []
+    parts: list[RenderableType] = [_tabulate_by_task(frame[first], schema)] if first.any() else []
+    parts += _tabulate_baselines(frame)
     return Group(*parts, *([_tabulate_further_tasks(frame[~first])] if not first.all() else []))
 
 
@@ -91,6 +93,24 @@ def _tabulate_by_task(frame: pd.DataFrame, schema: Schema) -> Table:
             table.add_row(*escape_cells(row.name + notes, metric, *(score.text for score in row.scores)))
         table.add_section()
     return table
+
+
+def _tabulate_baselines(frame: pd.DataFrame) -> list[RenderableType]:
+    """Returns a table of the columns given all others, next to their baselines, and its caption; nothing without."""
+    from polymodal.evaluation.column_baselines import BASELINES, find_best
+
+    if not {*BASELINES} <= {*frame} or (rows := frame.dropna(subset=BASELINES[0])).empty:
+        return []
+    table = _table("given all others", "metric", "model", *(name.replace("_", " ") for name in BASELINES), right=3)
+    for metric, own in rows.groupby("metric", sort=False):
+        decimals = 1 if metric == "acc" else 3
+        for name, better, *values in own[["modality", "better", "value", *BASELINES]].to_numpy(object):
+            best = find_best(values, better)
+            cells = [f"{value:.{decimals}f}" if value == value else DASH for value in values]
+            texts = [Text(f"{cell} *", "bold") if at in best else Text(f"{cell}  ") for at, cell in enumerate(cells)]
+            table.add_row(*escape_cells(name, f"{metric} {ARROWS[better]}"), *texts)
+        table.add_section()
+    return [table, Text(" * best of the three; ridge or logistic: linear model of the other columns\n")]
 
 
 def _tabulate_further_tasks(frame: pd.DataFrame) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 
 from polymodal.cli import output_checks
+from polymodal.cli.run_data import choose_split
 from polymodal.cli.run_folder import open_tables
 from polymodal.datasets import user_tables
 from polymodal.datasets.table_building import read_nonempty_rows
@@ -111,7 +112,7 @@ def open_source(
 ) -> Source:
     """Returns the rows of a split or of a file; a file is read lazily."""
     if file is None:
-        table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
+        table = open_tables(folder, split or choose_split(folder), on_changed=on_changed, schema=schema)[0]
         return Source(len(table), -(-len(table) // batch_size), [(torch.arange(len(table)), table)])
     lengths, chunks = file.read(batch_size * -(-READ // batch_size))
     say_all(file.messages)
@@ -132,7 +133,7 @@ def read_selected_rows(
 ) -> tuple[list[int], Batch]:
     """Returns the selected rows of a split or of a file; a file is read only up to the last selected row."""
     if file is None:
-        table = open_tables(folder, split or "test", on_changed=on_changed, schema=schema)[0]
+        table = open_tables(folder, split or choose_split(folder), on_changed=on_changed, schema=schema)[0]
         return (chosen := parse_row_numbers(rows, len(table))), table[chosen]
     lengths, chunks = file.read(READ)
     say_all(file.messages)

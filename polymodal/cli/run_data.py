@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["RECORD", "SPLITS", "check_data", "experiment", "no_run", "open_table", "open_tables"]
+__all__ = ["RECORD", "SPLITS", "check_data", "choose_split", "experiment", "no_run", "open_table", "open_tables"]
 
 SPLITS = ("test", "validation", "train")
 CHANGED = ("error", "warn")
@@ -59,6 +59,11 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
             "polymodal.evaluate, polymodal.report.write"
         )
     arguments = check_data(folder, source)
+    if "test" in splits and not _has_test_rows(source):
+        raise ValueError(
+            f"{folder} has no test rows, because it was trained with --test 0; choose --split validation or --split "
+            "train, or pass a table's file where the command takes one"
+        )
     with _name_record_in_errors(folder):
         contents = _find_contents(arguments) if source["dataset"] == "table" else None
     if contents is None:
@@ -72,6 +77,25 @@ def open_tables(folder: Path, *splits: str, on_changed: str = "error", schema: S
     about = {"changed": "the table has changed since training"} if changed else {}
     tables: list[Table] = [getattr(data, split) for split in splits]
     return [replace(table, source={**table.source, **about}, digest=table.fingerprint()) for table in tables]
+
+
+def choose_split(folder: Path) -> str:
+    """Returns the default split of a run: "test", or "validation" if the run has no test rows, which is reported.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+    """
+    if _has_test_rows(experiment(folder)["data"]):
+        return "test"
+    say(
+        f"{folder} has no test rows, because it was trained with --test 0; its validation rows are used. They chose "
+        "the best epoch, so scores on them may be a little too good"
+    )
+    return "validation"
+
+
+def _has_test_rows(source: Mapping[str, Any]) -> bool:
+    return source.get("dataset") != "table" or source.get("arguments", {}).get("test") != 0
 
 
 def check_data(folder: Path, source: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 from polymodal import evaluation, models
 from polymodal.cli.processes import count, number
-from polymodal.cli.run_data import RECORD, SPLITS, check_data, experiment, no_run, open_table, open_tables
+from polymodal.cli.run_data import (
+    RECORD,
+    SPLITS,
+    check_data,
+    choose_split,
+    experiment,
+    no_run,
+    open_table,
+    open_tables,
+)
 from polymodal.comparison.scores import find_task_position
 from polymodal.evaluation import LEARNED, TASKS, check_tasks, score_file
 from polymodal.evaluation.coherence.unconditional import is_rgb_or_grey
@@ -67,7 +76,7 @@ def open_model(folder: Path, device: str = "auto") -> Model:
 def evaluate_run(
     folder: Path,
     *,
-    split: str = "test",
+    split: str | None = None,
     tasks: Iterable[str] = TASKS,
     inception: Path | None = None,
     device: str = "auto",
@@ -76,11 +85,12 @@ def evaluate_run(
 ) -> tuple[Path, pd.DataFrame, Schema]:
     """Evaluates the model of a run on a split, and adds the scores to the score file in the run folder.
 
-    Earlier scores of the same tasks are replaced, and scores of other tasks are kept.
+    Earlier scores of the same tasks are replaced, and scores of other tasks are kept. The scores of a table's columns
+    have baselines, see `polymodal.evaluation.add_baselines`.
 
     Arguments:
         folder: Run folder.
-        split: Split to evaluate on.
+        split: Split to evaluate on; by default as in `choose_split`.
         tasks: Evaluation tasks. Classifiers and probes for them are trained on the training rows.
         inception: File with the weights of Inception-v3 for the FID in "generation", see
             `polymodal.evaluation.load_inception`.
@@ -105,19 +115,20 @@ def evaluate_run(
         )
     if count() > 1:
         connect_processes(device)
-    path = folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
+    split = choose_split(folder) if split is None else split
+    path = _name_score_file(folder, split)
     earlier = _find_outdated_tasks(path)
     features = None if inception is None else evaluation.load_inception(inception, select_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
-    table, *others = open_tables(folder, split, *["train"] * bool(learns), on_changed=on_changed, schema=model.schema)
-    train = others[0] if others else None
+    table, train = open_tables(folder, split, "train", on_changed=on_changed, schema=model.schema)
     if features is not None and not any(map(is_rgb_or_grey, model.schema.values())):
         raise ValueError(
             f"inception is for images, in colour or grey, and the model of {folder} has none; leave it out"
         )
-    options: dict[str, Any] = {"train": train, "features": features, "batch_size": batch_size}
-    scores = evaluation.evaluate(model, table, tasks=tasks, progress=True, **options)
+    options: dict[str, Any] = {"features": features, "batch_size": batch_size}
+    scores = evaluation.evaluate(model, table, tasks=tasks, progress=True, train=train if learns else None, **options)
+    scores = scores if number() else evaluation.add_baselines(scores, train, table)
     if (change := table.source.get("changed")) is not None:
         scores["note"] = [f"{note}; {change}" if note else change for note in scores["note"]]
     write_scores(path, scores, tasks)
@@ -130,7 +141,7 @@ def evaluate_run(
 
 
 def rewrite_report(folder: Path, device: str = "auto", on_changed: str = "error") -> Path:
-    """Writes the report of a run again, from the files of the run and the test split of its data set.
+    """Writes the report of a run again, from the files of the run and a split of its data set, see `choose_split`.
 
     If the run has no scores, the model is evaluated first.
 
@@ -148,13 +159,16 @@ def rewrite_report(folder: Path, device: str = "auto", on_changed: str = "error"
     """
     check_data(folder, experiment(folder)["data"])
     _columns(folder / "history.csv", HISTORY)
-    if scored := os.path.lexists(folder / "scores.csv"):
-        _columns(folder / "scores.csv", SCORES)
+    split = choose_split(folder)
+    path = _name_score_file(folder, split)
+    if scored := os.path.lexists(path):
+        _columns(path, SCORES)
     model = open_model(folder, device)
-    table = open_tables(folder, "test", on_changed=on_changed, schema=model.schema)[0]
+    table, train = open_tables(folder, split, "train", on_changed=on_changed, schema=model.schema)
     if not scored:
-        write_scores(folder / "scores.csv", evaluation.evaluate(model, table, progress=True))
-    return write_report(folder, model, table)
+        scores = evaluation.evaluate(model, table, progress=True)
+        write_scores(path, evaluation.add_baselines(scores, train, table))
+    return write_report(folder, model, table, train)
 
 
 def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) -> Path:
@@ -162,18 +176,30 @@ def write_scores(path: Path, scores: pd.DataFrame, tasks: Iterable[str] = ()) ->
     return path if number() else score_file.write_scores(path, scores, tasks)
 
 
-def write_report(folder: Path, model: Model, table: Table) -> Path:
-    """Writes `report.html` into a run folder."""
+def write_report(folder: Path, model: Model, table: Table, train: Table | None = None) -> Path:
+    """Writes `report.html` into a run folder, from the scores of the split of the table.
+
+    With training rows, baselines are added to scores that have none, such as those of earlier versions.
+    """
     flow = folder / "prior_history.csv"
+    path = _name_score_file(folder, table.source.get("split", "test"))
+    na_values = {column: [""] for column in ("value", *evaluation.BASELINES)}
+    scores = _columns(path, SCORES, keep_default_na=False, na_values=na_values)
+    if train is not None and not {*evaluation.BASELINES} <= {*scores}:
+        scores = evaluation.add_baselines(scores, train, table)
     return write(
         folder / "report.html",
         model,
         table,
         history=_columns(folder / "history.csv", HISTORY),
         prior_history=_columns(flow, PRIOR_HISTORY) if model.flow is not None and flow.exists() else None,
-        scores=_columns(folder / "scores.csv", SCORES, keep_default_na=False, na_values={"value": [""]}),
+        scores=scores,
         settings=experiment(folder),
     )
+
+
+def _name_score_file(folder: Path, split: str) -> Path:
+    return folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
 
 
 def _find_outdated_tasks(path: Path) -> set[str]:

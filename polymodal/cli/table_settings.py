@@ -42,8 +42,11 @@ def make_table_settings(
     modality: Sequence[str] | None,
     ignore: Sequence[str] | None,
     group: Sequence[str] | None,
+    **shares: float | None,
 ) -> dict[str, Any]:
     """Returns the settings of `polymodal train` on a table's file, or no settings if the data set is not a file.
+
+    `shares` are the fractions of the rows in the splits, by split.
 
     Raises:
         ValueError: Options for a table are given and the data set is not a file, or the file format is not supported.
@@ -53,6 +56,7 @@ def make_table_settings(
         "data.modality": _parse_column_types(modality or ()) or None,
         "data.ignore": [name for text in ignore or () for name in parse_column_names(text) or ()] or None,
         "data.group": list(group or ()) or None,
+        **{f"data.{split}": share for split, share in shares.items()},
     }
     given = {name: value for name, value in said.items() if value is not None}
     if dataset is not None and dataset not in DATASETS and other_formats.is_meant(dataset):

@@ -76,12 +76,18 @@ def _step_seconds(model: Model, batch: Batch, device: torch.device) -> float:
     return min(taken)
 
 
-def summarise_training(fitted: Fit) -> str:
-    """Returns a summary of a finished training run and the next commands to type."""
+def summarise_training(fitted: Fit, settings: Settings) -> str:
+    """Returns a summary of a finished training run and the next commands to type.
+
+    A run without test rows is for imputation, so the first of the commands imputes its table.
+    """
     history = fitted.history.set_index("epoch")
     folder = shlex.quote(str(fitted.folder))
     loss = history["validation/total"].get(fitted.best_epoch, float("nan"))
+    commands = [f"polymodal evaluate {folder}", f"polymodal report {folder}"]
+    if settings.dataset == "table" and settings.data.get("test") == 0:
+        commands = [f"polymodal impute {folder} {shlex.quote(settings.data['path'])}", *commands]
     return (
         f"Best epoch {fitted.best_epoch} of {history.index[-1]}, validation loss {loss:.4g}. Run: {fitted.folder}\n"
-        f"Next: polymodal evaluate {folder}\n      polymodal report {folder}"
+        "Next: " + "\n      ".join(commands)
     )

@@ -6,7 +6,7 @@ An outcome is one modality of one data set in one task. Its value for a model is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from math import fsum, isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -120,7 +120,15 @@ def is_further_task(scores: pd.DataFrame) -> pd.Series[bool]:
 def is_companion(scores: pd.DataFrame) -> pd.Series[bool]:
     """Returns which rows have a secondary metric, such as `ssim-paper`, whose main metric is available too.
 
-    Secondary metrics are shown, and not used for comparisons.
+    If a modality has further metrics in one of the paper's tasks, such as those of `evaluate(metrics=...)`, the main
+    metric is the first that all of its models have. Secondary metrics are shown, and not used for comparisons.
+
+    Example:
+        >>> import pandas as pd
+        >>> scores = pd.DataFrame({"task": "many-to-one", "dataset": "MHD", "modality": "image", "better": "lower",
+        ...     "metric": ["rmse", "mae", "mae"], "model": ["nexus", "nexus", "mopoe"], "value": [0.2, 0.1, 0.3]})
+        >>> is_companion(scores).tolist()
+        [True, False, False]
     """
     import pandas as pd
 
@@ -128,7 +136,22 @@ def is_companion(scores: pd.DataFrame) -> pd.Series[bool]:
     metrics = scores["metric"].str.lower()
     available = set(zip(scores["dataset"], scores["modality"], metrics, strict=True))
     keys = zip(scores["dataset"], scores["modality"], metrics.map(of), strict=True)
-    return pd.Series([key in available for key in keys], scores.index, bool)
+    companion = pd.Series([key in available for key in keys], scores.index, bool)
+    main = _find_main_metrics(scores[~companion & ~is_further_task(scores)])
+    outcomes = scores[OUTCOME].itertuples(index=False, name=None)
+    other = [main.get(key, metric) != metric for key, metric in zip(outcomes, scores["metric"], strict=True)]
+    return companion | pd.Series(other, scores.index, bool)
+
+
+def _find_main_metrics(scores: pd.DataFrame) -> dict[tuple[Hashable, ...], str]:
+    """Returns the first metric that all models of an outcome have, for each outcome with such a metric."""
+    main: dict[tuple[Hashable, ...], str] = {}
+    for key, own in scores.groupby(OUTCOME, sort=False):
+        models = own.groupby("metric", sort=False)["model"].nunique()
+        shared = models.index[models == own["model"].nunique()]
+        if len(shared):
+            main[tuple(key)] = shared[0]
+    return main
 
 
 def compute_outcomes(scores: pd.DataFrame) -> pd.DataFrame:

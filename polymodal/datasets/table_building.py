@@ -131,7 +131,7 @@ def _build(
             parts[split] = _SplitFile(rows, reader, file)
         _fill([*parts.values()], source)
         for split, part in parts.items():
-            if not part.filled:
+            if len(part.rows) and not part.filled:
                 raise ValueError(
                     f"{arguments['path']} must have more rows with observed values; none of the {split} rows has one"
                 )
@@ -173,7 +173,8 @@ def read_for_inference(arguments: Mapping[str, Any]) -> TableInput:
 
     file = File(Path(arguments["path"]), Options.of(arguments))
     lengths, pieces = file.read(frames.ROWS)
-    parts = _split(sum(lengths), arguments["held_out"], arguments["seed"])
+    shares = arguments.get("validation"), arguments.get("test")
+    parts = _split(sum(lengths), arguments["held_out"], arguments["seed"], *shares)
     first, known, start = [], [], 0
     for frame in pieces:
         first.append(frame)
@@ -230,15 +231,30 @@ def _select_in_chunk(rows: np.ndarray, start: int, frame: pd.DataFrame) -> pd.Da
     return frame.iloc[rows[low:high] - start].set_axis(rows[low:high])
 
 
-def _split(many: int, held_out: float, seed: int) -> dict[str, np.ndarray]:
+def _split(
+    many: int, held_out: float, seed: int, validation: float | None = None, test: float | None = None
+) -> dict[str, np.ndarray]:
     """Returns the row indices of each split, ascending.
 
+    Arguments:
+        many: Number of rows of the table.
+        held_out: Default of the two fractions.
+        seed: Random seed for the splits.
+        validation: Fraction of the rows for validation; at least one row.
+        test: Fraction of the rows for the test; at least one row, except if it is 0.
+
     Raises:
-        ValueError: The table has fewer than 10 rows.
+        ValueError: The table has fewer than 10 rows, or no row is left for training.
     """
     if many < FEWEST:
         raise ValueError(f"a table must have at least {FEWEST} rows, because it is split into three parts; got {many}")
     order = np.random.default_rng(seed).permutation(many)
-    few = max(1, round(held_out * many))
-    ends = {"train": order[2 * few :], "validation": order[:few], "test": order[few : 2 * few]}
+    validation, test = (held_out if share is None else share for share in (validation, test))
+    first = max(1, round(validation * many))
+    held_out = first + (max(1, round(test * many)) if test else 0)
+    if held_out >= many:
+        raise ValueError(
+            f"validation and test must leave at least one of {many} rows for training; got {validation} and {test}"
+        )
+    ends = {"train": order[held_out:], "validation": order[:first], "test": order[first:held_out]}
     return {split: np.sort(ends[split]) for split in SPLITS}

@@ -81,6 +81,8 @@ def table(
     ignore: list[str] | None = None,
     group: list[str] | None = None,
     held_out: float = 0.1,
+    validation: float | None = None,
+    test: float | None = None,
     unreadable: float = MOST_UNREADABLE,
     seed: int = 0,
 ) -> Dataset:
@@ -108,6 +110,8 @@ def table(
         ignore: Columns to leave out.
         group: Prefixes of column names; the numeric columns with the same prefix become one vector.
         held_out: Fraction of the rows for validation, and the same fraction for the test.
+        validation: Fraction of the rows for validation; by default `held_out`.
+        test: Fraction of the rows for the test, 0 for no test rows; by default `held_out`.
         unreadable: Largest accepted fraction of damaged files in a column of paths.
         seed: Random seed for the splits.
 
@@ -120,6 +124,8 @@ def table(
     """
     if not 0 < held_out < 0.5:
         raise ValueError(f"held_out must be in (0, 0.5); got {held_out}")
+    shares = {name: share for name, share in {"validation": validation, "test": test}.items() if share is not None}
+    _check_shares(**{"validation": held_out, "test": held_out, **shares})
     file = File(Path(path), Options.of(locals()))
     contents = find_contents(path)
     given = file.options.given
@@ -130,8 +136,18 @@ def table(
         "path": str(Path(path).resolve()), "columns": columns, "missing": missing, "modality": modality,
         "ignore": ignore, "group": group, "held_out": held_out, "unreadable": unreadable, "seed": seed,
     }  # fmt: skip
-    arguments |= given  # options are only named if given, to find the cache of earlier versions
+    arguments |= shares | given  # these are only named if given, to find the cache of earlier versions
     return load_or_build_table(arguments, contents)
+
+
+def _check_shares(validation: float, test: float) -> None:
+    """Checks the fractions of the rows for validation and test."""
+    if not 0 < validation < 1:
+        raise ValueError(f"validation must be in (0, 1), because validation rows choose the epoch; got {validation}")
+    if not 0 <= test < 1:
+        raise ValueError(f"test must be in [0, 1), and 0 keeps no test rows; got {test}")
+    if validation + test >= 1:
+        raise ValueError(f"validation and test must sum to less than 1; got {validation} and {test}")
 
 
 def find_contents(path: str) -> Contents:

@@ -71,9 +71,9 @@ def choose_subsets(modalities: int, size: int, seed: int) -> Iterator[tuple[tupl
 
 
 def _sample_subsets(modalities: int, size: int, seed: int) -> Iterator[tuple[int, ...]]:
-    """Yields distinct random subsets of one size; does not terminate if more are requested than exist."""
+    """Yields all subsets of one size, each once, in random order."""
     stream, earlier = random.Random(f"{seed}/{size}"), set()
-    while True:
+    while len(earlier) < comb(modalities, size):
         subset = tuple(sorted(stream.sample(range(modalities), size)))
         if subset not in earlier:
             earlier.add(subset)

@@ -1,8 +1,11 @@
-"""Scores of each column of a table, predicted from the other columns, compared with the best constant prediction.
+"""Scores of each column of a table, predicted from the other columns, next to those of baselines.
 
 For an accuracy a in %, the skill is (a - c) / (100 - c), where c is the accuracy of the most frequent class. For a root
 mean squared error e, the skill is 1 - e / c, where c is the error of the mean. A skill of 1 is perfect, 0 is as good as
 the constant, and negative values are worse.
+
+Mean and most frequent class are those of the training rows where the scores have baselines, see
+`polymodal.evaluation.add_baselines`, and else those of the rows that are scored.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
+from polymodal.evaluation import METRICS
+from polymodal.evaluation.column_baselines import BASELINES, find_best, list_columns
 from polymodal.modalities import Vector
 
 if TYPE_CHECKING:
@@ -26,8 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["DASH", "prepare_columns"]
 
-AXES = {"acc": 0, "rmse": 1}
-"""Number of axes of the values of a column, by metric."""
 PRINTED = 12
 """Maximum number of columns for which the map prints its numbers."""
 CHUNK = 2**16
@@ -43,16 +46,24 @@ class Skill(NamedTuple):
     below: bool = False
 
 
+class Cell(NamedTuple):
+    """Formatted score of the model or of a baseline, and whether it is the best of these."""
+
+    text: str = DASH
+    best: bool = False
+
+
 class Column(NamedTuple):
-    """Scores of a column: given all others, of the best constant, and given the best single other column."""
+    """Scores of a column: given all others, of the baselines, and given the best single other column."""
 
     name: str
     type: str
-    score: str
-    constant: str
-    skill: Skill
-    source: str
-    alone: Skill
+    score: Cell
+    constant: Cell = Cell()
+    linear: Cell = Cell()
+    skill: Skill = Skill()
+    source: str = DASH
+    alone: Skill = Skill()
 
 
 class SkillRow(NamedTuple):
@@ -70,14 +81,19 @@ class Columns(NamedTuple):
     lines: list[SkillRow]
     printed: bool
     units: bool
+    baselines: bool
+    """Whether there are scores of linear models, and the constants are those of the training rows."""
+    others: bool
+    """Whether there are modalities without baselines and skills."""
 
 
 class ColumnScore(NamedTuple):
-    """Score, and the score of the best constant prediction on the same rows."""
+    """Score, and the scores of a constant prediction and of a linear model on the same rows."""
 
     metric: str
     value: float = nan
     constant: float = nan
+    linear: float = nan
 
     @property
     def skill(self) -> float:
@@ -85,7 +101,10 @@ class ColumnScore(NamedTuple):
 
 
 def prepare_columns(frame: pd.DataFrame, schema: Schema, table: Table) -> Columns | None:
-    """Prepares the scores of columns for the report: those of labels and vectors that are in no group.
+    """Prepares the scores of columns for the report.
+
+    Labels and vectors that are in no group have baselines and skills. The other modalities that are in no group, such
+    as texts and images, follow with their scores alone.
 
     Arguments:
         frame: Result of `polymodal.evaluate`, or the same read from a file.
@@ -101,10 +120,10 @@ def prepare_columns(frame: pd.DataFrame, schema: Schema, table: Table) -> Column
         >>> values = {"size": torch.randn(9, 1), "species": torch.arange(9) % 2, "site": torch.arange(9) % 3}
         >>> table = Table(values, schema=schema)
         >>> columns = prepare_columns(evaluate(build("mac-wae", schema, latent_dim=2), table), schema, table)
-        >>> {column.name: (column.type, column.constant) for column in columns.rows}["species"]
+        >>> {column.name: (column.type, column.constant.text) for column in columns.rows}["species"]
         ('label, 2 classes', '55.6 %')
     """
-    names = _list_columns(schema)
+    names = list_columns(schema)
     if len(names) < 2:
         return None
     whole, single = (
@@ -117,23 +136,16 @@ def prepare_columns(frame: pd.DataFrame, schema: Schema, table: Table) -> Column
         alone = {given: single[name, given].skill for given in names if (name, given) in single}
         rows.append((score.skill, _column(name, schema[name], score, alone)))
     rows.sort(key=lambda row: -row[0] if isfinite(row[0]) else float("inf"))
+    others = _list_other_columns(frame, schema, names)
     return Columns(
-        rows=[row for _, row in rows],
+        rows=[row for _, row in rows] + others,
         names=names,
         lines=[_line(given, names, single) for given in names] if single else [],
         printed=len(names) <= PRINTED,
         units=any(_unit(schema[name]) is not None for name in names),
+        baselines=any(isfinite(score.linear) for score in whole.values()),
+        others=bool(others),
     )
-
-
-def _list_columns(schema: Schema) -> list[str]:
-    """Returns the modalities that are columns; modalities in a group have no separate scores."""
-    grouped = {name for names in schema.groups.values() for name in names}
-    return [
-        name
-        for name, modality in schema.items()
-        if name not in grouped and len(modality.shape) == AXES.get(modality.metric)
-    ]
 
 
 def _collect_scores(
@@ -141,18 +153,22 @@ def _collect_scores(
 ) -> dict[tuple[str, str], ColumnScore]:
     """Returns the scores of columns in a task, by target and given columns."""
     frame = frame.astype({"modality": str, "given": str})  # column names such as 1, 2, 3 are read from files as numbers
-    frame = frame[(frame["task"] == task) & frame["modality"].isin(names) & frame["metric"].isin(AXES)]
+    metrics = frame["modality"].map({name: table.schema[name].metric for name in names})
+    frame = frame[(frame["task"] == task) & (frame["metric"] == metrics)]
+    frame = frame.assign(**{column: nan for column in BASELINES if column not in frame})
     known = {
         name: (int(table.observed[:, table.schema.index(name)].sum()), _score_constant(table, name)) for name in names
     }
     scores = {}
-    for name, given, metric, value, rows in zip(
-        *(frame[column] for column in ("modality", "given", "metric", "value", "rows")), strict=True
+    for name, given, metric, value, rows, mean, linear in zip(
+        *(frame[column] for column in ("modality", "given", "metric", "value", "rows", *BASELINES)), strict=True
     ):
         count, constant = known[name]
-        if rows != count and (given == "others" or given in names):
+        if isfinite(mean := float(mean)):
+            constant = mean
+        elif rows != count and (given == "others" or given in names):
             constant = _score_constant(table, name, [given] if task == "one-to-one" else _others(table.schema, name))
-        scores[name, given] = ColumnScore(metric, float(value), constant)
+        scores[name, given] = ColumnScore(metric, float(value), constant, float(linear))
     return scores
 
 
@@ -211,16 +227,33 @@ def _compute_skill(metric: str, value: float, constant: float) -> float:
 
 def _column(name: str, modality: Modality, score: ColumnScore, alone: Mapping[str, float]) -> Column:
     known = {given: skill for given, skill in alone.items() if isfinite(skill)}
-    best = max(known, key=known.__getitem__, default=None)
+    source = max(known, key=known.__getitem__, default=None)
+    values = (score.value, score.constant, score.linear)
+    best = find_best(values, METRICS[score.metric].better)
     return Column(
-        name=name,
-        type=_describe_type(modality),
-        score=_format_score(modality, score.value),
-        constant=_format_score(modality, score.constant),
+        name,
+        _describe_type(modality),
+        *(Cell(_format_score(modality, value), place in best) for place, value in enumerate(values)),
         skill=_format_skill(score.skill),
-        source=DASH if best is None else best,
-        alone=Skill() if best is None else _format_skill(known[best]),
+        source=DASH if source is None else source,
+        alone=Skill() if source is None else _format_skill(known[source]),
     )
+
+
+def _list_other_columns(frame: pd.DataFrame, schema: Schema, names: list[str]) -> list[Column]:
+    """Returns the scores of the modalities that have no baselines and are in no group, such as texts."""
+    frame = frame[(frame["task"] == "many-to-one") & (frame["given"] == "others")]
+    found = {name: rows for name, rows in frame.groupby("modality", sort=False) if name in schema}
+    rows = []
+    for name, modality in schema.items():
+        if name in names or name not in found:
+            continue
+        own = found[name][found[name]["metric"] == modality.metric]
+        rows += [
+            Column(name, modality.description, Cell(f"{value:#.3g} {modality.metric}" if isfinite(value) else DASH))
+            for value in own["value"]
+        ]
+    return rows
 
 
 def _line(given: str, names: list[str], single: Mapping[tuple[str, str], ColumnScore]) -> SkillRow:

@@ -16,6 +16,16 @@ if TYPE_CHECKING:
 __all__ = ["prepare_scores"]
 
 
+EXPLAINED = {
+    "acc": "accuracy in %",
+    "bleu-3": "BLEU with up to 3 words",
+    "rmse": "root mean squared error",
+    "ssim": "structural similarity",
+    "ssim-paper": "structural similarity as in the paper",
+}
+"""Names of metrics in words."""
+
+
 class Headline(NamedTuple):
     """Score at the top of the page."""
 
@@ -68,6 +78,7 @@ class Scores(NamedTuple):
     matrices: list[Matrix]
     notes: list[str]
     partial: bool
+    explained: dict[str, str]
 
 
 def prepare_scores(frame: pd.DataFrame, schema: Schema) -> Scores:
@@ -102,6 +113,7 @@ def prepare_scores(frame: pd.DataFrame, schema: Schema) -> Scores:
         ],
         notes=notes,
         partial=frame["rows"].nunique() > 1,
+        explained={metric: EXPLAINED.get(metric, "") for metric, _ in groups},
     )
 
 

@@ -168,6 +168,16 @@ def test_companions_never_count_unless_they_stand_alone():
     assert ranking.count_best(beside).to_numpy().tolist() == [["a", 1], ["b", 0]]
 
 
+def test_of_several_metrics_the_first_that_all_models_have_counts():
+    """As with `evaluate(metrics={"x": ["bias", "acc", "rmse"]})` for one of the models."""
+    own = table([("x", "a", 1), ("x", "b", 2)], metric="acc")
+    alone = table([("x", "a", 5)], metric="bias")
+    later = table([("x", "a", 2), ("x", "b", 1)], metric="rmse", better="lower")
+    several = pd.concat([alone, own, later], ignore_index=True)
+    pd.testing.assert_frame_equal(compute_outcomes(several), compute_outcomes(own))
+    pd.testing.assert_frame_equal(ranking.compute_ranks(several), ranking.compute_ranks(own))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -72,6 +72,42 @@ def test_a_file_of_either_kind_and_a_folder_give_the_same(birds, tmp_path):
     same(load(path=str(tmp_path / "folder")), whole)
 
 
+def test_splits_may_have_other_shares(birds, tmp_path):
+    """Without test rows, all rows except those for validation are used for training."""
+    birds.to_parquet(tmp_path / "birds.parquet")
+    path = str(tmp_path / "birds.parquet")
+    usual, alone, shares = load(path=path), load(path=path, test=0.0), load(path=path, validation=0.2, test=0.3)
+    assert len(alone.test) == 0
+    assert len(alone.train) == len(usual.train) + len(usual.test)
+    np.testing.assert_array_equal(alone.validation.observed, usual.validation.observed)
+    assert alone.train.source["arguments"]["test"] == 0
+    assert {"test", "validation"}.isdisjoint(usual.train.source["arguments"])
+    lengths = [len(split) for split in (shares.train, shares.validation, shares.test)]
+    assert sum(lengths) == len(usual.train) + len(usual.validation) + len(usual.test)
+    parts = table_building._split(ROWS, 0.1, 0, 0.2, 0.3)
+    assert [len(parts[split]) for split in ("validation", "test")] == [round(0.2 * ROWS), round(0.3 * ROWS)]
+    assert sorted(np.concatenate([*parts.values()])) == list(range(ROWS))
+    old, order = table_building._split(ROWS, 0.1, 0), np.random.default_rng(0).permutation(ROWS)
+    few = round(0.1 * ROWS)
+    for split, rows in {"validation": order[:few], "test": order[few : 2 * few], "train": order[2 * few :]}.items():
+        np.testing.assert_array_equal(old[split], np.sort(rows))
+
+
+@pytest.mark.parametrize(
+    ("shares", "said"),
+    [
+        ({"test": -0.1}, r"test must be in \[0, 1\).*got -0.1"),
+        ({"validation": 0.0}, r"validation must be in \(0, 1\).*got 0.0"),
+        ({"validation": 0.5, "test": 0.5}, "validation and test must sum to less than 1; got 0.5 and 0.5"),
+        ({"validation": 0.5, "test": 0.499}, "at least one of 300 rows for training; got 0.5 and 0.499"),
+    ],
+)
+def test_shares_must_leave_rows_for_training(birds, tmp_path, shares, said):
+    birds.to_parquet(tmp_path / "birds.parquet")
+    with pytest.raises(ValueError, match=said):
+        load(path=str(tmp_path / "birds.parquet"), **shares)
+
+
 def test_files_of_a_folder_may_lack_columns(birds, tmp_path):
     (tmp_path / "folder").mkdir()
     birds[:150].to_parquet(tmp_path / "folder" / "0.parquet")

@@ -10,7 +10,7 @@ from conftest import EXAMPLES, rows_of
 from kinds import by_hand, of, value
 
 from polymodal.evaluation import FURTHER, TASKS, evaluate
-from polymodal.evaluation.subsets import choose_subsets, list_subset_sizes
+from polymodal.evaluation.subsets import _sample_subsets, choose_subsets, list_subset_sizes
 from polymodal.modalities import Label
 from polymodal.models import build
 from polymodal.schema import Schema
@@ -39,6 +39,11 @@ def test_subsets_are_of_others_different_and_as_many_as_there_are_or_ten(modalit
     assert (
         sum(len(list(choose_subsets(modalities, size, 0))) for size in list_subset_sizes(modalities)) < 20 * modalities
     )
+
+
+def test_random_subsets_end_when_each_was_given_once():
+    found = list(_sample_subsets(5, 2, seed=0))
+    assert sorted(found) == list(combinations(range(5), 2))
 
 
 def test_subsets_favour_no_modality():

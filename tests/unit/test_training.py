@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -371,6 +372,41 @@ class TestBalance:
         model = build("mac-wae", schema, latent_dim=6, draws=2, weights=given)
         quick(schema, model=model, epochs=1)
         assert model.weight.tolist() == expected
+
+    @pytest.mark.parametrize("rows", [50, 300, 5000])
+    def test_a_column_with_odd_rows_weighs_what_they_can_teach(self, rows):
+        """The support grows with their number to 1, from where the weights are those of the costs alone."""
+        schema = Schema({"kind": Label(2), "odd": Label(2), "size": Vector(1)})
+        size = torch.randn(rows, 1, generator=torch.Generator().manual_seed(0))
+        kind, supports, weights = torch.arange(rows) % 2, [], []
+        for odd in range(1, rows // 2 + 1, max(1, rows // 100)):
+            table = Table({"kind": kind, "odd": (torch.arange(rows) < odd).long(), "size": size}, schema=schema)
+            model = build("mac-wae", schema, latent_dim=2, hidden=(4,))
+            balance(model, table)
+            plain = compute_loss_weights(schema, compute_constant_costs(schema, table))
+            torch.testing.assert_close(model.weight[[0, 2]], plain[[0, 2]].float(), rtol=0, atol=0)
+            supports.append(float(model.weight[1] / plain[1]))
+            weights.append(float(model.weight[1]))
+        p = 1 / rows
+        mean = -p * math.log(p) - (1 - p) * math.log1p(-p)
+        share = mean**2 / (p * math.log(p) ** 2 + (1 - p) * math.log1p(-p) ** 2)
+        assert supports[0] == pytest.approx(min(1, share / min(max(10 / rows, 1 / 1024), 1 / 30)), rel=1e-5)
+        assert np.diff(supports).min() >= -1e-6
+        assert supports[-1] == pytest.approx(1, rel=1e-6)
+        assert max(weights) < 0.4 * math.log(2) * max(30, min(rows / 10, 1024))
+
+    def test_the_support_of_a_number_is_that_of_its_kurtosis(self):
+        schema = Schema({"odd": Vector(1), "kind": Label(2)})
+        for offset in (0.0, 10.0):
+            odd = torch.zeros(600, 1)
+            odd[7] = 1
+            table = Table({"odd": odd + offset, "kind": torch.arange(600) % 2}, schema=schema)
+            model = build("mac-wae", schema, latent_dim=2, hidden=(4,))
+            balance(model, table)
+            plain = compute_loss_weights(schema, compute_constant_costs(schema, table))
+            q = 1 / 600 * (1 - 1 / 600)
+            assert float(model.weight[0] / plain[0]) == pytest.approx(q / (1 - 3 * q) * 60, rel=1e-3)
+            assert float(model.weight[1]) == pytest.approx(float(plain[1]))
 
     def test_what_never_varies_or_never_comes_weighs_one(self):
         schema = Schema({"size": Vector(1), "same": Vector(1), "never": Label(2)})

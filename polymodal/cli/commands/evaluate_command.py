@@ -16,7 +16,14 @@ __all__ = ["evaluate"]
 
 def evaluate(
     folder: RunFolder,
-    split: Annotated[str, typer.Option(help="Split to evaluate on: test, validation or train.")] = "test",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Split to evaluate on: test, validation or train; by default test, or validation if the run has no "
+            "test rows.",
+            show_default=False,
+        ),
+    ] = None,
     tasks: Annotated[
         str,
         typer.Option(
@@ -39,6 +46,9 @@ def evaluate(
 
     The scores of a split other than the test split are written to scores-SPLIT.csv. Earlier scores of the same tasks
     are replaced; scores of other tasks are kept.
+
+    The scores of a table's columns given all others are printed next to those of the mean or the most frequent class,
+    and of a ridge or logistic regression on the other columns.
     """
     from polymodal.cli import console, run_folder
 

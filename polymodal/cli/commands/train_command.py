@@ -81,6 +81,21 @@ def train(
             metavar="PREFIX", help="Make one vector of the numeric columns whose names begin with this; repeatable."
         ),
     ] = None,
+    validation: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Fraction of a table's rows for validation, which chooses the best epoch; by default 0.1.",
+        ),
+    ] = None,
+    test: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Fraction of a table's rows for the test; by default 0.1. With 0, all rows except those for "
+            "validation are used for training, and `polymodal evaluate` uses the validation rows.",
+        ),
+    ] = None,
 ) -> None:
     """Train a model on a data set or on a table of your own.
 
@@ -97,7 +112,9 @@ def train(
     top = {"dataset": dataset, "model": model, "folder": None if folder is None else str(folder)}
     given = {name: value for name, value in {**top, **short}.items() if value is not None}
     options = table_settings.make_csv_options(**csv or {})
-    given |= table_settings.make_table_settings(dataset, folder, options, modality, ignore, group)
+    given |= table_settings.make_table_settings(
+        dataset, folder, options, modality, ignore, group, validation=validation, test=test
+    )
     settings = train.combine_settings(given, assigned or [], config, resume)
     if overwrite and resume is not None:
         raise ValueError("--overwrite replaces a run, and --resume continues it; leave one of them out")
@@ -115,4 +132,4 @@ def train(
         if overwrite:
             train.remove_run(settings)
         fitted = train.train_in_folder(settings, data, network, resume=resume is not None)
-    tell(training_summary.summarise_training(fitted))
+    tell(training_summary.summarise_training(fitted, settings))
