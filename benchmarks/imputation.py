@@ -17,7 +17,6 @@ import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterable
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -25,14 +24,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import yaml
 from threadpoolctl import threadpool_limits
 
 from benchmarks import harness, machine
 from benchmarks.harness import Case
-from benchmarks.imputation_methods import METHODS, Coded, Columns, Fitted, Task
+from benchmarks.imputation_methods import METHODS, Coded, Columns, Fitted, Task, split_settings
 from benchmarks.imputation_summary import OURS, format_tables
 from benchmarks.imputation_tables import HALVES, HOW, TABLES, WHOLE, hide, load
+from polymodal.io.yaml import assignments
 from polymodal.runtime.registry import lookup
 
 __all__ = ["Cell", "main", "measure", "read_results"]
@@ -79,7 +78,10 @@ def measure(cell: Cell) -> dict[str, Any]:
     target = given[held_out].reset_index(drop=True)
     train = given if cell.rows == "same" else frame[~held_out].reset_index(drop=True)
     wanted = [name for name in schema if train[name].isna().any() or target[name].isna().any()]
-    method, changes = METHODS[_find_method(cell.method)], _parse_method(cell.method)
+    method, changes = (
+        METHODS[_find_method(cell.method)],
+        assignments(cell.method.split()[1:] if _find_method(cell.method) == OURS else []),
+    )
     began = time.perf_counter()
     fitted = method(Task(train, schema, wanted, cell.seed, changes))
     made = fitted.impute(target) if fitted.imputed is None or cell.rows == "held-out" else fitted.imputed
@@ -96,11 +98,6 @@ def measure(cell: Cell) -> dict[str, Any]:
 def _find_method(text: str) -> str:
     """Returns the method of a name, which may be followed by settings."""
     return OURS if text.split()[0] == OURS else text
-
-
-def _parse_method(text: str) -> dict[str, Any]:
-    """Returns the settings in the name of a method."""
-    return parse_settings(text.split()[1:] if _find_method(text) == OURS else [])
 
 
 def _score(truth: Columns, made: Columns, hidden: dict[str, np.ndarray]) -> dict[str, float | None]:
@@ -127,25 +124,6 @@ def _measure_coverage(fitted: Fitted, target: Any, truth: Columns, hidden: dict[
     return float(cells.mean()) if len(cells) else None
 
 
-def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
-    """Parses settings of polymodal from "key=value"; values are YAML.
-
-    Raises:
-        ValueError: A setting has no key or no value.
-
-    Example:
-        >>> parse_settings(["build.members=4", "schema.hidden=[64]"])
-        {'build.members': 4, 'schema.hidden': [64]}
-    """
-    made = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value) or any(character.isspace() for character in text):
-            raise ValueError(f"--set must be KEY=VALUE without white space, such as build.members=4; got {text!r}")
-        made[key] = yaml.safe_load(value)
-    return made
-
-
 def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
     """Returns the results of a file by cell; the last one if a cell was measured again."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
@@ -154,7 +132,7 @@ def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; the exit code: 2 and one line for a user's mistake, 1 if a method failed."""
+    """Runs the command line; the exit code: 2 and one line for a user's mistake, or if a measurement failed."""
     parser = ArgumentParser(
         prog="python -m benchmarks.imputation",
         description=str(__doc__),
@@ -169,7 +147,13 @@ def main(arguments: list[str] | None = None) -> int:
     add("--how", default="random", help=f"patterns, separated by commas: {', '.join(HOW)} (%(default)s)")
     add("--rows", default="same", help="same or held-out, see above (%(default)s)")
     add("--seeds", default=3, type=int, help="number of random seeds (%(default)s)")
-    add("--set", action="append", default=[], metavar="KEY=VALUE", help="setting of polymodal, such as build.members=4")
+    add(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="setting of polymodal (build., fit., schema., impute., data.group), such as build.members=4; several times",
+    )
     add("--threads", default=2, type=int, help="number of threads (%(default)s)")
     add("--out", default=out, type=Path, help="file of the results, to which new ones are appended (%(default)s)")
     add("--again", action="store_true", help="measure what is in the file again")
@@ -218,7 +202,9 @@ def _list_cells(chosen: Namespace) -> list[Cell]:
     methods = harness.split_names(chosen.methods) if chosen.methods else [*METHODS]
     for method in methods:
         lookup(METHODS, method, "method")
-    parse_settings(chosen.set)
+    if spaced := [text for text in chosen.set if any(map(str.isspace, text))]:
+        raise ValueError(f"--set must be KEY=VALUE without white space, such as build.members=4; got {spaced[0]!r}")
+    split_settings(assignments(chosen.set))
     ours = " ".join([OURS, *sorted(chosen.set)])
     return [
         Cell(name, how, chosen.rows, seed, ours if method == OURS else method)

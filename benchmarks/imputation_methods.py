@@ -36,7 +36,7 @@ from polymodal.table.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["METHODS", "Coded", "Columns", "Fitted", "Task"]
+__all__ = ["METHODS", "Coded", "Columns", "Fitted", "Task", "split_settings"]
 
 Columns = dict[str, np.ndarray]
 """Values by name of the column: numbers in standard deviations, or indices of classes."""
@@ -289,18 +289,32 @@ def _make_linear(target: np.ndarray, number: bool) -> Any:
     return LogisticRegression(max_iter=1000) if len(np.unique(target)) > 1 else DummyClassifier()
 
 
+def split_settings(settings: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Returns the settings by the function that takes them: schema, build, fit, impute, and data for `data.group`.
+
+    Raises:
+        ValueError: A setting does not begin with one of these names.
+
+    Example:
+        >>> split_settings({"build.members": 4, "fit.epochs": 9})["build"]
+        {'members': 4}
+    """
+    parts: dict[str, dict[str, Any]] = {part: {} for part in ("schema", "build", "fit", "impute", "data")}
+    for key, value in settings.items():
+        part, _, name = key.partition(".")
+        if part not in parts or not name:
+            raise ValueError(f"a setting must begin with one of {', '.join(parts)} and a dot; got {key!r}")
+        parts[part][name] = value
+    return parts
+
+
 def impute_polymodal(task: Task) -> Fitted:
     """MAC-WAE as `polymodal train` trains it on such a table; a tenth of the rows chooses the epoch."""
     frame, schema = task.frame, task.schema
-    chosen = choose_defaults(len(frame)) | task.changes
-    parts: dict[str, dict[str, Any]] = {"schema": {}, "build": {}, "fit": {}, "data": {}, "impute": {}}
-    for key, value in chosen.items():
-        part, _, name = key.partition(".")
-        if part not in parts or not name:
-            raise ValueError(f"a setting must begin with one of {', '.join(parts)} and a dot; got {key}")
-        parts[part][name] = value
+    parts = split_settings(choose_defaults(len(frame)) | task.changes)
     own = schema
-    if groups := parts["data"].pop("group", ()):
+    if groups := parts["data"].get("group"):
+        groups = [groups] if isinstance(groups, str) else groups
         inferred = Schema.infer(frame, say=None, groups=groups, kinds=("vector", "label"))
         own = frames.fit_schema(inferred, frame)
     own = own.replace(**parts["schema"])
