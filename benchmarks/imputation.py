@@ -37,6 +37,8 @@ from polymodal.runtime.registry import lookup
 __all__ = ["Cell", "main", "measure", "read_results"]
 
 ROWS = ("same", "held-out")
+SHARE = 0.2
+"""Share of the rows that are held out."""
 LEVEL = 0.9
 """Level of the intervals whose coverage is measured."""
 
@@ -69,35 +71,42 @@ def measure(cell: Cell) -> dict[str, Any]:
         level 0.9, None without intervals.
     """
     frame, schema = load(cell.table)
-    source = TABLES[cell.table]
     held_out = np.ones(len(frame), bool)
     if cell.rows == "held-out":
-        held_out = np.random.default_rng([cell.seed, 1]).random(len(frame)) < 0.2
-    hidden = hide(frame, source, cell.how, cell.seed) & held_out[:, None]
-    given = frame.mask(hidden)
+        held_out = np.random.default_rng([cell.seed, 1]).random(len(frame)) < SHARE
+    mask = hide(frame, TABLES[cell.table], cell.how, cell.seed) & held_out[:, None]
+    given = frame.mask(mask)
     target = given[held_out].reset_index(drop=True)
     train = given if cell.rows == "same" else frame[~held_out].reset_index(drop=True)
     wanted = [name for name in schema if train[name].isna().any() or target[name].isna().any()]
-    method, changes = (
-        METHODS[_find_method(cell.method)],
-        assignments(cell.method.split()[1:] if _find_method(cell.method) == OURS else []),
-    )
+    task = Task(train, schema, wanted, cell.seed, _read_changes(cell.method))
     began = time.perf_counter()
-    fitted = method(Task(train, schema, wanted, cell.seed, changes))
+    fitted = METHODS[_find_method(cell.method)](task)
     made = fitted.impute(target) if fitted.imputed is None or cell.rows == "held-out" else fitted.imputed
     seconds = time.perf_counter() - began
     began = time.perf_counter()
     fitted.impute(target)
     second = time.perf_counter() - began
     truth = Coded(frame[held_out].reset_index(drop=True), schema).columns
-    scores = _score(truth, made, {name: hidden[held_out, i] for i, name in enumerate(schema)})
-    coverage = _measure_coverage(fitted, target, truth, dict(zip(schema, hidden[held_out].T, strict=True)))
-    return {**cell._asdict(), **scores, "seconds": seconds, "second": second, "coverage": coverage}
+    hidden = dict(zip(schema, mask[held_out].T, strict=True))
+    coverage = _measure_coverage(fitted, target, truth, hidden)
+    return {
+        **cell._asdict(),
+        **_score(truth, made, hidden),
+        "seconds": seconds,
+        "second": second,
+        "coverage": coverage,
+    }
 
 
 def _find_method(text: str) -> str:
     """Returns the method of a name, which may be followed by settings."""
     return OURS if text.split()[0] == OURS else text
+
+
+def _read_changes(text: str) -> dict[str, Any]:
+    """Returns the settings in the name of a method."""
+    return assignments(text.split()[1:]) if _find_method(text) == OURS else {}
 
 
 def _score(truth: Columns, made: Columns, hidden: dict[str, np.ndarray]) -> dict[str, float | None]:
@@ -147,13 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
     add("--how", default="random", help=f"patterns, separated by commas: {', '.join(HOW)} (%(default)s)")
     add("--rows", default="same", help="same or held-out, see above (%(default)s)")
     add("--seeds", default=3, type=int, help="number of random seeds (%(default)s)")
-    add(
-        "--set",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="setting of polymodal (build., fit., schema., impute., data.group), such as build.members=4; several times",
-    )
+    settings = "setting of polymodal that replaces a default, such as build.members=4; may be given several times"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=settings)
     add("--threads", default=2, type=int, help="number of threads (%(default)s)")
     add("--out", default=out, type=Path, help="file of the results, to which new ones are appended (%(default)s)")
     add("--again", action="store_true", help="measure what is in the file again")

@@ -198,9 +198,7 @@ def test_results_are_kept_and_only_new_ones_are_measured(tables, tmp_path, capsy
     assert main([*arguments, "--seeds", "2"]) == 0
     assert len(tables) == 4
     results = read_results(out)
-    assert {(cell.how, cell.seed) for cell in results} == {
-        (how, seed) for how in ("random", "group") for seed in (0, 1)
-    }
+    assert {(cell.how, cell.seed) for cell in results} == {*product(("random", "group"), (0, 1))}
     assert main([*arguments, "--seeds", "2", "--again"]) == 0
     assert len(tables) == 8
     assert len(out.read_text().splitlines()) == 8
