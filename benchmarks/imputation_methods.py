@@ -137,7 +137,7 @@ def impute_neighbours(task: Task) -> Fitted:
 
     def apply(frame: pd.DataFrame) -> Columns:
         coded = Coded(frame, task.schema)
-        return coded.decode(imputer.transform(coded.one_hot()))
+        return coded.decode(np.asarray(imputer.transform(coded.one_hot())))
 
     return Fitted(apply)
 
@@ -152,7 +152,7 @@ def impute_iteratively(task: Task) -> Fitted:
     firsts = [part.start for name, part in coded.slices.items() if task.schema[name].levels is not None]
     imputer = IterativeImputer(random_state=task.seed, keep_empty_features=True)
 
-    def run(coded: Coded, function: Callable[[np.ndarray], np.ndarray]) -> Columns:
+    def run(coded: Coded, function: Callable[[np.ndarray], Any]) -> Columns:
         codes = coded.one_hot()
         kept = np.setdiff1d(np.arange(codes.shape[1]), firsts)
         with warnings.catch_warnings():

