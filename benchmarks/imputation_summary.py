@@ -55,8 +55,8 @@ def average_seeds(results: pd.DataFrame) -> pd.DataFrame:
 def summarize(means: pd.DataFrame) -> pd.DataFrame:
     """Compares the methods over tables.
 
-    Each method is ranked among the others and the first variant of polymodal; a further variant of polymodal takes the
-    place of the first one. A table counts only if all compared methods have results with the same number of seeds.
+    Each method is ranked among the others and polymodal without changed settings, or else its variant with the shortest
+    name. Each further variant of polymodal takes this one's place. A table counts only if all compared methods have results with the same number of seeds.
 
     Arguments:
         means: Means over seeds, from `average_seeds`.
@@ -65,14 +65,15 @@ def summarize(means: pd.DataFrame) -> pd.DataFrame:
         One row per method, with the number of tables with hidden numbers (`tables_rmse`) and classes
         (`tables_accuracy`), the mean ranks (`rank_rmse`, `rank_accuracy`), the number of tables on which it is worse
         than the best (`worse_rmse`, `worse_accuracy`), and the geometric means over tables of its seconds relative to
-        IterativeImputer's (`relative`), and of its seconds for a second table relative to KNNImputer's (`second`).
+        IterativeImputer's (`relative`), of its seconds for a second table relative to KNNImputer's (`second`), and of
+        its RMSE relative to that of the ridge regression (`ridge`); mean, smallest and largest `coverage`.
     """
     methods = list(dict.fromkeys(means["method"]))
-    ours = [method for method in methods if _is_ours(method)]
+    reference = sorted(filter(_is_ours, methods), key=len)[:1]
     rows = []
     for method in methods:
         others = [other for other in methods if not _is_ours(other)]
-        compared = others + (ours[:1] if method in others else [method])
+        compared = others + (reference if method in others else [method])
         row: dict[str, Any] = {"method": method}
         for key, sign in (("rmse", 1), ("accuracy", -1)):
             scores = _complete(means, compared, key)
@@ -80,9 +81,11 @@ def summarize(means: pd.DataFrame) -> pd.DataFrame:
             if len(scores):
                 row[f"rank_{key}"] = (sign * scores).rank(axis=1)[method].mean()
                 row[f"worse_{key}"] = int(_is_worse(scores, method, key).sum())
-        row["relative"] = _compare_seconds(means, "seconds", method, "IterativeImputer")
-        row["second"] = _compare_seconds(means, "second", method, "KNNImputer")
-        row["coverage"] = means.loc[means["method"] == method, "coverage"].mean()
+        row["relative"] = _compare(means, "seconds", method, "IterativeImputer")
+        row["second"] = _compare(means, "second", method, "KNNImputer")
+        row["ridge"] = _compare(means, "rmse", method, "ridge")
+        coverage = means.loc[means["method"] == method, "coverage"]
+        row |= {"coverage": coverage.mean(), "coverage_min": coverage.min(), "coverage_max": coverage.max()}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -105,24 +108,29 @@ def _is_worse(scores: pd.DataFrame, method: str, key: str) -> pd.Series:
     return scores[method] < scores.max(axis=1) - WORSE_ACCURACY
 
 
-def _compare_seconds(means: pd.DataFrame, key: str, method: str, base: str) -> float:
-    times = means.pivot_table(index="table", columns="method", values=key)
-    if base not in times:
+def _compare(means: pd.DataFrame, key: str, method: str, base: str) -> float:
+    """Returns the geometric mean over tables of a method's number relative to another method's, or NaN."""
+    numbers = means.pivot_table(index="table", columns="method", values=key)
+    if not {method, base} <= {*numbers}:
         return float("nan")
-    return float(np.exp(np.log(times[method] / times[base]).mean()))
+    return float(np.exp(np.log(numbers[method] / numbers[base]).mean()))
 
 
 def _list_summary(means: pd.DataFrame) -> list[list[str]]:
     headings = ["method", "mean rank, numbers", "mean rank, classes", "worse, numbers", "worse, classes"]
-    headings += ["seconds / IterativeImputer's", "second table / KNNImputer's", "coverage of 90 %"]
+    headings += ["seconds / IterativeImputer's", "second table / KNNImputer's", "RMSE / ridge's"]
+    headings.append("coverage of 90 %, mean (range)")
     return [headings, *(_format_summary(row) for row in summarize(means).to_dict("records"))]
 
 
 def _format_summary(row: dict[Any, Any]) -> list[str]:
     ranks = [_format(row.get(f"rank_{key}"), ".2f") for key in KEYS]
     worse = [f"{row[f'worse_{key}']:.0f} of {row[f'tables_{key}']}" if row[f"tables_{key}"] else "" for key in KEYS]
-    times = [_format(row[key], ".3g") for key in ("relative", "second")]
-    return [row["method"], *ranks, *worse, *times, _format(row["coverage"], ".1%")]
+    ratios = [_format(row["relative"], ".3g"), _format(row["second"], ".3g"), _format(row["ridge"], ".3f")]
+    coverage = _format(row["coverage"], ".1%")
+    if coverage:
+        coverage += f" ({_format(row['coverage_min'], '.1%')} to {_format(row['coverage_max'], '.1%')})"
+    return [row["method"], *ranks, *worse, *ratios, coverage]
 
 
 def _list_scores(means: pd.DataFrame) -> list[list[str]]:

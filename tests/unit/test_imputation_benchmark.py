@@ -292,6 +292,18 @@ def test_the_summary_has_ranks_counts_and_relative_seconds():
     assert summary["tables_rmse"].tolist() == [2] * 4
     assert summary["tables_accuracy"].tolist() == [1] * 4
     np.testing.assert_allclose(summary["relative"], [0.5, 1, 4, 8])
+    assert summary["ridge"].isna().all()
+
+
+def test_the_summary_compares_with_ridge_and_has_the_range_of_the_coverage():
+    results = make_results()
+    for one in results:
+        one["coverage"] = {"adult": 0.88, "cars": 0.94}[one["table"]]
+        one["method"] = one["method"].replace("KNNImputer", "ridge")
+    row = summarize(average_seeds(pd.DataFrame(results))).set_index("method").loc["polymodal"]
+    assert row["ridge"] == pytest.approx(np.sqrt(0.9 / 1.0 * 1.9 / 2.0))
+    assert (row["coverage"], row["coverage_min"], row["coverage_max"]) == pytest.approx((0.91, 0.88, 0.94))
+    assert "91.0 % (88.0 % to 94.0 %)" in format_tables(results)
 
 
 def test_tables_with_other_seeds_are_not_compared():
