@@ -56,7 +56,8 @@ def summarize(means: pd.DataFrame) -> pd.DataFrame:
     """Compares the methods over tables.
 
     Each method is ranked among the others and polymodal without changed settings, or else its variant with the shortest
-    name. Each further variant of polymodal takes this one's place. A table counts only if all compared methods have results with the same number of seeds.
+    name. Each further variant of polymodal takes this one's place. A table counts only if all compared methods have
+    results with the same number of seeds.
 
     Arguments:
         means: Means over seeds, from `average_seeds`.
