@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from benchmarks.imputation import load as load_table
+from benchmarks.imputation_tables import load as load_table
 from polymodal.datasets import Dataset, load
 from polymodal.evaluation import Classifiers, evaluate, train_classifiers
 from polymodal.settings import network, resolve

