@@ -33,6 +33,14 @@ def impute(
     marked: Annotated[
         bool, typer.Option("--marked", help="Add a column with the names of the imputed columns of each row.")
     ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="Add columns with the ends of intervals that contain the true numbers with this probability, such "
+            "as 0.9.",
+        ),
+    ] = None,
     imputations: Annotated[
         int | None,
         typer.Option(
@@ -60,6 +68,13 @@ def impute(
     from polymodal.cli.table_settings import make_csv_options
 
     options: dict[str, Any] = {"given": given or (), "to": to or (), "options": make_csv_options(**csv or {})}
-    options |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
+    options |= {
+        "sure": sure,
+        "marked": marked,
+        "interval": interval,
+        "imputations": imputations,
+        "seed": seed,
+        "overwrite": overwrite,
+    }
     options |= {"bounds": bounds, "device": device, "batch_size": batch_size}
     tell(impute_table_file(folder, file, out, **options))
