@@ -181,8 +181,8 @@ def extend_arrow_schema(imputer: Imputer, schema: pa.Schema, sure: bool = False,
     fields = []
     for field in schema:
         fields.append(field)
-        for name in (name for name, column in added.items() if column == field.name != FILLED):
-            fields.append(pa.field(name, pa.float64() if name.endswith(SURE) else field.type))
+        names = [name for name, column in added.items() if column == field.name and name != FILLED]
+        fields += [pa.field(name, pa.float64() if name.endswith(SURE) else field.type) for name in names]
     fields += [pa.field(FILLED, pa.string())] if marked else []
     return pa.schema(fields, schema.metadata)
 

@@ -13,6 +13,7 @@ Algorithm 2 and section 5.2.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from math import ceil, isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,7 +118,7 @@ def read_calibration(document: Mapping[str, Any], schema: Schema) -> dict[str, C
 
 def _are_scores(scores: Sequence[Any]) -> bool:
     numbers = all(type(score) in (int, float) and isfinite(score) for score in scores)
-    return numbers and scores[0] >= 0 and all(a <= b for a, b in zip(scores, scores[1:], strict=False))
+    return numbers and scores[0] >= 0 and all(a <= b for a, b in pairwise(scores))
 
 
 def _shorten(number: float) -> float:
