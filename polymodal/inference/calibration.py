@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from math import ceil
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,11 +20,23 @@ from polymodal.tabular.outliers import clamp
 if TYPE_CHECKING:
     from polymodal.table.table import Table
 
-__all__ = ["calibrate", "check_interval", "has_interval", "list_interval_messages"]
+__all__ = ["calibrate", "check_interval", "compute_missing_shares", "has_interval", "list_interval_messages"]
 
-MOST_ROWS, MOST_PREDICTIONS, LEAST_ROWS = 10_000, 200_000, 1_000
+MOST_ROWS, MOST_PREDICTIONS, LEAST_ROWS = 10_000, 100_000, 1_000
 """Limits of a calibration: rows, predictions of all columns together, and rows that are read despite the latter."""
+MOST_MASKS, MOST_ERRORS = 12, 2_000
+"""Limits of further masks per row, and of errors per column under them; at least one mask per row is used."""
 BATCH_SIZE = 500
+Errors = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Arguments of `ConformalScores.from_errors`."""
+
+
+def compute_missing_shares(given: Tensor) -> Tensor:
+    """Returns the share of the other modalities that is missing, `(*)` float64, for masks `(*, M)` bool.
+
+    The masks are those of predictions of one modality, which none of them contains.
+    """
+    return 1 - given.sum(-1).double() / max(given.shape[-1] - 1, 1)
 
 
 def has_interval(model: Model, name: str) -> bool:
@@ -60,17 +73,17 @@ def calibrate(model: Model, validation: Table) -> None:
     if not names:
         return
     most = min(MOST_ROWS, max(LEAST_ROWS, MOST_PREDICTIONS // len(names)))
-    errors: dict[str, list[Tensor]] = {name: [] for name in names}
-    read = 0
+    errors: dict[str, list[Errors]] = {name: [] for name in names}
+    generator, read = torch.Generator().manual_seed(0), 0
     with answering(model):
         for batch in validation.batches(min(BATCH_SIZE, most)):
-            for name, values in _compute_errors(model, batch, names).items():
-                errors[name].append(values)
+            for name, found in _compute_errors(model, batch, names, min(len(validation), most), generator).items():
+                errors[name].append(found)
             read += len(batch)
             if read >= most:
                 break
-    joined = {name: torch.cat(parts) for name, parts in errors.items() if parts}
-    model.calibration = {name: ConformalScores.from_errors(part) for name, part in joined.items() if len(part)}
+    joined = {name: _join(parts) for name, parts in errors.items()}
+    model.calibration = {name: ConformalScores.from_errors(*parts) for name, parts in joined.items() if len(parts[0])}
 
 
 def check_interval(model: Model, interval: float, given: Sequence[str] | None) -> None:
@@ -113,27 +126,54 @@ def list_interval_messages(model: Model, names: Iterable[str], interval: float) 
     return messages
 
 
-def _compute_errors(model: Model, batch: Batch, names: list[str]) -> dict[str, Tensor]:
-    """Returns the errors of predicted numbers, each from all other observed modalities of its row.
+def _compute_errors(
+    model: Model, batch: Batch, names: list[str], rows: int, generator: torch.Generator
+) -> dict[str, Errors]:
+    """Computes errors of predicted numbers, each from other observed modalities of its row.
 
     Arguments:
         model: Model that predicts.
         batch: Batch of B rows.
         names: Names of the S modalities to predict.
+        rows: Number of rows that are used in all batches.
+        generator: Generator of further masks.
 
     Returns:
-        Errors `(n,)` in standardised units by name, for the n rows with the number and any other observed modality.
+        By name, the arguments of `ConformalScores.from_errors` for the rows with the number.
     """
     columns = [model.schema.index(name) for name in names]
-    others = torch.ones(len(names), len(model.schema), dtype=torch.bool)
-    others[range(len(names)), columns] = False
+    others = torch.ones(len(names), 1, len(model.schema), dtype=torch.bool)
+    others[range(len(names)), :, columns] = False
     values = {name: clamp(model.schema[name], value) for name, value in batch.values.items()}
     batch = Batch(values, batch.observed).to(model.weight.device)
-    z, enough = encode(model, batch, others)
+    own = others & batch.observed.cpu()
+    found = [_predict_masked(model, batch, names, own)]
+    for _ in range(max(1, min(MOST_MASKS, MOST_ERRORS // rows))):
+        shares = torch.rand(1, len(batch), 1, generator=generator)
+        kept = torch.rand(own.shape, generator=generator) >= shares
+        found.append(_predict_masked(model, batch, names, own & kept))
+    return {name: (*found[0][name], *_join([one[name] for one in found[1:]])) for name in names}
+
+
+def _predict_masked(
+    model: Model, batch: Batch, names: list[str], masks: Tensor
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Returns the errors `(n,)` of S modalities under masks `(S, B, M)` bool, and the shares of missing modalities.
+
+    The n rows have the modality and any other modality under the mask.
+    """
+    z, enough = encode(model, batch, masks)
+    shares = compute_missing_shares(masks)
     errors = {}
-    for place, (name, column) in enumerate(zip(names, columns, strict=True)):
-        rows = (enough[place] & batch.observed[:, column]).nonzero()[:, 0]
+    for place, name in enumerate(names):
+        rows = (enough[place] & batch.observed[:, model.schema.index(name)]).nonzero()[:, 0]
         which = torch.arange(len(rows), device=rows.device)[None]
-        predicted = decode_values(model, name, z[place, rows], which, z.device)[0]
-        errors[name] = (predicted - batch.values[name][rows].to(predicted)).flatten()
+        predicted = decode_values(model, name, z[place, rows], which, "cpu")[0]
+        difference = predicted.double() - batch.values[name][rows].cpu().double()
+        errors[name] = difference.flatten().numpy(), shares[place, rows.cpu()].numpy()
     return errors
+
+
+def _join(parts: Sequence[Sequence[np.ndarray]]) -> list[np.ndarray]:
+    """Concatenates the first arrays of all parts, the second arrays, and so on."""
+    return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]

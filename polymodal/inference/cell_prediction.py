@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polymodal.inference.calibration import has_interval
+from polymodal.inference.calibration import compute_missing_shares, has_interval
 from polymodal.inference.imputed_cells import ImputedCells
 from polymodal.inference.passes import decode_in_chunks, decode_values
 from polymodal.models.base import Model, answering
@@ -73,8 +73,8 @@ def predict_cells(
     """
     with answering(model):
         posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
-        stds = _compute_stds(model, posterior, masks, seed)
-        ends = {} if interval is None else _compute_ends(model, posterior.mean, masks, interval, bounds)
+        stds = _compute_stds(model, posterior, given, masks, seed)
+        ends = {} if interval is None else _compute_intervals(model, posterior.mean, given, masks, interval, bounds)
         predictions = []
         for imputation in imputations:
             if imputation is None:
@@ -89,29 +89,29 @@ def predict_cells(
 
 
 def _compute_stds(
-    model: Model, posterior: Distribution, masks: dict[str, np.ndarray], seed: int
+    model: Model, posterior: Distribution, given: Tensor, masks: dict[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """Returns the standard deviations of predicted numbers in their original units, `(n,)` by name.
 
-    They are those over posterior samples. For a deterministic model they are the root mean squared errors of its
-    calibration; for logarithms, whose scale depends on the prediction, half the distance of the numbers that are one
-    such error above and below the prediction.
+    They are those over posterior samples. For a deterministic model they are those of its errors on validation rows;
+    for logarithms, whose scale depends on the prediction, half the distance of the numbers that are one standard
+    deviation above and below the prediction.
     """
     names = [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]
-    if not names:
-        return {}
-    if model.deterministic:
-        calibration = model.calibration or {}
-        errors = {name: calibration[name].rmse for name in names}
-        pairs = {name: _add(model, name, posterior.mean, masks[name], error, "none") for name, error in errors.items()}
-        return {name: ((high - low) / 2).numpy() for name, (low, high) in pairs.items()}
-    # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
-    z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * posterior.batch_shape[-1])
-    return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}
+    if names and not model.deterministic:
+        # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
+        z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * posterior.batch_shape[-1])
+        return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}
+    stds = {}
+    for name, scores in (model.calibration or {}).items():
+        if name in names:
+            low, high = _compute_ends(model, name, posterior.mean, given, masks[name], scores.deviation, "none")
+            stds[name] = (high - low) / 2
+    return stds
 
 
-def _compute_ends(
-    model: Model, codes: Tensor, masks: dict[str, np.ndarray], interval: float, bounds: Bounds
+def _compute_intervals(
+    model: Model, codes: Tensor, given: Tensor, masks: dict[str, np.ndarray], interval: float, bounds: Bounds
 ) -> dict[str, dict[str, Any]]:
     """Returns the ends of intervals by name, as the entries `low` and `high` of `ImputedCells`.
 
@@ -120,29 +120,36 @@ def _compute_ends(
     ends = {}
     for name, scores in (model.calibration or {}).items():
         if name in masks:
-            low, high = _add(model, name, codes, masks[name], scores.quantile(interval), bounds)
+            quantile = scores.compute_quantile(interval)
+            low, high = _compute_ends(model, name, codes, given, masks[name], quantile, bounds)
             ends[name] = {"low": low.tolist(), "high": high.tolist()}
     return ends
 
 
-def _add(
-    model: Model, name: str, codes: Tensor, mask: np.ndarray, width: float, bounds: Bounds
-) -> tuple[Tensor, Tensor]:
-    """Returns predicted numbers minus and plus a width, in their original units, `(n,)` float64 each.
+def _compute_ends(
+    model: Model, name: str, codes: Tensor, given: Tensor, mask: np.ndarray, factor: float, bounds: Bounds
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns predicted numbers minus and plus a multiple of their expected error, in their original units.
 
     Arguments:
-        model: Model that predicts.
+        model: Calibrated model.
         name: Name of the modality, a single number.
         codes: Codes of the rows, `(B, code_dim)`.
+        given: Conditioning masks of the rows, `(B, M)` bool.
         mask: Mask of the n rows to predict, `(B,)` bool.
-        width: Width in standardised units.
+        factor: Number to multiply the expected error by.
         bounds: Range of the numbers, as in `impute`.
+
+    Returns:
+        Two arrays `(n,)` float64.
     """
     modality, rows = model.schema[name], _to_index(mask, codes)
     which = torch.arange(len(rows), device=codes.device)[None]
     values = decode_values(model, name, codes[rows], which, "cpu")[0]
-    low, high = (modality.write(modality.bound(values + sign * width, bounds)) for sign in (-1, 1))
-    return low[:, 0], high[:, 0]
+    shares = compute_missing_shares(given.cpu()[torch.from_numpy(mask)]).numpy()
+    width = torch.from_numpy(factor * (model.calibration or {})[name].compute_expected(shares)).to(values)[:, None]
+    low, high = (modality.write(modality.bound(end, bounds)) for end in (values - width, values + width))
+    return low[:, 0].numpy(), high[:, 0].numpy()
 
 
 def _predict(
