@@ -121,7 +121,7 @@ def list_interval_messages(model: Model, names: Iterable[str], interval: float) 
         elif not scores.has_enough_rows(interval):
             messages.append(
                 f"the intervals of {name!r} are too narrow for {interval:g}, because that needs "
-                f"{ceil(interval / (1 - interval))} validation rows, and {scores.rows} have it"
+                f"{ceil(round(interval / (1 - interval), 9))} validation rows, and {scores.rows} have it"
             )
     return messages
 
