@@ -60,9 +60,10 @@ def impute(
 
     CSV and Feather files are read as a whole, Parquet files batch by batch, so a Parquet file may be larger than
     memory. The certainty of an imputed class is its probability. The certainty of an imputed number is the standard
-    deviation over posterior samples, for models that have them. With --imputations 5 and --out
-    whole.csv, the files are called whole-0.csv to whole-4.csv; the variation between them shows how uncertain the model
-    is.
+    deviation over posterior samples, for models that have them, and otherwise that of the errors on validation rows.
+    The intervals of --interval are calibrated on the validation rows too; classes have none. With --imputations 5 and
+    --out whole.csv, the files are called whole-0.csv to whole-4.csv; the variation between them shows how uncertain the
+    model is.
     """
     from polymodal.cli.impute_file import impute_table_file
     from polymodal.cli.table_settings import make_csv_options
