@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from polymodal.inference.imputed_cells import FILLED, add_to_batch, add_to_frame, concat_cells
+from polymodal.inference.imputed_cells import FILLED, SURE, add_to_batch, add_to_frame, concat_cells
 from polymodal.inference.imputer import Imputer
 from polymodal.io.parquet_files import to_frame
 from polymodal.modalities.base import Bounds
@@ -35,6 +35,7 @@ def impute(
     to: Sequence[str] | None = None,
     *,
     sure: bool = False,
+    interval: float | None = None,
     marked: bool = False,
     batch_size: int = BATCH_SIZE,
     root: str | Path | None = None,
@@ -54,6 +55,7 @@ def impute(
     *,
     imputations: int,
     sure: bool = False,
+    interval: float | None = None,
     marked: bool = False,
     batch_size: int = BATCH_SIZE,
     root: str | Path | None = None,
@@ -72,6 +74,7 @@ def impute(
     *,
     imputations: int | None = None,
     sure: bool = False,
+    interval: float | None = None,
     marked: bool = False,
     batch_size: int = BATCH_SIZE,
     root: str | Path | None = None,
@@ -96,8 +99,11 @@ def impute(
             The spread over the frames shows the uncertainty of the imputed values. By default one frame is imputed
             from the posterior mean.
         sure: Whether to add a column after each column of classes or numbers with the certainty of its imputed cells:
-            the probability of a class, or the standard deviation of a number over posterior samples. A deterministic
-            model has no certainty of numbers.
+            the probability of a class, or the standard deviation of a number. The latter is that over posterior
+            samples, or, for a deterministic model, the root mean squared error of the column in the validation rows.
+        interval: Probability between 0 and 1, such as 0.9, with which an interval is to contain the true number of an
+            imputed cell. Two columns, such as `grams_low` and `grams_high`, are then added after each column of
+            numbers. The intervals are calibrated on the validation rows, see `polymodal.inference.calibration`.
         marked: Whether to add a column `filled` with the names of the imputed columns, separated by commas.
         batch_size: Number of rows per batch.
         root: Folder that file names in cells are relative to.
@@ -116,7 +122,8 @@ def impute(
     Raises:
         TypeError: The data frame, the model or a list of names has another type.
         ValueError: A name is unknown, a cell cannot be read (the message names its column and row), the frame has no
-            column of the schema, or `imputations` is given and the model is deterministic (one code per row).
+            column of the schema, `imputations` is given and the model is deterministic (one code per row), or
+            `interval` is given and the model has not been calibrated, or `given` too.
 
     Example:
         >>> import pandas as pd
@@ -137,7 +144,15 @@ def impute(
         check_whole("imputations", imputations)
     several = [None] if imputations is None else range(imputations)
     imputer = Imputer(
-        model, given, to, root=root, unreadable=unreadable, seed=seed, imputation=several[0], bounds=bounds
+        model,
+        given,
+        to,
+        root=root,
+        unreadable=unreadable,
+        seed=seed,
+        imputation=several[0],
+        bounds=bounds,
+        interval=interval,
     )
     imputer.reader.labels = frame.index
     added = imputer.name_added_columns(frame.columns, sure, marked)
@@ -166,7 +181,8 @@ def extend_arrow_schema(imputer: Imputer, schema: pa.Schema, sure: bool = False,
     fields = []
     for field in schema:
         fields.append(field)
-        fields += [pa.field(added[field.name], pa.float64())] if field.name in added else []
+        names = [name for name, column in added.items() if column == field.name and name != FILLED]
+        fields += [pa.field(name, pa.float64() if name.endswith(SURE) else field.type) for name in names]
     fields += [pa.field(FILLED, pa.string())] if marked else []
     return pa.schema(fields, schema.metadata)
 

@@ -47,6 +47,7 @@ def impute_table_file(
     imputations: int | None = None,
     seed: int = 0,
     bounds: Bounds = "observed",
+    interval: float | None = None,
     options: Options = USUAL,
     device: str = "auto",
     batch_size: int = imputation.BATCH_SIZE,
@@ -66,6 +67,7 @@ def impute_table_file(
         imputations: Number of imputed files, as in `polymodal.impute`.
         seed: Random seed of the posterior samples.
         bounds: Range of imputed numbers, as in `polymodal.impute`.
+        interval: Probability of the intervals of imputed numbers, as in `polymodal.impute`; None for no intervals.
         options: Options for reading a CSV file; the options of the training table are the defaults.
         device: Device, as in `fit`.
         batch_size: Number of rows per batch.
@@ -94,7 +96,7 @@ def impute_table_file(
         _check_output(table, path, sources, overwrite=overwrite)
     model = open_model(folder, device)
     chosen = (parse_modality_names(some, model.schema) if some else None for some in (given, to))
-    asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds}
+    asked: dict[str, Any] = {"root": table.root, "seed": seed, "bounds": bounds, "interval": interval}
     fillers = [Imputer(model, *chosen, **asked, imputation=one) for one in numbers]
     rows = [write(filler, table, path, sure, marked, batch_size) for filler, path in zip(fillers, outs, strict=True)]
     filler = fillers[0]
@@ -203,10 +205,14 @@ def _write_csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool
     texts = {name: filler.format_cells(name, hole.cells) for name, hole in holes.items()}
     cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
     columns = [
-        csvfiles.Added(name, None, texts)
-        if after == imputed_cells.FILLED
-        else csvfiles.Added(name, after, [text.replace(".", document.options.decimal or ".") for text in texts])
-        for after, name, texts in imputed_cells.format_added_columns(frame, holes, added)
+        csvfiles.Added(name, None, texts) if after == imputed_cells.FILLED else csvfiles.Added(name, after, texts)
+        for after, name, texts in imputed_cells.format_added_columns(
+            frame,
+            holes,
+            added,
+            lambda column, ends: document.localize(column, filler.format_cells(column, ends)),
+            document.options.decimal or ".",
+        )
     ]
     checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
     return len(frame)

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from polymodal.inference.calibration import compute_missing_shares, has_interval
 from polymodal.inference.imputed_cells import ImputedCells
-from polymodal.inference.passes import decode_in_chunks
+from polymodal.inference.passes import decode_in_chunks, decode_values
 from polymodal.models.base import Model, answering
 from polymodal.models.flow_codes import sample_rows
 from polymodal.runtime.seeding import derive_seed
@@ -30,12 +31,13 @@ STD_SAMPLES = 20
 def has_certainty(model: Model, name: str) -> bool:
     """Returns whether the certainty of a modality's predictions is available.
 
-    It always is for classes. For numbers it comes from posterior samples, which a deterministic model does not have.
+    It always is for classes. For numbers it comes from posterior samples; of a deterministic model, which has none, it
+    comes from its calibration.
     """
     modality = model.schema[name]
     if modality.levels is not None:
         return not modality.shape
-    return modality.shape == (1,) and not model.deterministic
+    return has_interval(model, name) and (not model.deterministic or name in (model.calibration or {}))
 
 
 def predict_cells(
@@ -48,6 +50,7 @@ def predict_cells(
     *,
     seed: int,
     bounds: Bounds,
+    interval: float | None = None,
 ) -> list[dict[str, ImputedCells]]:
     """Predicts each modality and its certainty in the rows in which it is missing, once per imputation.
 
@@ -62,6 +65,7 @@ def predict_cells(
         imputations: Numbers of the posterior samples; None for the posterior mean.
         seed: Random seed of the posterior samples.
         bounds: Range of predicted numbers, as in `impute`.
+        interval: Probability that an interval contains the number, as in `impute`; None for no intervals.
 
     Returns:
         For each imputation, the predictions by name of the modality. Their rows are positions in the batch, and their
@@ -69,21 +73,83 @@ def predict_cells(
     """
     with answering(model):
         posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
-        stds: dict[str, np.ndarray] = {}
-        if numbers := [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]:
-            # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
-            z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * len(rows))
-            stds = {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in numbers}
+        stds = _compute_stds(model, posterior, given, masks, seed)
+        ends = {} if interval is None else _compute_intervals(model, posterior.mean, given, masks, interval, bounds)
         predictions = []
         for imputation in imputations:
             if imputation is None:
                 codes = posterior.mean
             else:
                 codes = sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
-            predictions.append(
-                {name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()}
-            )
+            predicted = {
+                name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()
+            }
+            predictions.append({name: cells._replace(**ends.get(name, {})) for name, cells in predicted.items()})
         return predictions
+
+
+def _compute_stds(
+    model: Model, posterior: Distribution, given: Tensor, masks: dict[str, np.ndarray], seed: int
+) -> dict[str, np.ndarray]:
+    """Returns the standard deviations of predicted numbers in their original units, `(n,)` by name.
+
+    They are those over posterior samples. For a deterministic model they are those of its errors on validation rows;
+    for logarithms, whose scale depends on the prediction, half the distance of the numbers that are one standard
+    deviation above and below the prediction.
+    """
+    names = [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]
+    if names and not model.deterministic:
+        # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
+        z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * posterior.batch_shape[-1])
+        return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}
+    stds = {}
+    for name, scores in (model.calibration or {}).items():
+        if name in names:
+            low, high = _compute_ends(model, name, posterior.mean, given, masks[name], scores.deviation, "none")
+            stds[name] = (high - low) / 2
+    return stds
+
+
+def _compute_intervals(
+    model: Model, codes: Tensor, given: Tensor, masks: dict[str, np.ndarray], interval: float, bounds: Bounds
+) -> dict[str, dict[str, Any]]:
+    """Returns the ends of intervals by name, as the entries `low` and `high` of `ImputedCells`.
+
+    The intervals surround the predictions from codes `(B, code_dim)`, the posterior means.
+    """
+    ends = {}
+    for name, scores in (model.calibration or {}).items():
+        if name in masks:
+            quantile = scores.compute_quantile(interval)
+            low, high = _compute_ends(model, name, codes, given, masks[name], quantile, bounds)
+            ends[name] = {"low": low.tolist(), "high": high.tolist()}
+    return ends
+
+
+def _compute_ends(
+    model: Model, name: str, codes: Tensor, given: Tensor, mask: np.ndarray, factor: float, bounds: Bounds
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns predicted numbers minus and plus a multiple of their expected error, in their original units.
+
+    Arguments:
+        model: Calibrated model.
+        name: Name of the modality, a single number.
+        codes: Codes of the rows, `(B, code_dim)`.
+        given: Conditioning masks of the rows, `(B, M)` bool.
+        mask: Mask of the n rows to predict, `(B,)` bool.
+        factor: Number to multiply the expected error by.
+        bounds: Range of the numbers, as in `impute`.
+
+    Returns:
+        Two arrays `(n,)` float64.
+    """
+    modality, rows = model.schema[name], _to_index(mask, codes)
+    which = torch.arange(len(rows), device=codes.device)[None]
+    values = decode_values(model, name, codes[rows], which, "cpu")[0]
+    shares = compute_missing_shares(given.cpu()[torch.from_numpy(mask)]).numpy()
+    width = torch.from_numpy(factor * (model.calibration or {})[name].compute_expected(shares)).to(values)[:, None]
+    low, high = (modality.write(modality.bound(end, bounds)) for end in (values - width, values + width))
+    return low[:, 0].numpy(), high[:, 0].numpy()
 
 
 def _predict(

@@ -5,23 +5,36 @@ A column of certainties may follow each imputed column, and a last column may li
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from polymodal.modalities.cells import dense
 from polymodal.tabular.filling import put, put_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["FILLED", "SURE", "ImputedCells", "add_to_batch", "add_to_frame", "concat_cells", "format_added_columns"]
+__all__ = [
+    "FILLED",
+    "HIGH",
+    "LOW",
+    "SURE",
+    "ImputedCells",
+    "add_to_batch",
+    "add_to_frame",
+    "concat_cells",
+    "format_added_columns",
+]
 
 FILLED = "filled"
 """Name of the column that lists the imputed columns of each row."""
 SURE = "_sure"
 """Suffix that is appended to the name of a column to name the column with the certainty of its imputed cells."""
+LOW, HIGH = "_low", "_high"
+"""Suffixes that are appended to the name of a column to name the columns with the ends of intervals."""
 
 
 class ImputedCells(NamedTuple):
@@ -34,8 +47,12 @@ class ImputedCells(NamedTuple):
     sure: np.ndarray
     """Certainty of the cells, `(n,)`; NaN where it is not available.
 
-    It is the probability of a class, or the standard deviation of a number over posterior samples.
+    It is the probability of a class, or the standard deviation of a number.
     """
+    low: Sequence[Any] = ()
+    """The n lower ends of intervals, in the units and types of the cells; empty if there are none."""
+    high: Sequence[Any] = ()
+    """The n upper ends."""
 
 
 def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int]) -> dict[str, ImputedCells]:
@@ -57,6 +74,8 @@ def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int
             np.concatenate([start + part.rows for start, part in parts]),
             [cell for _, part in parts for cell in part.cells],
             np.concatenate([part.sure for _, part in parts]),
+            [end for _, part in parts for end in part.low],
+            [end for _, part in parts for end in part.high],
         )
     return whole
 
@@ -66,10 +85,14 @@ def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: d
     result = frame.copy()
     for column, new in imputed.items():
         result[column] = put(frame[column], new.rows, new.cells)
-    for column, name in added.items():
-        if column != FILLED:
+    for name, column in reversed(added.items()):
+        if name != FILLED:
             place = [*result.columns].index(column) + 1
-            result.insert(place, name, _list_certainties(imputed.get(column), len(frame)))
+            new, suffix = imputed.get(column), name.removeprefix(column)
+            if suffix == SURE:
+                result.insert(place, name, _list_certainties(new, len(frame)))
+            else:
+                result.insert(place, name, _put_ends(frame[column], new, suffix))
     if FILLED in added:
         result[FILLED] = _list_columns(frame.columns, imputed, len(frame))
     return result
@@ -87,26 +110,46 @@ def add_to_batch(batch: pa.RecordBatch, imputed: dict[str, ImputedCells], schema
             arrays.append(column if new is None else put_arrow(column, new.rows, new.cells))
         elif field.name == FILLED:
             arrays.append(pa.array(_list_columns(names, imputed, rows), field.type))
-        else:
+        elif field.name.endswith(SURE):
             certainties = _list_certainties(imputed.get(field.name.removesuffix(SURE)), rows)
             arrays.append(pa.array(certainties, field.type, from_pandas=True))
+        else:
+            suffix = LOW if field.name.endswith(LOW) else HIGH
+            numbers, ends = _select_ends(imputed.get(field.name.removesuffix(suffix)), suffix)
+            arrays.append(put_arrow(pa.nulls(rows, field.type), numbers, ends))
     return pa.RecordBatch.from_arrays(arrays, schema=schema)
 
 
 def format_added_columns(
-    frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: dict[str, str]
+    frame: pd.DataFrame,
+    imputed: dict[str, ImputedCells],
+    added: dict[str, str],
+    write_ends: Callable[[str, Sequence[Any]], list[str]],
+    decimal: str,
 ) -> Iterator[tuple[str, str, list[str]]]:
     """Yields the columns that `Imputer.name_added_columns` names, as texts.
+
+    Arguments:
+        frame: Rows of the table.
+        imputed: Imputed cells by column.
+        added: Names of the added columns, and the columns that they follow.
+        write_ends: Function that writes the ends of intervals of a column as texts.
+        decimal: Decimal mark of certainties.
 
     Yields:
         The column that the added column follows, the name of the added column, and one text per row.
     """
-    for column, name in added.items():
-        if column == FILLED:
+    for name, column in added.items():
+        if name == FILLED:
             yield column, name, _list_columns(frame.columns, imputed, len(frame))
-        else:
+        elif (suffix := name.removeprefix(column)) == SURE:
             numbers = _list_certainties(imputed.get(column), len(frame)).tolist()
-            yield column, name, ["" if number != number else repr(number) for number in numbers]
+            texts = [repr(number).replace(".", decimal) for number in numbers]
+            yield column, name, ["" if number != number else text for number, text in zip(numbers, texts, strict=True)]
+        else:
+            rows, ends = _select_ends(imputed.get(column), suffix)
+            written = dict(zip(rows.tolist(), write_ends(column, ends), strict=True))
+            yield column, name, [written.get(row, "") for row in range(len(frame))]
 
 
 def _list_certainties(imputed: ImputedCells | None, rows: int) -> np.ndarray:
@@ -115,6 +158,18 @@ def _list_certainties(imputed: ImputedCells | None, rows: int) -> np.ndarray:
     if imputed is not None:
         certainties[imputed.rows] = imputed.sure
     return certainties
+
+
+def _select_ends(imputed: ImputedCells | None, suffix: str) -> tuple[np.ndarray, Sequence[Any]]:
+    """Returns the row numbers of a column's intervals, `(n,)` int64, and the ends that a suffix names."""
+    ends = () if imputed is None else imputed.low if suffix == LOW else imputed.high
+    return (np.empty(0, int) if imputed is None or not len(ends) else imputed.rows), ends
+
+
+def _put_ends(column: pd.Series, imputed: ImputedCells | None, suffix: str) -> pd.Series:
+    """Returns the ends of intervals as a column of the same type, in which all other cells are missing."""
+    rows, ends = _select_ends(imputed, suffix)
+    return dense(put(column, rows, ends)).where(np.isin(np.arange(len(column)), rows))
 
 
 def _list_columns(columns: Iterable[str], imputed: dict[str, ImputedCells], rows: int) -> list[str]:

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from polymodal.batch import Batch
+from polymodal.inference.calibration import check_interval, has_interval, list_interval_messages
 from polymodal.inference.cell_prediction import has_certainty, predict_cells
-from polymodal.inference.imputed_cells import FILLED, SURE, ImputedCells
+from polymodal.inference.imputed_cells import FILLED, HIGH, LOW, SURE, ImputedCells
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of, holds_texts, write_texts
@@ -43,9 +44,11 @@ class Imputer:
         seed: Random seed of the posterior samples.
         imputation: Number of the posterior sample to impute from; by default the posterior mean is used.
         bounds: Range of imputed numbers, as in `impute`.
+        interval: Probability that an interval contains the number, as in `impute`; None for no intervals.
 
     Raises:
-        ValueError: A name is unknown, or `imputation` is given and the model is deterministic (one code per row).
+        ValueError: A name is unknown, `imputation` is given and the model is deterministic (one code per row), or
+            `interval` is given and the model is not calibrated.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class Imputer:
         seed: int = 0,
         imputation: int | None = None,
         bounds: Bounds = "observed",
+        interval: float | None = None,
     ) -> None:
         schema = model.schema
         for name, names in {"given": given, "to": to}.items():
@@ -67,7 +71,10 @@ class Imputer:
         check_number("unreadable", unreadable, 0, 1)
         check_seed(seed)
         check_bounds(bounds)
+        if interval is not None:
+            check_interval(model, interval, given)
         self.bounds: Bounds = bounds
+        self.interval = interval
         self.model, self.seed, self.imputation = model, seed, imputation
         if imputation is not None and model.deterministic:
             raise ValueError(
@@ -151,6 +158,7 @@ class Imputer:
             imputations,
             seed=self.seed,
             bounds=self.bounds,
+            interval=self.interval,
         )
         return [
             self._select_cells(frame, rows, empty, predicted, count=place == 0)
@@ -182,25 +190,27 @@ class Imputer:
             *([tell_untrained(untrained)] if untrained else []),
             *(f"{column!r} {files}" for column in self.files),
             *self._list_missing(),
+            *([] if self.interval is None else list_interval_messages(self.model, self.to, self.interval)),
         ]
 
     def name_added_columns(self, columns: Iterable[str], sure: bool, marked: bool) -> dict[str, str]:
-        """Returns the names of the added columns, each by the column that it follows.
+        """Returns the names of the added columns in order, and for each the column that it follows.
 
-        The column `filled` has its own name as its key, and comes last.
+        The column `filled` follows itself, and comes last.
 
         Raises:
             ValueError: Two columns of the frame have the same name, or an added column has the name of one of them.
         """
         columns = list(columns)
-        certainties = {
-            column: f"{column}{SURE}"
-            for column, name in ((column, name) for name in self.to for column in self._columns(name))
-            if sure and column in columns and has_certainty(self.model, name)
-        }
-        added = {column: certainties[column] for column in columns if column in certainties}
+        names = {column: name for name in self.to for column in self._columns(name)}
+        added: dict[str, str] = {}
+        for column in columns:
+            if (name := names.get(column)) is not None:
+                ends = [LOW, HIGH] if self.interval is not None and has_interval(self.model, name) else []
+                certainty = [SURE] if sure and has_certainty(self.model, name) else []
+                added |= {f"{column}{suffix}": column for suffix in ends + certainty}
         added |= {FILLED: FILLED} if marked else {}
-        if twice := [name for name, times in Counter([*columns, *added.values()]).items() if times > 1]:
+        if twice := [name for name, times in Counter([*columns, *added]).items() if times > 1]:
             raise ValueError(f"column names must be unique; {twice[0]!r} occurs twice; rename one of the columns")
         return added
 
@@ -247,12 +257,13 @@ class Imputer:
         for name, cells_of in predicted.items():
             places = rows[cells_of.rows]
             for column, cells in zip(self._columns(name), cells_of.cells, strict=True):
+                ends = cells_of.low, cells_of.high
                 if holds_texts(frame[column], self.formats[column]):
-                    cells = self.format_cells(column, cells)
+                    cells, *ends = (self.format_cells(column, part) for part in (cells, *ends))
                 absent, fits = empty[column][places], is_valid_cell(frame[column], cells)
                 use = absent & fits
-                selected = cells if use.all() else [cells[place] for place in np.flatnonzero(use)]
-                imputed[column] = ImputedCells(places[use], selected, cells_of.sure[use])
+                selected, *ends = (_select(part, use) for part in (cells, *ends))
+                imputed[column] = ImputedCells(places[use], selected, cells_of.sure[use], *ends)
                 if count:
                     self.imputed += len(selected)
                     if not fits.all():
@@ -296,6 +307,11 @@ def _contains_files(column: pd.Series, by_name: bool) -> bool:
     if isinstance(first, bytes) or (isinstance(first, dict) and "bytes" in first):
         return not by_name
     return isinstance(first, str | PurePath | dict)
+
+
+def _select(cells: Sequence[Any], use: np.ndarray) -> Sequence[Any]:
+    """Returns the cells at which a mask `(n,)` is True, of n cells or of none."""
+    return cells if use.all() or not len(cells) else [cells[place] for place in np.flatnonzero(use)]
 
 
 def _stay(number: int) -> str:

@@ -33,7 +33,7 @@ def encode(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
     Arguments:
         model: Model that encodes the rows.
         batch: Batch of B rows, which may be incomplete.
-        given: Conditioning masks `(S, M)` bool.
+        given: Conditioning masks `(S, M)` bool, or of each row, `(S, B, M)` bool.
 
     Returns:
         Posterior means `(S, B, code_dim)`, and a mask `(S, B)` bool: whether the row has any of the given modalities.
@@ -144,7 +144,8 @@ def _combine_masks(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
 
     An empty mask is replaced by that of all modalities observed in the row.
     """
-    seen = given.to(batch.observed.device)[:, None] & batch.observed
+    given = given.to(batch.observed.device)
+    seen = (given[:, None] if given.dim() == 2 else given) & batch.observed
     enough = seen.any(-1)
     return torch.where(enough[..., None], seen, batch.observed), enough
 

@@ -13,6 +13,7 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.io import checkpoint
+from polymodal.models.conformal import write_calibration
 from polymodal.models.execution import Networks, Weights
 from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.models.given import Given, combine_masks, make_blank_row
@@ -94,6 +95,7 @@ class Model(Networks, ABC):
             "schema": self.schema.to_json(),
             **({} if self.flow is None else {"flow": self.flow.sizes}),
             **({"untrained": list(self.untrained)} if self.untrained else {}),
+            **({} if self.calibration is None else {"calibration": write_calibration(self.calibration)}),
         }
 
     def __repr__(self) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
+from polymodal.models.conformal import ConformalScores
 from polymodal.models.network_groups import NetworkGroups
 from polymodal.networks import CodeFlow
 from polymodal.networks.cpu import (
@@ -62,6 +63,8 @@ class Networks(nn.Module):
     """Whether `fit` trains a flow over the model's codes after training the model."""
     flow: CodeFlow | None
     """Flow over the codes that posterior and unconditional samples come from, or None."""
+    calibration: Mapping[str, ConformalScores] | None = None
+    """Errors on validation rows by column of numbers, for intervals; None before `fit` has ended."""
     name: str
     """Key of the model in the registry `MODELS`."""
 

@@ -21,6 +21,7 @@ from polymodal.io import checkpoint
 from polymodal.modalities import Modality
 from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import FORMAT, Model
+from polymodal.models.conformal import read_calibration
 from polymodal.objectives.regularizers import MMD, Regularizer, spell_regularizer
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams
@@ -29,7 +30,16 @@ from polymodal.schema import Schema
 
 __all__ = ["apply_bandwidth", "load_model", "upgrade_arguments_of", "upgrade_document"]
 
-KINDS = {"format": int, "model": str, "arguments": dict, "schema": dict, "seed": int, "flow": dict, "untrained": list}
+KINDS = {
+    "format": int,
+    "model": str,
+    "arguments": dict,
+    "schema": dict,
+    "seed": int,
+    "flow": dict,
+    "untrained": list,
+    "calibration": dict,
+}
 """Keys of `model.json` and the types of their values."""
 
 
@@ -70,6 +80,8 @@ def _build_described(build: Callable[..., Model], document: dict[str, Any], sche
     for name in (untrained := document.get("untrained", [])):
         schema.index(name)  # raises an error for an unknown name
     model.untrained = tuple(untrained)
+    if "calibration" in document:
+        model.calibration = read_calibration(document["calibration"], schema)
     if "flow" in document:
         check_arguments(document["flow"], {"width", "layers", "sigma", "context", "frequencies"}, "a model's flow")
         with own_streams(0):
@@ -144,7 +156,7 @@ def _check_document(document: dict[str, Any]) -> None:
         way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
         raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
-    if missing := KINDS.keys() - document.keys() - {"seed", "flow", "untrained"}:
+    if missing := KINDS.keys() - document.keys() - {"seed", "flow", "untrained", "calibration"}:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, but does not")
     for key, value in document.items():
         earlier = key == "flow" and value is True  # see `upgrade_document`

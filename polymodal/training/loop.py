@@ -197,6 +197,7 @@ def fit(
             run.train_autoencoder()
         if model.samples_by_flow:
             run.train_prior()
+        run.calibrate(validation)
     prior_history = pd.DataFrame([] if run.prior is None else run.prior.history)
     return Fit(pd.DataFrame(run.state.history), run.state.best.epoch, folder, prior_history)
 

@@ -33,7 +33,7 @@ FREE = ("epochs", "patience", "device", "compile", "save_every", "trackers")
 State = tuple[dict[str, Tensor], dict[str, Any]]
 """Everything that is needed to resume: tensors, and a JSON document."""
 
-LATER = ("flow", "untrained")
+LATER = ("flow", "untrained", "calibration")
 """Entries that training adds to a model's document."""
 
 
@@ -145,6 +145,16 @@ class Records:
         text = pd.DataFrame(history).to_csv(index=False)
         self._write(lambda: checkpoint.write_text(folder / "prior_history.csv", text))
         if model is not None:
+            files = {"model.json": model.document, "weights.safetensors": model.state_dict()}
+            self._write(lambda: checkpoint.write(folder / "model", files))
+
+    def publish_calibration(self, model: Model) -> None:
+        """Writes the model with its calibration.
+
+        Raises:
+            OSError: The files could not be written.
+        """
+        if (folder := self.folder) is not None and model.calibration is not None:
             files = {"model.json": model.document, "weights.safetensors": model.state_dict()}
             self._write(lambda: checkpoint.write(folder / "model", files))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, cast
 
+from polymodal.inference.calibration import calibrate
 from polymodal.models.base import Model, tell_untrained
 from polymodal.runtime import distributed
 from polymodal.training.autoencoder import AutoencoderTraining
@@ -119,10 +120,19 @@ class Run:
         self.state.best.weights = copy_weights(self.model)
         self.records.publish_prior(self.prior.history, self.model)
 
+    def calibrate(self, validation: Table) -> None:
+        """Calibrates the intervals of the best epoch's model on all validation rows, and writes the result."""
+        self._load_best()
+        calibrate(self.model, validation)
+        self.records.publish_calibration(self.model)
+
     def release(self) -> None:
         """Ends the trackers, reverts the changes of mixed precision, and loads the best weights into the model."""
         for tracker in self.accelerator.trackers:
             tracker.finish()
+        self._load_best()
+
+    def _load_best(self) -> None:
         self.autoencoder.step.release()
         self.model.load_state_dict(self.state.best.weights)
         self.model.eval()

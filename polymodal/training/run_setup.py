@@ -104,6 +104,7 @@ def _make_run(
             records.untrained = model.note_training(train.observed)
         if records.state is None:
             balance(model, train)
+    model.calibration = None  # it fits only the weights that it was measured with
     model.drop_flow()  # only here, because an error in an earlier check must leave the model unchanged
     shown = progress and distributed.rank() == 0
     display = TrainingProgress(settings.epochs, steps(len(train), settings.batch_size), shown=shown)

@@ -77,6 +77,44 @@ def test_penguins(worked):
     assert sure.dropna().between(0.5, 1).all()
 
 
+@pytest.mark.parametrize("kind", ["csv", "parquet", "feather"])
+def test_intervals_of_files_are_those_of_frames(worked, run, kind):
+    numbers = np.random.default_rng(0)
+    frame = pd.DataFrame({"grams": 500 + 90 * numbers.normal(size=200).round(4), "x": numbers.normal(size=200)})
+    frame["kind"] = numbers.choice(["owl", "emu"], 200)
+    frame.loc[::4, "grams"] = None
+    frame.loc[1::4, "kind"] = None
+    frame.to_csv("birds.csv", index=False)
+    write = {"csv": frame.to_csv, "parquet": frame.to_parquet, "feather": lambda path, index: frame.to_feather(path)}
+    read = {"csv": pd.read_csv, "parquet": pd.read_parquet, "feather": pd.read_feather}[kind]
+    worked("train", "birds.csv", "--epochs", 1, "--folder", "run", "--latent-dim", 4)
+    write[kind](f"birds.{kind}", index=False)
+    worked(
+        "impute",
+        "run",
+        f"birds.{kind}",
+        "--out",
+        f"o.{kind}",
+        "--interval",
+        0.8,
+        "--sure",
+        "--marked",
+        "--batch-size",
+        64,
+    )
+    made = read(f"o.{kind}")
+    added = ["grams_low", "grams_high", "grams_sure"]
+    assert made.columns.tolist() == ["grams", *added, "x", "x_low", "x_high", "x_sure", "kind", "kind_sure", "filled"]
+    assert (made[added].notna().all(axis=1) == frame["grams"].isna()).all()
+    assert made[["x_low", "x_high", "x_sure"]].isna().all(axis=None)
+    same = pm.impute(pm.load("run/model"), frame, interval=0.8, sure=True)
+    np.testing.assert_allclose(made[added], same[added], atol=1e-3)
+    refused = run("impute", "run", f"birds.{kind}", "--out", f"p.{kind}", "--interval", 90)
+    assert refused.returncode == 2
+    assert "interval must be from 0 to 1; got 90" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_several_imputations_are_several_files(worked, run, kind):
     numbers = np.random.default_rng(0)

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tables import birds
@@ -38,10 +39,26 @@ def test_the_python_blocks_run(tmp_path, monkeypatch):
 def test_the_python_of_the_page_about_tables_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     birds().to_csv("birds.csv", index=False)
-    (block,) = re.findall(r"```python\n(.*?)```", TABLES.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert "epochs=300" in block
-    exec(block.replace("epochs=300", "epochs=1"), names := {})
+    first, second = re.findall(r"```python\n(.*?)```", TABLES.read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert "epochs=300" in first
+    assert "epochs=300" in second
+    exec(first.replace("epochs=300", "epochs=1"), names := {})
     assert names["whole"]["grams"].notna().all()
+    exec(second.replace("epochs=300", "epochs=1"), names)
+    check_rubins_rules(names)
+
+
+def check_rubins_rules(names):
+    """The pooled mean has the variance of its closed form: that of a mean over all tables, and of their means."""
+    grams = np.stack([table["grams"].to_numpy(float) for table in names["tables"]])  # (m, N)
+    m, rows = grams.shape
+    means = grams.mean(1)
+    assert names["estimates"].mean() == pytest.approx(grams.mean())
+    within = np.square(grams - means[:, None]).sum() / (m * rows * (rows - 1))
+    between = sum((a - b) ** 2 for a in means for b in means) / (2 * m * (m - 1))  # half the mean squared difference
+    assert between > 0
+    assert names["total"] == pytest.approx(within + between + between / m)
+    assert names["freedom"] == pytest.approx((m - 1) * (names["total"] / (between + between / m)) ** 2)
 
 
 @pytest.mark.parametrize("target", ["demo", "test"])

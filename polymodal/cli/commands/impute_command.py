@@ -33,6 +33,14 @@ def impute(
     marked: Annotated[
         bool, typer.Option("--marked", help="Add a column with the names of the imputed columns of each row.")
     ] = False,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LEVEL",
+            help="Add columns with the ends of intervals that contain the true numbers with this probability, such "
+            "as 0.9.",
+        ),
+    ] = None,
     imputations: Annotated[
         int | None,
         typer.Option(
@@ -52,14 +60,22 @@ def impute(
 
     CSV and Feather files are read as a whole, Parquet files batch by batch, so a Parquet file may be larger than
     memory. The certainty of an imputed class is its probability. The certainty of an imputed number is the standard
-    deviation over posterior samples, for models that have them. With --imputations 5 and --out
-    whole.csv, the files are called whole-0.csv to whole-4.csv; the variation between them shows how uncertain the model
-    is.
+    deviation over posterior samples, for models that have them, and otherwise that of the errors on validation rows.
+    The intervals of --interval are calibrated on the validation rows too; classes have none. With --imputations 5 and
+    --out whole.csv, the files are called whole-0.csv to whole-4.csv; the variation between them shows how uncertain the
+    model is.
     """
     from polymodal.cli.impute_file import impute_table_file
     from polymodal.cli.table_settings import make_csv_options
 
     options: dict[str, Any] = {"given": given or (), "to": to or (), "options": make_csv_options(**csv or {})}
-    options |= {"sure": sure, "marked": marked, "imputations": imputations, "seed": seed, "overwrite": overwrite}
+    options |= {
+        "sure": sure,
+        "marked": marked,
+        "interval": interval,
+        "imputations": imputations,
+        "seed": seed,
+        "overwrite": overwrite,
+    }
     options |= {"bounds": bounds, "device": device, "batch_size": batch_size}
     tell(impute_table_file(folder, file, out, **options))
