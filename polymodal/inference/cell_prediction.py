@@ -109,7 +109,7 @@ def _predict(
 def _compute_std(model: Model, name: str, z: Tensor) -> np.ndarray:
     """Returns the standard deviation of a number in its original units `(n,)`, for samples `(S, n, code_dim)`."""
     modality = model.schema[name]
-    values = modality.value(modality.distribution(model.emit(z, [name])[name])).cpu()
+    values = modality.value(model.decode(z, [name])[name]).cpu()
     return modality.write(values).std(0).squeeze(-1).numpy()
 
 

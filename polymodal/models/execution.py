@@ -16,6 +16,7 @@ from polymodal.distributions import DiagNormal
 from polymodal.networks import CodeFlow
 from polymodal.networks.cpu import Capacity, Chunk, architecture, run_networks, sum_chunks
 from polymodal.runtime.validation import check_names
+from polymodal.runtime.vectorizing import is_vectorizing
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -53,6 +54,8 @@ class Networks(nn.Module):
     """Flow over the codes that posterior and unconditional samples come from, or None."""
     name: str
     """Key of the model in the registry `MODELS`."""
+    member_count = 1
+    """Number of members; more than 1 for an ensemble only."""
 
     def __init__(self, schema: Schema, latent_dim: int, weights: Weights) -> None:
         super().__init__()
@@ -131,7 +134,11 @@ class Networks(nn.Module):
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""
-        return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
+        return {name: self.make_distribution(name, output) for name, output in self.emit(z, only).items()}
+
+    def make_distribution(self, name: str, output: Tensor) -> Distribution:
+        """Returns the distribution p(x_m | z), batch shape `(*, B)`, for the output of `emit` for modality m."""
+        return self.schema[name].distribution(output)
 
     def costs(self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
         """Computes the reconstruction cost of each modality, 0 where the modality is missing.
@@ -187,8 +194,10 @@ class Networks(nn.Module):
             The term, and the unweighted cost of each modality, `(M,)`.
         """
         passes, rows, _ = z.shape
-        most = at_once or self._capacity.count_codes(z, self.decoders, self.emit)
-        if most >= passes * rows and z.device.type != "cpu":
+        most = passes * rows
+        if not is_vectorizing():
+            most = at_once or self._capacity.count_codes(z, self.decoders, self.emit)
+        if most >= passes * rows and (z.device.type != "cpu" or is_vectorizing()):
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs
         costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from polymodal.runtime.vectorizing import is_vectorizing
+
 __all__ = ["LINEAR", "Linear", "affine", "inner", "outer"]
 
 FEWEST = 2**22
@@ -93,6 +95,7 @@ def _quick(a: Tensor, b: Tensor) -> bool:
         and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and not torch.compiler.is_compiling()
+        and not is_vectorizing()
     )
 
 
