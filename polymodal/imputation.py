@@ -93,11 +93,12 @@ def impute(
         given: Names of the modalities to condition on; by default all.
         to: Names of the modalities to impute; by default all.
         imputations: Number of imputed frames, each from one posterior sample of every row's code (multiple imputation).
+            For an ensemble, each frame takes the next member for a row, from a random one on.
             The spread over the frames shows the uncertainty of the imputed values. By default one frame is imputed
             from the posterior mean.
         sure: Whether to add a column after each column of classes or numbers with the certainty of its imputed cells:
-            the probability of a class, or the standard deviation of a number over posterior samples. A deterministic
-            model has no certainty of numbers.
+            the probability of a class, or the standard deviation of a number over posterior samples or the members of
+            an ensemble. A deterministic model without members has no certainty of numbers.
         marked: Whether to add a column `filled` with the names of the imputed columns, separated by commas.
         batch_size: Number of rows per batch.
         root: Folder that file names in cells are relative to.

@@ -12,6 +12,7 @@ from torch import Tensor
 from polymodal.inference.imputed_cells import ImputedCells
 from polymodal.inference.passes import decode_in_chunks
 from polymodal.models.base import Model, answering
+from polymodal.models.ensemble import Ensemble
 from polymodal.models.flow_codes import sample_rows
 from polymodal.runtime.seeding import derive_seed
 
@@ -30,7 +31,8 @@ STD_SAMPLES = 20
 def has_certainty(model: Model, name: str) -> bool:
     """Returns whether the certainty of a modality's predictions is available.
 
-    It always is for classes. For numbers it comes from posterior samples, which a deterministic model does not have.
+    It always is for classes. For numbers it comes from posterior samples, or from the members of an ensemble; a
+    deterministic model without members has neither.
     """
     modality = model.schema[name]
     if modality.levels is not None:
@@ -72,18 +74,34 @@ def predict_cells(
         stds: dict[str, np.ndarray] = {}
         if numbers := [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]:
             # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
-            z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * len(rows))
+            z = sample_rows(posterior, [_count_std_samples(model)], seed=seed, rows=[0] * len(rows))
             stds = {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in numbers}
         predictions = []
         for imputation in imputations:
             if imputation is None:
                 codes = posterior.mean
             else:
-                codes = sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
+                codes = _sample_imputation(model, posterior, imputation, seed, rows)
             predictions.append(
                 {name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()}
             )
         return predictions
+
+
+def _sample_imputation(
+    model: Model, posterior: Distribution, imputation: int, seed: int, rows: Sequence[int]
+) -> Tensor:
+    """Returns the posterior samples of an imputation, `(B, code_dim)`; those of an ensemble take its members in turn."""
+    if model.member_count == 1:
+        return sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
+    return sample_rows(posterior, [imputation + 1], seed=seed, rows=rows)[imputation]
+
+
+def _count_std_samples(model: Model) -> int:
+    """Returns the number of posterior samples for a standard deviation: equally many from each member."""
+    if isinstance(model, Ensemble) and model.has_deterministic_members:
+        return model.member_count
+    return -(-STD_SAMPLES // model.member_count) * model.member_count
 
 
 def _predict(

@@ -110,6 +110,11 @@ class Ensemble(Model):
         return self._structure.rows
 
     @property
+    def has_deterministic_members(self) -> bool:
+        """Whether the posterior of each member is a single code per row."""
+        return self._structure.deterministic
+
+    @property
     def code_dim(self) -> int:
         """Total size of the members' codes."""
         return self.member_count * self._structure.code_dim

@@ -50,8 +50,14 @@ class EnsembleCodes(Concatenated):
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns samples `(*sample_shape, *, B, D)` without gradients, each made by one member."""
         shape = torch.Size(sample_shape)
+        parts = cast("list[Any]", self.parts)
         with torch.no_grad():
-            codes = torch.cat([part.sample(shape) for part in self.parts], dim=-1)
+            if all(hasattr(part, "from_noise") for part in parts):  # equal members have equal samples
+                like, size = parts[0].mean, max(part.noise_dim for part in parts)
+                noise = torch.randn(*shape, *self.batch_shape, size, dtype=like.dtype, device=like.device)
+                codes = torch.cat([part.from_noise(noise[..., : part.noise_dim]) for part in parts], dim=-1)
+            else:
+                codes = torch.cat([part.sample(shape) for part in parts], dim=-1)
             first = torch.rand(self.batch_shape, device=codes.device)
         return self._keep_one(codes, first, shape)
 
