@@ -53,17 +53,20 @@ def load_model(folder: str | Path, build: Callable[..., Model], registry: Mappin
     with _convert_errors(path), _limit_parameters(most):
         _check_document(document)
         document = upgrade_document(document)
+        members = document.get("members", 1)
         schema = Schema.from_json(document["schema"])
         make = partial(_build_described, build, document, schema)
         shapes = _infer_state_shapes(make, [registry.get(document["model"]), *schema.values()])
-    members = document.get("members", 1)
+        shapes = None if shapes is None else stack_state(shapes, members)
     if shapes is not None:
-        checkpoint.check_tensors(weights, stored, stack_state(shapes, members))
+        checkpoint.check_tensors(weights, stored, shapes)
     with _convert_errors(path), _limit_parameters(most), nullcontext() if shapes is None else skip_network_checks():
         model = make()
         _check_loadable(model)
     if members > 1:
-        checkpoint.check_tensors(weights, stored, stack_state(model.state_dict(), members))
+        with _convert_errors(path):
+            stacked = stack_state(model.state_dict(), members)
+        checkpoint.check_tensors(weights, stored, stacked)
         with _convert_errors(path):
             model = _make_ensemble(model, members)
     tensors = checkpoint.read_tensors(weights, like=model.state_dict())

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import local
 
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
 __all__ = ["is_vectorizing", "vectorizing"]
 
 _STATE = local()
@@ -32,7 +35,11 @@ def is_vectorizing() -> bool:
 def vectorizing() -> Iterator[None]:
     """Context manager in which networks and costs use only operations that `torch.func.vmap` supports."""
     _STATE.depth = getattr(_STATE, "depth", 0) + 1
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fast path of transformers has no rule for `vmap`
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):  # the only attention with a rule for `vmap`
+            yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
         _STATE.depth -= 1
