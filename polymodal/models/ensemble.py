@@ -11,7 +11,7 @@ computes the losses of all members at once by `torch.func.vmap`. If a member has
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from typing import Any, NamedTuple, NoReturn
 
@@ -191,8 +191,8 @@ class Ensemble(Model):
 
     def plan(self, observed: Tensor) -> Plan:
         """Makes the random choices of each member, one after another, see `Model.plan`."""
-        member = self.open_members()[0]
-        plans: list[Any] = [member.plan(observed) for _ in range(self.member_count)]
+        self._structure.training = self.training  # some models choose sets of modalities in training only
+        plans: list[Any] = [self._structure.plan(observed) for _ in range(self.member_count)]
         if isinstance(plans[0], Masks):
             plans = pad_masks(plans)
         return tuple(tensor for plan in plans for tensor in plan)
@@ -236,9 +236,7 @@ class Ensemble(Model):
             parts = tensor.unbind() if slot.stacked else [tensor] * self.member_count
             for member, part in zip(slot.members, parts, strict=True):
                 member[slot.key] = part
-        for module, copies in views.modules:
-            for copy in copies:
-                vars(copy)["training"] = module.training
+        _copy_modes(views.modules)
         return views.models
 
     def _try_batched(self, batch: Batch, progress: float | Tensor, plans: list[Plan]) -> bool:
@@ -258,15 +256,17 @@ class Ensemble(Model):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the losses of all members at once: the totals `(n,)`, and the terms `(n,)` by name."""
         views = self._make_views()
-        self.open_members()
-        member, slots = views.models[0], [slot for slot in views.slots if slot.stacked]
+        _copy_modes((module, copies[:1]) for module, copies in views.modules)
+        member, slots = views.models[0], views.slots
+        stacked = tuple(slot.owner[slot.key] for slot in slots if slot.stacked)
 
-        def compute(tensors: list[Tensor], plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
-            for slot, tensor in zip(slots, tensors, strict=True):
-                slot.members[0][slot.key] = tensor
-            return tuple(member(batch, progress, plan))
+        def compute(tensors: tuple[Tensor, ...], plan: Plan) -> tuple[Tensor, dict[str, Tensor]]:
+            own = iter(tensors)
+            for slot in slots:
+                slot.members[0][slot.key] = next(own) if slot.stacked else slot.owner[slot.key]
+            loss = member(batch, progress, plan)
+            return loss.total, loss.terms
 
-        stacked = [slot.owner[slot.key] for slot in slots]
         plan = tuple(torch.stack(tensors) for tensors in zip(*plans, strict=True))
         with vectorizing():
             return torch.func.vmap(compute, randomness="different")(stacked, plan)
@@ -322,6 +322,13 @@ def _stack_tensors(members: Sequence[Model]) -> None:
         for key, buffer in module._buffers.items():
             if buffer is not None and _is_stacked(module, key, top=module is members[0]):
                 module._buffers[key] = torch.stack([buffer, *(other._buffers[key] for other in others)])
+
+
+def _copy_modes(modules: Iterable[tuple[nn.Module, list[nn.Module]]]) -> None:
+    """Copies the training mode of each module to its copies, without the checks of `nn.Module.__setattr__`."""
+    for module, copies in modules:
+        for copy in copies:
+            vars(copy)["training"] = module.training
 
 
 def _is_stacked(module: nn.Module, key: str, *, top: bool) -> bool:
