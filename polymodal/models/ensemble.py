@@ -168,14 +168,14 @@ class Ensemble(Model):
         """
         emitted = [member.emit(own, only) for member, own in zip(self.open_members(), self._split(z), strict=True)]
         outputs = {name: torch.stack([one[name] for one in emitted], dim=z.dim() - 1) for name in emitted[0]}
-        present = find_present(z, self.member_count).movedim(0, -1)
-        if not present.all():
-            chosen = torch.where(
-                present, torch.arange(self.member_count, device=z.device), present.int().argmax(-1)[..., None]
-            )
-            for name, output in outputs.items():
-                index = chosen[(..., *[None] * (output.dim() - z.dim()))].expand_as(output)
-                outputs[name] = output.gather(z.dim() - 1, index)
+        present = find_present(z, self.member_count).movedim(0, -1)  # (*, B, n)
+        if present.all():
+            return outputs
+        numbers, first = torch.arange(self.member_count, device=z.device), present.int().argmax(-1)[..., None]
+        chosen = torch.where(present, numbers, first)
+        for name, output in outputs.items():
+            index = chosen[(..., *[None] * (output.dim() - z.dim()))].expand_as(output)
+            outputs[name] = output.gather(z.dim() - 1, index)
         return outputs
 
     def make_distribution(self, name: str, output: Tensor) -> Distribution:
@@ -282,11 +282,9 @@ class Ensemble(Model):
             slots = []
             for module, copies in modules:
                 for kind in ("_parameters", "_buffers"):
-                    for key, tensor in getattr(module, kind).items():
-                        if tensor is not None:
-                            owners = [getattr(copy, kind) for copy in copies]
-                            stacked = kind == "_parameters" or _is_stacked(module, key, top=module is self)
-                            slots.append(_Slot(getattr(module, kind), key, stacked, owners))
+                    for key in (key for key, tensor in vars(module)[kind].items() if tensor is not None):
+                        stacked = kind == "_parameters" or _is_stacked(module, key, top=module is self)
+                        slots.append(_Slot(vars(module)[kind], key, stacked, [vars(copy)[kind] for copy in copies]))
             self._views = _Views(models, slots, modules)
         return self._views
 

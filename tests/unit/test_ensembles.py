@@ -176,7 +176,7 @@ def test_each_imputation_takes_another_member():
         first.add(int(np.abs(np.array(expected) - values[0]).argmin()))
     assert len(first) > 1, "rows start with different members"
     with pytest.raises(ValueError, match="members="):
-        pm.impute(singles and build("mac-wae", schema, **TINY), frame, imputations=2, say=None)
+        pm.impute(build("mac-wae", schema, **TINY), frame, imputations=2, say=None)
 
 
 def test_predictions_are_the_mixture_of_the_members():
@@ -334,7 +334,8 @@ def test_a_resumed_run_ends_like_one_without_a_pause(options, tmp_path):
     pd.testing.assert_frame_equal(whole.history[terms], done.history[terms])
     saved = load(tmp_path / "run" / "model")
     assert isinstance(saved, Ensemble)
-    assert saved.weighed and len(saved.weight) == len(SMALL)
+    assert saved.weighed
+    assert len(saved.weight) == len(SMALL)
 
 
 def test_members_have_the_same_loss_weights_and_their_own_files_names(tmp_path):
@@ -359,7 +360,7 @@ def test_a_forged_number_of_members_is_an_error(members, tmp_path):
     build("mac-wae", SMALL, members=2, **TINY).save(tmp_path / "model")
     path = tmp_path / "model" / "model.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"members": members}))
-    with pytest.raises(ValueError, match="model.json|weights.safetensors") as error:
+    with pytest.raises(ValueError, match=r"model.json|weights.safetensors") as error:
         load(tmp_path / "model")
     assert "\n" not in str(error.value)
 
@@ -368,6 +369,12 @@ def test_a_forged_number_of_members_is_an_error(members, tmp_path):
 def test_members_must_be_a_whole_number(members):
     with pytest.raises((TypeError, ValueError), match="members"):
         build("mac-wae", SMALL, members=members)
+
+
+def test_an_ensemble_is_not_compiled():
+    model, table = build("mac-wae", SMALL, members=2, **TINY), table_of()
+    with pytest.raises(ValueError, match="compile.*members"):
+        fit(model, table, table, epochs=1, compile=True, progress=False)
 
 
 def test_an_ensemble_has_no_flow():
