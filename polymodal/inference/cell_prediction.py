@@ -91,7 +91,7 @@ def predict_cells(
 def _sample_imputation(
     model: Model, posterior: Distribution, imputation: int, seed: int, rows: Sequence[int]
 ) -> Tensor:
-    """Returns the posterior samples of an imputation, `(B, code_dim)`; those of an ensemble take its members in turn."""
+    """Returns the posterior samples of an imputation, `(B, code_dim)`; an ensemble takes its members in turn."""
     if model.member_count == 1:
         return sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
     return sample_rows(posterior, [imputation + 1], seed=seed, rows=rows)[imputation]

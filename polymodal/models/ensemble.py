@@ -75,7 +75,8 @@ class Ensemble(Model):
         _stack_tensors(members)
         # The ensemble has the submodules and tensors of its first member, so that all names are those of a model.
         shared = {name: vars(first)[name] for name in ("_parameters", "_buffers", "_modules")}
-        vars(self).update(shared, _non_persistent_buffers_set=first._non_persistent_buffers_set, _structure=first)
+        shared |= {"_non_persistent_buffers_set": first._non_persistent_buffers_set, "_structure": first}
+        self.__dict__.update(shared)
         self._views: _Views | None = None
         self._is_batched: bool | None = None
         """Whether the losses are computed at once; None before the first loss."""

@@ -113,7 +113,7 @@ def mix_predictions(components: Distribution) -> Distribution:
         >>> mix_predictions(components).base_dist.probs
         tensor([[0.6000, 0.4000]])
     """
-    base = components.base_dist if isinstance(components, Independent) else None
+    base: Any = components.base_dist if isinstance(components, Independent) else None
     axis, elements = len(components.batch_shape) - 1, len(components.event_shape)
     if isinstance(base, Categorical):
         logits = base.logits.logsumexp(axis) - log(base.logits.shape[axis])
