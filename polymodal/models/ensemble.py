@@ -13,7 +13,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, cast
 
 import torch
 from torch import Tensor, nn
@@ -35,10 +35,10 @@ SHARED = ("weight", "weighed")
 class _Slot(NamedTuple):
     """A tensor of the ensemble, and where each member stores its own."""
 
-    owner: dict[str, Tensor | None]
+    owner: dict[str, Tensor]
     key: str
     stacked: bool
-    members: list[dict[str, Tensor | None]]
+    members: list[dict[str, Tensor]]
 
 
 class _Views(NamedTuple):
@@ -65,6 +65,10 @@ class Ensemble(Model):
         ValueError: The members sample their codes by a flow.
     """
 
+    _structure: Model
+    """The first member, whose submodules and tensors are those of the ensemble."""
+    _views: _Views | None
+
     def __init__(self, members: Sequence[Model]) -> None:
         nn.Module.__init__(self)
         first = members[0]
@@ -76,8 +80,8 @@ class Ensemble(Model):
         # The ensemble has the submodules and tensors of its first member, so that all names are those of a model.
         shared = {name: vars(first)[name] for name in ("_parameters", "_buffers", "_modules")}
         shared |= {"_non_persistent_buffers_set": first._non_persistent_buffers_set, "_structure": first}
-        self.__dict__.update(shared)
-        self._views: _Views | None = None
+        cast("dict[str, Any]", vars(self)).update(shared)
+        self._views = None
         self._is_batched: bool | None = None
         """Whether the losses are computed at once; None before the first loss."""
 
@@ -233,7 +237,6 @@ class Ensemble(Model):
         views = self._make_views()
         for slot in views.slots:
             tensor = slot.owner[slot.key]
-            assert tensor is not None
             parts = tensor.unbind() if slot.stacked else [tensor] * self.member_count
             for member, part in zip(slot.members, parts, strict=True):
                 member[slot.key] = part
