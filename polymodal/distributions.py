@@ -21,16 +21,8 @@ from typing import Self
 
 import torch
 from torch import Tensor
-from torch.distributions import (
-    Categorical,
-    Distribution,
-    Independent,
-    Laplace,
-    MixtureSameFamily,
-    Normal,
-    kl_divergence,
-    register_kl,
-)
+from torch.distributions import Categorical, Distribution, Independent, Laplace, MixtureSameFamily, Normal
+from torch.distributions.kl import kl_divergence, register_kl
 
 __all__ = ["Concatenated", "DiagLaplace", "DiagNormal", "Dirac", "Hierarchical", "Mixture"]
 
@@ -128,6 +120,12 @@ class DiagNormal(_Diagonal):
     def of(cls, mean: Tensor, log_variance: Tensor) -> DiagNormal:
         """Creates the distribution from a network's outputs, `(*, B, D)` each."""
         return cls(mean, (log_variance / 2).exp())
+
+    def rsample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Returns reparameterised samples `(*sample_shape, *, B, D)`; those of `Normal` do not support `vmap`."""
+        like = self.base_dist.loc
+        shape = torch.Size(sample_shape) + like.shape
+        return self.from_noise(torch.randn(shape, dtype=like.dtype, device=like.device))
 
     def sample(self, sample_shape: Size = ()) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Returns samples `(*sample_shape, *, B, D)` without gradients.

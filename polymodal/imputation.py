@@ -96,11 +96,13 @@ def impute(
         given: Names of the modalities to condition on; by default all.
         to: Names of the modalities to impute; by default all.
         imputations: Number of imputed frames, each from one posterior sample of every row's code (multiple imputation).
+            For an ensemble, each frame takes the next member for a row, from a random one on.
             The spread over the frames shows the uncertainty of the imputed values. By default one frame is imputed
             from the posterior mean.
         sure: Whether to add a column after each column of classes or numbers with the certainty of its imputed cells:
             the probability of a class, or the standard deviation of a number. The latter is that over posterior
-            samples, or, for a deterministic model, the root mean squared error of the column in the validation rows.
+            samples or over the members of an ensemble, or, for a deterministic model without members, the root mean
+            squared error of the column in the validation rows.
         interval: Probability between 0 and 1, such as 0.9, with which an interval is to contain the true number of an
             imputed cell. Two columns, such as `grams_low` and `grams_high`, are then added after each column of
             numbers. The intervals are calibrated on the validation rows, see `polymodal.inference.calibration`.

@@ -212,7 +212,7 @@ def _check(model: Model, tasks: list[str], train: Table | None, classifiers: Cla
     if {*tasks} == {"sampling"} and model.deterministic:
         raise ValueError(
             f"{model.name} must have a distribution over codes for sampling, and has one code per row; leave the task "
-            "out, or train a flow over its codes with fit(..., only='prior')"
+            "out, build the model with members=4, or train a flow over its codes with fit(..., only='prior')"
         )
     learned = [task for task in LEARNED if task in tasks and (classifiers is None or task not in CLASSIFIED)]
     if train is None and learned:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from polymodal.models.base import Model, answering
+from polymodal.models.ensemble import Ensemble
 from polymodal.runtime.seeding import OwnStreams
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def has_density(model: Model) -> bool:
 
     Codes sampled by a flow have no density here.
     """
-    return model.likelihood and not model.deterministic and model.flow is None
+    member = model.open_members()[0] if isinstance(model, Ensemble) else model
+    return member.likelihood and not member.deterministic and member.flow is None
 
 
 def estimate_log_likelihood(
@@ -82,6 +84,8 @@ def estimate_log_likelihood(
 
 def _at_once(model: Model, rows: int) -> int:
     """Returns how many codes of each row to decode at once."""
-    numbers = max(modality.blank.numel() * (modality.levels or 1) for modality in model.schema.values())
+    numbers = (
+        max(modality.blank.numel() * (modality.levels or 1) for modality in model.schema.values()) * model.member_count
+    )
     most = CACHED if model.weight.device.type == "cpu" else MOST
     return max(1, most // (numbers * model.weight.element_size() * max(1, rows)))

@@ -13,6 +13,7 @@ from polymodal.inference.calibration import compute_missing_shares, has_interval
 from polymodal.inference.imputed_cells import ImputedCells
 from polymodal.inference.passes import decode_in_chunks, decode_values
 from polymodal.models.base import Model, answering
+from polymodal.models.ensemble import Ensemble
 from polymodal.models.flow_codes import sample_rows
 from polymodal.runtime.seeding import derive_seed
 
@@ -31,8 +32,8 @@ STD_SAMPLES = 20
 def has_certainty(model: Model, name: str) -> bool:
     """Returns whether the certainty of a modality's predictions is available.
 
-    It always is for classes. For numbers it comes from posterior samples; of a deterministic model, which has none, it
-    comes from its calibration.
+    It always is for classes. For numbers it comes from posterior samples or from the members of an ensemble; of a
+    deterministic model, which has neither, it comes from its calibration.
     """
     modality = model.schema[name]
     if modality.levels is not None:
@@ -80,7 +81,7 @@ def predict_cells(
             if imputation is None:
                 codes = posterior.mean
             else:
-                codes = sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
+                codes = _sample_imputation(model, posterior, imputation, seed, rows)
             predicted = {
                 name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()
             }
@@ -88,19 +89,35 @@ def predict_cells(
         return predictions
 
 
+def _sample_imputation(
+    model: Model, posterior: Distribution, imputation: int, seed: int, rows: Sequence[int]
+) -> Tensor:
+    """Returns the posterior samples of an imputation, `(B, code_dim)`; an ensemble takes its members in turn."""
+    if model.member_count == 1:
+        return sample_rows(posterior, [1], seed=derive_seed(seed, imputation), rows=rows)[0]
+    return sample_rows(posterior, [imputation + 1], seed=seed, rows=rows)[imputation]
+
+
+def _count_std_samples(model: Model) -> int:
+    """Returns the number of posterior samples for a standard deviation: equally many from each member."""
+    if isinstance(model, Ensemble) and model.has_deterministic_members:
+        return model.member_count
+    return -(-STD_SAMPLES // model.member_count) * model.member_count
+
+
 def _compute_stds(
     model: Model, posterior: Distribution, given: Tensor, masks: dict[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """Returns the standard deviations of predicted numbers in their original units, `(n,)` by name.
 
-    They are those over posterior samples. For a deterministic model they are those of its errors on validation rows;
-    for logarithms, whose scale depends on the prediction, half the distance of the numbers that are one standard
-    deviation above and below the prediction.
+    They are those over posterior samples or members. For a deterministic model they are those of its errors on
+    validation rows; for logarithms, whose scale depends on the prediction, half the distance of the numbers that are
+    one standard deviation above and below the prediction.
     """
     names = [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]
     if names and not model.deterministic:
         # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
-        z = sample_rows(posterior, [STD_SAMPLES], seed=seed, rows=[0] * posterior.batch_shape[-1])
+        z = sample_rows(posterior, [_count_std_samples(model)], seed=seed, rows=[0] * posterior.batch_shape[-1])
         return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}
     stds = {}
     for name, scores in (model.calibration or {}).items():
@@ -175,7 +192,7 @@ def _predict(
 def _compute_std(model: Model, name: str, z: Tensor) -> np.ndarray:
     """Returns the standard deviation of a number in its original units `(n,)`, for samples `(S, n, code_dim)`."""
     modality = model.schema[name]
-    values = modality.value(modality.distribution(model.emit(z, [name])[name])).cpu()
+    values = modality.value(model.decode(z, [name])[name]).cpu()
     return modality.write(values).std(0).squeeze(-1).numpy()
 
 

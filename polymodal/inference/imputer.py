@@ -79,7 +79,8 @@ class Imputer:
         if imputation is not None and model.deterministic:
             raise ValueError(
                 f"several imputations need a model with a distribution over codes; {model.name} has one code per row; "
-                "train a flow over its codes with fit(..., only='prior'), or use a model such as mac-vae"
+                "build it with members=4, train a flow over its codes with fit(..., only='prior'), or use a model such "
+                "as mac-vae"
             )
         self.given = schema.mask(list(schema) if given is None else list(given))
         self.to = list(schema) if to is None else [name for name in schema if schema.mask(list(to))[schema.index(name)]]

@@ -111,7 +111,7 @@ def decode_in_chunks(model: Model, name: str, z: Tensor, which: Tensor) -> Itera
     for start in range(0, len(used), at_once):
         part = z[used[start : start + at_once]]
         here = (local >= start) & (local < start + len(part))
-        yield model.schema[name].distribution(_run_decoder(model, name, part)), torch.where(here, local - start, -1)
+        yield model.make_distribution(name, _run_decoder(model, name, part)), torch.where(here, local - start, -1)
 
 
 def decode_values(model: Model, name: str, z: Tensor, which: Tensor, device: torch.device | str) -> Tensor:
@@ -153,7 +153,7 @@ def _combine_masks(batch: Batch, given: Tensor) -> tuple[Tensor, Tensor]:
 def _encode_in_chunks(model: Model, batch: Batch, seen: Tensor) -> Tensor:
     """Returns the posterior means `(S, B, code_dim)` given masks `(S, B, M)` bool, encoding some rows at a time."""
     # A product of experts has the parameters of every modality in each conditioning.
-    size = len(seen) * len(model.schema) * model.latent_dim * model.weight.element_size()
+    size = len(seen) * len(model.schema) * model.latent_dim * model.member_count * model.weight.element_size()
     step = max(1, MOST // size)
     parts = range(0, max(1, len(batch)), step)
     with answering(model):
@@ -172,4 +172,5 @@ def _run_decoder(model: Model, name: str, z: Tensor) -> Tensor:
 def _codes_at_once(model: Model, name: str, most: int) -> int:
     """Returns how many codes, at least 1, a modality's decoder can decode into at most `most` bytes."""
     modality = model.schema[name]
-    return max(1, most // (modality.blank.numel() * (modality.levels or 1) * model.weight.element_size()))
+    numbers = modality.blank.numel() * (modality.levels or 1) * model.member_count
+    return max(1, most // (numbers * model.weight.element_size()))

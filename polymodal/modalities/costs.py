@@ -33,7 +33,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Laplace, Normal
 
-from polymodal.networks.cpu import is_transformed
+from polymodal.runtime.vectorizing import is_vectorizing
 
 __all__ = ["DISCRETE", "NUMERIC", "Cost", "parse_cost"]
 
@@ -206,9 +206,9 @@ def compute_squashed_constant(mean: Tensor, square: Tensor) -> Tensor:
 
 def compute_one_hot_l2(parameters: Tensor, x: Tensor) -> Tensor:
     """Computes `sum |g - onehot(x)|^2`, without creating the one-hot vectors."""
-    if is_transformed():
-        return sum_elements(parameters.square().sum(-1) - 2 * select_scores(parameters, x) + 1, x)
     index = x.clamp(min=0).expand(parameters.shape[:-1])
+    if is_vectorizing():
+        return sum_elements(parameters.square().sum(-1) - 2 * select_scores(parameters, x) + 1, x)
     return sum_elements(SquaredError.apply(parameters, index), x)  # pyright: ignore[reportArgumentType]
 
 

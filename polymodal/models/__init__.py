@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal.models.base import Loss, Model
+from polymodal.models.ensemble import Ensemble
 from polymodal.models.jmvae import JMVAE
 from polymodal.models.loading import load_model, upgrade_arguments_of, upgrade_document
 from polymodal.models.mac import MAC, m_wae, mac_vae, mac_wae
@@ -21,11 +22,11 @@ from polymodal.models.mvae import MVAE
 from polymodal.models.mvtcae import MVTCAE
 from polymodal.models.nexus import Nexus
 from polymodal.runtime.registry import lookup
-from polymodal.runtime.seeding import own_streams
+from polymodal.runtime.seeding import derive_seed, own_streams
 from polymodal.runtime.validation import check_arguments, check_types, check_whole
 from polymodal.schema import Schema
 
-__all__ = ["MAC", "MODELS", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]
+__all__ = ["MAC", "MODELS", "Ensemble", "Loss", "Model", "build", "load", "upgrade_arguments_of", "upgrade_document"]
 
 MODELS: dict[str, Callable[..., Model]] = {
     "jmvae": JMVAE,
@@ -42,13 +43,16 @@ MODELS: dict[str, Callable[..., Model]] = {
 """Models by name, as in the paper. `build` calls them with a schema."""
 
 
-def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Model:
+def build(name: str, schema: Schema, *, seed: int = 0, members: int = 1, **arguments: Any) -> Model:
     """Builds a model with randomly initialised weights.
 
     Arguments:
         name: Name of the model, a key of MODELS.
         schema: The modalities.
         seed: Random seed of the initial weights. PyTorch's global random state is left unchanged.
+        members: Number of models in an ensemble, which is trained, saved and used as one model. Its predictions are the
+            mixture of the members' predictions, see `polymodal.models.ensemble`. The first member is the model that is
+            built without `members`.
         **arguments: Arguments of the model, such as `latent_dim`, `beta`, `p0`, `draws`.
 
     Returns:
@@ -74,10 +78,13 @@ def build(name: str, schema: Schema, *, seed: int = 0, **arguments: Any) -> Mode
     check_whole("seed", seed, 0)
     if not seed < 2**63:
         raise ValueError(f"seed must be a whole number from 0 to 2^63 - 1; got {seed}")
-    with own_streams(seed):
-        model = make(schema, **arguments)
-    model.name, model.seed = name, seed
-    return model
+    check_whole("members", members)
+    models = []
+    for number in range(members):
+        with own_streams(derive_seed(seed, number) if number else seed):
+            models.append(make(schema, **arguments))
+        models[-1].name, models[-1].seed = name, seed
+    return models[0] if members == 1 else Ensemble(models)
 
 
 def load(folder: str | Path) -> Model:

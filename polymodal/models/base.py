@@ -328,7 +328,7 @@ class Model(Networks, ABC):
         if samples is not None and self.deterministic:
             raise ValueError(
                 "this model's encoder is deterministic, so it has one prediction per row; leave out samples, "
-                "train a flow over its codes with fit(..., only='prior'), or build it with stochastic=True"
+                "train a flow over its codes with fit(..., only='prior'), or build it with stochastic=True or members=4"
             )
         if combine not in (None, "mean"):
             raise ValueError(f"combine must be 'mean' or None; got {combine!r}")

@@ -20,12 +20,12 @@ from polymodal.networks.cpu import (
     Capacity,
     Chunk,
     WeightStack,
-    is_transformed,
     list_weights,
     run_networks,
     sum_chunks,
 )
 from polymodal.runtime.validation import check_names
+from polymodal.runtime.vectorizing import is_vectorizing
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -67,6 +67,8 @@ class Networks(nn.Module):
     """Errors on validation rows by column of numbers, for intervals; None before `fit` has ended."""
     name: str
     """Key of the model in the registry `MODELS`."""
+    member_count = 1
+    """Number of members; more than 1 for an ensemble only."""
 
     def __init__(self, schema: Schema, latent_dim: int, weights: Weights) -> None:
         super().__init__()
@@ -145,7 +147,11 @@ class Networks(nn.Module):
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""
-        return {name: self.schema[name].distribution(output) for name, output in self.emit(z, only).items()}
+        return {name: self.make_distribution(name, output) for name, output in self.emit(z, only).items()}
+
+    def make_distribution(self, name: str, output: Tensor) -> Distribution:
+        """Returns the distribution p(x_m | z), batch shape `(*, B)`, for the output of `emit` for modality m."""
+        return self.schema[name].distribution(output)
 
     def costs(self, x: Mapping[str, Tensor], z: Tensor, observed: Tensor) -> Tensor:
         """Computes the reconstruction cost of each modality, 0 where the modality is missing.
@@ -205,10 +211,10 @@ class Networks(nn.Module):
             The term, and the unweighted cost of each modality, `(M,)`.
         """
         passes, rows, _ = z.shape
-        transformed = is_transformed()  # its tensors have no memory of their own, and no gradients to compute early
-        most = passes * rows if transformed else at_once or self._capacity.count_codes(z, self.decoders, self.emit)
+        batched = is_vectorizing()  # its tensors have no memory of their own, and no gradients to compute early
+        most = passes * rows if batched else at_once or self._capacity.count_codes(z, self.decoders, self.emit)
         early = z.device.type == "cpu" and passes * rows * len(self.schema) > FEW
-        if most >= passes * rows and (transformed or not early):
+        if most >= passes * rows and (batched or not early):
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs
         costs, total = torch.zeros_like(self.weight), self.weight.new_zeros(())

@@ -28,7 +28,7 @@ from polymodal.distributions import DiagNormal, Dirac
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Fusion, evaluating
-from polymodal.networks.cpu import is_transformed
+from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.schema import Schema
 
 __all__ = ["JointEncoder"]
@@ -140,7 +140,7 @@ class JointEncoder(Model):
         """Returns c(b) for masks `(*, M)`; in training on a CPU, equal masks are encoded once."""
         assert self.conditioner is not None
         dtype = self.weight.dtype
-        if b.device.type != "cpu" or b.shape[-1] > MOST_BITS or not torch.is_grad_enabled() or is_transformed():
+        if b.device.type != "cpu" or b.shape[-1] > MOST_BITS or not torch.is_grad_enabled() or is_vectorizing():
             return self.conditioner(b.to(dtype))
         bits = torch.arange(b.shape[-1])
         numbers, place = (b.long() << bits).sum(-1).unique(return_inverse=True)

@@ -22,6 +22,7 @@ from polymodal.modalities import Modality
 from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import FORMAT, Model
 from polymodal.models.conformal import read_calibration
+from polymodal.models.ensemble import Ensemble, stack_state
 from polymodal.objectives.regularizers import MMD, Regularizer, spell_regularizer
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams
@@ -36,11 +37,14 @@ KINDS = {
     "arguments": dict,
     "schema": dict,
     "seed": int,
+    "members": int,
     "flow": dict,
     "untrained": list,
     "calibration": dict,
 }
 """Keys of `model.json` and the types of their values."""
+OPTIONAL = {"seed", "members", "flow", "untrained", "calibration"}
+"""Keys that `model.json` may leave out."""
 
 
 def load_model(folder: str | Path, build: Callable[..., Model], registry: Mapping[str, Any]) -> Model:
@@ -59,14 +63,22 @@ def load_model(folder: str | Path, build: Callable[..., Model], registry: Mappin
     with _convert_errors(path), _limit_parameters(most):
         _check_document(document)
         document = upgrade_document(document)
+        members = document.get("members", 1)
         schema = Schema.from_json(document["schema"])
         make = partial(_build_described, build, document, schema)
         shapes = _infer_state_shapes(make, [registry.get(document["model"]), *schema.values()])
+        shapes = None if shapes is None else stack_state(shapes, members)
     if shapes is not None:
         checkpoint.check_tensors(weights, stored, shapes)
     with _convert_errors(path), _limit_parameters(most), nullcontext() if shapes is None else skip_network_checks():
         model = make()
         _check_loadable(model)
+    if members > 1:
+        with _convert_errors(path):
+            stacked = stack_state(model.state_dict(), members)
+        checkpoint.check_tensors(weights, stored, stacked)
+        with _convert_errors(path):
+            model = _make_ensemble(model, members)
     tensors = checkpoint.read_tensors(weights, like=model.state_dict())
     model = model.to(tensors["weight"].dtype)
     model.load_state_dict(tensors)
@@ -87,6 +99,13 @@ def _build_described(build: Callable[..., Model], document: dict[str, Any], sche
         with own_streams(0):
             model.make_flow(**document["flow"])
     return model
+
+
+def _make_ensemble(member: Model, members: int) -> Ensemble:
+    """Makes an ensemble of copies of a model."""
+    ensemble = Ensemble([member] * members)
+    ensemble.untrained = member.untrained
+    return ensemble
 
 
 CONDITIONED = ("m-wae", "mac-vae", "mac-wae")
@@ -156,8 +175,10 @@ def _check_document(document: dict[str, Any]) -> None:
         way = "it is newer than this library; update polymodal" if newer else "take another copy of the folder"
         raise ValueError(f"format must be 1 to {FORMAT}; got {brief(repr(number))}; {way}")
     check_arguments(document, KINDS, "a model's file")
-    if missing := KINDS.keys() - document.keys() - {"seed", "flow", "untrained", "calibration"}:
+    if missing := KINDS.keys() - document.keys() - OPTIONAL:
         raise ValueError(f"it must have {', '.join(sorted(missing))}, but does not")
+    if type(members := document.get("members", 1)) is int and members < 1:
+        raise ValueError(f"members must be at least 1; got {brief(repr(members))}")
     for key, value in document.items():
         earlier = key == "flow" and value is True  # see `upgrade_document`
         if type(value) is not KINDS[key] and not earlier:

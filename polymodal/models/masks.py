@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 
 from polymodal.objectives import conditioning
 
-__all__ = ["Indices", "Masks", "check_masks", "sample_masks"]
+__all__ = ["Indices", "Masks", "check_masks", "pad_masks", "sample_masks"]
 
 Indices = Literal["per-batch", "per-sample", "exhaustive"]
 """How to choose masks: one per pass, one per row and pass, or every mask once."""
@@ -55,6 +56,16 @@ def sample_masks(
         b = conditioning.sample(observed, draws, p0, per_sample=indices == "per-sample")
         share = torch.full((draws,), 1 / draws, dtype=dtype, device=observed.device)
     return Masks(*(_find_distinct(b) if merge else (b, torch.arange(len(b), device=b.device))), share)
+
+
+def pad_masks(plans: Sequence[Masks]) -> list[Masks]:
+    """Repeats the last distinct mask so that all plans have equally many; repeated masks have no weight in the loss."""
+    most = max(len(plan.distinct) for plan in plans)
+    padded = []
+    for plan in plans:
+        missing = plan.distinct[-1:].expand(most - len(plan.distinct), -1, -1)
+        padded.append(plan._replace(distinct=torch.cat([plan.distinct, missing])))
+    return padded
 
 
 def check_masks(p0: float | None, indices: str, modalities: int) -> None:

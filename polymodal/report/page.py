@@ -147,8 +147,9 @@ def _about(model: Model, table: Table) -> str:
     rows = f"{len(table):,} row{'s' * (len(table) > 1)}" + (f" of the {split} split" if split else "")
     missing = float((~table.observed).float().mean())
     gaps = f"; {100 * missing:.0f} % of their values are missing" if missing else ""
+    members = f"of {model.member_count} members " if model.member_count > 1 else ""
     return (
-        f"A {model.name} model with a code of {model.code_dim} numbers for {len(names)} "
+        f"A {model.name} model {members}with a code of {model.code_dim} numbers for {len(names)} "
         f"modalit{'y' if len(names) == 1 else 'ies'}: {listed}. Its results are for {rows}{gaps}."
     )
 

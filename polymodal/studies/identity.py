@@ -12,7 +12,10 @@ __all__ = ["ELSEWHERE", "LATER", "digest"]
 ELSEWHERE = {"data": ("root", "download"), "fit": ("device", "compile", "save_every", "trackers")}
 """Settings that do not affect the result, such as the device; they are left out of the hash."""
 
-LATER = {"fit": {"prior_epochs": None}, "build": {"prior": "normal", "features": None, "hidden_dropout": 0.0}}
+LATER = {
+    "fit": {"prior_epochs": None},
+    "build": {"prior": "normal", "features": None, "hidden_dropout": 0.0, "members": 1},
+}
 """Settings that were added later, with the value that reproduces earlier results.
 
 A setting with this value is left out of the hash, so that the run keeps its earlier name.

@@ -211,7 +211,7 @@ class AutoencoderTraining:
         if self.has_warned or epoch < self.settings.warmup or distributed.rank() or not norm > FAR * prior:
             return
         self.has_warned = True
-        beta = getattr(self.model, "beta", math.nan)
+        beta = self.model.arguments.get("beta", math.nan)
         warnings.warn(
             f"the codes are far from the prior: after epoch {epoch} their mean norm is {norm:.1f}, and that of "
             f"samples from the prior is {prior:.1f}; unconditional samples will be poor; raise beta (it is {beta:g}) "

@@ -66,6 +66,8 @@ def open_run(
     with distributed.share_errors():
         if settings.compile:
             check_compiler(accelerator.device)
+            if model.member_count > 1:
+                raise ValueError("compile=True cannot compile a model with members; leave it out")
         records = Records(folder, model, train, validation, settings, resume=resume)
     with closing(records), distributed.detect_lost_process(lambda: _describe_restart(records)):
         if distributed.world_size() > 1:

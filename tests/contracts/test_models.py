@@ -36,6 +36,13 @@ def test_law(name, law):
     apply_law(MODEL_LAWS[law], f"model {name!r}", ModelSubject(name))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("law", MODEL_LAWS)
+@pytest.mark.parametrize("name", MODELS)
+def test_law_of_an_ensemble(name, law):
+    apply_law(MODEL_LAWS[law], f"an ensemble of {name!r}", ModelSubject(name, arguments={"members": 2}))
+
+
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory):
     """Predictions of every saved model of polymodal, here and in one fresh process that loads all of them."""

@@ -46,7 +46,8 @@ def impute(
         typer.Option(
             min=1,
             help="Multiple imputation: write this many files, each with one posterior sample per row. The model must "
-            "have posterior samples, such as mac-vae, or a model that was trained with --set prior=flow.",
+            "have posterior samples, such as mac-vae, or a model that was trained with --set build.members=4 or "
+            "--set prior=flow.",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Random seed of the posterior samples.")] = 0,

@@ -6,7 +6,6 @@ networks that are computed together in one tensor.
 """
 
 from polymodal.networks.cpu.chunked import Capacity, Chunk, sum_chunks
-from polymodal.networks.cpu.linear import is_transformed
 from polymodal.networks.cpu.stacked import architecture, count_classes, list_weights, run_networks
 from polymodal.networks.cpu.weight_stacks import WeightStack, stack_weights
 
@@ -16,7 +15,6 @@ __all__ = [
     "WeightStack",
     "architecture",
     "count_classes",
-    "is_transformed",
     "list_weights",
     "run_networks",
     "stack_weights",

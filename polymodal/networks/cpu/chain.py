@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from polymodal.networks.cpu.linear import LINEAR, affine, inner, is_transformed, outer
+from polymodal.networks.cpu.linear import LINEAR, affine, inner, outer
+from polymodal.runtime.vectorizing import is_vectorizing
 
 __all__ = ["Gradients", "Link", "apply_fused", "has_hooks", "layers_of"]
 
@@ -206,10 +207,9 @@ def _outputs(links: list[Link], x: Tensor) -> Iterator[Tensor]:
 
 
 def _plain(x: Tensor) -> bool:
-    """Whether x is a floating point tensor on a CPU, not empty, without autocast, compilation or transformations."""
+    """Whether x is a floating point tensor on a CPU, without autocast, compilation or vectorizing, and not empty."""
     cpu = x.device.type == "cpu" and x.is_floating_point() and len(x) > 0
-    other = torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or is_transformed()
-    return cpu and not other
+    return cpu and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or is_vectorizing())
 
 
 def _links(network: nn.Module) -> list[Link] | None:

@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["LINEAR", "Linear", "affine", "inner", "is_transformed", "outer"]
+from polymodal.runtime.vectorizing import is_vectorizing
+
+__all__ = ["LINEAR", "Linear", "affine", "inner", "outer"]
 
 FEWEST = 2**22
 """Minimum number of floating point operations of a matrix product to use oneDNN."""
@@ -83,16 +85,6 @@ def outer(g: Tensor, x: Tensor) -> Tensor:
     return affine(x.mT, g.mT).mT if turned else affine(g.mT, x.mT)
 
 
-def is_transformed() -> bool:
-    """Whether a transformation of `torch.func`, such as `vmap`, is active. Our autograd functions do not support it.
-
-    Example:
-        >>> is_transformed(), torch.vmap(lambda x: x + is_transformed())(torch.zeros(2))
-        (False, tensor([1., 1.]))
-    """
-    return torch._C._functorch.peek_interpreter_stack() is not None
-
-
 def _quick(a: Tensor, b: Tensor) -> bool:
     """Whether oneDNN is available for a matrix product, and faster."""
     return (
@@ -103,7 +95,7 @@ def _quick(a: Tensor, b: Tensor) -> bool:
         and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and not torch.compiler.is_compiling()
-        and not is_transformed()
+        and not is_vectorizing()
     )
 
 

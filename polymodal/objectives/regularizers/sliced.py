@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
-from polymodal.networks.cpu import is_transformed
+from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.runtime import distributed
 
@@ -89,6 +89,6 @@ class Sliced(Regularizer):
 
 def _sort(x: Tensor) -> Tensor:
     """Sorts the last axis of a tensor, on a CPU by NumPy, which is three to five times as fast as PyTorch."""
-    if x.device.type != "cpu" or is_transformed() or torch.compiler.is_compiling():
+    if x.device.type != "cpu" or is_vectorizing() or torch.compiler.is_compiling():
         return x.sort(-1).values
     return x.gather(-1, torch.from_numpy(np.argsort(x.detach().numpy(), axis=-1)))
