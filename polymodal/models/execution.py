@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
+from polymodal.modalities.elements import hide_elements
 from polymodal.networks import CodeFlow
 from polymodal.networks.cpu import Capacity, Chunk, architecture, run_networks, sum_chunks
 from polymodal.runtime.validation import check_names
@@ -206,6 +207,14 @@ class Networks(nn.Module):
 
             total = total + sum_chunks(compute, z, parameters, most)
         return total, costs
+
+    def _hide_elements(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns values for the encoders in a step of training or validation, `(B, *shape)` by name.
+
+        Random elements of partly observed vectors are hidden, so that the model learns to predict missing elements from
+        the observed ones.
+        """
+        return {name: hide_elements(value) if self.schema[name].partial else value for name, value in x.items()}
 
     def _encode_values(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""

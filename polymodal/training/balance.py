@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polymodal.modalities.elements import compute_constant_cost, count_elements
+from polymodal.networks.masked_linear import fill_missing
 from polymodal.runtime import distributed
 from polymodal.table.table import steps
 
@@ -105,7 +107,7 @@ def _measure(
     """Returns the costs of `compute_constant_costs` and the share of rows that have each modality, `(M,)` float64."""
     if batch_size is None:
         batch_size = min(1024, max(1, MAX_BYTES // sum(8 * prod(modality.shape) for modality in schema.values())))
-    sums: dict[str, tuple[Any, Any]] = {}
+    sums: dict[str, tuple[Any, ...]] = {}
     counts = torch.zeros(len(schema), dtype=torch.float64)
     turns = distributed.world_size() if steps(len(rows), batch_size) >= distributed.world_size() else 1
     turn: dict[str, Any] = {"start": distributed.rank(), "stride": turns} if turns > 1 else {}
@@ -113,17 +115,17 @@ def _measure(
         values = schema.hide(batch, torch.float64)
         counts += batch.observed.sum(0).cpu()
         for (name, modality), has in zip(schema.items(), batch.observed.unbind(1), strict=True):
-            first, second = (moment.cpu().double() for moment in modality.moments(values[name][has]))
-            a, b = sums.get(name, (0.0, 0.0))
-            sums[name] = a + first, b + second
+            x = values[name][has]
+            moments = *modality.moments(fill_missing(x) if modality.partial else x), count_elements(modality, x)
+            before = sums.get(name, (0.0, 0.0, 0.0))
+            sums[name] = tuple(a + one.cpu().double() for a, one in zip(before, moments, strict=True))
     if turns > 1:
         counts = distributed.all_reduce_sum(counts)
-        sums = {name: (distributed.all_reduce_sum(a), distributed.all_reduce_sum(b)) for name, (a, b) in sums.items()}
+        sums = {name: tuple(map(distributed.all_reduce_sum, some)) for name, some in sums.items()}
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:
-            first, second = sums[name]
-            costs[column] = modality.constant_cost(first / n, second / n, likelihood=likelihood)
+            costs[column] = compute_constant_cost(modality, *sums[name], float(n), likelihood=likelihood)
     return costs, counts / max(1, len(rows))
 
 
