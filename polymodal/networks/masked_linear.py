@@ -17,28 +17,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from polymodal.networks.cpu.linear import Linear
+from polymodal.networks.cpu.linear import affine
 
 __all__ = ["accept_missing", "fill_missing", "wrap_encoder"]
 
 
-class MaskedLinear(Linear):
+class MaskedLinear(nn.Module):
     """A linear layer whose input, `(*, in)`, may have missing elements, which are NaN; see the module.
 
+    Arguments:
+        layer: Linear layer with the weights W and b.
+
     Example:
-        >>> layer = MaskedLinear(2, 1, bias=False)
+        >>> layer = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.ones_(layer.weight)
-        >>> layer(torch.tensor([[3.0, 4.0], [3.0, torch.nan]])).tolist()
+        >>> MaskedLinear(layer)(torch.tensor([[3.0, 4.0], [3.0, torch.nan]])).tolist()
         [[7.0], [3.0]]
     """
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        super().__init__(in_features, out_features, bias)
-        self.missing = nn.Parameter(torch.zeros(out_features, in_features))
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.weight, self.bias = layer.weight, layer.bias
+        self.missing = nn.Parameter(torch.zeros_like(layer.weight))
 
-    def forward(self, input: Tensor) -> Tensor:
-        """Maps `(*, in_features)` to `(*, out_features)`."""
-        return super().forward(fill_missing(input)) + F.linear(input.isnan().to(input.dtype), self.missing)
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `(*, in)` to `(*, out)`."""
+        return affine(fill_missing(x), self.weight, self.bias) + F.linear(x.isnan().to(x.dtype), self.missing)
 
 
 class MaskedInput(nn.Module):
@@ -75,10 +79,7 @@ def accept_missing(network: nn.Sequential) -> nn.Sequential:
     """
     first = network[0]
     assert isinstance(first, nn.Linear)
-    with torch.random.fork_rng(devices=[]):  # random initial weights that the weights of the layer replace
-        masked = MaskedLinear(first.in_features, first.out_features, first.bias is not None).to(first.weight)
-    masked.weight, masked.bias = first.weight, first.bias
-    network[0] = masked
+    network[0] = MaskedLinear(first)
     return network
 
 

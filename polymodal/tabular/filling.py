@@ -72,11 +72,14 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     if isinstance(column.dtype, pd.SparseDtype):
         return put(dense(column), rows, cells).astype(column.dtype)
     made = column.copy()
+    if isinstance(column.dtype, pd.ArrowDtype) and _is_list_type(column.dtype.pyarrow_dtype):
+        made.array[:] = pd.array(put_arrow(_to_arrow(column), rows, cells), dtype=column.dtype)
+        return made
     if pd.api.types.is_float_dtype(column.dtype) and not _are_numbers(cells):
         made = made.astype(object)
     new = _like(made, cells)
     if len(cells) and isinstance(cells[0], np.ndarray):
-        new = _fill_lists(made, rows, new)
+        new[:] = [fill_items(cell, other) for cell, other in zip(made.iloc[rows], new, strict=True)]
     made.iloc[rows] = new
     return made
 
@@ -128,13 +131,11 @@ def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Ar
         return pa.concat_arrays([*parts, column[start:]])
 
 
-def _fill_lists(column: pd.Series, rows: np.ndarray, new: Any) -> Any:
-    """Returns new lists for some rows of a column, with the observed numbers of the lists that they replace."""
-    filled = [fill_items(cell, other) for cell, other in zip(column.iloc[rows], new, strict=True)]
-    if isinstance(new, np.ndarray):
-        new[:] = filled
-        return new
-    return type(new)._from_sequence(filled, dtype=new.dtype)
+def _to_arrow(column: pd.Series) -> pa.Array:
+    import pyarrow as pa
+
+    array = pa.array(column.array)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
 
 
 def _is_list_type(kind: pa.DataType) -> bool:
