@@ -16,6 +16,7 @@ from polymodal.batch import Batch, Rows
 from polymodal.modalities import Modality, serialization
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.differences import find_difference
+from polymodal.modalities.elements import find_observed
 from polymodal.modalities.schema_checks import check_count, check_groups, check_name, check_tensor_mapping
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
@@ -177,6 +178,8 @@ class Schema(Mapping[str, Modality]):
     def batch(self, values: Mapping[str, Tensor]) -> Batch:
         """Returns a batch in which every row has the modalities in `values` and no others.
 
+        A value of a vector with `partial` whose elements are all missing (NaN) is not observed.
+
         Arguments:
             values: Values by modality name, `(B, *shape)` each.
 
@@ -191,7 +194,10 @@ class Schema(Mapping[str, Modality]):
         if len(rows) != 1:
             raise ValueError(f"all values must have the same number of rows; got {sorted(rows) or 'no values'}")
         device = next(iter(values.values())).device
-        return Batch(values, self.mask(list(values), device).expand(rows.pop(), -1).clone())
+        observed = self.mask(list(values), device).expand(rows.pop(), -1).clone()
+        for name in (name for name in values if self[name].partial):
+            observed[:, self.index(name)] = find_observed(self[name], values[name])
+        return Batch(values, observed)
 
     def require(self, other: Schema, what: str, way: str | None = None) -> None:
         """Checks that another schema represents values in the same way as this one.

@@ -76,5 +76,5 @@ def _to_cell(modality: Modality, value: Tensor | None) -> Any:
     raw = modality.write(value.cpu())
     raw = raw.tolist() if hasattr(raw, "tolist") else raw
     if isinstance(raw, list):
-        return raw[0] if len(raw) == 1 else json.dumps(raw)
+        return raw[0] if len(raw) == 1 else json.dumps([None if item != item else item for item in raw])
     return raw

@@ -165,7 +165,10 @@ def score_batch(
         classified = [positions.index(position) for position in target.classified]
         for distribution, predictions in decode_in_chunks(model, name, z, code_index):
             for metric in target.metrics.values():
-                metric.update(distribution, truth[name], predictions[: len(target.scored)])
+                indices = predictions[: len(target.scored)]
+                if model.schema[name].partial and not metric.scores_elements:
+                    indices = torch.where(truth[name].isnan().any(-1), -1, indices)
+                metric.update(distribution, truth[name], indices)
             if target.class_counts is not None and classifiers is not None and classes is not None:
                 predicted = classifiers.predict_classes(name, model.schema[name].value(distribution))
                 target.class_counts.update(predicted, classes.to(predicted.device), predictions[classified])

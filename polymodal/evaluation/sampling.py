@@ -10,8 +10,8 @@ posterior samples x_1 .. x_S, and y is the true value. The scores given k modali
 - tv: the total variation between the class frequencies of the samples and of the true values, in [0, 1]. It is
   reported because agreement is also high if all samples are alike. Classes of both are predicted by the same
   classifiers, so samples that equal the true values have a total variation of 0 whatever the classifiers' errors.
-- energy: the energy score `mean_s |x_s - y| - mean_{s<t} |x_s - x_t| / 2`, with Euclidean norms over all elements of
-  a value. Its expectation is lowest for samples from the true conditional distribution.
+- energy: the energy score `mean_s |x_s - y| - mean_{s<t} |x_s - x_t| / 2`, with Euclidean norms over all observed
+  elements of y. Its expectation is lowest for samples from the true conditional distribution.
 - coverage-error: for vectors, the absolute difference between the share of true elements within the range of the S
   samples and its expectation (S - 1) / (S + 1), in percentage points.
 - diversity: the mean distance between samples of a row, divided by the mean distance between the true values of
@@ -142,9 +142,14 @@ def _decode(model: Model, name: str, z: Tensor) -> Iterator[Tensor]:
 
 
 def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bool) -> list[dict[str, Any]]:
-    """Returns energy, diversity and coverage of samples x `(S, N, *shape)` with true values y `(N, *shape)`."""
+    """Returns energy, diversity and coverage of samples x `(S, N, *shape)` with true values y `(N, *shape)`.
+
+    Missing elements of y are NaN. They are set to 0 in x and y, so that they contribute to no distance.
+    """
     samples, rows = x.shape[:2]
     x, y = x.flatten(2).double(), y.flatten(1).double()
+    seen = ~y.isnan()
+    x, y = torch.where(seen, x, 0.0), torch.where(seen, y, 0.0)
     error = (x - y).norm(dim=-1).mean()
     spread = sum((x[i:] - x[:-i]).norm(dim=-1).sum(0) for i in range(1, samples)) / (samples * (samples - 1) / 2)
     spread = torch.as_tensor(spread).mean()
@@ -153,7 +158,7 @@ def _score_numbers(name: str, given: str, x: Tensor, y: Tensor, *, intervals: bo
         apart = torch.pdist(y).mean()
         lines.append(line("sampling", name, given, "diversity", "higher", float(spread / apart), rows))
     if intervals:
-        inside = ((y >= x.amin(0)) & (y <= x.amax(0))).double().mean()
+        inside = ((y >= x.amin(0)) & (y <= x.amax(0)))[seen].double().mean()
         expected = (samples - 1) / (samples + 1)
         error = 100 * abs(float(inside) - expected)
         note = f"{100 * float(inside):.1f} % lie within, {100 * expected:.0f} % are expected"

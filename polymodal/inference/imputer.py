@@ -24,6 +24,7 @@ from polymodal.runtime.seeding import check_seed
 from polymodal.runtime.validation import check_names, check_number
 from polymodal.table import frames
 from polymodal.tabular.filling import is_valid_cell
+from polymodal.tabular.list_cells import find_gaps
 from polymodal.tabular.outliers import clamp
 
 if TYPE_CHECKING:
@@ -222,7 +223,7 @@ class Imputer:
         return Batch(values, batch.observed)
 
     def _find_missing(self, frame: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-        """Finds and counts the missing cells of a chunk.
+        """Finds and counts the missing cells of a chunk. A list of numbers counts if one of its numbers is missing.
 
         Returns:
             Masks of the missing cells by column to impute, and masks of the rows with such a cell by modality, `(N,)`
@@ -230,6 +231,8 @@ class Imputer:
         """
         names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
         empty = {column: missing(frame[column]) for name in names for column in self._columns(name)}
+        for name in (name for name in names if len(self.model.schema[name].shape) == 1 and name in empty):
+            empty[name] |= find_gaps(frame[name])
         self.empty.update({column: int(mask.sum()) for column, mask in empty.items()})
         further = [column for column in self.reader.further if column in frame.columns]
         self.unknown.update({column: int(missing(frame[column]).sum()) for column in further})

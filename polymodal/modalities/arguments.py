@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any
 
-__all__ = ["NOTE", "Arguments", "is_note", "note", "to_tuples"]
+__all__ = ["NOTE", "Arguments", "is_note", "is_omitted", "note", "option", "to_tuples"]
 
 TAKEN = ("name", "type")
 """Keys that files use for other purposes, and that arguments must not have."""
@@ -41,6 +41,20 @@ def note() -> Any:
     Its default is None. Equality, fingerprints and `repr` ignore the field, and files omit it where it is None.
     """
     return field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)
+
+
+def option(default: Any) -> Any:
+    """Returns a dataclass field that files and `repr` omit where it has its default.
+
+    It is for arguments that were added later: files without them, and fingerprints of earlier files, keep their
+    meaning.
+    """
+    return field(default=default, kw_only=True, metadata={"option": True})
+
+
+def is_omitted(argument: Field[Any], value: Any) -> bool:
+    """Checks whether files and `repr` omit a field with a value, see `option`."""
+    return "option" in argument.metadata and argument.default is not MISSING and value == argument.default
 
 
 def is_note(argument: Field[Any]) -> bool:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from polymodal.modalities.arguments import NOTE, Arguments
+from polymodal.modalities.arguments import NOTE, Arguments, is_omitted
 from polymodal.modalities.cells import Column, missing, one_by_one, to_observed_mask
 from polymodal.modalities.metric_name import choose_metric, restore_default
 from polymodal.modalities.network import Network
@@ -51,6 +51,9 @@ class Modality(Arguments, ABC):
     network: Network | None = field(default=None, kw_only=True)
     metric: str = field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)  # pyright: ignore
 
+    partial = False
+    """Whether an observed value may have missing elements, which are NaN; see `Vector`."""
+
     def __init_subclass__(cls, **arguments: Any) -> None:
         super().__init_subclass__(**arguments)
         if callable(cost := vars(cls).get("cost")) and "compute_cost" not in vars(cls):  # the method's earlier name
@@ -65,7 +68,8 @@ class Modality(Arguments, ABC):
         restore_default(self)
 
     def __repr__(self) -> str:
-        names = [field.name for field in fields(self) if field.repr and field.name != "network"]
+        names = [one.name for one in fields(self) if one.repr and not is_omitted(one, getattr(self, one.name))]
+        names = [name for name in names if name != "network"]
         names += [] if self.network is None else ["network"]
         names += [] if vars(self).get("metric") is None else ["metric"]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"

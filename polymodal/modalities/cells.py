@@ -48,6 +48,8 @@ class Column(NamedTuple):
     """Files that exist and cannot be read: row number and reason."""
     cut: int = 0
     """Number of texts that are longer than the modality allows and are truncated."""
+    partial: int = 0
+    """Number of vectors of which some numbers are observed, but which count as missing."""
 
 
 def missing(column: pd.Series) -> np.ndarray:

@@ -11,11 +11,14 @@ import numpy as np
 from polymodal.modalities.cells import CellError, class_name, numbers, texts
 from polymodal.modalities.profile import Profile
 from polymodal.modalities.tokens import count_tokens
-from polymodal.runtime.formatting import brief
+from polymodal.runtime.formatting import brief, format_count
 
 __all__ = [
     "MOST_WORDS",
     "class_names",
+    "count_partial_rows",
+    "format_partial_rows",
+    "has_number_lists",
     "is_list",
     "is_list_of_numbers",
     "list_units",
@@ -86,7 +89,9 @@ def _numbers(profile: Profile) -> np.ndarray:
 
 
 def _units(values: np.ndarray) -> tuple[float, float]:
-    """Returns the mean and the standard deviation; the latter is 1 if all numbers are the same."""
+    """Returns the mean and the standard deviation, which is 1 if all numbers are the same; 0 and 1 without numbers."""
+    if not len(values):
+        return 0.0, 1.0
     power = int(np.frexp(np.abs(values).max())[1])  # a power of 2 avoids overflow and loses no precision
     small = np.ldexp(values, -power)
     center, scale = (float(np.ldexp(number, power)) for number in (small.mean(), small.std()))
@@ -94,7 +99,7 @@ def _units(values: np.ndarray) -> tuple[float, float]:
 
 
 def list_units(profile: Profile) -> list[tuple[float, float]]:
-    """Returns the mean and the standard deviation of each position in lists of numbers.
+    """Returns the mean and the standard deviation of each position in lists of numbers, some of which may be missing.
 
     Raises:
         ValueError: The cells are not lists of equally many finite numbers.
@@ -112,17 +117,63 @@ def list_units(profile: Profile) -> list[tuple[float, float]]:
         values = np.array(profile.values.tolist(), np.float64)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{profile.name!r} must hold lists of numbers to be a vector; {brief(error)}") from error
-    if len(odd := np.flatnonzero(~np.isfinite(values).all(1))):
-        gap = np.isnan(values[odd[0]]).any()
-        what = "a list must have all its numbers, and one is missing; write it" if gap else "numbers must be finite"
-        way = "" if gap else "; replace those that are not"
-        raise profile.wrong(odd[0], f"{what}{way}, leave the whole cell empty, or write {profile.otherwise('ignore')}")
-    return [_units(column) for column in values.T]
+    if len(odd := np.flatnonzero(np.isinf(values).any(1))):
+        raise profile.wrong(
+            odd[0],
+            "numbers must be finite; replace those that are not, leave the whole cell empty, or write "
+            f"{profile.otherwise('ignore')}",
+        )
+    return [_units(column[~np.isnan(column)]) for column in values.T]
+
+
+def count_partial_rows(*profiles: Profile) -> int:
+    """Counts the rows that have some of the numbers of a vector, but not all.
+
+    Arguments:
+        *profiles: A column of lists of numbers, or several columns of numbers.
+
+    Example:
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({"a": [1, None, None], "b": [1, 2, None], "c": [[1, 2], [3, None], None]})
+        >>> a, b, c = (Profile.of(frame, name) for name in frame)
+        >>> count_partial_rows(a, b), count_partial_rows(c)
+        (1, 1)
+    """
+    if len(profiles) > 1:
+        rows = np.concatenate([profile.values.index.to_numpy() for profile in profiles])
+        return int((np.unique(rows, return_counts=True)[1] < len(profiles)).sum())
+    if profiles[0].comparable:
+        return 0
+    missing = np.isnan(np.array(profiles[0].values.tolist(), np.float64))
+    return int((missing.any(1) & ~missing.all(1)).sum())
+
+
+def format_partial_rows(*profiles: Profile) -> str:
+    """Returns the number of partly observed rows of a vector as the end of a sentence; empty if there are none.
+
+    Arguments:
+        *profiles: See `count_partial_rows`.
+
+    Example:
+        >>> import pandas as pd
+        >>> format_partial_rows(Profile.of(pd.DataFrame({"both": [[1, 2], [3, None]]}), "both"))
+        '; 1 of 2 rows has only some of them'
+    """
+    if not (count := count_partial_rows(*profiles)):
+        return ""
+    have = "have" if count > 1 else "has"
+    return f"; {count:,} of {format_count(profiles[0].rows, 'row')} {have} only some of them"
 
 
 def is_list(cell: Any) -> bool:
     """Returns whether a cell is a list, a tuple, or an array with one axis."""
     return isinstance(cell, list | tuple) or (isinstance(cell, np.ndarray) and cell.ndim == 1)
+
+
+def has_number_lists(profile: Profile) -> bool:
+    """Returns whether all cells of a column are lists, and the first one contains numbers."""
+    lists = profile.kind == "object" and all(map(is_list, profile.values))
+    return lists and is_list_of_numbers(profile.values.iloc[0])
 
 
 def is_list_of_numbers(cell: Any) -> bool:

@@ -16,14 +16,15 @@ SIDE, EDGE = 96, 4
 
 
 def draw_curve(value: Tensor, unit: bool) -> PIL.Image.Image:
-    """Draws a curve through `(size,)` numbers on a white background."""
+    """Draws a curve through `(size,)` numbers on a white background; it is straight over missing ones (NaN)."""
     import PIL.Image
     from PIL.ImageDraw import Draw
 
     low, high = (0.0, 1.0) if unit else (-3.0, 3.0)
     value = value.detach().cpu().double()
-    low, high = min(low, float(value.min())), max(high, float(value.max()))
-    across = linspace(EDGE, 2 * SIDE - EDGE, len(value)).tolist()
+    seen = ~value.isnan()
+    across, value = linspace(EDGE, 2 * SIDE - EDGE, len(value))[seen].tolist(), value[seen]
+    low, high = min([low, *value.tolist()]), max([high, *value.tolist()])
     down = (EDGE + (high - value) / (high - low) * (2 * SIDE - 2 * EDGE)).tolist()
     image = PIL.Image.new("RGB", (2 * SIDE, 2 * SIDE), "white")  # at twice the size, for anti-aliasing
     Draw(image).line(list(zip(across, down, strict=True)), fill="#1f4e79", width=3)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from polymodal.io import checkpoint
 from polymodal.modalities import MODALITIES, NETWORKS, Modality
-from polymodal.modalities.arguments import Arguments, is_note, to_tuples
+from polymodal.modalities.arguments import Arguments, is_note, is_omitted, to_tuples
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
 from polymodal.runtime.validation import check_types
@@ -76,14 +76,15 @@ def _to_document(thing: Arguments, registry: Mapping[str, type], kind: str) -> d
 
 
 def _arguments(thing: Arguments) -> dict[str, Any]:
-    """Returns all arguments except the network, which is stored separately, and notes that are None."""
+    """Returns all arguments except the network, which is stored separately, notes that are None, and omitted ones."""
     made = type(thing)
     arguments = {field.name: getattr(thing, field.name) for field in fields(thing) if field.init}
     if arguments.keys() != signature(made).parameters.keys():
         raise ValueError(f"{made.__name__} must be a frozen dataclass; write @dataclass(frozen=True) above it")
     arguments.pop("network", None)
     for argument in fields(thing):
-        if is_note(argument) and vars(thing).get(argument.name) is None:
+        value = vars(thing).get(argument.name)
+        if (is_note(argument) and value is None) or is_omitted(argument, value):
             del arguments[argument.name]
     for name, value in arguments.items():
         if not _is_lossless(value):

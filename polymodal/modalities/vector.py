@@ -4,25 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import nan
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from polymodal.modalities.arguments import note
+from polymodal.modalities.arguments import note, option
 from polymodal.modalities.base import Bounds, check_counts
 from polymodal.modalities.cell_texts import DATES, check_format, format_of
-from polymodal.modalities.cells import CellError, Column, missing, numbers, one_by_one
-from polymodal.modalities.column_statistics import is_list, is_list_of_numbers, list_units, number_units
+from polymodal.modalities.cells import Column
+from polymodal.modalities.column_statistics import (
+    count_partial_rows,
+    format_partial_rows,
+    has_number_lists,
+    list_units,
+    number_units,
+)
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC
+from polymodal.modalities.elements import check_elements, sum_observed
 from polymodal.modalities.line_images import draw_curve
 from polymodal.modalities.profile import Candidate, Profile
 from polymodal.modalities.value_checks import check_unit
+from polymodal.modalities.vector_statistics import (
+    are_limits,
+    find_limits,
+    learn_units,
+    read_numbers,
+    standardise_rows,
+    to_numbers,
+)
 from polymodal.networks import mlp
-from polymodal.runtime.formatting import brief
-from polymodal.runtime.validation import check_list
+from polymodal.networks.masked_linear import accept_missing, fill_missing, wrap_encoder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +73,9 @@ class Vector(Costed):
             network, and comparisons ignore them. They are used to report numbers far outside of the range, and to clip
             predictions on request.
         formats: Number format of each column, see `polymodal.modalities.formats`; empty if unknown.
+        partial: Whether a value may be partly observed, with NaN for missing elements. It then counts as observed if at
+            least one element is. The encoder also reads which elements are missing, and costs and scores ignore these
+            elements; see `polymodal.modalities.elements`. Otherwise, a value with a missing element is missing.
 
     Example:
         >>> size = Vector(2, center=(100.0, 10.0), scale=(50.0, 2.0))
@@ -79,6 +95,7 @@ class Vector(Costed):
     log: bool = False
     limits: tuple[tuple[float, float], ...] | None = note()
     formats: tuple[str, ...] | None = note()
+    partial: bool = option(False)
 
     costs = NUMERIC
     metric = "rmse"
@@ -88,21 +105,16 @@ class Vector(Costed):
         super().__post_init__()
         check_counts(size=self.size)
         for name in ("center", "scale"):
-            if (numbers := getattr(self, name)) is None:
-                continue
-            check_list(name, numbers, "numbers", "[0.5]")
-            try:
-                object.__setattr__(self, name, tuple(float(number) for number in numbers))
-            except (TypeError, ValueError) as error:
-                raise type(error)(f"{name} must be a list of numbers; got {brief(repr(numbers), 60)}") from error
-            if len(numbers) != self.size:
-                raise ValueError(f"{name} must have {self.size} numbers, one for each; got {len(numbers)}")
-        if self.limits is not None and not self._are_limits(self.limits):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, to_numbers(name, getattr(self, name), self.size))
+        if self.limits is not None and not are_limits(self.limits, self.size, log=self.log):
             raise ValueError(f"limits must have {self.size} pairs of numbers in ascending order; got {self.limits!r}")
         if self.names is not None and len(self.names) != self.size:
             raise ValueError(f"names must name {self.size} columns, one for each number; got {len(self.names)}")
         if self.activation not in ("linear", "sigmoid"):
             raise ValueError(f"activation must be 'linear' or 'sigmoid'; got {self.activation!r}")
+        if self.partial and self.size == 1:
+            raise ValueError("partial must be False for a single number, which is either observed or missing; got True")
         for form in self.formats or ():
             check_format(form)
         if self.scale is not None and min(self.scale) <= 0:
@@ -112,35 +124,38 @@ class Vector(Costed):
     def from_profile(cls, profile: Profile, *others: Profile, log: bool = False) -> Vector:
         """Returns a vector with the units of a column of numbers or of lists of numbers, or of several of numbers.
 
+        It may be partly observed (`partial`) if a row has some of the numbers, but not all.
+
         Arguments:
             profile: The column.
             *others: Further columns of numbers; the names of all become `names`.
             log: Whether to take logarithms.
 
         Raises:
-            ValueError: The cells are not numbers, or not lists of equally many finite numbers.
+            ValueError: The cells are not numbers, or not lists of equally many numbers.
         """
         profiles = (profile, *others)
         numbers = bool(others) or profile.comparable
         units = [number_units(one, log) for one in profiles] if numbers else list_units(profile)
         center, scale = zip(*units, strict=True)
         names = tuple(one.name for one in profiles) if others else None
-        return cls(len(units), center=center, scale=scale, names=names, log=log)
+        partial = len(units) > 1 and count_partial_rows(*profiles) > 0
+        return cls(len(units), center=center, scale=scale, names=names, log=log, partial=partial)
 
     @classmethod
     def suitability(cls, profile: Profile) -> float:
         """Returns 0.5 for numbers, 0.9 for lists of numbers, and else 0."""
         if profile.kind in ("integer", "number"):
             return 0.5
-        lists = profile.kind == "object" and all(map(is_list, profile.values))
-        return 0.9 if lists and is_list_of_numbers(profile.values.iloc[0]) else 0.0
+        return 0.9 if has_number_lists(profile) else 0.0
 
     @classmethod
     def candidate(cls, profile: Profile) -> Candidate:
         """Returns a vector with the units of a column, and the range of its numbers as the reason."""
         if profile.kind == "object":
             vector = cls.from_profile(profile)
-            return Candidate(vector, f"lists of {vector.size} numbers in {profile.there}")
+            lack = format_partial_rows(profile)
+            return Candidate(vector, f"lists of {vector.size} numbers in {profile.there}{lack}")
         whole, different = profile.kind == "integer", len(profile.counts)
         many = f"{different} " if whole and different <= 20 else ""
         why = f"{many}{'whole ' if whole else ''}numbers {profile.span} in {profile.there}"
@@ -170,14 +185,27 @@ class Vector(Costed):
         return (self.size,)
 
     def check(self, x: Tensor) -> None:
-        """Checks that numbers are finite and, for "bernoulli", in [0, 1].
+        """Checks that numbers are finite and, for "bernoulli", in [0, 1]; with `partial`, some may be missing (NaN).
 
         Raises:
-            ValueError: A number is not. The message names the first one.
+            ValueError: A number is not, or all numbers of a value are missing. The message names the first one.
         """
+        if self.partial:
+            check_elements(x)
+            x = fill_missing(x)
         super().check(x)
         if self.cost == "bernoulli":
             check_unit(x)
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Returns -log p(x | z) of the observed elements in nats; see `Modality.nll`."""
+        measure = super().nll
+        return sum_observed(measure, parameters, x) if self.partial else measure(parameters, x)
+
+    def compute_cost(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """Returns the cost of the observed elements; see `Modality.compute_cost`."""
+        measure = super().compute_cost
+        return sum_observed(measure, parameters, x) if self.partial else measure(parameters, x)
 
     def read(self, raw: Sequence[float] | Tensor) -> Tensor:
         """Converts numbers in users' units, `(size,)`, to a table's units.
@@ -200,7 +228,7 @@ class Vector(Costed):
         return raw
 
     def standardise(self, raw: Tensor) -> Tensor:
-        """Converts numbers in users' units, `(*, size)` float64, to a table's units.
+        """Converts numbers in users' units, `(*, size)` float64, to a table's units; missing ones stay NaN.
 
         Raises:
             ValueError: `log` is True and a number is not above -1.
@@ -219,12 +247,10 @@ class Vector(Costed):
         """
         if self.limits is None or bounds == "none":
             return values
-        zero, least, most = self._limits
-        free = (least < 0) | torch.tensor([form == DATES for form in self.formats or ()] or False)
-        low, high = (least, most) if bounds == "observed" else (zero, torch.full_like(zero, torch.inf))
+        low, high = self._limits[1:] if bounds == "observed" else (self._limits[0], torch.full((self.size,), torch.inf))
+        free = (self._limits[1] < 0) | torch.tensor([form == DATES for form in self.formats or ()] or False)
         low, high = self.standardise(low.clamp(min=0)), self.standardise(high.clamp(min=0))
-        low, high = low.masked_fill(free, -torch.inf), high.masked_fill(free, torch.inf)
-        return values.clamp(low.to(values), high.to(values))
+        return values.clamp(low.masked_fill(free, -torch.inf).to(values), high.masked_fill(free, torch.inf).to(values))
 
     def learn_cells(self, *cells: pd.Series) -> Vector:
         """Returns the modality with the formats of its columns."""
@@ -244,37 +270,26 @@ class Vector(Costed):
         if units and self.limits is not None:
             return self
         raw = self._raw(*cells)
-        if self.limits is None and (~raw.isnan()).any(0).all():
-            low, high = raw.nan_to_num(torch.inf).amin(0), raw.nan_to_num(-torch.inf).amax(0)
-            self = replace(self, limits=tuple(zip(low.tolist(), high.tolist(), strict=True)))
+        if self.limits is None:
+            self = replace(self, limits=find_limits(raw))
         if units:
             return self
-        raw = raw.log1p() if self.log else raw
-        largest = raw.nan_to_num().abs().amax(0).clamp(min=1e-300)  # prevents overflow of the squares
-        raw = raw / largest
-        center = raw.nanmean(0).nan_to_num()
-        scale = (raw - center).square().nanmean(0).nan_to_num().sqrt()
-        varies = raw.nan_to_num(torch.inf).amin(0) < raw.nan_to_num(-torch.inf).amax(0)
-        scale = torch.where(varies & (scale * largest > 0), scale * largest, 1.0)
-        return replace(self, center=tuple((center * largest).tolist()), scale=tuple(scale.tolist()))
+        center, scale = learn_units(raw.log1p() if self.log else raw)
+        return replace(self, center=center, scale=scale)
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
-        """Reads numbers. A row is observed only if none of its numbers is missing.
+        """Reads numbers. A row is observed only if none of its numbers is missing or, with `partial`, not all are.
 
         Raises:
             CellError: A cell is not a finite number or a list of `size` of them, is too large in these units, or has
                 no logarithm.
         """
         raw = self._raw(*cells)
-        has = ~raw.isnan().any(1)
-        try:
-            values = self.standardise(torch.where(has[:, None], raw, 0.0))
-        except ValueError as error:
-            raise CellError(int((raw <= -1).any(1).nonzero()[0]), error) from error
-        if len(far := (has & values.isinf().any(1)).nonzero()):
-            row = int(far[0])
-            raise CellError(row, f"numbers must be below 3e38 units of training; got {raw[row].tolist()}; correct them")
-        return Column(values, has)
+        absent = raw.isnan()
+        some, every = ~absent.all(1), ~absent.any(1)
+        has = some if self.partial else every
+        partial = 0 if self.partial else int((some & ~every).sum())
+        return Column(standardise_rows(raw, has, self.standardise), has, partial=partial)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """Converts numbers to users' units, with one list per column."""
@@ -284,7 +299,8 @@ class Vector(Costed):
     def show(self, value: Tensor) -> str:
         """Formats the first eight numbers, in users' units with three significant digits."""
         numbers = self.write(value).tolist()
-        return ", ".join(f"{number:.3g}" for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+        texts = ["missing" if number != number else f"{number:.3g}" for number in numbers[:8]]
+        return ", ".join(texts) + (", ..." if len(numbers) > 8 else "")
 
     def draw(self, value: Tensor) -> PIL.Image.Image | str:
         """Returns an image of the curve through more than 16 numbers; text as in `show` for fewer.
@@ -294,8 +310,18 @@ class Vector(Costed):
         return self.show(value) if self.size <= MOST_PRINTED else draw_curve(value, self.activation == "sigmoid")
 
     def encoder(self, features: int) -> nn.Module:
-        """Creates a fully connected encoder, `(N, size) -> (N, features)`."""
-        return mlp(self.size, self.hidden, features)
+        """Creates a fully connected encoder, `(N, size) -> (N, features)`; with `partial`, it accepts NaN."""
+        network = mlp(self.size, self.hidden, features)
+        return accept_missing(network) if self.partial else network
+
+    def build_encoder(self, features: int) -> nn.Module:
+        """Creates the encoder that models use; see `Modality.build_encoder`.
+
+        With `partial`, a custom network gets zeros in place of missing elements, which are the means in these units,
+        and a linear map of the mask of missing elements is added to its output.
+        """
+        encoder = super().build_encoder(features)
+        return wrap_encoder(encoder, self.size, features) if self.partial else encoder
 
     def decoder(self, latent_dim: int) -> nn.Module:
         """Creates a fully connected decoder, `(N, latent_dim) -> (N, size)`; for "bernoulli" it returns logits."""
@@ -304,22 +330,7 @@ class Vector(Costed):
 
     def _raw(self, *cells: pd.Series) -> Tensor:
         """Reads numbers in users' units, `(N, size)` float64, NaN where they are missing."""
-        if self.names or self.size == 1:
-            return torch.stack([torch.from_numpy(numbers(column)) for column in cells], dim=1)
-        nothing, blank = missing(cells[0]), torch.zeros(self.size, dtype=torch.float64)
-        return one_by_one(cells[0], nothing, blank, self._list).masked_fill(torch.from_numpy(nothing)[:, None], nan)
-
-    def _list(self, raw: Any) -> Tensor:
-        value = torch.as_tensor([nan if number is None else float(number) for number in raw], dtype=torch.float64)
-        if len(value) != self.size:
-            raise ValueError(f"a list must have {self.size} numbers, as those of training have; got {len(value)}")
-        if value.isinf().any():
-            raise ValueError(f"numbers must be finite; got {value.tolist()}")
-        return value
-
-    def _are_limits(self, limits: tuple[tuple[float, float], ...]) -> bool:
-        pairs = len(limits) == self.size and all(len(pair) == 2 and pair[0] <= pair[1] for pair in limits)
-        return pairs and not (self.log and min(low for low, _ in limits) <= -1)
+        return read_numbers(*cells, size=None if self.names or self.size == 1 else self.size)
 
     @property
     def _limits(self) -> Tensor:

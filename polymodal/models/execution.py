@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
+from polymodal.modalities.elements import hide_elements
 from polymodal.models.conformal import ConformalScores
 from polymodal.models.network_groups import NetworkGroups
 from polymodal.networks import CodeFlow
@@ -246,6 +247,14 @@ class Networks(nn.Module):
                 if len(names) > 1 and len({id(p) for own in alike for p in own}) == sum(map(len, alike)):
                     stacks += [WeightStack(parameters) for parameters in zip(*alike, strict=True)]
         return stacks
+
+    def _hide_elements(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns values for the encoders in a step of training or validation, `(B, *shape)` by name.
+
+        Random elements of partly observed vectors are hidden, so that the model learns to predict missing elements from
+        the observed ones.
+        """
+        return {name: hide_elements(value) if self.schema[name].partial else value for name, value in x.items()}
 
     def _encode_values(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""

@@ -76,9 +76,10 @@ class JMVAE(VAE):
         """
         self.require_trainable(batch.known)
         x = self.schema.hide(batch, self.weight.dtype)
-        q = self._encode_jointly(x)
+        seen = self._hide_elements(x)
+        q = self._encode_jointly(seen)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)
-        experts = self._compute_divergences(q, *self._encode_experts(x)).sum(-1).mean()
+        experts = self._compute_divergences(q, *self._encode_experts(seen)).sum(-1).mean()
         prior = divergence(q, self.prior).mean()
         total = self.weight @ costs + self.beta * progress * (prior + self.alpha * experts)
         return self._make_loss(costs, {"experts": experts, "kl": prior}, total)

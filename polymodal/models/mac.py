@@ -141,7 +141,7 @@ class MAC(JointEncoder):
         """Computes the loss L of a batch (Eq. 9, Algorithm 1), see the module docstring and `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         b = Masks(*(plan or self.plan(batch.observed)))
-        q = self._infer(x, b.distinct)
+        q = self._infer(self._hide_elements(x), b.distinct)
         z = q.rsample()  # (U, B, D): codes of equal masks are equal, and are decoded once
         shares = b.share.new_zeros(len(z)).index_add(0, b.position, b.share)
         reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)

@@ -97,7 +97,8 @@ class MixtureVAE(VAE):
         """
         total = torch.zeros(b.shape[-2:], dtype=torch.int64, device=b.device)  # (B, M)
         for m, name in enumerate(self.schema):
-            value = x[name].float().flatten(1) if x[name].dim() > 1 else x[name].float()[:, None]
+            value = x[name].float().nan_to_num()  # a missing element is NaN
+            value = value.flatten(1) if value.dim() > 1 else value[:, None]
             factors = torch.arange(1, value.shape[1] + 1, device=b.device) * 2_654_435_761 % 2**31
             total[:, m] = (value.contiguous().view(torch.int32).long() % 65_521 * factors).sum(1) % 2**31
         mixed = (torch.where(b, total, 0).sum(-1) * 48_271 + 11) % (2**31 - 1)  # (*, B)

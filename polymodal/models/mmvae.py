@@ -69,7 +69,7 @@ class MMVAE(MixtureVAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, raw = self._encode_experts(x)
+        mean, raw = self._encode_experts(self._hide_elements(x))
         z = self._sample_experts(mean, raw)
         mean, raw = self._detach_parameters(mean, raw)
         q = self._mix_experts(mean, raw, batch.observed)

@@ -88,7 +88,7 @@ class MMVAEPlus(MixtureVAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes the bounds for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, raw, own, own_raw = self._split_experts(x)
+        mean, raw, own, own_raw = self._split_experts(self._hide_elements(x))
         z, u = self._sample_experts(mean, raw), self._sample_experts(own, own_raw)  # (K, M, B, D), (K, M, B, private)
         costs = self._compute_cross_costs(x, z, u, batch.observed)
         mean, raw, own, own_raw = self._detach_parameters(mean, raw, own, own_raw)

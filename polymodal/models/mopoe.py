@@ -82,7 +82,7 @@ class MoPoE(VAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes Eq. 6 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, log_variance = self._encode_experts(x)
+        mean, log_variance = self._encode_experts(self._hide_elements(x))
         members, allowed = self._find_subsets(batch.observed)  # (S, B, M), (S, B)
         q = product(mean, log_variance, members, members.all(-1))
         kl = torch.where(allowed, divergence(q, self.prior), 0.0).sum(0) / allowed.sum(0)

@@ -81,7 +81,7 @@ class MVAE(VAE):
         x = self.schema.hide(batch, self.weight.dtype)
         sets, *taken = plan or self.plan(batch.observed)
         members = sets[:, None] & batch.observed  # (T, B, M)
-        q = product(*self._encode_experts(x), members, prior=True)
+        q = product(*self._encode_experts(self._hide_elements(x)), members, prior=True)
         z = q.rsample()
         kl = torch.where(members.any(-1), divergence(q, self.prior), 0.0).sum(0).mean()
         costs = []

@@ -58,7 +58,7 @@ class MVTCAE(VAE):
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0) -> Loss:
         """Computes Eq. 8 for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
-        mean, log_variance = self._encode_experts(x)
+        mean, log_variance = self._encode_experts(self._hide_elements(x))
         q = product(mean, log_variance, batch.observed)
         costs = self.costs(x, q.rsample(), batch.observed).mean(-1)
         experts = torch.where(batch.observed, self._compute_divergences(q, mean, log_variance), 0.0).sum(-1).mean()

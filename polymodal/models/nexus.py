@@ -110,7 +110,7 @@ class Nexus(VAE):
         """Computes the loss of both levels for a batch, see `Model.loss`."""
         x = self.schema.hide(batch, self.weight.dtype)
         has = batch.observed
-        below = self._encode_bottom(x)
+        below = self._encode_bottom(self._hide_elements(x))
         z_below = below.rsample()  # (B, M, E)
         top = self._encode_top(z_below.detach(), self._select_messages(has))
         z = top.rsample()

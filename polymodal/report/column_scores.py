@@ -19,6 +19,7 @@ from torch import Tensor
 from polymodal.evaluation import METRICS
 from polymodal.evaluation.column_baselines import BASELINES, find_best, list_columns
 from polymodal.modalities import Vector
+from polymodal.networks.masked_linear import fill_missing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -204,13 +205,15 @@ def _score_mean(modality: Modality, values: Tensor, has: Tensor) -> float:
         >>> _score_mean(Vector(1), torch.tensor([[1.0], [3.0], [float("nan")]]), torch.tensor([True, True, False]))
         1.0
     """
-    start = modality.prepare(values[has.nonzero()[0]], torch.float64)  # near the mean, to keep squares accurate
-    total, square = torch.zeros_like(start), torch.zeros_like(start)
+    # A value near the mean keeps squares accurate; the missing elements of a vector are NaN.
+    start = fill_missing(modality.prepare(values[has.nonzero()[0]], torch.float64))
+    total, square, count = torch.zeros_like(start), torch.zeros_like(start), torch.zeros_like(start)
     for part, here in zip(values.split(CHUNK), has.split(CHUNK), strict=True):
         apart = modality.prepare(part[here], torch.float64) - start
-        total, square = total + apart.sum(0), square + apart.square().sum(0)
-    rows = int(has.sum())
-    return sqrt(max(0.0, float((square / rows - (total / rows).square()).mean())))
+        total, square = total + apart.nansum(0), square + apart.square().nansum(0)
+        count = count + (~apart.isnan()).sum(0)
+    errors = (square - total.square() / count.clamp(min=1)).sum()  # of all elements about their means
+    return sqrt(max(0.0, float(errors / count.sum())))
 
 
 def _compute_skill(metric: str, value: float, constant: float) -> float:

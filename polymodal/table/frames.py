@@ -13,7 +13,7 @@ from torch import Tensor
 from polymodal import csvfiles
 from polymodal.batch import Batch
 from polymodal.modalities.cells import CellError, Column, dense, format_unseen_values
-from polymodal.runtime.formatting import brief
+from polymodal.runtime.formatting import brief, format_count
 from polymodal.runtime.registry import nearest
 from polymodal.runtime.validation import check_frame, check_path
 from polymodal.tabular.outliers import Outliers
@@ -65,6 +65,8 @@ class Reader:
         self.files: Counter[str] = Counter()
         self.truncated: Counter[str] = Counter()
         """Number of truncated texts by modality."""
+        self.partial: Counter[str] = Counter()
+        """Number of partly observed vectors that count as missing, by modality."""
         self.outliers = {name: Outliers(modality) for name, modality in schema.items()}
         self.absent: list[str] = []
         self.columns: set[str] = set()
@@ -101,6 +103,7 @@ class Reader:
                 messages.append(f"{name!r}: {format_unseen_values(unseen, *what)}")
         truncated = (name for name, count in self.truncated.items() if count > self.files[name] / 50)
         messages += [self._describe_truncation(name) for name in truncated]
+        messages += [self._describe_partial(name) for name, count in self.partial.items() if count]
         messages += [far for name, outliers in self.outliers.items() if (far := outliers.format_message(name))]
         for name, damaged in self.damaged.items():
             if damaged:
@@ -142,6 +145,15 @@ class Reader:
         length = self.schema[name].shape[0]
         return f"{name!r}: {cut:,} of {self.files[name]:,} texts {are} longer than {length} tokens and {are} cut"
 
+    def _describe_partial(self, name: str) -> str:
+        """Returns the message that partly observed vectors count as missing."""
+        have, count = ("has", "counts") if self.partial[name] == 1 else ("have", "count")
+        return (
+            f"{name!r}: {format_count(self.partial[name], 'row')} {have} only some of its {self.schema[name].shape[0]} "
+            f"numbers and {count} as missing; they are used by a vector with partial=True, which is set if training "
+            "rows have only some numbers"
+        )
+
     def _column(self, name: str, modality: Modality, frame: pd.DataFrame) -> Column | None:
         if name in self.absent:
             return None
@@ -153,6 +165,7 @@ class Reader:
         self.unseen[name].update(dict(column.odd))
         self.damaged[name] += [(self._name_row(row), why) for row, why in column.unreadable]
         self.truncated[name] += column.cut
+        self.partial[name] += column.partial
         self.outliers[name].count(column.values, column.observed, self._name_row)
         self.files[name] += int(column.observed.sum()) + len(column.unreadable)
         return column

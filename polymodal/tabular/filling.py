@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from polymodal.modalities.cells import class_name, dense
+from polymodal.tabular.list_cells import fill_items
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,8 @@ def is_valid_cell(column: pd.Series, cells: Sequence[Any]) -> np.ndarray:
 def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     """Returns a column with new cells in some rows; the other rows and the type do not change.
 
-    Cells that do not fit the type are left out, see `is_valid_cell`. A column of floats without values, such as an
+    Cells that do not fit the type are left out, see `is_valid_cell`. Of a list with missing numbers, only these are
+    replaced. A column of floats without values, such as an
     empty column of a file, becomes a column of objects if the cells are not numbers.
 
     Arguments:
@@ -70,9 +72,15 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     if isinstance(column.dtype, pd.SparseDtype):
         return put(dense(column), rows, cells).astype(column.dtype)
     made = column.copy()
+    if isinstance(column.dtype, pd.ArrowDtype) and _is_list_type(column.dtype.pyarrow_dtype):
+        made.array[:] = pd.array(put_arrow(_to_arrow(column), rows, cells), dtype=column.dtype)
+        return made
     if pd.api.types.is_float_dtype(column.dtype) and not _are_numbers(cells):
         made = made.astype(object)
-    made.iloc[rows] = _like(made, cells)
+    new = _like(made, cells)
+    if len(cells) and isinstance(cells[0], np.ndarray):
+        new[:] = [fill_items(cell, other) for cell, other in zip(made.iloc[rows], new, strict=True)]
+    made.iloc[rows] = new
     return made
 
 
@@ -100,7 +108,11 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
         return pa.DictionaryArray.from_arrays(
             _replace_rows(column.indices, rows, codes), categories, ordered=kind.ordered
         )
-    return _replace_rows(column, rows, _arrow(kind, cells))
+    values = _arrow(kind, cells)
+    if _is_list_type(kind):
+        pairs = zip(column.take(pa.array(rows)).to_pylist(), values.to_pylist(), strict=True)
+        values = pa.array([fill_items(cell, new) for cell, new in pairs], kind)
+    return _replace_rows(column, rows, values)
 
 
 def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Array:
@@ -117,6 +129,19 @@ def _replace_rows(column: pa.Array, rows: np.ndarray, values: pa.Array) -> pa.Ar
             parts += [column[start:row], values[place : place + 1]]
             start = row + 1
         return pa.concat_arrays([*parts, column[start:]])
+
+
+def _to_arrow(column: pd.Series) -> pa.Array:
+    import pyarrow as pa
+
+    array = pa.array(column.array)
+    return array.combine_chunks() if isinstance(array, pa.ChunkedArray) else array
+
+
+def _is_list_type(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
 
 
 def _like(column: pd.Series, cells: Sequence[Any]) -> Any:
@@ -184,7 +209,7 @@ def _match_type(first: Any, cell: Any) -> Any:
         return {**dict.fromkeys(first), "bytes": cell}
     if not isinstance(first, list | tuple | np.ndarray) or not isinstance(cell, np.ndarray):
         return cell
-    kind = np.asarray(first).dtype
+    kind = np.asarray([number for number in first if number is not None]).dtype
     cell = (cell.round() if kind.kind in "iu" else cell).astype(kind)
     return cell if isinstance(first, np.ndarray) else type(first)(cell.tolist())
 
@@ -222,7 +247,7 @@ def _arrow(kind: pa.DataType, cells: Sequence[Any]) -> pa.Array:
         return pa.array([{"bytes": cell} for cell in cells], kind)
     if types.is_string(kind) or types.is_large_string(kind):
         return pa.array([str(cell) for cell in cells], kind)
-    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+    if _is_list_type(kind):
         return pa.array([_arrow(kind.value_type, cell).to_pylist() for cell in cells], kind)
     return pa.array(list(cells), kind)
 

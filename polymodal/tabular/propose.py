@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polymodal.modalities import MODALITIES, Audio, Image, Label, Modality, Text, Vector
+from polymodal.modalities.column_statistics import format_partial_rows
 from polymodal.modalities.profile import Profile
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import lookup, unknown
@@ -57,7 +58,7 @@ def propose(
     - Arrays of uint8 or uint16 with 2 or 3 axes, image files as bytes, dicts with such files under "bytes" or "path",
       and PIL images: an image. Its size is that of the first images if they have the same size of at most 64 pixels
       per side; else the longer side is 64 pixels.
-    - Lists of equally many numbers: a vector.
+    - Lists of equally many numbers, some of which may be missing: a vector.
     - Anything else: left out.
 
     Arguments:
@@ -208,6 +209,5 @@ def _group(frame: pd.DataFrame, prefix: str, taken: set[str]) -> Proposal:
             f"a group must be a prefix of the names of at least 2 columns of numbers; {prefix!r} begins "
             f"{', '.join(names) or 'none'} of {brief(', '.join(frame.columns))}"
         )
-    return Proposal(
-        called, names, Vector.from_profile(*columns), f"{len(names)} columns of numbers begin with {prefix!r}"
-    )
+    vector, lack = Vector.from_profile(*columns), format_partial_rows(*columns)
+    return Proposal(called, names, vector, f"{len(names)} columns of numbers begin with {prefix!r}{lack}")

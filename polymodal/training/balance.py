@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from polymodal.modalities.elements import compute_constant_cost, count_elements
+from polymodal.networks.masked_linear import fill_missing
 from polymodal.runtime import distributed
 from polymodal.table.table import steps
 
@@ -171,7 +173,9 @@ def _measure(
         values = schema.hide(batch, torch.float64)
         counts += batch.observed.sum(0).cpu()
         for (name, modality), has in zip(schema.items(), batch.observed.unbind(1), strict=True):
-            moments = [moment.cpu().double() for moment in _sum_powers(modality, values[name][has])]
+            x = values[name][has]
+            powers = _sum_powers(modality, fill_missing(x) if modality.partial else x)
+            moments = [moment.cpu().double() for moment in (count_elements(modality, x), *powers)]
             sums[name] = [a + b for a, b in zip(sums[name], moments, strict=True)] if name in sums else moments
     if turns > 1:
         counts = distributed.all_reduce_sum(counts)
@@ -179,9 +183,9 @@ def _measure(
     costs, support = torch.zeros_like(counts), torch.ones_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:
-            means = [part / n for part in sums[name]]
-            costs[column] = modality.constant_cost(*means[:2], likelihood=likelihood)
-            support[column] = _compute_support(modality, means, float(n))
+            elements, *powers = sums[name]
+            costs[column] = compute_constant_cost(modality, *powers[:2], elements, float(n), likelihood=likelihood)
+            support[column] = _compute_support(modality, [power / n for power in powers], float(n))
     return costs, counts / max(1, len(rows)), support
 
 

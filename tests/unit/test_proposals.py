@@ -290,8 +290,8 @@ def test_lists_of_numbers(of):
 def test_lists_must_be_numbers_of_one_length():
     with pytest.raises(ValueError, match="x, row 2: lists must be as long as in row 0, 2; got 1"):
         one([[1, 2], None, [3]])
-    with pytest.raises(ValueError, match="x, row 1: a list must have all its numbers"):
-        one([[1, 2], [3, None]])
+    with pytest.raises(ValueError, match="x, row 1: numbers must be finite"):
+        one([[1, 2], [3, math.inf]])
     assert one([["a"], ["a", "b"]]).why == "lists of something else than numbers"
 
 
@@ -461,9 +461,30 @@ def test_imported_cars(shared_data):
     )
 
 
-@pytest.mark.parametrize(("number", "said"), [(None, "one is missing; write it"), (math.inf, "must be finite")])
-def test_a_list_that_lacks_a_number_says_what_helps(number, said):
+@pytest.mark.parametrize("gap", [None, math.nan])
+def test_lists_with_missing_numbers_are_partly_observed_vectors(gap):
+    """Units come from the numbers that are there; a list without any number is missing."""
+    found = one([[1.0, gap], None, [3.0, 5.0], [gap, gap], [2.0, 9.0]])
+    assert found.modality == Vector(2, center=(2.0, 7.0), scale=((2 / 3) ** 0.5, 2.0), partial=True)
+    assert "1 of 5 rows has only some of them" in found.why
+    assert made([[1.0, 5.0], [gap, gap], [3.0, 6.0]]).partial is False
+
+
+def test_a_group_with_missing_numbers_is_a_partly_observed_vector():
+    frame = pd.DataFrame({"a_1": [1.5, None, 3.25, None], "a_2": [2.5, 4.25, None, None], "b": list("xyxy")})
+    group = propose(frame, groups=["a_"])[0]
+    assert isinstance(group.modality, Vector)
+    assert group.modality.partial
+    assert "2 of 4 rows have only some of them" in group.why
+    whole = propose(frame.dropna(how="any", subset=["a_1", "a_2"]).assign(a_1=1.5), groups=["a_"])[0]
+    assert isinstance(whole.modality, Vector)
+    assert not whole.modality.partial
+    assert whole.why == "2 columns of numbers begin with 'a_'"
+
+
+@pytest.mark.parametrize("number", [math.inf, -math.inf])
+def test_a_list_with_an_infinite_number_says_what_helps(number):
     frame = pd.DataFrame({"v": [[1.0, 2.0], [1.0, number], [0.5, 1.5]] * 10, "k": list("abc") * 10})
-    with pytest.raises(ValueError, match=rf"v, row 1: .*{said}.* leave the whole cell empty, or write .*v=ignore"):
+    with pytest.raises(ValueError, match=r"v, row 1: .*must be finite.*leave the whole cell empty.*v=ignore"):
         propose(frame)
     propose(frame, modalities={"v": "ignore"})

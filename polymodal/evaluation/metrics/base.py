@@ -53,6 +53,10 @@ class Metric(ABC):
     axes: ClassVar[int | None] = None
     """Number of axes of a value that the metric is for, such as 3 for images `(C, H, W)`; None for any number."""
 
+    scores_elements: ClassVar[bool] = False
+    """Whether the metric scores vectors with missing elements, which are NaN in the true values. Otherwise, only rows
+    in which the vector is complete are scored."""
+
     def __init__(self, streams: int = 1) -> None:
         self.sums = torch.zeros(streams, self.width, dtype=torch.float64)
         self.rows = torch.zeros(streams, dtype=torch.int64)

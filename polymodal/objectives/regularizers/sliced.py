@@ -17,9 +17,9 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from polymodal.distributions import DiagNormal
-from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.objectives.regularizers.base import Regularizer
 from polymodal.runtime import distributed
+from polymodal.runtime.vectorizing import is_vectorizing
 
 __all__ = ["Sliced"]
 
