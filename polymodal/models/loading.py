@@ -116,7 +116,7 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
         >>> upgrade_document(old)["arguments"]
-        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None, 'prior': 'normal'}
+        {'relative': False, 'skip': False, 'regularizer': 'mmd(2)', 'bandwidth': None, 'prior': 'normal', 'factors': 0}
     """
     arguments, model = document.get("arguments"), document.get("model")
     if not isinstance(arguments, dict):
@@ -126,6 +126,8 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
         document = {**document, "format": FORMAT, "arguments": arguments}
     if model in CONDITIONED and "prior" not in arguments:  # written before `prior` existed
         document = {**document, "arguments": {**arguments, "prior": "normal"}}
+    if model in CONDITIONED and "factors" not in document["arguments"]:  # written before there was a linear path
+        document = {**document, "arguments": {**document["arguments"], "factors": 0}}
     if document.get("flow") is True:  # written when all flows had the same width
         document = {**document, "flow": {"width": 512}}
     flow = document.get("flow")
