@@ -69,7 +69,9 @@ class Factors(nn.Module):
         Returns:
             `(*, B, R)`; 0 for rows without any vector.
         """
-        parts = zip(x, *(part.double().split(self.sizes) for part in (self.mean, self.loadings, self.noise)))
+        parts = zip(
+            x, *(part.double().split(self.sizes) for part in (self.mean, self.loadings, self.noise)), strict=True
+        )
         terms, precisions = [], []
         for values, mean, loadings, noise in parts:
             scaled = loadings / noise[:, None]

@@ -63,6 +63,8 @@ def fit_factor_model(x: Tensor, observed: Tensor, sizes: Sequence[int], count: i
         >>> bool(((loadings.abs() - 0.8).abs() < 0.05).all()), bool(((variances - 0.36).abs() < 0.05).all())
         (True, True)
     """
+    some = observed.any(1)
+    x, observed = x[some], observed[some]
     groups = _group_rows(x, observed, sizes)
     counts = sum(group.count * group.mask for group in groups)
     squares = sum(group.rows.square().sum(0) for group in groups) / counts.clamp(min=1)
