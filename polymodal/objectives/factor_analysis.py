@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["fit_factor_model"]
 
-FLOOR = 1e-3
+FLOOR = 1e-5
 """Smallest variance of the noise of an element, relative to its variance."""
 ITERATIONS = 50
 MOST_MASKS = 64
@@ -37,7 +37,7 @@ class Group(NamedTuple):
 
     rows: Tensor
     """Values, `(n, P)`, with 0 where they are missing."""
-    count: int
+    total: int
     """Number of rows that they represent."""
     mask: Tensor
     """Mask of observed elements, `(P,)` of ones and zeros."""
@@ -66,8 +66,8 @@ def fit_factor_model(x: Tensor, observed: Tensor, sizes: Sequence[int], count: i
     some = observed.any(1)
     x, observed = x[some], observed[some]
     groups = _group_rows(x, observed, sizes)
-    counts = sum(group.count * group.mask for group in groups)
-    squares = sum(group.rows.square().sum(0) for group in groups) / counts.clamp(min=1)
+    counts = torch.stack([group.total * group.mask for group in groups]).sum(0)
+    squares = torch.stack([group.rows.square().sum(0) for group in groups]).sum(0) / counts.clamp(min=1)
     loadings, noise = _find_directions(x, count), 0.5 * squares.clamp(min=1e-12)
     for _ in range(ITERATIONS):
         loadings, noise = _update(groups, loadings, noise, squares, counts)
@@ -108,7 +108,7 @@ def _update(
         inverse = torch.linalg.inv(eye + loadings.mT @ scaled)
         u = group.rows @ (scaled @ inverse)
         cross += group.rows.mT @ u
-        moments.append(group.count * inverse + u.mT @ u)
+        moments.append(group.total * inverse + u.mT @ u)
         members.append(group.mask)
     kinds, which = torch.stack(members, 1).unique(dim=0, return_inverse=True)  # elements with the same groups
     new = torch.zeros_like(loadings)

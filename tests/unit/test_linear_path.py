@@ -10,6 +10,7 @@ from sklearn.decomposition import FactorAnalysis
 from sklearn.linear_model import RidgeCV
 
 import polymodal as pm
+from polymodal.cli.train import load_resumed_settings
 from polymodal.networks import Factors
 from polymodal.objectives.factor_analysis import fit_factor_model
 from polymodal.training.linear_path import fit_linear_path
@@ -221,3 +222,10 @@ def test_no_linear_path_without_wide_vectors_or_with_a_stochastic_encoder():
 def test_models_without_it_are_left_alone():
     model = pm.build("mvae", SCHEMA, latent_dim=2)
     assert not fit_linear_path(model, simulate(20), simulate(10))
+
+
+@pytest.mark.parametrize(("arguments", "factors"), [({"beta": 0.1}, 0), ({"beta": 0.1, "factors": 32}, None)])
+def test_a_run_of_an_earlier_version_resumes_without_it(tmp_path: Path, arguments: dict, factors: int | None):
+    (tmp_path / "settings.yaml").write_text("dataset: polydigits\nmodel: mac-wae\nbuild: {beta: 0.1}\n")
+    (tmp_path / "experiment.json").write_text(json.dumps({"model": {"name": "mac-wae", "arguments": arguments}}))
+    assert load_resumed_settings(tmp_path, {}).build["factors"] == factors
