@@ -21,7 +21,7 @@ from polymodal.io import checkpoint
 from polymodal.io.locks import claim_folder
 from polymodal.io.untrusted import refuse_endless
 from polymodal.io.yaml import assignments, dump, read
-from polymodal.models import upgrade_arguments_of
+from polymodal.models import upgrade_arguments_of, upgrade_document
 from polymodal.runtime import distributed
 from polymodal.settings import Settings, resolve, schema_settings
 
@@ -198,7 +198,7 @@ def load_resumed_settings(folder: Path, changes: Mapping[str, Any]) -> Settings:
             epochs than requested.
     """
     if (folder / SETTINGS).exists():
-        document = _upgrade_settings(read(folder / SETTINGS))
+        document = _disable_linear_path(folder, _upgrade_settings(read(folder / SETTINGS)))
         if "dataset" not in document:
             raise ValueError(f"{folder / SETTINGS} must name a data set, and it does not; restore it")
         try:
@@ -224,6 +224,17 @@ def _upgrade_settings(document: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(build, Mapping) or "bandwidth" not in build or "relative" in build:
         return document
     return {**document, "build": upgrade_arguments_of(document.get("model", "mac-wae"), dict(build))}
+
+
+def _disable_linear_path(folder: Path, document: dict[str, Any]) -> dict[str, Any]:
+    """Returns the settings of a run with `factors=0` if its model was built by a version without a linear path."""
+    path, build = folder / RECORD, document.get("build") or {}
+    model = (checkpoint.read_json(path).get("model") if path.exists() else None) or {}
+    arguments = model.get("arguments") if isinstance(model, dict) else None
+    if not isinstance(arguments, dict) or not isinstance(build, Mapping) or "factors" in {**arguments, **build}:
+        return document
+    upgraded = upgrade_document({"model": model.get("name"), "arguments": arguments})["arguments"]
+    return {**document, "build": {**build, "factors": 0}} if "factors" in upgraded else document
 
 
 def _mark(folder: Path) -> tuple[int, int] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field, fields
 from math import prod
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,8 @@ class Modality(Arguments, ABC):
 
     network: Network | None = field(default=None, kw_only=True)
     metric: str = field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)  # pyright: ignore
+    is_linear: ClassVar[bool] = False
+    """Whether its decoder outputs the means of several numbers, which a linear prediction can replace."""
 
     partial = False
     """Whether an observed value may have missing elements, which are NaN; see `Vector`."""

@@ -124,7 +124,7 @@ class Networks(nn.Module):
             The flow, which is also the attribute `flow`.
         """
         self.enable_flow()
-        self.flow = CodeFlow(self.code_dim, len(self.schema), **sizes).to(self.weight).requires_grad_(False)
+        self.flow = CodeFlow(self.latent_dim, len(self.schema), **sizes).to(self.weight).requires_grad_(False)
         return self.flow
 
     def drop_flow(self) -> None:

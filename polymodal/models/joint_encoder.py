@@ -10,11 +10,19 @@ that encodes the mask, and e the joint encoder. q is a single code, or a Gaussia
 With `prior="flow"`, `fit` then trains a flow over the codes of the trained autoencoder (`polymodal.networks.flow`).
 Posterior and unconditional samples come from the flow. It does not change the encoder, the decoders or the point
 predictions.
+
+Wide vectors of numbers also have a linear path (`polymodal.networks.factors`): the code is z = (e(..), u), where u are
+the factors of the vectors given x_V, and the prediction of vector m is
+
+    (1 - a_m) g_m(e(..)) + a_m (mean_m + L_m u)
+
+g_m is the decoder. `fit` computes the factor model and the share a_m after the last epoch, see
+`polymodal.training.linear_path`. Training does not depend on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -27,7 +35,7 @@ from polymodal.batch import Rows
 from polymodal.distributions import DiagNormal, Dirac
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
-from polymodal.networks import Conditioner, Fusion, evaluating
+from polymodal.networks import Conditioner, Factors, Fusion, evaluating
 from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.schema import Schema
 
@@ -37,6 +45,10 @@ BLOCK = 64
 """Number of masks to encode at once is a multiple of this."""
 MOST_BITS = 62
 """Most modalities whose mask is a whole number of 64 bits."""
+WIDE = 16
+"""Minimum size of the largest vector for a linear path by default."""
+FACTORS = 32
+"""Number of factors by default."""
 
 
 class JointEncoder(Model):
@@ -61,6 +73,7 @@ class JointEncoder(Model):
         skip: bool,
         hidden_dropout: float,
         prior: str,
+        factors: int | None,
     ) -> None:
         super().__init__(schema, latent_dim, weights)
         if features is not None and features < 1:
@@ -76,12 +89,25 @@ class JointEncoder(Model):
         self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
         extra = latent_dim if conditioned else 0
         self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip, dropout=hidden_dropout)
+        self.factors = self._count_factors(factors)
+        sizes = [schema[name].shape[0] for name in self.linear_names]
+        self.linear = Factors(sizes, self.factors) if self.factors else None
 
     @property
     def arguments(self) -> dict[str, Any]:
         """See `Model.arguments`."""
         made = super().arguments
         return {**made, "prior": self._prior} if "prior" in made else made  # a subclass may not have this argument
+
+    @property
+    def code_dim(self) -> int:
+        """Total size of a code z, with the factors."""
+        return self.latent_dim + self.factors
+
+    @property
+    def linear_names(self) -> list[str]:
+        """Names of the modalities that a linear path can predict."""
+        return [name for name, modality in self.schema.items() if modality.is_linear]
 
     @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -93,7 +119,8 @@ class JointEncoder(Model):
         """The distribution that unconditional samples come from; see `Model.prior`."""
         if self.flow is None:
             return super().prior
-        return FlowCodes(self.flow.mean.to(self.weight.dtype), self.flow.transport, self.flow.restarts)
+        mean = F.pad(self.flow.mean.to(self.weight.dtype), (0, self.factors))
+        return FlowCodes(mean, partial(self._transport, self.flow.transport, None), self.flow.restarts)
 
     @property
     def samples_by_flow(self) -> bool:
@@ -114,10 +141,24 @@ class JointEncoder(Model):
         x, used = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
         alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
         b = b[..., :1, :] if alike else b
-        posterior = self._infer(x, b, used)
+        posterior, u = self._infer(x, b, used), self._infer_factors(x, b)
+        mean = posterior.mean if u is None else torch.cat([posterior.mean, u], dim=-1)
         if self.flow is None:
-            return posterior
-        return FlowCodes(posterior.mean, partial(self.flow.transport, c=posterior.mean, b=b), self.flow.restarts)
+            return posterior if u is None else Dirac(mean)
+        transport = partial(self.flow.transport, c=posterior.mean, b=b)
+        return FlowCodes(mean, partial(self._transport, transport, u), self.flow.restarts)
+
+    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
+        """Returns the decoders' outputs, see `Model.emit`, blended with the linear predictions of wide vectors.
+
+        Codes without factors, `(*, latent_dim)`, give the decoders' outputs.
+        """
+        outputs, u = super().emit(z, only), z[..., self.latent_dim :]
+        if self.linear is not None and u.shape[-1]:
+            for place, name in enumerate(self.linear_names):
+                if name in outputs:
+                    outputs[name] = self.linear.blend(outputs[name], u, place)
+        return outputs
 
     def encode_modalities(self, batch: Rows) -> Tensor:
         """Encodes each modality to features, `(B, M, F)`; missing modalities enter as their blanks."""
@@ -148,6 +189,46 @@ class JointEncoder(Model):
         # Zeros fill up the last block, because libraries prepare themselves for every new number of rows.
         distinct = F.pad(distinct, (0, 0, 0, -len(distinct) % BLOCK))
         return self.conditioner(distinct).index_select(0, place.flatten()).unflatten(0, place.shape)
+
+    def _count_factors(self, factors: int | None) -> int:
+        """Returns the number of factors: by default `FACTORS` if there are several vectors, one of them wide, else 0.
+
+        Raises:
+            ValueError: The number is negative, or the model cannot have factors.
+        """
+        sizes = [self.schema[name].shape[0] for name in self.linear_names]
+        able = len(sizes) > 1 and not self.stochastic
+        if factors is None:
+            return min(FACTORS, sum(sizes)) if able and max(sizes) >= WIDE else 0
+        if factors < 0 or (factors and not able):
+            raise ValueError(
+                "factors must be 0, unless there are two vectors of several numbers and the encoder is deterministic, "
+                f"and not negative; got {factors}; leave it out"
+            )
+        return factors
+
+    def _infer_factors(self, x: dict[str, Tensor], b: Tensor) -> Tensor | None:
+        """Returns the factors given values and masks `(*, B, M)` or `(*, 1, M)`, `(*, B, R)`; None without factors."""
+        if self.linear is None:
+            return None
+        names = self.linear_names
+        b = torch.stack([b[..., self.schema.index(name)] for name in names], dim=-1)
+        return self.linear([x[name] for name in names], b)
+
+    def _select_code(self, name: str, z: Tensor) -> Tensor:
+        return z[..., : self.latent_dim] if self.factors else z
+
+    def _transport(self, transport: Callable[..., Tensor], u: Tensor | None, noise: Tensor, **options: Any) -> Tensor:
+        """Maps noise to codes by a flow, and appends factors u; None takes them from the noise."""
+        if not self.factors:
+            return transport(noise, **options)
+        more = {
+            name: [one[..., : self.latent_dim] for one in value]
+            for name, value in options.items()
+            if name == "restart_noise"
+        }
+        z = transport(noise[..., : self.latent_dim], **options | more)
+        return torch.cat([z, noise[..., self.latent_dim :] if u is None else u.expand(*z.shape[:-1], -1)], dim=-1)
 
     def _infer(self, x: dict[str, Tensor], b: Tensor, used: list[bool] | None = None) -> Distribution:
         """Returns q(z | x, b) for values and masks `(*, B, M)` or `(*, 1, M)`; `used` says which encoders run."""

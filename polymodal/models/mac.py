@@ -76,6 +76,9 @@ class MAC(JointEncoder):
         weights: See `Model`.
         prior: Distribution that samples come from: "flow", a flow that `fit` trains on the codes of the best epoch's
             autoencoder, or "normal", the standard normal prior (and the Gaussian posterior of a stochastic encoder).
+        factors: Maximum number of factors of a linear path between vectors of numbers, which are a part of the code;
+            0 for none. By default 32 if the encoder is deterministic and there are several vectors, one of them of at
+            least 16 numbers. See `polymodal.models.joint_encoder`.
 
     Raises:
         ValueError: An argument is out of its range, or the penalty is the KL divergence and the encoder deterministic.
@@ -111,9 +114,10 @@ class MAC(JointEncoder):
         reconstruction: Literal["cost", "likelihood"] = "cost",
         weights: Weights = "balanced",
         prior: Literal["flow", "normal"] = "normal",
+        factors: int | None = None,
     ) -> None:
         encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
-        joint: dict[str, Any] = {"hidden": hidden, "skip": skip, "hidden_dropout": hidden_dropout}
+        joint: dict[str, Any] = {"hidden": hidden, "skip": skip, "hidden_dropout": hidden_dropout, "factors": factors}
         super().__init__(schema, latent_dim, weights, **joint, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices
@@ -145,7 +149,7 @@ class MAC(JointEncoder):
         z = q.rsample()  # (U, B, D): codes of equal masks are equal, and are decoded once
         shares = b.share.new_zeros(len(z)).index_add(0, b.position, b.share)
         reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)
-        penalty = self.penalty(q, z[b.position], self._make_standard(self.code_dim)).to(shares.dtype) @ b.share
+        penalty = self.penalty(q, z[b.position], self._make_standard(self.latent_dim)).to(shares.dtype) @ b.share
         scale = self.beta * self.reference_cost if self.relative else self.beta
         kind = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}

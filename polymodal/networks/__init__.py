@@ -10,6 +10,7 @@ from polymodal.networks.conv import (
 )
 from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.evaluating import answering, evaluating
+from polymodal.networks.factors import Factors
 from polymodal.networks.flow import CodeFlow
 from polymodal.networks.fusion import Fusion
 from polymodal.networks.inception import Inception
@@ -20,6 +21,7 @@ from polymodal.networks.transformer import TokenEncoder
 __all__ = [
     "CodeFlow",
     "Conditioner",
+    "Factors",
     "Fusion",
     "Inception",
     "OneHot",

@@ -265,7 +265,7 @@ class PriorTraining:
             b = conditioning.sample_rows(observed[None], self.model.p0)[0]
             unconditional = torch.rand(len(rows), 1) < UNCONDITIONAL
             n = torch.randn(len(rows), 1)
-            size = self.model.code_dim
+            size = self.model.latent_dim
             noise = torch.randn(len(rows), size)
             posterior_noise = torch.randn(len(rows), size) if self.model.stochastic else None
         unconditional |= ((b == observed) & ~observed.all(-1, keepdim=True)).all(-1, keepdim=True)

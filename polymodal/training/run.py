@@ -11,6 +11,7 @@ from polymodal.runtime import distributed
 from polymodal.training.autoencoder import AutoencoderTraining
 from polymodal.training.display import TrainingProgress
 from polymodal.training.fit_settings import FitSettings
+from polymodal.training.linear_path import fit_linear_path
 from polymodal.training.prior import PriorTraining, count_prior_epochs
 from polymodal.training.records import Records, State
 from polymodal.training.run_state import split_state
@@ -99,6 +100,16 @@ class Run:
             self.records.publish(self.state.history, None)
             where = f"in epoch {self.state.epoch}, after {self.state.step} of its {self.autoencoder.steps} steps"
             raise self._make_stopped("at its end" if self.autoencoder.is_over else where)
+        self._fit_linear_path()
+
+    def _fit_linear_path(self) -> None:
+        """Computes the linear path of the best epoch's model, if it has one, and publishes the model."""
+        now = copy_weights(self.model)
+        self.model.load_state_dict(self.state.best.weights)
+        if fit_linear_path(self.model, self.train, self.validation):
+            self.state.best.weights = copy_weights(self.model)
+            self.records.publish(self.state.history, self.state.best.weights)
+        self.model.load_state_dict(now)
 
     def train_prior(self) -> None:
         """Runs the second phase: trains a flow over the codes of the best epoch's autoencoder.
