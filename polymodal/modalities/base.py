@@ -52,7 +52,6 @@ class Modality(Arguments, ABC):
     metric: str = field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)  # pyright: ignore
     is_linear: ClassVar[bool] = False
     """Whether its decoder outputs the means of several numbers, which a linear prediction can replace."""
-
     partial = False
     """Whether an observed value may have missing elements, which are NaN; see `Vector`."""
 
@@ -70,8 +69,8 @@ class Modality(Arguments, ABC):
         restore_default(self)
 
     def __repr__(self) -> str:
-        names = [one.name for one in fields(self) if one.repr and not is_omitted(one, getattr(self, one.name))]
-        names = [name for name in names if name != "network"]
+        shown = [one for one in fields(self) if one.repr and one.name != "network"]
+        names = [one.name for one in shown if not is_omitted(one, getattr(self, one.name))]
         names += [] if self.network is None else ["network"]
         names += [] if vars(self).get("metric") is None else ["metric"]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"

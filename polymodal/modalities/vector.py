@@ -134,8 +134,7 @@ class Vector(Costed):
         Raises:
             ValueError: The cells are not numbers, or not lists of equally many numbers.
         """
-        profiles = (profile, *others)
-        numbers = bool(others) or profile.comparable
+        profiles, numbers = (profile, *others), bool(others) or profile.comparable
         units = [number_units(one, log) for one in profiles] if numbers else list_units(profile)
         center, scale = zip(*units, strict=True)
         names = tuple(one.name for one in profiles) if others else None
@@ -291,10 +290,9 @@ class Vector(Costed):
         """
         raw = self._raw(*cells)
         absent = raw.isnan()
-        some, every = ~absent.all(1), ~absent.any(1)
-        has = some if self.partial else every
-        partial = 0 if self.partial else int((some & ~every).sum())
-        return Column(standardise_rows(raw, has, self.standardise), has, partial=partial)
+        has = ~(absent.all(1) if self.partial else absent.any(1))
+        partial = (~absent.all(1) & ~has).sum()
+        return Column(standardise_rows(raw, has, self.standardise), has, partial=int(partial))
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """Converts numbers to users' units, with one list per column."""
@@ -303,9 +301,8 @@ class Vector(Costed):
 
     def show(self, value: Tensor) -> str:
         """Formats the first eight numbers, in users' units with three significant digits."""
-        numbers = self.write(value).tolist()
-        texts = ["missing" if number != number else f"{number:.3g}" for number in numbers[:8]]
-        return ", ".join(texts) + (", ..." if len(numbers) > 8 else "")
+        texts = ["missing" if number != number else f"{number:.3g}" for number in self.write(value).tolist()]
+        return ", ".join(texts[:8]) + (", ..." if len(texts) > 8 else "")
 
     def draw(self, value: Tensor) -> PIL.Image.Image | str:
         """Returns an image of the curve through more than 16 numbers; text as in `show` for fewer.

@@ -36,6 +36,7 @@ from polymodal.distributions import DiagNormal, Dirac
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Factors, Fusion, evaluating
+from polymodal.networks.masked_linear import fill_missing
 from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.schema import Schema
 
@@ -213,7 +214,7 @@ class JointEncoder(Model):
             return None
         names = self.linear_names
         b = torch.stack([b[..., self.schema.index(name)] for name in names], dim=-1)
-        return self.linear([x[name] for name in names], b)
+        return self.linear([fill_missing(x[name]) for name in names], b)
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
         return z[..., : self.latent_dim] if self.factors else z

@@ -19,6 +19,8 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.models.base import answering
+from polymodal.models.ensemble import Ensemble
+from polymodal.networks.masked_linear import fill_missing
 from polymodal.objectives.factor_analysis import fit_factor_model
 from polymodal.runtime.distributed import share_errors
 
@@ -47,15 +49,19 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
         train: Training rows.
         validation: Validation rows.
     """
-    linear: Factors | None = getattr(model, "linear", None)
-    if linear is None:
+    if getattr(model, "linear", None) is None:
         return False
-    mac: MAC = model  # pyright: ignore[reportAssignmentType]
+    members: list[MAC] = model.open_members() if isinstance(model, Ensemble) else [model]  # pyright: ignore
+    first = members[0].linear
+    assert first is not None
     with share_errors(), answering(model):
-        rows = _read(mac, train, min(ROWS, NUMBERS // sum(linear.sizes)))
-        held_out = _read(mac, validation, ROWS)
-        _choose_factors(linear, rows, held_out)
-        linear.share.copy_(_compute_shares(mac, held_out))
+        rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
+        held_out = _read(members[0], validation, ROWS)
+        _choose_factors(first, rows, held_out)
+        for member in members:
+            assert member.linear is not None
+            member.linear.load_state_dict({**first.state_dict(), "share": member.linear.share})
+            member.linear.share.copy_(_compute_shares(member, held_out))
     return True
 
 
@@ -75,7 +81,7 @@ def _read(model: MAC, table: Table, most: int) -> Rows:
     columns = [model.schema.index(name) for name in model.linear_names]
     for batch in table.batches(512, seed=0, device=model.weight.device):
         x = model.schema.hide(batch, model.weight.dtype)
-        values.append(torch.cat([x[name] for name in model.linear_names], dim=1).cpu().double())
+        values.append(fill_missing(torch.cat([x[name] for name in model.linear_names], dim=1)).cpu().double())
         masks.append(batch.observed[:, columns].cpu())
         batches.append(batch)
         if (count := count + len(batch)) >= most:
@@ -150,6 +156,7 @@ def _compute_shares(model: MAC, rows: Rows) -> Tensor:
             g = model.emit(z[:, : model.latent_dim], [name])[name].double()
             f = model.linear.predict(z[:, model.latent_dim :], place).double()
             x = model.schema.hide(part, model.weight.dtype)[name].double()
+            f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x)  # missing elements do not count
             upper += float(((f - g) * (x - g)).sum())
             lower += float((f - g).square().sum())
         shares[place] = min(1.0, max(0.0, upper / lower)) if lower > 0 else 0.0
