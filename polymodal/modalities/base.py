@@ -71,8 +71,7 @@ class Modality(Arguments, ABC):
     def __repr__(self) -> str:
         shown = [one for one in fields(self) if one.repr and one.name != "network"]
         names = [one.name for one in shown if not is_omitted(one, getattr(self, one.name))]
-        names += [] if self.network is None else ["network"]
-        names += [] if vars(self).get("metric") is None else ["metric"]
+        names += [name for name in ("network", "metric") if vars(self).get(name) is not None]
         return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in names)})"
 
     @property
