@@ -152,7 +152,8 @@ def _compute_errors(
         shares = torch.rand(1, len(batch), 1, generator=generator)
         kept = torch.rand(own.shape, generator=generator) >= shares
         found.append(_predict_masked(model, batch, names, own & kept))
-    return {name: (*found[0][name], *_join([one[name] for one in found[1:]])) for name in names}
+    further = {name: _join([one[name] for one in found[1:]]) for name in names}
+    return {name: (*found[0][name], further[name][0], further[name][1]) for name in names}
 
 
 def _predict_masked(

@@ -315,7 +315,7 @@ def _contains_files(column: pd.Series, by_name: bool) -> bool:
 
 def _select(cells: Sequence[Any], use: np.ndarray) -> Sequence[Any]:
     """Returns the cells at which a mask `(n,)` is True, of n cells or of none."""
-    return cells if use.all() or not len(cells) else [cells[place] for place in np.flatnonzero(use)]
+    return cells if use.all() or not len(cells) else [cells[int(place)] for place in np.flatnonzero(use)]
 
 
 def _stay(number: int) -> str:

@@ -121,7 +121,8 @@ def read_calibration(document: Mapping[str, Any], schema: Schema) -> dict[str, C
         if not isinstance(entry, dict):
             raise ValueError(f"the calibration of {name!r} must be an object; got {brief(repr(entry))}")
         check_arguments(entry, ConformalScores._fields, f"the calibration of {name!r}")
-        rows, expected, deviation, scores = (entry.get(field) for field in ConformalScores._fields)
+        values: list[Any] = [entry.get(field) for field in ConformalScores._fields]
+        rows, expected, deviation, scores = values
         rules = {
             "rows": ("a positive integer", type(rows) is int and 0 < rows < 2**53),
             "expected": (
