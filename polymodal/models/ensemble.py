@@ -23,6 +23,7 @@ from polymodal.batch import Batch, Rows
 from polymodal.models.base import Given, Loss, Model, Plan
 from polymodal.models.ensemble_codes import EnsembleCodes, find_present, mix_predictions
 from polymodal.models.masks import Masks, pad_masks
+from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
 from polymodal.runtime.vectorizing import vectorizing
 
@@ -193,6 +194,10 @@ class Ensemble(Model):
         costs = torch.stack([member.costs(x, own, observed) for member, own in pairs])  # (n, M, *, B)
         present = find_present(z, self.member_count)[:, None]
         return torch.where(present, costs, 0.0).sum(0) / present.sum(0)
+
+    def stack_weights(self) -> list[WeightStack]:
+        """Returns no stacks: the weights of all members are in one tensor already."""
+        return []
 
     def plan(self, observed: Tensor) -> Plan:
         """Makes the random choices of each member, one after another, see `Model.plan`."""
