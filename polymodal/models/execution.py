@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Networks", "Weights"]
 
-FEW = 2**18
-"""Number of codes times modalities up to which all decoders' outputs fit in a CPU's cache."""
+FEW = 2**16
+"""Number of codes times modalities up to which the outputs of all decoders, if fully connected, fit in the cache."""
 Weights = Literal["balanced", "sum"] | Mapping[str, float]
 """Loss weights of the modalities' reconstruction terms."""
 
@@ -198,8 +198,8 @@ class Networks(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Computes the weighted reconstruction term `sum_u s_u (1/B) sum_i sum_m w_m c_m(x_im, g_m(z_ui))`.
 
-        On a CPU, and if not all codes fit in memory, the gradients of each decoder, and of each chunk of codes, are
-        computed before the next one runs.
+        On a CPU, except for few codes of small decoders, and if not all codes fit in memory, the gradients of each
+        decoder, and of each chunk of codes, are computed before the next one runs.
 
         Arguments:
             x: Prepared values, `(B, *shape)` by name.
@@ -214,7 +214,8 @@ class Networks(nn.Module):
         passes, rows, _ = z.shape
         batched = is_vectorizing()  # its tensors have no memory of their own, and no gradients to compute early
         most = passes * rows if batched else at_once or self._capacity.count_codes(z, self.decoders, self.emit)
-        early = z.device.type == "cpu" and passes * rows * len(self.schema) > FEW
+        few = passes * rows * len(self.schema) <= FEW and self._groups.are_fully_connected(self.decoders)
+        early = z.device.type == "cpu" and not few
         if most >= passes * rows and (batched or not early):
             costs = self.costs(x, z, observed).mean(-1) @ shares
             return self.weight @ costs, costs

@@ -58,10 +58,14 @@ class NetworkGroups:
         names = tuple(names)
         return self._remember((names, decode, rows), networks, lambda: [*self._find(networks, names, decode, rows)])
 
-    def find_fully_connected(self, encoders: nn.ModuleList) -> set[str]:
-        """Returns the names of modalities whose encoders treat rows independently, because of their layers."""
-        known = zip(self.columns, encoders, strict=True)
-        return self._remember((), encoders, lambda: {name for name, one in known if architecture(one) is not None})
+    def find_fully_connected(self, networks: nn.ModuleList) -> set[str]:
+        """Returns the names of modalities whose networks are fully connected, and thus treat rows independently."""
+        known = zip(self.columns, networks, strict=True)
+        return self._remember((), networks, lambda: {name for name, one in known if architecture(one) is not None})
+
+    def are_fully_connected(self, networks: nn.ModuleList) -> bool:
+        """Returns whether the networks of all modalities are fully connected."""
+        return len(self.find_fully_connected(networks)) == len(networks)
 
     def _remember(self, key: object, networks: nn.ModuleList, compute: Callable[[], T]) -> T:
         """Returns the result of a function; computes it again only if the networks have changed."""
