@@ -125,7 +125,7 @@ def _measure(
     costs = torch.zeros_like(counts)
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:
-            costs[column] = compute_constant_cost(modality, *sums[name], float(n), likelihood=likelihood)
+            costs[column] = compute_constant_cost(modality, *sums[name], rows=float(n), likelihood=likelihood)
     return costs, counts / max(1, len(rows))
 
 
