@@ -110,8 +110,8 @@ def put_arrow(column: pa.Array, rows: np.ndarray, cells: Sequence[Any]) -> pa.Ar
         )
     values = _arrow(kind, cells)
     if _is_list_type(kind):
-        pairs = zip(column.take(pa.array(rows)).to_pylist(), values.to_pylist(), strict=True)
-        values = pa.array([fill_items(cell, new) for cell, new in pairs], kind)
+        pairs = zip(rows.tolist(), values.to_pylist(), strict=True)  # view types do not support take
+        values = pa.array([fill_items(column[row].as_py(), new) for row, new in pairs], kind)
     return _replace_rows(column, rows, values)
 
 
