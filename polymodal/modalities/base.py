@@ -51,7 +51,7 @@ class Modality(Arguments, ABC):
     network: Network | None = field(default=None, kw_only=True)
     metric: str = field(default=None, kw_only=True, repr=False, compare=False, metadata=NOTE)  # pyright: ignore
     is_linear: ClassVar[bool] = False
-    """Whether its decoder outputs the means of several numbers, which a linear prediction can replace."""
+    """Whether its decoder outputs the means of numbers, which a linear prediction can replace."""
     partial = False
     """Whether an observed value may have missing elements, which are NaN; see `Vector`."""
 

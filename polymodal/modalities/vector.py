@@ -185,8 +185,8 @@ class Vector(Costed):
 
     @property
     def is_linear(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether it has several numbers, and its decoder outputs their means."""
-        return self.size > 1 and self.activation == "linear" and self.cost != "bernoulli" and self.network is None
+        """Whether its decoder outputs the means of its numbers."""
+        return self.activation == "linear" and self.cost != "bernoulli" and self.network is None
 
     def check(self, x: Tensor) -> None:
         """Checks that numbers are finite and, for "bernoulli", in [0, 1]; with `partial`, some may be missing (NaN).

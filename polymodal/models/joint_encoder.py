@@ -22,7 +22,7 @@ g_m is the decoder. `fit` computes the factor model and the share a_m after the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,6 +50,8 @@ WIDE = 16
 """Minimum size of the largest vector for a linear path by default."""
 FACTORS = 32
 """Number of factors by default."""
+MOST_ELEMENTS = 256
+"""Maximum number of numbers and classes of a linear path without wide vectors."""
 
 
 class JointEncoder(Model):
@@ -91,8 +93,7 @@ class JointEncoder(Model):
         extra = latent_dim if conditioned else 0
         self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip, dropout=hidden_dropout)
         self.factors = self._count_factors(factors)
-        sizes = [schema[name].shape[0] for name in self.linear_names]
-        self.linear = Factors(sizes, self.factors) if self.factors else None
+        self.linear = Factors(self._linear_sizes, self.factors) if self.factors else None
 
     @property
     def arguments(self) -> dict[str, Any]:
@@ -106,9 +107,54 @@ class JointEncoder(Model):
         return self.latent_dim + self.factors
 
     @property
+    def _vectors(self) -> list[str]:
+        return [name for name, one in self.schema.items() if one.is_linear and one.shape[0] > 1]
+
+    @property
+    def has_wide_vectors(self) -> bool:
+        """Whether the linear path is between vectors, at least one of which is wide."""
+        sizes = [self.schema[name].shape[0] for name in self._vectors]
+        return len(sizes) > 1 and max(sizes) >= WIDE
+
+    @property
     def linear_names(self) -> list[str]:
-        """Names of the modalities that a linear path can predict."""
-        return [name for name, modality in self.schema.items() if modality.is_linear]
+        """Names of the modalities that the linear path reads: numbers, of which it predicts some, and labels.
+
+        If a vector is wide, it reads vectors of several numbers only. Without two modalities of numbers, or with too
+        many numbers and classes, there is no linear path.
+        """
+        if self.has_wide_vectors:
+            return self._vectors
+        numbers = [name for name, one in self.schema.items() if one.is_linear]
+        names = [name for name, one in self.schema.items() if one.is_linear or (one.levels and not one.shape)]
+        return names if len(numbers) > 1 and sum(map(self._count_elements, names)) <= MOST_ELEMENTS else []
+
+    def _count_elements(self, name: str) -> int:
+        modality = self.schema[name]
+        return modality.shape[0] if modality.levels is None else modality.levels
+
+    @property
+    def _linear_sizes(self) -> list[int]:
+        return [self._count_elements(name) for name in self.linear_names]
+
+    @property
+    def predicts_linearly(self) -> list[int]:
+        """Places in `linear_names` of the modalities that the linear path predicts, those of numbers."""
+        return [place for place, name in enumerate(self.linear_names) if self.schema[name].is_linear]
+
+    def read_linear_values(self, x: Mapping[str, Tensor]) -> list[Tensor]:
+        """Returns the values that the linear path reads, `(B, size)` by place in `linear_names`.
+
+        Classes are one-hot vectors, and missing elements are 0.
+        """
+        values = []
+        for name in self.linear_names:
+            if (levels := self.schema[name].levels) is None:
+                values.append(fill_missing(x[name]))
+            else:
+                classes = torch.arange(levels, device=x[name].device)
+                values.append((x[name][:, None] == classes).to(self.weight.dtype))
+        return values
 
     @property
     def deterministic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -157,7 +203,7 @@ class JointEncoder(Model):
         outputs, u = super().emit(z, only), z[..., self.latent_dim :]
         if self.linear is not None and u.shape[-1]:
             for place, name in enumerate(self.linear_names):
-                if name in outputs:
+                if name in outputs and self.schema[name].is_linear:
                     outputs[name] = self.linear.blend(outputs[name], u, place)
         return outputs
 
@@ -192,21 +238,17 @@ class JointEncoder(Model):
         return self.conditioner(distinct).index_select(0, place.flatten()).unflatten(0, place.shape)
 
     def _count_factors(self, factors: int | None) -> int:
-        """Returns the number of factors: by default `FACTORS` if there are several vectors, one of them wide, else 0.
+        """Returns the number of factors, at most that of the elements; 0 if there is no linear path.
 
         Raises:
-            ValueError: The number is negative, or the model cannot have factors.
+            ValueError: The number is negative.
         """
-        sizes = [self.schema[name].shape[0] for name in self.linear_names]
-        able = len(sizes) > 1 and not self.stochastic
+        if factors is not None and factors < 0:
+            raise ValueError(f"factors must not be negative; got {factors}; 0 disables the linear path")
+        sizes = [] if self.stochastic else self._linear_sizes
         if factors is None:
-            return min(FACTORS, sum(sizes)) if able and max(sizes) >= WIDE else 0
-        if factors < 0 or (factors and not able):
-            raise ValueError(
-                "factors must be 0, unless there are two vectors of several numbers and the encoder is deterministic, "
-                f"and not negative; got {factors}; leave it out"
-            )
-        return factors
+            factors = FACTORS if self.has_wide_vectors else 0
+        return min(factors, sum(sizes))
 
     def _infer_factors(self, x: dict[str, Tensor], b: Tensor) -> Tensor | None:
         """Returns the factors given values and masks `(*, B, M)` or `(*, 1, M)`, `(*, B, R)`; None without factors."""
@@ -214,7 +256,9 @@ class JointEncoder(Model):
             return None
         names = self.linear_names
         b = torch.stack([b[..., self.schema.index(name)] for name in names], dim=-1)
-        return self.linear([fill_missing(x[name]) for name in names], b)
+        if not self.linear.share.any():  # nothing is predicted by the factors
+            return self.linear.loadings.new_zeros(*b.shape[:-2], len(x[names[0]]), self.factors)
+        return self.linear(self.read_linear_values(x), b)
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
         return z[..., : self.latent_dim] if self.factors else z

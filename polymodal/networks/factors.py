@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Factors"]
 
+NUMBERS = 2**22
+"""Number of elements of matrices that are held at once."""
+
 
 class Factors(nn.Module):
     """Posterior means of factors given any of G vectors, and linear predictions of the vectors.
@@ -69,24 +72,27 @@ class Factors(nn.Module):
         Returns:
             `(*, B, R)`; 0 for rows without any vector.
         """
-        parts = zip(
-            x, *(part.double().split(self.sizes) for part in (self.mean, self.loadings, self.noise)), strict=True
-        )
+        b = b.expand(*b.shape[:-2], len(x[0]), -1)
+        parts = (part.double().split(self.sizes) for part in (self.mean, self.loadings, self.noise))
         terms, precisions = [], []
-        for values, mean, loadings, noise in parts:
+        for values, mean, loadings, noise in zip(x, *parts, strict=True):
             scaled = loadings / noise[:, None]
             terms.append((values.double() - mean) @ scaled)  # (B, R)
             precisions.append(loadings.mT @ scaled)  # (R, R)
-        total = torch.einsum("...bg,bgr->...br", b.double().expand(*b.shape[:-2], len(x[0]), -1), torch.stack(terms, 1))
-        masks, which = b.flatten(0, -2).unique(dim=0, return_inverse=True)
-        inverses = torch.linalg.inv(
-            torch.eye(self.count, dtype=total.dtype, device=total.device)
-            + torch.einsum("ug,grs->urs", masks.double(), torch.stack(precisions))
-        )
-        which, u = which.view(*b.shape[:-1], 1), torch.zeros_like(total)
-        for number, inverse in enumerate(inverses):
-            u = torch.where(which == number, total @ inverse, u)
-        return u.to(self.loadings.dtype)
+        total = torch.einsum("...bg,bgr->...br", b.double(), torch.stack(terms, 1))
+        rows = max(1, NUMBERS // self.count**2)
+        pairs = zip(b.flatten(0, -2).split(rows), total.flatten(0, -2).split(rows), strict=True)
+        u = [self._solve(some, part, torch.stack(precisions)) for some, part in pairs]
+        return torch.cat(u).view_as(total).to(self.loadings.dtype)
+
+    def _solve(self, b: Tensor, total: Tensor, precisions: Tensor) -> Tensor:
+        """Solves for the factors of rows with masks `(N, G)`, which may repeat, and right sides `(N, R)`."""
+        masks, which = b.unique(dim=0, return_inverse=True)
+        eye = torch.eye(self.count, dtype=total.dtype, device=total.device)
+        inverses = torch.linalg.inv(eye + torch.einsum("ug,grs->urs", masks.double(), precisions))
+        if len(masks) == 1:
+            return total @ inverses[0]
+        return torch.einsum("br,brs->bs", total, inverses[which])
 
     def predict(self, u: Tensor, place: int) -> Tensor:
         """Predicts vector number `place` from factors: `(*, R)` to `(*, size)`."""

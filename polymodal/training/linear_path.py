@@ -12,6 +12,7 @@ where the sums are over elements and rows. So the linear prediction is used as f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -20,7 +21,7 @@ from torch import Tensor
 from polymodal.batch import Batch
 from polymodal.models.base import answering
 from polymodal.models.ensemble import Ensemble
-from polymodal.networks.masked_linear import fill_missing
+from polymodal.objectives.covariance import decompose, fit_covariance
 from polymodal.objectives.factor_analysis import fit_factor_model
 from polymodal.runtime.distributed import share_errors
 
@@ -33,6 +34,8 @@ __all__ = ["fit_linear_path"]
 
 COUNTS = (4, 8, 12, 16, 24, 32)
 """Numbers of factors to try."""
+PENALTIES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0)
+"""Ridge penalties to try, relative to the variance of an element."""
 ROWS = 4096
 """Maximum number of rows of each table that are used."""
 NUMBERS = 8_000_000
@@ -57,10 +60,14 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
     with share_errors(), answering(model):
         rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
         held_out = _read(members[0], validation, ROWS)
-        _choose_factors(first, rows, held_out)
+        first.share.fill_(1.0)  # otherwise factors are not computed
+        if members[0].has_wide_vectors:
+            _choose_factors(members[0], rows, held_out)
+        else:
+            _choose_ridge(members[0], rows, held_out)
         for member in members:
             assert member.linear is not None
-            member.linear.load_state_dict({**first.state_dict(), "share": member.linear.share})
+            member.linear.load_state_dict(first.state_dict())
             member.linear.share.copy_(_compute_shares(member, held_out))
     return True
 
@@ -81,7 +88,7 @@ def _read(model: MAC, table: Table, most: int) -> Rows:
     columns = [model.schema.index(name) for name in model.linear_names]
     for batch in table.batches(512, seed=0, device=model.weight.device):
         x = model.schema.hide(batch, model.weight.dtype)
-        values.append(fill_missing(torch.cat([x[name] for name in model.linear_names], dim=1)).cpu().double())
+        values.append(torch.cat(model.read_linear_values(x), dim=1).cpu().double())
         masks.append(batch.observed[:, columns].cpu())
         batches.append(batch)
         if (count := count + len(batch)) >= most:
@@ -89,44 +96,77 @@ def _read(model: MAC, table: Table, most: int) -> Rows:
     return Rows(batches, torch.cat(values)[:most], torch.cat(masks)[:most])
 
 
-def _choose_factors(linear: Factors, rows: Rows, held_out: Rows) -> None:
-    """Estimates factor models from rows, and keeps the one that predicts vectors of held-out rows best."""
-    repeats = torch.tensor(linear.sizes)
-    mask = rows.observed.repeat_interleave(repeats, dim=1).double()
+class Scaled(NamedTuple):
+    """Standardised values of rows, and how to revert it."""
+
+    x: Tensor
+    """`(N, P)` float64, 0 where values are missing."""
+    mask: Tensor
+    """Which elements are observed, `(N, P)` of ones and zeros."""
+    mean: Tensor
+    scale: Tensor
+
+
+def _standardise(linear: Factors, rows: Rows) -> Scaled:
+    mask = rows.observed.repeat_interleave(torch.tensor(linear.sizes), dim=1).double()
     counts = mask.sum(0).clamp(min=1)
     mean = (rows.x * mask).sum(0) / counts
     centred = (rows.x - mean) * mask
     scale = (centred.square().sum(0) / counts).sqrt()
     scale = torch.where(scale > 0, scale, 1.0)
-    best = float("inf")
-    for count in COUNTS:
-        if count > linear.count or count >= min(centred.shape):
-            break
-        loadings, noise = fit_factor_model(centred / scale, rows.observed, linear.sizes, count)
-        before = linear.loadings.clone(), linear.noise.clone(), linear.mean.clone()
-        linear.mean.copy_(mean)
-        linear.loadings.zero_()[:, :count].copy_(loadings * scale[:, None])
-        linear.noise.copy_(noise * scale.square())
-        error = _measure_error(linear, held_out, scale)
+    return Scaled(centred / scale, mask, mean, scale)
+
+
+def _choose_factors(model: MAC, rows: Rows, held_out: Rows) -> None:
+    """Estimates factor models from rows, and keeps the one that predicts vectors of held-out rows best."""
+    linear = model.linear
+    assert linear is not None
+    scaled = _standardise(linear, rows)
+    counts = [count for count in COUNTS if count <= linear.count and count < min(scaled.x.shape)]
+    models = (fit_factor_model(scaled.x, rows.observed, linear.sizes, count) for count in counts)
+    _keep_best(model, models, scaled, held_out)
+
+
+def _choose_ridge(model: MAC, rows: Rows, held_out: Rows) -> None:
+    """Estimates the covariance of all elements, and keeps the ridge penalty that predicts held-out rows best."""
+    linear = model.linear
+    assert linear is not None
+    scaled = _standardise(linear, rows)
+    covariance = fit_covariance(scaled.x, scaled.mask)
+    models = (decompose(covariance, penalty, linear.count) for penalty in PENALTIES)
+    _keep_best(model, models, scaled, held_out)
+
+
+def _keep_best(model: MAC, models: Iterable[tuple[Tensor, Tensor]], scaled: Scaled, held_out: Rows) -> None:
+    """Keeps the loadings and noise variances of standardised values that predict held-out rows best."""
+    linear = model.linear
+    assert linear is not None
+    best, kept = float("inf"), linear.state_dict()
+    for loadings, noise in models:
+        linear.mean.copy_(scaled.mean)
+        linear.loadings.zero_()[:, : loadings.shape[1]].copy_(loadings * scaled.scale[:, None])
+        linear.noise.copy_(noise * scaled.scale.square())
+        error = _measure_error(model, held_out, scaled.scale)
         if error < best:
-            best = error
-        else:
-            for kept, value in zip((linear.loadings, linear.noise, linear.mean), before, strict=True):
-                kept.copy_(value)
+            best, kept = error, {name: value.clone() for name, value in linear.state_dict().items()}
+    linear.load_state_dict(kept)
 
 
-def _measure_error(linear: Factors, rows: Rows, scale: Tensor) -> float:
+def _measure_error(model: MAC, rows: Rows, scale: Tensor) -> float:
     """Returns the squared error of predicting each vector from the others, relative to the variances of its elements.
 
     It is the mean over a vector's elements and rows, summed over vectors.
     """
+    linear = model.linear
+    assert linear is not None
     values = [part.to(linear.mean) for part in rows.x.split(linear.sizes, dim=1)]
-    total = 0.0
-    for place, (x, unit) in enumerate(zip(values, scale.split(linear.sizes), strict=True)):
+    units, total = scale.split(linear.sizes), 0.0
+    for place in model.predicts_linearly:
         some, others = _select_rows(rows.observed, place)
         if len(some):
             u = linear([value[some] for value in values], others.to(linear.mean.device))
-            total += float(((linear.predict(u, place) - x[some]).cpu() / unit).square().mean())
+            error = (linear.predict(u, place) - values[place][some]).cpu() / units[place]
+            total += float(error.square().mean())
     return total
 
 
@@ -142,7 +182,8 @@ def _compute_shares(model: MAC, rows: Rows) -> Tensor:
     """Returns the shares a of the linear predictions, `(G,)`; 0 for a vector that no row has with another one."""
     assert model.linear is not None
     shares = torch.zeros(len(model.linear_names))
-    for place, name in enumerate(model.linear_names):
+    for place in model.predicts_linearly:
+        name = model.linear_names[place]
         column, upper, lower = model.schema.index(name), 0.0, 0.0
         columns = [model.schema.index(one) for one in model.linear_names if one != name]
         for batch in rows.batches:
