@@ -126,7 +126,7 @@ class JointEncoder(Model):
         if self.has_wide_vectors:
             return self._vectors
         numbers = [name for name, one in self.schema.items() if one.is_linear]
-        names = [name for name, one in self.schema.items() if one.is_linear or (one.levels and not one.shape)]
+        names = [name for name, one in self.schema.items() if one.is_linear or getattr(one, "is_paddable", False)]
         return names if len(numbers) > 1 and sum(map(self._count_elements, names)) <= MOST_ELEMENTS else []
 
     def _count_elements(self, name: str) -> int:
@@ -136,11 +136,6 @@ class JointEncoder(Model):
     @property
     def _linear_sizes(self) -> list[int]:
         return [self._count_elements(name) for name in self.linear_names]
-
-    @property
-    def predicts_linearly(self) -> list[int]:
-        """Places in `linear_names` of the modalities that the linear path predicts, those of numbers."""
-        return [place for place, name in enumerate(self.linear_names) if self.schema[name].is_linear]
 
     def read_linear_values(self, x: Mapping[str, Tensor]) -> list[Tensor]:
         """Returns the values that the linear path reads, `(B, size)` by place in `linear_names`.
@@ -203,8 +198,9 @@ class JointEncoder(Model):
         outputs, u = super().emit(z, only), z[..., self.latent_dim :]
         if self.linear is not None and u.shape[-1]:
             for place, name in enumerate(self.linear_names):
-                if name in outputs and self.schema[name].is_linear:
-                    outputs[name] = self.linear.blend(outputs[name], u, place)
+                if name in outputs:
+                    blend = self.linear.blend if self.schema[name].levels is None else self.linear.blend_scores
+                    outputs[name] = blend(outputs[name], u, place)
         return outputs
 
     def encode_modalities(self, batch: Rows) -> Tensor:

@@ -111,3 +111,23 @@ class Factors(nn.Module):
         """
         share = self.share[place] * (u != 0).any(-1, keepdim=True)
         return output + share * (self.predict(u, place) - output)
+
+    def blend_scores(self, output: Tensor, u: Tensor, place: int) -> Tensor:
+        """Combines the scores of classes that a decoder outputs with linearly predicted probabilities; see `blend`.
+
+        Arguments:
+            output: Scores, of which the softmax are probabilities, `(*, classes)`.
+            u: Factors, `(*, R)`.
+            place: Number of the one-hot vector.
+
+        Returns:
+            Logarithms of the probabilities `(1 - share) softmax(output) + share q`, where q are the linear predictions,
+            at least 0.001 and then normalised.
+        """
+        share = self.share[place] * (u != 0).any(-1, keepdim=True)
+        return ((1 - share) * output.softmax(-1) + share * self.predict_classes(u, place)).log()
+
+    def predict_classes(self, u: Tensor, place: int) -> Tensor:
+        """Predicts the probabilities of classes from factors: `(*, R)` to `(*, classes)`."""
+        q = self.predict(u, place).clamp(min=0.001)
+        return q / q.sum(-1, keepdim=True)

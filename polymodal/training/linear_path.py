@@ -161,7 +161,7 @@ def _measure_error(model: MAC, rows: Rows, scale: Tensor) -> float:
     assert linear is not None
     values = [part.to(linear.mean) for part in rows.x.split(linear.sizes, dim=1)]
     units, total = scale.split(linear.sizes), 0.0
-    for place in model.predicts_linearly:
+    for place in range(len(values)):
         some, others = _select_rows(rows.observed, place)
         if len(some):
             u = linear([value[some] for value in values], others.to(linear.mean.device))
@@ -179,13 +179,12 @@ def _select_rows(observed: Tensor, place: int) -> tuple[Tensor, Tensor]:
 
 
 def _compute_shares(model: MAC, rows: Rows) -> Tensor:
-    """Returns the shares a of the linear predictions, `(G,)`; 0 for a vector that no row has with another one."""
-    assert model.linear is not None
+    """Returns the shares a of the linear predictions, `(G,)`; 0 for what no row has with another modality."""
     shares = torch.zeros(len(model.linear_names))
-    for place in model.predicts_linearly:
-        name = model.linear_names[place]
-        column, upper, lower = model.schema.index(name), 0.0, 0.0
+    for place, name in enumerate(model.linear_names):
+        column = model.schema.index(name)
         columns = [model.schema.index(one) for one in model.linear_names if one != name]
+        values, decoded, factors = [], [], []
         for batch in rows.batches:
             some = (batch.observed[:, column] & batch.observed[:, columns].any(1)).nonzero()[:, 0]
             if not len(some):
@@ -194,11 +193,27 @@ def _compute_shares(model: MAC, rows: Rows) -> Tensor:
             given = torch.ones(1, len(model.schema), dtype=torch.bool, device=part.observed.device)
             given[:, column] = False
             z = model.encode(part, given).mean
-            g = model.emit(z[:, : model.latent_dim], [name])[name].double()
-            f = model.linear.predict(z[:, model.latent_dim :], place).double()
-            x = model.schema.hide(part, model.weight.dtype)[name].double()
-            f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x)  # missing elements do not count
-            upper += float(((f - g) * (x - g)).sum())
-            lower += float((f - g).square().sum())
-        shares[place] = min(1.0, max(0.0, upper / lower)) if lower > 0 else 0.0
+            values.append(model.schema.hide(part, model.weight.dtype)[name])
+            decoded.append(model.emit(z[:, : model.latent_dim], [name])[name])
+            factors.append(z[:, model.latent_dim :])
+        if values:
+            compute = _compute_share if model.schema[name].levels is None else _compute_share_of_classes
+            shares[place] = compute(model, place, *map(torch.cat, (values, decoded, factors)))
     return shares
+
+
+def _compute_share(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
+    """Returns the share that minimises the squared error of numbers."""
+    assert model.linear is not None
+    x, g, f = x.double(), g.double(), model.linear.predict(u, place).double()
+    f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x)  # missing elements do not count
+    upper, lower = float(((f - g) * (x - g)).sum()), float((f - g).square().sum())
+    return min(1.0, max(0.0, upper / lower)) if lower > 0 else 0.0
+
+
+def _compute_share_of_classes(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
+    """Returns the share in steps of 0.05 that minimises the cross-entropy of classes."""
+    assert model.linear is not None
+    p, q = (part.double().gather(1, x[:, None]) for part in (g.softmax(-1), model.linear.predict_classes(u, place)))
+    shares = torch.linspace(0, 1, 21, dtype=p.dtype, device=p.device)
+    return float(shares[((1 - shares) * p + shares * q).clamp(min=1e-12).log().mean(0).argmax()])
