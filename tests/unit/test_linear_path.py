@@ -210,13 +210,12 @@ def test_a_flow_samples_the_other_codes():
 def test_no_linear_path_without_wide_vectors_or_with_a_stochastic_encoder():
     narrow = pm.Schema({"a": pm.Vector(15), "b": pm.Vector(4), "c": pm.Vector(1)})
     assert pm.build("mac-wae", narrow, latent_dim=2).factors == 0
-    assert pm.build("mac-wae", narrow, latent_dim=2, factors=3).linear.sizes == (15, 4)
-    single = pm.Schema({"a": pm.Vector(30), "c": pm.Vector(1), "d": pm.Vector(30, activation="sigmoid")})
+    single = pm.Schema({"a": pm.Vector(30), "c": pm.Label(3), "d": pm.Vector(30, activation="sigmoid")})
     assert pm.build("mac-wae", single, latent_dim=2).factors == 0
-    assert pm.build("mac-vae", SCHEMA, latent_dim=2).factors == 0
-    for name, schema, number in (("mac-vae", SCHEMA, 3), ("mac-wae", single, 3), ("mac-wae", SCHEMA, -1)):
-        with pytest.raises(ValueError, match=f"factors.*{number}"):
-            pm.build(name, schema, latent_dim=2, factors=number)
+    for name, schema in (("mac-vae", SCHEMA), ("mac-wae", single)):
+        assert pm.build(name, schema, latent_dim=2, factors=3).factors == 0
+    with pytest.raises(ValueError, match=r"factors.*-1"):
+        pm.build("mac-wae", SCHEMA, latent_dim=2, factors=-1)
 
 
 def test_models_without_it_are_left_alone():
