@@ -139,12 +139,13 @@ def count_partial_rows(*profiles: Profile) -> int:
         >>> count_partial_rows(a, b), count_partial_rows(c)
         (1, 1)
     """
-    if len(profiles) > 1:
+    first, *others = profiles
+    if others:
         rows = np.concatenate([profile.values.index.to_numpy() for profile in profiles])
         return int((np.unique(rows, return_counts=True)[1] < len(profiles)).sum())
-    if profiles[0].comparable:
+    if first.comparable:
         return 0
-    missing = np.isnan(np.array(profiles[0].values.tolist(), np.float64))
+    missing = np.isnan(np.array(first.values.tolist(), np.float64))
     return int((missing.any(1) & ~missing.all(1)).sum())
 
 

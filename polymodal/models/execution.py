@@ -242,8 +242,9 @@ class Networks(nn.Module):
         gradient belongs to the tensor, until the stacks are released.
         """
         stacks: list[WeightStack] = []
-        for networks in (getattr(self, name, None) for name in ("encoders", "joint_encoders", "decoders")):
-            for names in [] if networks is None else self._group_alike(networks, self.schema):
+        lists = (getattr(self, name, None) for name in ("encoders", "joint_encoders", "decoders"))
+        for networks in (one for one in lists if one is not None):
+            for names in self._group_alike(networks, self.schema):
                 alike = [[*networks[self.schema.index(name)].parameters()] for name in names]
                 if len(names) > 1 and len({id(p) for own in alike for p in own}) == sum(map(len, alike)):
                     stacks += [WeightStack(parameters) for parameters in zip(*alike, strict=True)]

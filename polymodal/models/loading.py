@@ -104,7 +104,7 @@ def _build_described(build: Callable[..., Model], document: dict[str, Any], sche
 def _make_ensemble(member: Model, members: int) -> Ensemble:
     """Makes an ensemble of copies of a model."""
     ensemble = Ensemble([member] * members)
-    ensemble.untrained = member.untrained
+    ensemble.untrained, ensemble.calibration = member.untrained, member.calibration
     return ensemble
 
 

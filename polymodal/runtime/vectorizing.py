@@ -22,7 +22,7 @@ def is_vectorizing() -> bool:
         >>> is_vectorizing(), torch.vmap(lambda x: x + is_vectorizing())(torch.zeros(2))
         (False, tensor([1., 1.]))
     """
-    return torch._C._functorch.peek_interpreter_stack() is not None
+    return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @contextmanager

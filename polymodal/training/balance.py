@@ -184,8 +184,8 @@ def _measure(
     for column, (name, modality) in enumerate(schema.items()):
         if n := counts[column]:
             elements, *powers = sums[name]
-            moments = (*powers[:2], elements)
-            costs[column] = compute_constant_cost(modality, *moments, rows=float(n), likelihood=likelihood)
+            total, squares = powers[:2]
+            costs[column] = compute_constant_cost(modality, total, squares, elements, float(n), likelihood=likelihood)
             support[column] = _compute_support(modality, [power / n for power in powers], float(n))
     return costs, counts / max(1, len(rows)), support
 

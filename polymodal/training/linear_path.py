@@ -56,10 +56,11 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
     """
     if getattr(model, "linear", None) is None:
         return False
-    members: list[MAC] = model.open_members() if isinstance(model, Ensemble) else [model]  # pyright: ignore
-    first = members[0].linear
-    assert first is not None
     with share_errors(), answering(model):
+        # Members are opened here, because they take the evaluation mode of the ensemble.
+        members: list[MAC] = model.open_members() if isinstance(model, Ensemble) else [model]  # pyright: ignore
+        first = members[0].linear
+        assert first is not None
         rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
         held_out = _read(members[0], validation, ROWS)
         first.share.fill_(1.0)  # otherwise factors are not computed

@@ -160,6 +160,7 @@ def run(monkeypatch):
     values = {"size": torch.rand(4, 2), "kind": torch.tensor([0, 2, -1, 1]), "odd, name": torch.tensor([-1, -1, -1, 1])}
     table, model = Table(values, observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
     monkeypatch.setattr(input_rows, "open_tables", lambda *_, **__: [table])
+    monkeypatch.setattr(input_rows, "choose_split", lambda folder: "test")
     for place in (predict, stream_predictions):
         monkeypatch.setattr(place, "open_model", lambda folder, device: model)
     return table, model

@@ -24,6 +24,7 @@ def run(monkeypatch, schema):
     batch = rows_of(schema, 23, complete=False)
     table, model = Table(batch.values, batch.observed, schema), build("mac-wae", schema, latent_dim=3, hidden=(8,))
     monkeypatch.setattr(input_rows, "open_tables", lambda *_, **__: [table])
+    monkeypatch.setattr(input_rows, "choose_split", lambda folder: "test")
     monkeypatch.setattr(stream_predictions, "open_model", lambda folder, device: model)
     return table, model
 

@@ -238,7 +238,8 @@ def test_settings_reach_the_data_the_schema_the_model_and_the_fit(tmp_path, monk
     assert (len(data.train), len(data.test)) == (200, 50)
     assert data.schema["m0"].widths is None
     assert model.schema["m0"].widths == (8, 16)
-    assert {**model.arguments, "hidden": [512], "relative": None, "seed": model.seed, "members": 1} == settings.build
+    chosen = {"relative": None, "factors": None}  # the model chooses these by its penalty and its schema
+    assert {**model.arguments, "hidden": [512], **chosen, "seed": model.seed, "members": 1} == settings.build
     assert given == {"folder": Path(settings.folder), "resume": False, **settings.fit}
     assert resolve(read(tmp_path / "run" / "settings.yaml")) == settings
 
