@@ -31,6 +31,8 @@ __all__ = [
 
 SMALL = 2000
 """Number of rows below which the default networks are small."""
+ENSEMBLES = ("mac-wae", "m-wae")
+"""Models whose default for small tables is an ensemble."""
 STEPS = 20_000
 """Approximate maximum number of training steps; at least 20 epochs are trained even if they need more steps."""
 
@@ -98,8 +100,9 @@ def _parse_column_types(texts: Iterable[str]) -> dict[str, str]:
 def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Returns the default settings for a table of this size, restricted to those that the model has.
 
-    Small tables get small networks and small batches. Training takes at most about 20,000 steps, or 20 epochs if these
-    are more steps. It stops early after 20 epochs without improvement. docs/tables.md explains these choices.
+    Small tables get small networks and small batches; MAC-WAE and M-WAE are ensembles there, and have a linear path.
+    Training takes at most about 20,000 steps, or 20 epochs if these are more steps. It stops early after 20 epochs
+    without improvement. docs/tables.md explains these choices.
 
     Arguments:
         rows: Number of rows of the table.
@@ -109,8 +112,8 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         >>> [choose_defaults(rows)["fit.epochs"] for rows in (300, 30_000, 1_000_000)]
         [300, 300, 20]
     """
-    batch_size = min(max(32, 2 ** round(log2(max(1, rows) / 50))), 1024)
-    small = rows < SMALL
+    small, ensemble = rows < SMALL, model in ENSEMBLES
+    batch_size = min(max(64 if ensemble else 32, 2 ** round(log2(max(1, rows) / 50))), 1024)
     suited = {
         "schema.hidden": [32] if small else [64],
         "build.hidden": [128] if small else [256],
@@ -118,8 +121,10 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         "fit.batch_size": batch_size,
         "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
         "fit.patience": 20,
-        "fit.learning_rate": 2e-3,
+        "fit.learning_rate": 4e-3 if ensemble and small else 2e-3,
     }
+    if ensemble:
+        suited |= {"build.draws": 4, "build.factors": 64, "build.members": 4 if small else 1}
     known = inspect.signature(lookup(MODELS, model, "model")).parameters
     return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
 

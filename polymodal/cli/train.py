@@ -94,6 +94,8 @@ def _choose_defaults(line: Mapping[str, Any], document: Mapping[str, Any]) -> di
     )
     data = {**dict(document.get("data") or {}), **{name.removeprefix("data."): value for name, value in line.items()}}
     suited |= {f"data.{name}": value for name, value in table_settings.infer_csv_options(data).items()}
+    if given & {"prior", "compile"}:  # an ensemble has no flow, and is not compiled
+        suited.pop("build.members", None)
     return {name: value for name, value in suited.items() if name.rpartition(".")[2] not in given}
 
 
