@@ -118,16 +118,15 @@ class JointEncoder(Model):
 
     @property
     def linear_names(self) -> list[str]:
-        """Names of the modalities that the linear path reads: numbers, of which it predicts some, and labels.
+        """Names of the modalities that the linear path reads and predicts.
 
-        If a vector is wide, it reads vectors of several numbers only. Without two modalities of numbers, or with too
-        many numbers and classes, there is no linear path.
+        If a vector is wide, these are the vectors of several numbers. Otherwise they are all numbers and labels; none
+        if there is only one, or if there are too many numbers and classes.
         """
         if self.has_wide_vectors:
             return self._vectors
-        numbers = [name for name, one in self.schema.items() if one.is_linear]
         names = [name for name, one in self.schema.items() if one.is_linear or getattr(one, "is_paddable", False)]
-        return names if len(numbers) > 1 and sum(map(self._count_elements, names)) <= MOST_ELEMENTS else []
+        return names if len(names) > 1 and sum(map(self._count_elements, names)) <= MOST_ELEMENTS else []
 
     def _count_elements(self, name: str) -> int:
         modality = self.schema[name]

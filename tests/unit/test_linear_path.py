@@ -210,7 +210,7 @@ def test_a_flow_samples_the_other_codes():
 def test_no_linear_path_without_wide_vectors_or_with_a_stochastic_encoder():
     narrow = pm.Schema({"a": pm.Vector(15), "b": pm.Vector(4), "c": pm.Vector(1)})
     assert pm.build("mac-wae", narrow, latent_dim=2).factors == 0
-    single = pm.Schema({"a": pm.Vector(30), "c": pm.Label(3), "d": pm.Vector(30, activation="sigmoid")})
+    single = pm.Schema({"a": pm.Vector(30), "d": pm.Vector(30, activation="sigmoid")})
     assert pm.build("mac-wae", single, latent_dim=2).factors == 0
     for name, schema in (("mac-vae", SCHEMA), ("mac-wae", single)):
         assert pm.build(name, schema, latent_dim=2, factors=3).factors == 0
