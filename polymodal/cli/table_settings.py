@@ -33,6 +33,8 @@ SMALL = 2000
 """Number of rows below which the default networks are small."""
 ENSEMBLES = ("mac-wae", "m-wae")
 """Models whose default for small tables is an ensemble."""
+LINEAR = 10_000
+"""Number of rows below which these models have a linear path by default; it costs time in each prediction."""
 STEPS = 20_000
 """Approximate maximum number of training steps; at least 20 epochs are trained even if they need more steps."""
 
@@ -100,7 +102,7 @@ def _parse_column_types(texts: Iterable[str]) -> dict[str, str]:
 def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Returns the default settings for a table of this size, restricted to those that the model has.
 
-    Small tables get small networks and small batches; MAC-WAE and M-WAE are ensembles there, and have a linear path.
+    Small tables get small networks and small batches; MAC-WAE and M-WAE are ensembles there, with a linear path.
     Training takes at most about 20,000 steps, or 20 epochs if these are more steps. It stops early after 20 epochs
     without improvement. docs/tables.md explains these choices.
 
@@ -124,7 +126,11 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         "fit.learning_rate": 4e-3 if ensemble and small else 2e-3,
     }
     if ensemble:
-        suited |= {"build.draws": 4, "build.factors": 64, "build.members": 4 if small else 1}
+        suited |= {
+            "build.draws": 4,
+            "build.factors": 64 if rows < LINEAR else 0,
+            "build.members": 4 if small else 1,
+        }
     known = inspect.signature(lookup(MODELS, model, "model")).parameters
     return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
 
