@@ -11,12 +11,12 @@ With `prior="flow"`, `fit` then trains a flow over the codes of the trained auto
 Posterior and unconditional samples come from the flow. It does not change the encoder, the decoders or the point
 predictions.
 
-Wide vectors of numbers also have a linear path (`polymodal.networks.factors`): the code is z = (e(..), u), where u are
-the factors of the vectors given x_V, and the prediction of vector m is
+Wide vectors of numbers, or all numbers and labels (`factors=`), also have a linear path (`polymodal.networks.factors`):
+the code is z = (e(..), u), where u are the factors of these modalities given x_V, and the prediction of modality m is
 
     (1 - a_m) g_m(e(..)) + a_m (mean_m + L_m u)
 
-g_m is the decoder. `fit` computes the factor model and the share a_m after the last epoch, see
+g_m is the decoder; for a label, probabilities are mixed so. `fit` computes the factor model and the share a_m after the last epoch, see
 `polymodal.training.linear_path`. Training does not depend on it.
 """
 

@@ -76,9 +76,10 @@ class MAC(JointEncoder):
         weights: See `Model`.
         prior: Distribution that samples come from: "flow", a flow that `fit` trains on the codes of the best epoch's
             autoencoder, or "normal", the standard normal prior (and the Gaussian posterior of a stochastic encoder).
-        factors: Maximum number of factors of a linear path between vectors of numbers, which are a part of the code;
-            0 for none. By default 32 if the encoder is deterministic and there are several vectors, one of them of at
-            least 16 numbers. See `polymodal.models.joint_encoder`.
+        factors: Maximum number of factors of a linear path, which are a part of the code; 0 for none. The linear path
+            is between vectors of numbers if one of them has at least 16 numbers, and otherwise between all numbers and
+            labels. By default 32 for wide vectors, else 0. A stochastic encoder has no linear path. See
+            `polymodal.models.joint_encoder`.
 
     Raises:
         ValueError: An argument is out of its range, or the penalty is the KL divergence and the encoder deterministic.
