@@ -16,8 +16,8 @@ the code is z = (e(..), u), where u are the factors of these modalities given x_
 
     (1 - a_m) g_m(e(..)) + a_m (mean_m + L_m u)
 
-g_m is the decoder; for a label, probabilities are mixed so. `fit` computes the factor model and the share a_m after the last epoch, see
-`polymodal.training.linear_path`. Training does not depend on it.
+g_m is the decoder; for a label, probabilities are mixed so. `fit` computes the factor model and the share a_m after the
+last epoch, see `polymodal.training.linear_path`. Training does not depend on it.
 """
 
 from __future__ import annotations
