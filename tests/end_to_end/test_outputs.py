@@ -219,7 +219,7 @@ def test_a_table_without_rows_gets_its_further_columns(polymodal, here, kind):
     done = polymodal("impute", "run", f"empty.{kind}", "--marked", "--sure", "--out", f"out.{kind}")
     assert done.returncode == 0, done.stderr
     made = pd.read_csv("out.csv") if kind == "csv" else pd.read_parquet("out.parquet")
-    assert made.columns.tolist() == ["kind", "kind_sure", "grams", "filled"]
+    assert made.columns.tolist() == ["kind", "kind_sure", "grams", "grams_sure", "filled"]
     assert len(made) == 0
 
 
