@@ -31,8 +31,8 @@ def architecture(network: nn.Module, *, scores: bool = False) -> tuple[object, .
 
     Arguments:
         network: A network.
-        scores: Whether the outputs are scores of classes, whose number is then not part of the description either, if the
-            network has several layers.
+        scores: Whether the outputs are scores of classes. Their number is then not part of the description either, if
+            the network has several layers.
 
     Example:
         >>> architecture(nn.Sequential(nn.Linear(2, 3), nn.ReLU())) == architecture(nn.Linear(2, 3))
