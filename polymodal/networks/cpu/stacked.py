@@ -31,12 +31,14 @@ def architecture(network: nn.Module, *, scores: bool = False) -> tuple[object, .
 
     Arguments:
         network: A network.
-        scores: Whether the outputs are scores of classes, whose number is then not part of the description either.
+        scores: Whether the outputs are scores of classes. Their number is then not part of the description either, if
+            the network has several layers.
 
     Example:
         >>> architecture(nn.Sequential(nn.Linear(2, 3), nn.ReLU())) == architecture(nn.Linear(2, 3))
         False
-        >>> architecture(nn.Linear(2, 3), scores=True) == architecture(nn.Linear(2, 4), scores=True)
+        >>> three, four = (nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, classes)) for classes in (3, 4))
+        >>> architecture(three, scores=True) == architecture(four, scores=True)
         True
         >>> architecture(nn.Conv2d(1, 1, 3)) is None
         True
