@@ -101,8 +101,8 @@ def impute(
             from the posterior mean.
         sure: Whether to add a column after each column of classes or numbers with the certainty of its imputed cells:
             the probability of a class, or the standard deviation of a number. The latter is that over posterior
-            samples or over the members of an ensemble, or, for a deterministic model without members, the root mean
-            squared error of the column in the validation rows.
+            samples, or, for a deterministic model or an ensemble of such models, the root mean squared error of the
+            column in the validation rows. An ensemble that is not calibrated has the deviation over its members.
         interval: Probability between 0 and 1, such as 0.9, with which an interval is to contain the true number of an
             imputed cell. Two columns, such as `grams_low` and `grams_high`, are then added after each column of
             numbers. The intervals are calibrated on the validation rows, see `polymodal.inference.calibration`.

@@ -110,12 +110,14 @@ def _compute_stds(
 ) -> dict[str, np.ndarray]:
     """Returns the standard deviations of predicted numbers in their original units, `(n,)` by name.
 
-    They are those over posterior samples or members. For a deterministic model they are those of its errors on
-    validation rows; for logarithms, whose scale depends on the prediction, half the distance of the numbers that are
-    one standard deviation above and below the prediction.
+    They are those over posterior samples. For a deterministic model, or an ensemble of such models, they are those of
+    its errors on validation rows; for logarithms, whose scale depends on the prediction, half the distance of the
+    numbers that are one standard deviation above and below the prediction. An ensemble that is not calibrated has those
+    over its members.
     """
     names = [name for name in masks if model.schema[name].levels is None and has_certainty(model, name)]
-    if names and not model.deterministic:
+    single_codes = isinstance(model, Ensemble) and model.has_deterministic_members
+    if names and not model.deterministic and not (single_codes and model.calibration):
         # The certainty of a row must not depend on the position of the row, so all rows share the same noise.
         z = sample_rows(posterior, [_count_std_samples(model)], seed=seed, rows=[0] * posterior.batch_shape[-1])
         return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}

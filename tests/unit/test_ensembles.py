@@ -158,6 +158,20 @@ def test_the_certainty_of_numbers_is_their_deviation_over_members():
     assert np.allclose(made["grams_sure"][empty], each.std(0, ddof=1), rtol=1e-3)
 
 
+def test_the_certainty_of_numbers_is_calibrated_after_training():
+    frame = make_frame()
+    table = pm.Table.from_frame(frame, say=None)
+    many = build("mac-wae", table.schema, members=MEMBERS, **TINY)
+    pm.fit(many, table, table, epochs=1, progress=False)
+    options = {"sure": True, "interval": 0.8, "bounds": "none", "say": None}
+    made = pm.impute(many, frame, **options)
+    empty = frame["grams"].isna()
+    ends = (made["grams_low"][empty], made["grams_high"][empty])
+    scores = many.calibration["grams"]
+    ratio = scores.compute_quantile(0.8) / scores.deviation
+    assert np.allclose((ends[1] - ends[0]) / 2, ratio * made["grams_sure"][empty], rtol=1e-3)
+
+
 def test_each_imputation_takes_another_member():
     frame = make_frame()
     schema = pm.Table.from_frame(frame, say=None).schema
