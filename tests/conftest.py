@@ -56,14 +56,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--reliability", metavar="FILE", type=Path, help="write docs/reliability.md from the results")
 
 
-class Threads:
-    """A test or doctest that sets the number of PyTorch's threads does not slow down those after it."""
+class Restored:
+    """State of PyTorch that a test or doctest changes is restored for those after it.
+
+    The number of threads, which would slow them down, and the checks of distributions, which compiling disables.
+    """
 
     number = torch.get_num_threads()
 
     def pytest_runtest_teardown(self) -> None:
         if torch.get_num_threads() != self.number:
             torch.set_num_threads(self.number)
+        torch.distributions.Distribution.set_default_validate_args(__debug__)
 
 
 MARKS = {"chromium": "browser", "server": "network"}
@@ -71,7 +75,7 @@ MARKS = {"chromium": "browser", "server": "network"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Threads())
+    config.pluginmanager.register(Restored())
     if config.getoption("--reliability") and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Results(), "reliability")
 

@@ -115,10 +115,10 @@ def evaluate_run(
         )
     if count() > 1:
         connect_processes(device)
+    features = None if inception is None else evaluation.load_inception(inception, select_device(device))
     split = choose_split(folder) if split is None else split
     path = _name_score_file(folder, split)
     earlier = _find_outdated_tasks(path)
-    features = None if inception is None else evaluation.load_inception(inception, select_device(device))
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, train = open_tables(folder, split, "train", on_changed=on_changed, schema=model.schema)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from polymodal.batch import Batch
 from polymodal.inference.passes import decode_values, encode
+from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering, check_model
 from polymodal.models.conformal import ConformalScores
 from polymodal.runtime.validation import check_number
@@ -40,9 +41,9 @@ def compute_missing_shares(given: Tensor) -> Tensor:
 
 
 def has_interval(model: Model, name: str) -> bool:
-    """Returns whether a modality has intervals when the model is calibrated: it is a single number."""
+    """Returns whether a modality has intervals when the model is calibrated: it is a `Vector` of a single number."""
     modality = model.schema[name]
-    return modality.levels is None and modality.shape == (1,)
+    return isinstance(modality, Vector) and modality.size == 1
 
 
 def calibrate(model: Model, validation: Table) -> None:
