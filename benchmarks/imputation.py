@@ -7,8 +7,8 @@ by accuracy, both over all hidden cells of a table.
 With `--rows same`, every method gets the table with its missing cells and imputes it. With `--rows held-out`, cells are
 hidden in a random fifth of the rows, and every method learns from the other rows as they are.
 
-Results are appended to a file, and what is in the file is not measured again. A run that was stopped goes on where it
-was. `benchmarks.imputation_tables` has the tables, in two halves: settings may only be chosen on the first.
+Results are appended to a file, and what is in the file is not measured again. A run that was stopped is
+continued. `benchmarks.imputation_tables` has the tables, in two halves: settings may only be chosen on the first.
 """
 
 from __future__ import annotations

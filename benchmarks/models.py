@@ -1,7 +1,7 @@
 """A training step of every model compared with a naive loop of the same model, in one process and in turn.
 
 Ours: `model.loss(batch)`, `backward`, and the fused Adam with the weight decay that `polymodal.training.fit` makes.
-Every encoder runs once on the batch; what several subsets, experts or draws make of it is one batched computation.
+Every encoder runs once on the batch; its use by several subsets, experts or draws is one batched computation.
 
 The naive loop: `benchmarks.naive.loss` on a copy of the same model, `backward`, and `torch.optim.Adam` with its
 defaults, which do not decay weights: it is spared a little work. Every subset, expert or draw is a pass of its own

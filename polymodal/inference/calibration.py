@@ -148,16 +148,16 @@ def _compute_errors(
     values = {name: clamp(model.schema[name], value) for name, value in batch.values.items()}
     batch = Batch(values, batch.observed).to(model.weight.device)
     own = others & batch.observed.cpu()
-    found = [_predict_masked(model, batch, names, own)]
+    found = [_predict_under_masks(model, batch, names, own)]
     for _ in range(max(1, min(MOST_MASKS, MOST_ERRORS // rows))):
         shares = torch.rand(1, len(batch), 1, generator=generator)
         kept = torch.rand(own.shape, generator=generator) >= shares
-        found.append(_predict_masked(model, batch, names, own & kept))
+        found.append(_predict_under_masks(model, batch, names, own & kept))
     further = {name: _join([one[name] for one in found[1:]]) for name in names}
     return {name: (*found[0][name], further[name][0], further[name][1]) for name in names}
 
 
-def _predict_masked(
+def _predict_under_masks(
     model: Model, batch: Batch, names: list[str], masks: Tensor
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Returns the errors `(n,)` of S modalities under masks `(S, B, M)` bool, and the shares of missing modalities.

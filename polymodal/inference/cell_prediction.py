@@ -166,7 +166,9 @@ def _compute_ends(
     which = torch.arange(len(rows), device=codes.device)[None]
     values = decode_values(model, name, codes[rows], which, "cpu")[0]
     shares = compute_missing_shares(given.cpu()[torch.from_numpy(mask)]).numpy()
-    width = torch.from_numpy(factor * (model.calibration or {})[name].compute_expected(shares)).to(values)[:, None]
+    width = torch.from_numpy(factor * (model.calibration or {})[name].compute_expected_errors(shares)).to(values)[
+        :, None
+    ]
     low, high = (modality.write(modality.bound(end, bounds)) for end in (values - width, values + width))
     return low[:, 0].numpy(), high[:, 0].numpy()
 

@@ -70,8 +70,8 @@ class ConformalScores(NamedTuple):
             ConformalScores(rows=2, expected=(2.5, 0.0, 0.0), deviation=1.16619038, scores=(0.4, 1.6))
         """
         errors, further = _clean(errors), _clean(further)
-        expected = _fit_expected(np.append(errors, further), np.append(shares, further_shares), errors.mean())
-        scores = np.sort(np.minimum(errors / _compute_expected(expected, shares), BIGGEST))
+        expected = _fit_expected_errors(np.append(errors, further), np.append(shares, further_shares), errors.mean())
+        scores = np.sort(np.minimum(errors / _compute_expected_errors(expected, shares), BIGGEST))
         rows = len(scores)
         stored = np.interp(_spread_ranks(rows), np.arange(1, rows + 1), scores)
         deviation = np.sqrt(np.square(scores).mean())
@@ -93,9 +93,9 @@ class ConformalScores(NamedTuple):
         """
         return float(np.interp(self._find_rank(level), _spread_ranks(self.rows), self.scores))
 
-    def compute_expected(self, shares: np.ndarray) -> np.ndarray:
+    def compute_expected_errors(self, shares: np.ndarray) -> np.ndarray:
         """Returns the expected absolute error u(h), `(n,)`, for shares h of missing modalities, `(n,)`."""
-        return _compute_expected(self.expected, shares)
+        return _compute_expected_errors(self.expected, shares)
 
     def _find_rank(self, level: float) -> float:
         return round((self.rows + 1) * level, 9)  # rounded, because 20 * 0.95 may be above 19 in floating point
@@ -145,7 +145,7 @@ def read_calibration(document: Mapping[str, Any], schema: Schema) -> dict[str, C
     return calibration
 
 
-def _fit_expected(errors: np.ndarray, shares: np.ndarray, mean: float) -> np.ndarray:
+def _fit_expected_errors(errors: np.ndarray, shares: np.ndarray, mean: float) -> np.ndarray:
     """Returns coefficients of u(h), `(3,)`: the least squares solution without negative coefficients.
 
     It is the best of the solutions with some coefficients at 0 whose others are positive. The first coefficient is at
@@ -163,7 +163,7 @@ def _fit_expected(errors: np.ndarray, shares: np.ndarray, mean: float) -> np.nda
     return best
 
 
-def _compute_expected(coefficients: Sequence[float] | np.ndarray, shares: np.ndarray) -> np.ndarray:
+def _compute_expected_errors(coefficients: Sequence[float] | np.ndarray, shares: np.ndarray) -> np.ndarray:
     return np.asarray(shares)[:, None] ** np.array(POWERS) @ np.asarray(coefficients)
 
 

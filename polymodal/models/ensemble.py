@@ -222,7 +222,7 @@ class Ensemble(Model):
         """
         plans = self._split_plan(plan or self.plan(batch.observed))
         if self._is_batched is None:
-            self._is_batched = self._try_batched(batch, progress, plans)
+            self._is_batched = self._can_batch(batch, progress, plans)
         alike = all([tensor.shape for tensor in one] == [tensor.shape for tensor in plans[0]] for one in plans)
         if self._is_batched and alike and distributed.world_size() == 1:
             totals, terms = self._compute_batched(batch, progress, plans)
@@ -248,7 +248,7 @@ class Ensemble(Model):
         _copy_modes(views.modules)
         return views.models
 
-    def _try_batched(self, batch: Batch, progress: float | Tensor, plans: list[Plan]) -> bool:
+    def _can_batch(self, batch: Batch, progress: float | Tensor, plans: list[Plan]) -> bool:
         """Returns whether `torch.func.vmap` can compute the losses; PyTorch's random state is left unchanged."""
         if any(isinstance(module, nn.modules.conv._ConvNd) for module in self.modules()):
             return False  # a batch of convolutions is not faster, and needs the memory of all members at once

@@ -33,10 +33,12 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Rows
 from polymodal.distributions import DiagNormal, Dirac
+from polymodal.modalities.costed import Costed
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Factors, Fusion, evaluating
 from polymodal.networks.masked_linear import fill_missing
+from polymodal.networks.one_hot import encode_one_hot
 from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.schema import Schema
 
@@ -125,7 +127,9 @@ class JointEncoder(Model):
         """
         if self.has_wide_vectors:
             return self._vectors
-        names = [name for name, one in self.schema.items() if one.is_linear or getattr(one, "is_paddable", False)]
+        names = [
+            name for name, one in self.schema.items() if one.is_linear or (isinstance(one, Costed) and one.is_paddable)
+        ]
         return names if len(names) > 1 and sum(map(self._count_elements, names)) <= MOST_ELEMENTS else []
 
     def _count_elements(self, name: str) -> int:
@@ -146,8 +150,7 @@ class JointEncoder(Model):
             if (levels := self.schema[name].levels) is None:
                 values.append(fill_missing(x[name]))
             else:
-                classes = torch.arange(levels, device=x[name].device)
-                values.append((x[name][:, None] == classes).to(self.weight.dtype))
+                values.append(encode_one_hot(x[name], levels, self.weight.dtype))
         return values
 
     @property

@@ -1,7 +1,8 @@
 """Computes the linear path of a model after its last epoch: the factor model, and the shares of its predictions.
 
 Factor models with several numbers of factors are estimated from training rows by maximum likelihood. The one that
-predicts whole vectors of the validation rows best, each from the row's other vectors, is kept. Let g be the prediction
+predicts whole vectors of the validation rows best, each from the row's other vectors, is kept. Between single columns
+of numbers and classes, the covariance matrix and ridge penalties take their place. Let g be the prediction
 of a vector x by the decoder, and f the linear one, both from all other modalities of a row. The share of the linear
 prediction minimises the squared error on the validation rows,
 
@@ -21,6 +22,7 @@ from torch import Tensor
 from polymodal.batch import Batch
 from polymodal.models.base import answering
 from polymodal.models.ensemble import Ensemble
+from polymodal.networks.one_hot import encode_one_hot
 from polymodal.objectives.covariance import decompose, fit_covariance
 from polymodal.objectives.factor_analysis import fit_factor_model
 from polymodal.runtime.distributed import share_errors
@@ -218,6 +220,6 @@ def _compute_share_of_classes(model: MAC, place: int, x: Tensor, g: Tensor, u: T
     """Returns the share that minimises the squared error of probabilities, reduced where few rows determine it."""
     assert model.linear is not None
     p, q = g.softmax(-1).double(), model.linear.predict_classes(u, place).double()
-    true = (x[:, None] == torch.arange(p.shape[-1], device=x.device)).double()
+    true = encode_one_hot(x, p.shape[-1], p.dtype)
     upper, lower = float(((q - p) * (true - p)).sum()), float((q - p).square().sum())
     return min(1.0, max(0.0, upper / lower)) * len(x) / (len(x) + FEW) if lower > 0 else 0.0

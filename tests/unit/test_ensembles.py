@@ -279,7 +279,7 @@ def test_a_batched_loss_equals_that_of_a_loop(name, schema):
     options = {"regularizer": Square()} if name in ("mac-wae", "m-wae") else {}
     many = build(name, schema, members=2, latent_dim=4, **options).double().train()
     batch = rows_of(schema, 6, complete=many.rows is not None)
-    if not many._try_batched(batch, 1.0, many._split_plan(many.plan(batch.observed))):
+    if not many._can_batch(batch, 1.0, many._split_plan(many.plan(batch.observed))):
         assert name in ("mmvae", "mmvae-plus"), "only samples of Laplace distributions need a loop"
         return
     for modules in zip(*(member.modules() for member in many.open_members()), strict=True):
@@ -321,7 +321,7 @@ def test_members_of_a_batched_step_have_their_own_random_numbers():
     batch = rows_of(SMALL, 8, complete=True)
     plan = many._split_plan(many.plan(batch.observed))
     same = [plan[0]] * MEMBERS
-    assert many._try_batched(batch, 1.0, same)
+    assert many._can_batch(batch, 1.0, same)
     _, terms = many._compute_batched(batch, 1.0, same)
     assert torch.allclose(terms["cost/a"], terms["cost/a"][:1])
     assert len(terms["penalty/mmd"].unique()) == MEMBERS

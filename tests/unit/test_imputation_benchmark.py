@@ -1,4 +1,4 @@
-"""What is hidden from imputers, what they make of it, and how they are compared."""
+"""The cells that are hidden from imputers, their predictions, and the comparison of these."""
 
 import re
 from itertools import product

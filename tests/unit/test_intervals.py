@@ -113,7 +113,7 @@ def test_the_quantile_is_numpys(rows, level):
     errors = RNG(rows).standard_t(3, rows)
     scores = ConformalScores.from_errors(errors, np.zeros(rows), np.zeros(0), np.zeros(0))
     expected = np.quantile(np.abs(errors), level, method="weibull")  # rank (n + 1) level
-    unit = float(scores.compute_expected(np.zeros(1))[0])
+    unit = float(scores.compute_expected_errors(np.zeros(1))[0])
     assert unit == pytest.approx(np.abs(errors).mean())
     assert scores.compute_quantile(level) * unit == pytest.approx(expected, rel=1e-6)
     assert scores.has_enough_rows(level) == ((rows + 1) * level <= rows)
@@ -247,7 +247,7 @@ def test_scores_are_those_of_predictions_from_the_other_columns(trained, whole):
         predicted = pm.impute(model, holes[rows].assign(**{name: np.nan}), bounds="none", say=None)[name]
         errors = (predicted - holes[name][rows]).abs().to_numpy() / model.schema[name].scale[0]
         missing = holes[rows].drop(columns=name).isna().sum(axis=1).to_numpy() / (len(model.schema) - 1)
-        expected = np.sort(errors / scores.compute_expected(missing))
+        expected = np.sort(errors / scores.compute_expected_errors(missing))
         assert scores.rows == len(expected)
         np.testing.assert_allclose(scores.scores, expected, atol=1e-4)
 
