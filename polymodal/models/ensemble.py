@@ -195,9 +195,9 @@ class Ensemble(Model):
         present = find_present(z, self.member_count)[:, None]
         return torch.where(present, costs, 0.0).sum(0) / present.sum(0)
 
-    def stack_weights(self) -> list[WeightStack]:
-        """Returns no stacks: the weights of all members are in one tensor already."""
-        return []
+    def stack_weights(self, axis: int = 0) -> list[WeightStack]:
+        """See `Networks.stack_weights`; returns no stacks if `torch.func.vmap` computes the losses."""
+        return self._structure.stack_weights(axis + 1) if self._structure.computes_members else []
 
     def plan(self, observed: Tensor) -> Plan:
         """Makes the random choices of each member, one after another, see `Model.plan`."""
@@ -264,6 +264,10 @@ class Ensemble(Model):
         self, batch: Batch, progress: float | Tensor, plans: list[Plan]
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the losses of all members at once: the totals `(n,)`, and the terms `(n,)` by name."""
+        plan = tuple(torch.stack(tensors) for tensors in zip(*plans, strict=True))
+        if self._structure.computes_members:
+            self._structure.training = self.training
+            return self._structure.loss(batch, progress=progress, plan=plan)
         views = self._make_views()
         _copy_modes((module, copies[:1]) for module, copies in views.modules)
         member, slots = views.models[0], views.slots
@@ -276,7 +280,6 @@ class Ensemble(Model):
             loss = member(batch, progress, plan)
             return loss.total, loss.terms
 
-        plan = tuple(torch.stack(tensors) for tensors in zip(*plans, strict=True))
         with vectorizing():
             return torch.func.vmap(compute, randomness="different")(stacked, plan)
 

@@ -21,6 +21,7 @@ from polymodal.networks.cpu import (
     Capacity,
     Chunk,
     WeightStack,
+    have_members,
     list_weights,
     run_networks,
     sum_chunks,
@@ -203,14 +204,17 @@ class Networks(nn.Module):
 
         Arguments:
             x: Prepared values, `(B, *shape)` by name.
-            z: Codes, `(U, B, code_dim)`.
+            z: Codes, `(U, B, code_dim)`, or `(n, U, B, code_dim)` of n members.
             observed: Observed mask, `(B, M)` bool.
-            shares: Weight s_u of each pass, `(U,)`.
+            shares: Weight s_u of each pass, `(U,)` or `(n, U)`.
             at_once: Number of codes to decode at once; by default as many as fit in memory.
 
         Returns:
-            The term, and the unweighted cost of each modality, `(M,)`.
+            The term, and the unweighted cost of each modality, `(M,)`; for n members `(n,)` and `(M, n)`.
         """
+        if shares.dim() > 1:
+            costs = (self.costs(x, z, observed).mean(-1) * shares).sum(-1)
+            return self.weight @ costs, costs
         passes, rows, _ = z.shape
         batched = is_vectorizing()  # its tensors have no memory of their own, and no gradients to compute early
         most = passes * rows if batched else at_once or self._capacity.count_codes(z, self.decoders, self.emit)
@@ -235,11 +239,14 @@ class Networks(nn.Module):
             total = total + sum_chunks(compute, z, parameters, most)
         return total, costs
 
-    def stack_weights(self) -> list[WeightStack]:
+    def stack_weights(self, axis: int = 0) -> list[WeightStack]:
         """Moves the weights of networks that are computed together to one tensor for each of their parameters.
 
         The parameters become views of it. A computation with all of a group's networks reads the tensor, and its
         gradient belongs to the tensor, until the stacks are released.
+
+        Arguments:
+            axis: 1 if parameters begin with an axis of members, otherwise 0.
         """
         stacks: list[WeightStack] = []
         lists = (getattr(self, name, None) for name in ("encoders", "joint_encoders", "decoders"))
@@ -247,7 +254,7 @@ class Networks(nn.Module):
             for names in self._group_alike(networks, self.schema):
                 alike = [[*networks[self.schema.index(name)].parameters()] for name in names]
                 if len(names) > 1 and len({id(p) for own in alike for p in own}) == sum(map(len, alike)):
-                    stacks += [WeightStack(parameters) for parameters in zip(*alike, strict=True)]
+                    stacks += [WeightStack(parameters, axis) for parameters in zip(*alike, strict=True)]
         return stacks
 
     def _hide_elements(self, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -263,15 +270,18 @@ class Networks(nn.Module):
         features: dict[str, Tensor] = {}
         for names in self._group_alike(encoders, x, len(next(iter(x.values())))):
             networks = [encoders[self.schema.index(name)] for name in names]
-            features |= zip(names, run_networks(networks, [x[name] for name in names]), strict=True)
+            outputs = run_networks(networks, [x[name] for name in names])  # (G, B, F), or (n, G, B, F) for n members
+            features |= zip(names, outputs.unbind(-3), strict=True)
         return {name: features[name] for name in x}
 
     def _run_decoders(self, names: list[str], codes: Mapping[str, Tensor]) -> Tensor:
         """Returns the outputs `(G, *, B, ...)` of G decoders of one group, for codes `(*, B, D)` by name."""
         networks = [self.decoders[self.schema.index(name)] for name in names]
-        flat = {id(codes[name]): codes[name].flatten(0, -2) for name in names}  # equal codes remain one object
+        axis = int(have_members(networks[0]))  # codes of n members are (n, *, B, D)
+        flat = {id(codes[name]): codes[name].flatten(axis, -2) for name in names}  # equal codes remain one object
         outputs = run_networks(networks, [flat[id(codes[name])] for name in names])
-        return outputs.unflatten(1, codes[names[0]].shape[:-1])
+        outputs = outputs.movedim(axis, 0) if axis else outputs
+        return outputs.unflatten(1 + axis, codes[names[0]].shape[axis:-1])
 
     def _group_alike(self, networks: nn.ModuleList, names: Iterable[str], rows: int = 1) -> list[list[str]]:
         """Groups the names of modalities whose networks can be computed together; see `NetworkGroups.find`."""

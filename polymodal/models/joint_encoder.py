@@ -37,6 +37,7 @@ from polymodal.modalities.costed import Costed
 from polymodal.models.base import Given, Model, Weights
 from polymodal.models.flow_codes import FlowCodes
 from polymodal.networks import Conditioner, Factors, Fusion, evaluating
+from polymodal.networks.cpu import have_members, run_stacked
 from polymodal.networks.masked_linear import fill_missing
 from polymodal.networks.one_hot import encode_one_hot
 from polymodal.runtime.vectorizing import is_vectorizing
@@ -226,6 +227,8 @@ class JointEncoder(Model):
         """Returns c(b) for masks `(*, M)`; in training on a CPU, equal masks are encoded once."""
         assert self.conditioner is not None
         dtype = self.weight.dtype
+        if have_members(self.conditioner.network):
+            return run_stacked([self.conditioner.network], b.flatten(1, -2)[:, None].to(dtype))[:, 0].view(*b.shape[:-1], -1)
         if b.device.type != "cpu" or b.shape[-1] > MOST_BITS or not torch.is_grad_enabled() or is_vectorizing():
             return self.conditioner(b.to(dtype))
         bits = torch.arange(b.shape[-1])
@@ -287,6 +290,8 @@ class JointEncoder(Model):
     def _encode_with_blanks(self, x: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the features of all values, `(B, M, F)`, and of missing modalities, `(M, F)`.
 
+        Features of n members begin with an axis for them.
+
         Fully connected encoders treat rows independently, so a blank is one more row of their input.
         """
         joined = self._groups.find_fully_connected(self.encoders)
@@ -294,8 +299,8 @@ class JointEncoder(Model):
         x = {name: torch.cat([value, blanks[name]]) if name in blanks else value for name, value in x.items()}
         features = self._encode_values(self.encoders, x)
         if len(blanks) == len(x):
-            every = torch.stack([*features.values()], dim=1)
-            return every[:-1], every[-1]
+            every = torch.stack([*features.values()], dim=-2)
+            return every[..., :-1, :, :], every[..., -1, :, :]
         others = self._encode_blanks([name for name in x if name not in blanks])
         blank = torch.cat([features[name][-1:] if name in blanks else others[name] for name in x])
         known = [value[:-1] if name in blanks else value for name, value in features.items()]

@@ -93,6 +93,12 @@ class MAC(JointEncoder):
     name = "mac-wae"
     reference_cost: Tensor
 
+    @property
+    def computes_members(self) -> bool:
+        """Whether all networks are fully connected, see `Model.computes_members`."""
+        groups = self._groups
+        return groups.are_fully_connected(self.encoders) and groups.are_fully_connected(self.decoders)
+
     def __init__(
         self,
         schema: Schema,
@@ -148,13 +154,14 @@ class MAC(JointEncoder):
         b = Masks(*(plan or self.plan(batch.observed)))
         q = self._infer(self._hide_elements(x), b.distinct)
         z = q.rsample()  # (U, B, D): codes of equal masks are equal, and are decoded once
-        shares = b.share.new_zeros(len(z)).index_add(0, b.position, b.share)
+        shares = b.sum_shares()
         reconstruction, costs = self._sum_costs(x, z, batch.observed, shares, self.at_once)
-        penalty = self.penalty(q, z[b.position], self._make_standard(self.latent_dim)).to(shares.dtype) @ b.share
+        penalty = self.penalty(q, b.repeat(z), self._make_standard(self.latent_dim)).to(shares.dtype)
+        penalty = (penalty * b.share).sum(-1)
         scale = self.beta * self.reference_cost if self.relative else self.beta
         kind = self.regularizer if isinstance(self.regularizer, str) else type(self.regularizer).__name__.lower()
         terms = {f"cost/{name}": cost for name, cost in zip(self.schema, costs, strict=True)}
-        terms["codes/norm"] = z.detach().to(shares.dtype).norm(dim=-1).mean(-1) @ shares
+        terms["codes/norm"] = (z.detach().to(shares.dtype).norm(dim=-1).mean(-1) * shares).sum(-1)
         terms[f"penalty/{kind.partition('(')[0]}"] = penalty
         return Loss(reconstruction + scale * progress * penalty, terms)
 

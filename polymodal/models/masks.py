@@ -20,7 +20,7 @@ MOST_SUBSETS = 4095
 
 
 class Masks(NamedTuple):
-    """Conditioning masks, see `Model.plan`."""
+    """Conditioning masks, see `Model.plan`. Those of n members have a first axis for them."""
 
     distinct: Tensor
     """The U distinct masks, `(U, B, M)` bool; all K masks if they must not be merged."""
@@ -28,6 +28,17 @@ class Masks(NamedTuple):
     """Position of each pass's mask among them, `(K,)` int64."""
     share: Tensor
     """Weight of each pass in the loss, `(K,)`."""
+
+    def sum_shares(self) -> Tensor:
+        """Returns the weight of each distinct mask in the loss, `(U,)`."""
+        sums = self.share.new_zeros((*self.share.shape[:-1], self.distinct.shape[-3]))
+        return sums.scatter_add(-1, self.position, self.share)
+
+    def repeat(self, z: Tensor) -> Tensor:
+        """Returns the codes of each pass, `(K, B, D)`, from those of the distinct masks, `(U, B, D)`."""
+        if self.position.dim() == 1:
+            return z[self.position]
+        return z.take_along_dim(self.position[..., None, None], dim=-3)
 
 
 def sample_masks(

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.linear import Linear, affine
+from polymodal.networks.cpu.stacked import multiply_members, run_stacked
 from polymodal.networks.mlp import mlp
 
 if TYPE_CHECKING:
@@ -104,7 +105,12 @@ class Fusion(nn.Module):
 
         Returns:
             `(*, B, out)`.
+
+        If the parameters begin with an axis of n members, all arguments and the result do, too; b is then
+        `(n, U, B, M)`.
         """
+        if self.first.weight.dim() > 2:
+            return self._run_members(known, blank, b, extra)
         split = self.parts * self.features
         weight = self.first.weight[:, :split]
         hidden = F.linear(blank.flatten(), weight, self.first.bias)
@@ -120,3 +126,20 @@ class Fusion(nn.Module):
         run = self.rest if isinstance(self.rest, Skip) else partial(apply_fused, self.rest)
         made = [run(torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
         return made[0] if len(made) == 1 else torch.cat(made, dim=-2)
+
+    def _run_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
+        """Computes the outputs of n members, `(n, U, B, out)`, see `forward`."""
+        split = self.parts * self.features
+        weight, (passes, rows) = self.first.weight[..., :split], b.shape[1:3]
+        hidden = multiply_members(blank.flatten(1)[:, None], weight, self.first.bias)  # (n, 1, hidden)
+        if extra is not None:
+            hidden = hidden + extra.flatten(1, 2) @ self.first.weight[..., split:].mT  # (n, U B, hidden)
+        per_part = weight.unflatten(-1, (self.parts, self.features)).transpose(1, 2)  # (n, M, hidden, F)
+        terms = (known - blank[:, None]).transpose(1, 2) @ per_part.mT  # (n, M, B, hidden)
+        chosen = b.to(terms.dtype).transpose(1, 2) @ terms.transpose(1, 2)  # (n, B, U, hidden)
+        hidden = chosen.transpose(1, 2).flatten(1, 2) + hidden
+        network, width = (self.rest.network, self.rest.width) if isinstance(self.rest, Skip) else (self.rest, None)
+        made = run_stacked([network], hidden[:, None, :, :width])[:, 0]
+        if width is not None:
+            made = made + hidden[..., width:]
+        return made.unflatten(1, (passes, rows))

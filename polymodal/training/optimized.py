@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from polymodal.networks.cpu import WeightStack, stack_weights
+from polymodal.networks.cpu import WeightStack
 from polymodal.training.state import restore_optimizer
 
 __all__ = ["OptimizedWeights"]
@@ -69,7 +69,7 @@ class OptimizedWeights:
                 optimizer.state.pop(p, None)
             if states[0]:
                 optimizer.state[stack.tensor] = {
-                    name: stack_weights([state[name] for state in states]) if value.dim() else value
+                    name: stack.join([state[name] for state in states]) if value.dim() else value
                     for name, value in states[0].items()
                 }
         optimizer.param_groups[0]["params"] = self.tensors

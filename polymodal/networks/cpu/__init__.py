@@ -6,7 +6,15 @@ networks that are computed together in one tensor.
 """
 
 from polymodal.networks.cpu.chunked import Capacity, Chunk, sum_chunks
-from polymodal.networks.cpu.stacked import architecture, count_classes, list_weights, run_networks
+from polymodal.networks.cpu.stacked import (
+    architecture,
+    count_classes,
+    have_members,
+    list_weights,
+    multiply_members,
+    run_networks,
+    run_stacked,
+)
 from polymodal.networks.cpu.weight_stacks import WeightStack, stack_weights
 
 __all__ = [
@@ -15,8 +23,11 @@ __all__ = [
     "WeightStack",
     "architecture",
     "count_classes",
+    "have_members",
     "list_weights",
+    "multiply_members",
     "run_networks",
+    "run_stacked",
     "stack_weights",
     "sum_chunks",
 ]

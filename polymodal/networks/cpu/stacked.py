@@ -2,6 +2,9 @@
 
 Networks of labels may differ in the number of classes. Their weights are then padded with zeros to the largest number,
 and the scores of the added classes are -inf, so that these have probability 0 and change no gradient.
+
+The parameters of an ensemble begin with an axis of its n members, and so do the outputs. Inputs may begin with it;
+otherwise they are the same for all members.
 """
 
 from __future__ import annotations
@@ -17,7 +20,15 @@ from polymodal.networks.cpu.linear import LINEAR, affine
 from polymodal.networks.cpu.weight_stacks import find_stack, stack_weights
 from polymodal.networks.one_hot import OneHot, encode_one_hot
 
-__all__ = ["architecture", "count_classes", "list_weights", "run_networks"]
+__all__ = [
+    "architecture",
+    "count_classes",
+    "have_members",
+    "list_weights",
+    "multiply_members",
+    "run_networks",
+    "run_stacked",
+]
 
 ELEMENTWISE = (nn.ReLU, nn.Sigmoid, nn.Tanh, nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Identity, OneHot)
 """Types of layers without weights that also accept an additional batch axis."""
@@ -74,10 +85,12 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
 
     Arguments:
         networks: G networks with equal `architecture`.
-        inputs: Input of each network, `(N, *)`. If all are the same object, it is read once.
+        inputs: Input of each network, `(N, *)`. If all are the same object, it is read once, and may be `(n, N, D)`
+            for n members.
 
     Returns:
-        `(G, N, *)`. If the networks have different numbers of classes, further scores are -inf.
+        `(G, N, *)`, or `(n, G, N, out)` for n members. If the networks have different numbers of classes, further
+        scores are -inf.
 
     Example:
         >>> two = [nn.Sequential(nn.Linear(2, 3), nn.ReLU()) for _ in range(2)]
@@ -85,14 +98,31 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
         >>> torch.allclose(run_networks(two, x.unbind()), torch.stack([two[0](x[0]), two[1](x[1])]))
         True
     """
-    if len(networks) == 1:
+    members = have_members(networks[0])
+    if len(networks) == 1 and not members:
         return apply_fused(networks[0], inputs[0])[None]
-    same = all(x is inputs[0] for x in inputs)
-    return run_stacked(networks, inputs[0].expand(len(inputs), *inputs[0].shape) if same else torch.stack([*inputs]))
+    if any(x is not inputs[0] for x in inputs):
+        return run_stacked(networks, torch.stack([*inputs]))
+    x = inputs[0]
+    axis = 1 if members and x.dim() > 2 else 0
+    return run_stacked(networks, x.unsqueeze(axis).expand(*x.shape[:axis], len(inputs), *x.shape[axis:]))
+
+
+def have_members(network: nn.Module) -> bool:
+    """Returns whether the parameters of a fully connected network begin with an axis of members."""
+    return any(type(layer) in LINEAR and layer.weight.dim() > 2 for layer in layers_of(network))
 
 
 def run_stacked(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
-    """Computes G networks of the same architecture on inputs `(G, N, *)`; returns `(G, N, out)`."""
+    """Computes G networks of the same architecture.
+
+    Arguments:
+        networks: G networks with equal `architecture`.
+        x: Inputs, `(G, N, *)`, or `(n, G, N, in)` for n members.
+
+    Returns:
+        `(G, N, out)`, or `(n, G, N, out)` for n members.
+    """
     for layers in zip(*map(layers_of, networks), strict=True):
         if type(layers[0]) in LINEAR:
             x = _run_linear(cast("tuple[nn.Linear, ...]", layers), x)
@@ -104,16 +134,39 @@ def run_stacked(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
 
 
 def _run_linear(layers: Sequence[nn.Linear], x: Tensor) -> Tensor:
-    weight = stack_weights([layer.weight for layer in layers])  # (G, out, in)
+    axis = layers[0].weight.dim() - 2
+    weight = stack_weights([layer.weight for layer in layers], axis)  # (G, out, in) or (n, G, out, in)
     if layers[0].bias is None:
         return x @ weight.mT
-    bias = stack_weights([layer.bias for layer in layers])
+    bias = stack_weights([layer.bias for layer in layers], axis)
     sizes = [layer.out_features for layer in layers]
     if min(sizes) < max(sizes):
         # A comparison for each number instead of one with all of them, which would be copied to a GPU and synchronise.
         classes = torch.arange(max(sizes), device=bias.device)
         bias = bias.masked_fill(torch.stack([classes >= size for size in sizes]), -torch.inf)
+    if axis:
+        return multiply_members(x, weight, bias)
     if x.stride(0) == 0:  # all networks have the same input
         x = affine(x[0], weight.flatten(0, 1), bias.flatten())
         return x.unflatten(1, weight.shape[:2]).transpose(0, 1)
     return torch.baddbmm(bias[:, None], x, weight.mT)
+
+
+def multiply_members(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Computes linear layers of n members, `x @ weight.mT + bias`.
+
+    Arguments:
+        x: Inputs, `(n, *, N, in)`, or without the first axes, if they are the same there.
+        weight: Weights, `(n, *, out, in)`.
+        bias: Biases, `(n, *, out)`.
+
+    Returns:
+        `(n, *, N, out)`.
+
+    Example:
+        >>> multiply_members(torch.ones(2, 3), torch.ones(5, 4, 3), torch.zeros(5, 4)).shape
+        torch.Size([5, 2, 4])
+    """
+    x = x.expand(*weight.shape[:-2], *x.shape[-2:]).flatten(0, -3)
+    y = torch.baddbmm(bias.flatten(0, -2)[:, None], x, weight.flatten(0, -3).mT)
+    return y.unflatten(0, weight.shape[:-2])

@@ -15,15 +15,20 @@ __all__ = ["WeightStack", "find_stack", "stack_weights"]
 
 PLACE = "_polymodal_place"
 """Attribute of a parameter: the `WeightStack` that holds it, and its number there."""
+Index = tuple[int | slice, ...]
 
 
 class WeightStack:
     """One tensor with a parameter of each of G networks, `(G, *shape)`; smaller parameters are padded with zeros.
 
+    The parameters of an ensemble begin with an axis of its n members. It is the first one of the tensor, too:
+    `(n, G, *shape)`.
+
     Gradients belong to `tensor`, which an optimiser updates in place of the parameters.
 
     Arguments:
         parameters: One parameter of each network, with equally many axes.
+        axis: Axis of the networks in the tensor: 1 if the parameters begin with an axis of members, otherwise 0.
 
     Attributes:
         tensor: The tensor, a parameter of its own.
@@ -36,16 +41,20 @@ class WeightStack:
         >>> stack.release()
     """
 
-    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.parameters = list(parameters)
-        self.tensor = nn.Parameter(parameters[0].detach().new_zeros(len(parameters), *_largest(parameters)))
+    def __init__(self, parameters: Sequence[nn.Parameter], axis: int = 0) -> None:
+        self.parameters, self.axis = list(parameters), axis
+        self.tensor = nn.Parameter(self.join([p.detach() for p in parameters]))
         for place, (p, view) in enumerate(zip(self.parameters, self.split(self.tensor.data), strict=True)):
-            p.data = view.copy_(p.data)
+            p.data = view
             setattr(p, PLACE, (self, place))
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Returns a tensor like `tensor` with the part of each parameter."""
+        return _pad_and_stack(parts, self.axis)
 
     def split(self, tensor: Tensor) -> list[Tensor]:
         """Returns the part of each parameter in a tensor like `tensor`, as views."""
-        return [tensor[(place, *map(slice, p.shape))] for place, p in enumerate(self.parameters)]
+        return [tensor[_insert(place, p.shape, self.axis)] for place, p in enumerate(self.parameters)]
 
     def collect_gradients(self) -> None:
         """Moves gradients that computations with single parameters have left there to the gradient of `tensor`."""
@@ -75,11 +84,15 @@ def find_stack(parameters: Sequence[Tensor]) -> Tensor | None:
             return None
     if len(parameters) == len(stack.parameters):
         return stack.tensor
-    return stack.tensor[(slice(first, first + len(parameters)), *map(slice, _largest(parameters)))]
+    return stack.tensor[_insert(slice(first, first + len(parameters)), _largest(parameters), stack.axis)]
 
 
-def stack_weights(parameters: Sequence[Tensor]) -> Tensor:
+def stack_weights(parameters: Sequence[Tensor], axis: int = 0) -> Tensor:
     """Returns parameters as one tensor `(G, *shape)`; smaller ones are padded with zeros.
+
+    Arguments:
+        parameters: One parameter of each network, with equally many axes.
+        axis: Axis of the networks in the result, see `WeightStack`.
 
     Example:
         >>> stack_weights([torch.ones(1), torch.ones(2)])
@@ -87,14 +100,22 @@ def stack_weights(parameters: Sequence[Tensor]) -> Tensor:
                 [1., 1.]])
     """
     stack = find_stack(parameters)
-    if stack is not None:
-        return stack
-    if all(p.shape == parameters[0].shape for p in parameters):
-        return torch.stack([*parameters])
-    size = _largest(parameters)
-    missing = [[(0, most - own) for most, own in zip(size, p.shape, strict=True)] for p in parameters]
-    padded = [F.pad(p, [n for pair in reversed(own) for n in pair]) for p, own in zip(parameters, missing, strict=True)]
-    return torch.stack(padded)
+    return _pad_and_stack(parameters, axis) if stack is None else stack
+
+
+def _pad_and_stack(parts: Sequence[Tensor], axis: int) -> Tensor:
+    if all(part.shape == parts[0].shape for part in parts):
+        return torch.stack([*parts], axis)
+    size = _largest(parts)
+    missing = [[(0, most - own) for most, own in zip(size, part.shape, strict=True)] for part in parts]
+    padded = [F.pad(part, [n for pair in reversed(own) for n in pair]) for part, own in zip(parts, missing, strict=True)]
+    return torch.stack(padded, axis)
+
+
+def _insert(place: int | slice, shape: Sequence[int], axis: int) -> Index:
+    """Returns the index of parameters of a shape at a place on an axis of a stack."""
+    parts = [*map(slice, shape)]
+    return (*parts[:axis], place, *parts[axis:])
 
 
 def _largest(parameters: Sequence[Tensor]) -> list[int]:
