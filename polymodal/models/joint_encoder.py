@@ -40,6 +40,7 @@ from polymodal.networks import Conditioner, Factors, Fusion, evaluating
 from polymodal.networks.cpu import have_members, run_stacked
 from polymodal.networks.masked_linear import fill_missing
 from polymodal.networks.one_hot import encode_one_hot
+from polymodal.runtime.validation import check_whole
 from polymodal.runtime.vectorizing import is_vectorizing
 from polymodal.schema import Schema
 
@@ -76,6 +77,7 @@ class JointEncoder(Model):
         stochastic: bool,
         conditioned: bool,
         hidden: Sequence[int],
+        mask_hidden: int,
         skip: bool,
         hidden_dropout: float,
         prior: str,
@@ -84,15 +86,17 @@ class JointEncoder(Model):
         super().__init__(schema, latent_dim, weights)
         if features is not None and features < 1:
             raise ValueError(f"features must be at least 1, or None for the size of the code; got {features}")
+        check_whole("mask_hidden", mask_hidden)
         self._check_choice("prior", prior, ["flow", "normal"])
         if not 0 <= hidden_dropout < 1:
             raise ValueError(f"hidden_dropout must be in [0, 1); got {hidden_dropout}")
         self.features, self.stochastic, self.conditioned = features, stochastic, conditioned
-        self.hidden, self.skip, self.hidden_dropout, self._prior = tuple(hidden), skip, hidden_dropout, prior
+        self.hidden, self.mask_hidden = tuple(hidden), mask_hidden
+        self.skip, self.hidden_dropout, self._prior = skip, hidden_dropout, prior
         width, outputs = features or latent_dim, 2 * latent_dim if stochastic else latent_dim
         self.encoders = nn.ModuleList(modality.build_encoder(width) for modality in schema.values())
         self.decoders = nn.ModuleList(modality.build_decoder(latent_dim) for modality in schema.values())
-        self.conditioner = Conditioner(len(schema), latent_dim) if conditioned else None
+        self.conditioner = Conditioner(len(schema), latent_dim, mask_hidden) if conditioned else None
         extra = latent_dim if conditioned else 0
         self.joint = Fusion(len(schema), width, extra, self.hidden, outputs, skip=skip, dropout=hidden_dropout)
         self.factors = self._count_factors(factors)

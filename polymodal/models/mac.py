@@ -64,6 +64,7 @@ class MAC(JointEncoder):
             False for the KL divergence, which is in nats like the likelihoods.
         bandwidth: Deprecated; use `regularizer="mmd(bandwidth)"`.
         hidden: Sizes of the hidden layers of the joint encoder.
+        mask_hidden: Size of the hidden layer of the network that encodes the mask; 512 in the paper.
         skip: Whether a linear map of the features and of c(b) is added to the joint encoder's output. Without it, the
             model learns more slowly.
         hidden_dropout: Dropout probability of the joint encoder's hidden units, but not of the linear map, in [0, 1).
@@ -115,6 +116,7 @@ class MAC(JointEncoder):
         relative: bool | None = None,
         bandwidth: float | None = None,
         hidden: Sequence[int] = (512,),
+        mask_hidden: int = 512,
         skip: bool = True,
         hidden_dropout: float = 0.0,
         at_once: int | None = None,
@@ -124,7 +126,7 @@ class MAC(JointEncoder):
         factors: int | None = None,
     ) -> None:
         encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
-        joint: dict[str, Any] = {"hidden": hidden, "skip": skip, "hidden_dropout": hidden_dropout, "factors": factors}
+        joint: dict[str, Any] = {"hidden": hidden, "mask_hidden": mask_hidden, "skip": skip, "hidden_dropout": hidden_dropout, "factors": factors}
         super().__init__(schema, latent_dim, weights, **joint, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices
