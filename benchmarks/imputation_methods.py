@@ -319,7 +319,7 @@ def impute_polymodal(task: Task) -> Fitted:
         own = frames.fit_schema(inferred, frame)
     own = own.replace(**parts["schema"])
     order = np.random.default_rng(task.seed).permutation(len(frame))
-    few = max(1, len(frame) // 10)
+    few = max(1, round(parts["data"].get("validation", 0.1) * len(frame)))
     train, validation = (Table.from_frame(frame.iloc[rows], own, say=None) for rows in (order[few:], order[:few]))
     model = build(parts["build"].pop("model", "mac-wae"), own, seed=task.seed, **parts["build"])
     fit(model, train, validation, seed=task.seed, progress=False, device="cpu", **parts["fit"])
