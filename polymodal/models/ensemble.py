@@ -250,6 +250,8 @@ class Ensemble(Model):
 
     def _can_batch(self, batch: Batch, progress: float | Tensor, plans: list[Plan]) -> bool:
         """Returns whether `torch.func.vmap` can compute the losses; PyTorch's random state is left unchanged."""
+        if self._structure.computes_members:
+            return True
         if any(isinstance(module, nn.modules.conv._ConvNd) for module in self.modules()):
             return False  # a batch of convolutions is not faster, and needs the memory of all members at once
         device = self.weight.device

@@ -202,7 +202,7 @@ class JointEncoder(Model):
 
         Codes without factors, `(*, latent_dim)`, give the decoders' outputs.
         """
-        outputs, u = super().emit(z, only), z[..., self.latent_dim :]
+        outputs, u = super().emit(z[..., : self.latent_dim], only), z[..., self.latent_dim :]
         if self.linear is not None and u.shape[-1]:
             for place, name in enumerate(self.linear_names):
                 if name in outputs:
@@ -266,7 +266,7 @@ class JointEncoder(Model):
         return self.linear(self.read_linear_values(x), b)
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
-        return z[..., : self.latent_dim] if self.factors else z
+        return z[..., : self.latent_dim] if z.shape[-1] > self.latent_dim else z
 
     def _transport(self, transport: Callable[..., Tensor], u: Tensor | None, noise: Tensor, **options: Any) -> Tensor:
         """Maps noise to codes by a flow, and appends factors u; None takes them from the noise."""

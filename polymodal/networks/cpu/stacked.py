@@ -85,8 +85,8 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
 
     Arguments:
         networks: G networks with equal `architecture`.
-        inputs: Input of each network, `(N, *)`. If all are the same object, it is read once, and may be `(n, N, D)`
-            for n members.
+        inputs: Input of each network, `(N, *)`, or `(n, N, D)` for n members. If all are the same object, it is read
+            once.
 
     Returns:
         `(G, N, *)`, or `(n, G, N, out)` for n members. If the networks have different numbers of classes, further
@@ -101,10 +101,10 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
     members = have_members(networks[0])
     if len(networks) == 1 and not members:
         return apply_fused(networks[0], inputs[0])[None]
-    if any(x is not inputs[0] for x in inputs):
-        return run_stacked(networks, torch.stack([*inputs]))
     x = inputs[0]
     axis = 1 if members and x.dim() > 2 else 0
+    if any(other is not x for other in inputs):
+        return run_stacked(networks, torch.stack([*inputs], axis))
     return run_stacked(networks, x.unsqueeze(axis).expand(*x.shape[:axis], len(inputs), *x.shape[axis:]))
 
 
