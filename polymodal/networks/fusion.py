@@ -128,18 +128,16 @@ class Fusion(nn.Module):
         return made[0] if len(made) == 1 else torch.cat(made, dim=-2)
 
     def _run_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
-        """Computes the outputs of n members, `(n, U, B, out)`, see `forward`."""
-        split = self.parts * self.features
-        weight, (passes, rows) = self.first.weight[..., :split], b.shape[1:3]
-        hidden = multiply_members(blank.flatten(1)[:, None], weight, self.first.bias)  # (n, 1, hidden)
+        """Computes the outputs of n members, `(n, U, B, out)`, see `forward`.
+
+        The features are concatenated, because the networks of ensembles are small.
+        """
+        x = torch.where(b[..., None], known[:, None], blank[:, None, None]).flatten(-2)
         if extra is not None:
-            hidden = hidden + extra.flatten(1, 2) @ self.first.weight[..., split:].mT  # (n, U B, hidden)
-        per_part = weight.unflatten(-1, (self.parts, self.features)).transpose(1, 2)  # (n, M, hidden, F)
-        terms = (known - blank[:, None]).transpose(1, 2) @ per_part.mT  # (n, M, B, hidden)
-        chosen = b.to(terms.dtype).transpose(1, 2) @ terms.transpose(1, 2)  # (n, B, U, hidden)
-        hidden = chosen.transpose(1, 2).flatten(1, 2) + hidden
+            x = torch.cat([x, extra], dim=-1)
+        hidden = multiply_members(x.flatten(1, 2), self.first.weight, self.first.bias)  # (n, U B, hidden)
         network, width = (self.rest.network, self.rest.width) if isinstance(self.rest, Skip) else (self.rest, None)
         made = run_stacked([network], hidden[:, None, :, :width])[:, 0]
         if width is not None:
             made = made + hidden[..., width:]
-        return made.unflatten(1, (passes, rows))
+        return made.unflatten(1, b.shape[1:3])
