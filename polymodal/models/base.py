@@ -168,6 +168,10 @@ class Model(Networks, ABC):
         """
         return ()
 
+    def plan_members(self, observed: Tensor, members: int) -> Sequence[Plan]:
+        """Makes the random choices of each member of an ensemble of n models, see `plan`."""
+        return [self.plan(observed) for _ in range(members)]
+
     def part(self, plan: Plan, rows: slice) -> Plan:
         """Returns the part of a plan that concerns some of its rows, for a process that has only these rows."""
         return plan

@@ -22,7 +22,6 @@ from torch.distributions import Distribution
 from polymodal.batch import Batch, Rows
 from polymodal.models.base import Given, Loss, Model, Plan
 from polymodal.models.ensemble_codes import EnsembleCodes, find_present, mix_predictions
-from polymodal.models.masks import Masks, pad_masks
 from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
 from polymodal.runtime.vectorizing import vectorizing
@@ -200,11 +199,9 @@ class Ensemble(Model):
         return self._structure.stack_weights(axis + 1) if self._structure.computes_members else []
 
     def plan(self, observed: Tensor) -> Plan:
-        """Makes the random choices of each member, one after another, see `Model.plan`."""
+        """Makes the random choices of each member, one after another in the result, see `Model.plan`."""
         self._structure.training = self.training  # some models choose sets of modalities in training only
-        plans: list[Any] = [self._structure.plan(observed) for _ in range(self.member_count)]
-        if isinstance(plans[0], Masks):
-            plans = pad_masks(plans)
+        plans = self._structure.plan_members(observed, self.member_count)
         return tuple(tensor for plan in plans for tensor in plan)
 
     def part(self, plan: Plan, rows: slice) -> Plan:

@@ -30,7 +30,14 @@ from polymodal.batch import Batch
 from polymodal.models.base import Loss, Plan, Weights
 from polymodal.models.joint_encoder import JointEncoder
 from polymodal.models.loading import apply_bandwidth
-from polymodal.models.masks import Indices, Masks, check_masks, sample_masks
+from polymodal.models.masks import (
+    Indices,
+    Masks,
+    check_masks,
+    pad_masks,
+    sample_masks,
+    sample_members_masks,
+)
 from polymodal.objectives.regularizers import REGULARIZERS, Regularizer, make_regularizer, spell_regularizer
 from polymodal.runtime.validation import check_whole
 from polymodal.schema import Schema
@@ -145,10 +152,16 @@ class MAC(JointEncoder):
         merge, dtype = not self.stochastic, self.weight.dtype
         return sample_masks(observed, self.draws, self.p0, self.indices, merge=merge, dtype=dtype)
 
+    def plan_members(self, observed: Tensor, members: int) -> Sequence[Masks]:
+        """Samples the conditioning masks of n members, see `Model.plan_members`."""
+        if not self.computes_members:
+            return pad_masks([self.plan(observed) for _ in range(members)])
+        return sample_members_masks(observed, members, self.draws, self.p0, self.indices, dtype=self.weight.dtype)
+
     def part(self, plan: Plan, rows: slice) -> Plan:
         """See `Model.part`."""
         masks = Masks(*plan)
-        return masks._replace(distinct=masks.distinct[:, rows])
+        return masks._replace(distinct=masks.distinct[..., rows, :])
 
     def loss(self, batch: Batch, *, progress: float | Tensor = 1.0, plan: Plan = ()) -> Loss:
         """Computes the loss L of a batch (Eq. 9, Algorithm 1), see the module docstring and `Model.loss`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polymodal.objectives import conditioning
 
-__all__ = ["Indices", "Masks", "check_masks", "pad_masks", "sample_masks"]
+__all__ = ["Indices", "Masks", "check_masks", "pad_masks", "sample_masks", "sample_members_masks"]
 
 Indices = Literal["per-batch", "per-sample", "exhaustive"]
 """How to choose masks: one per pass, one per row and pass, or every mask once."""
@@ -20,7 +20,10 @@ MOST_SUBSETS = 4095
 
 
 class Masks(NamedTuple):
-    """Conditioning masks, see `Model.plan`. Those of n members have a first axis for them."""
+    """Conditioning masks, see `Model.plan`.
+
+    All tensors of n members have a first axis for them, and their masks are not merged: U = K.
+    """
 
     distinct: Tensor
     """The U distinct masks, `(U, B, M)` bool; all K masks if they must not be merged."""
@@ -31,14 +34,13 @@ class Masks(NamedTuple):
 
     def sum_shares(self) -> Tensor:
         """Returns the weight of each distinct mask in the loss, `(U,)`."""
-        sums = self.share.new_zeros((*self.share.shape[:-1], self.distinct.shape[-3]))
-        return sums.scatter_add(-1, self.position, self.share)
+        if self.share.dim() > 1:
+            return self.share
+        return self.share.new_zeros(len(self.distinct)).index_add(0, self.position, self.share)
 
     def repeat(self, z: Tensor) -> Tensor:
         """Returns the codes of each pass, `(K, B, D)`, from those of the distinct masks, `(U, B, D)`."""
-        if self.position.dim() == 1:
-            return z[self.position]
-        return z.take_along_dim(self.position[..., None, None], dim=-3)
+        return z if self.share.dim() > 1 else z[self.position]
 
 
 def sample_masks(
@@ -67,6 +69,24 @@ def sample_masks(
         b = conditioning.sample(observed, draws, p0, per_sample=indices == "per-sample")
         share = torch.full((draws,), 1 / draws, dtype=dtype, device=observed.device)
     return Masks(*(_find_distinct(b) if merge else (b, torch.arange(len(b), device=b.device))), share)
+
+
+def sample_members_masks(
+    observed: Tensor, members: int, draws: int, p0: float | None, indices: Indices, *, dtype: torch.dtype
+) -> list[Masks]:
+    """Samples the masks of each of n members; equal ones are not merged. The arguments are those of `sample_masks`.
+
+    Example:
+        >>> plans = sample_members_masks(torch.ones(4, 3).bool(), 2, 3, None, "per-batch", dtype=torch.float32)
+        >>> [plan.distinct[:, 0].sum(-1).sort().values.tolist() for plan in plans]
+        [[1, 2, 3], [1, 2, 3]]
+    """
+    count = 1 if indices == "exhaustive" else members
+    one = sample_masks(observed, draws * count, p0, indices, merge=False, dtype=dtype)
+    # Sizes of masks are stratified: they rise along the passes, which the members take in turn.
+    position = one.position[: len(one.distinct) // count]
+    masks = [Masks(one.distinct[i::count], position, one.share[i::count] * count) for i in range(count)]
+    return masks * (members // count)
 
 
 def pad_masks(plans: Sequence[Masks]) -> list[Masks]:
