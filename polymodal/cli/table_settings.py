@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from math import log2
+from math import ceil, inf, log2
 from pathlib import Path
 from typing import Any
 
@@ -29,14 +29,22 @@ __all__ = [
     "parse_column_names",
 ]
 
-SMALL = 2000
-"""Number of rows below which the default networks are small."""
 ENSEMBLES = ("mac-wae", "m-wae")
-"""Models whose default for small tables is an ensemble."""
+"""Models that are ensembles of small networks by default, with the settings of `SIZES`."""
+SIZES: tuple[tuple[float, int, dict[str, Any]], ...] = (
+    (2_000, 300, {"schema.hidden": [16], "build.latent_dim": 16, "build.mask_hidden": 32, "fit.batch_size": 32}),
+    (10_000, 1_000, {"schema.hidden": [32], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 64}),
+    (100_000, 1_000, {"schema.hidden": [32], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 256}),
+    (inf, 3_000, {"schema.hidden": [64], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 1024}),
+)
+"""Default settings by the size of the table: its number of rows is below the first number, and the second one is the
+approximate number of training steps."""
 LINEAR = 10_000
-"""Number of rows below which these models have a linear path by default; it costs time in each prediction."""
+"""Number of rows below which there is a linear path by default; it costs time in each prediction."""
+SMALL = 2_000
+"""Number of rows below which the default networks of other models are small."""
 STEPS = 20_000
-"""Approximate maximum number of training steps; at least 20 epochs are trained even if they need more steps."""
+"""Approximate maximum number of training steps of other models; at least 20 epochs are trained even if they need more."""
 
 
 def make_table_settings(
@@ -102,20 +110,32 @@ def _parse_column_types(texts: Iterable[str]) -> dict[str, str]:
 def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Returns the default settings for a table of this size, restricted to those that the model has.
 
-    Small tables get small networks and small batches; MAC-WAE and M-WAE are ensembles there, with a linear path.
-    Training takes at most about 20,000 steps, or 20 epochs if these are more steps. It stops early after 20 epochs
-    without improvement. docs/tables.md explains these choices.
+    MAC-WAE and M-WAE are ensembles of four small networks, which are trained for a number of steps that depends on the
+    number of rows. Other models are trained for at most about 20,000 steps, or 20 epochs if these are more steps, and
+    stop early after 20 epochs without improvement. docs/tables.md explains these choices.
 
     Arguments:
         rows: Number of rows of the table.
         model: Name of the model.
 
     Example:
-        >>> [choose_defaults(rows)["fit.epochs"] for rows in (300, 30_000, 1_000_000)]
-        [300, 300, 20]
+        >>> [choose_defaults(rows)["fit.epochs"] for rows in (300, 3_000, 30_000)]
+        [32, 22, 9]
     """
-    small, ensemble = rows < SMALL, model in ENSEMBLES
-    batch_size = min(max(64 if ensemble else 32, 2 ** round(log2(max(1, rows) / 50))), 1024)
+    if model in ENSEMBLES:
+        steps, sizes = next((steps, sizes) for limit, steps, sizes in SIZES if rows < limit)
+        return {
+            **sizes,
+            "build.hidden": [128],
+            "build.features": 8,
+            "build.draws": 4,
+            "build.members": 4,
+            "build.factors": 64 if rows < LINEAR else 0,
+            "fit.epochs": max(3, ceil(steps * sizes["fit.batch_size"] / max(1, rows))),
+            "fit.learning_rate": 0.01,
+            "fit.schedule": "cosine",
+        }
+    small, batch_size = rows < SMALL, min(max(32, 2 ** round(log2(max(1, rows) / 50))), 1024)
     suited = {
         "schema.hidden": [32] if small else [64],
         "build.hidden": [128] if small else [256],
@@ -123,14 +143,8 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
         "fit.batch_size": batch_size,
         "fit.epochs": int(min(max(20, STEPS * batch_size / max(1, rows)), 300)),
         "fit.patience": 20,
-        "fit.learning_rate": 4e-3 if ensemble and small else 2e-3,
+        "fit.learning_rate": 2e-3,
     }
-    if ensemble:
-        suited |= {
-            "build.draws": 4,
-            "build.factors": 64 if rows < LINEAR else 0,
-            "build.members": 4 if small else 1,
-        }
     known = inspect.signature(lookup(MODELS, model, "model")).parameters
     return {name: value for name, value in suited.items() if name != "build.hidden" or "hidden" in known}
 
