@@ -42,8 +42,9 @@ def describe_training(settings: Settings, data: Dataset, model: Model, seconds: 
     epochs, patience = settings.fit["epochs"], settings.fit["patience"]
     early = f" at most; training stops after {patience} epochs without improvement" if patience else ""
     name = _get_dataset_name(settings, data)
+    members = f"{model.member_count} members, " if model.member_count > 1 else ""
     return (
-        f"Training {model.name} ({weights:,} parameters) on {len(data.train):,} rows of {name}, on {where}: "
+        f"Training {model.name} ({members}{weights:,} parameters) on {len(data.train):,} rows of {name}, on {where}: "
         f"about {format_duration(seconds)} for {epochs} epoch{'s' * (epochs > 1)}{early}."
     )
 
