@@ -29,16 +29,68 @@ __all__ = [
     "parse_column_names",
 ]
 
-ENSEMBLES = ("mac-wae", "m-wae")
-"""Models that are ensembles of small networks by default, with the settings of `SIZES`."""
+CONDITIONED = ("mac-wae", "m-wae")
+"""Models whose default settings are those of `SIZES`."""
 SIZES: tuple[tuple[float, int, dict[str, Any]], ...] = (
-    (2_000, 300, {"schema.hidden": [16], "build.latent_dim": 16, "build.mask_hidden": 32, "fit.batch_size": 32}),
-    (10_000, 1_000, {"schema.hidden": [32], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 64}),
-    (100_000, 1_000, {"schema.hidden": [32], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 256}),
-    (inf, 3_000, {"schema.hidden": [64], "build.latent_dim": 32, "build.mask_hidden": 64, "fit.batch_size": 1024}),
+    (
+        2_000,
+        300,
+        {
+            "schema.hidden": [16],
+            "build.hidden": [128],
+            "build.latent_dim": 16,
+            "build.features": 8,
+            "build.mask_hidden": 32,
+            "build.members": 4,
+            "fit.batch_size": 32,
+            "fit.learning_rate": 0.01,
+        },
+    ),
+    (
+        10_000,
+        1_000,
+        {
+            "schema.hidden": [32],
+            "build.hidden": [128],
+            "build.latent_dim": 32,
+            "build.features": 8,
+            "build.mask_hidden": 64,
+            "build.members": 4,
+            "fit.batch_size": 64,
+            "fit.learning_rate": 0.01,
+        },
+    ),
+    (
+        100_000,
+        2_000,
+        {
+            "schema.hidden": [64],
+            "build.hidden": [256],
+            "build.latent_dim": 32,
+            "build.features": 16,
+            "build.mask_hidden": 64,
+            "build.members": 1,
+            "fit.batch_size": 256,
+            "fit.learning_rate": 0.005,
+        },
+    ),
+    (
+        inf,
+        3_000,
+        {
+            "schema.hidden": [64],
+            "build.hidden": [256],
+            "build.latent_dim": 32,
+            "build.features": 16,
+            "build.mask_hidden": 64,
+            "build.members": 1,
+            "fit.batch_size": 1024,
+            "fit.learning_rate": 0.005,
+        },
+    ),
 )
 """Default settings by the size of the table: its number of rows is below the first number, and the second one is the
-approximate number of training steps."""
+approximate number of training steps. Networks of many columns are small, because they take most of the time."""
 LINEAR = 10_000
 """Number of rows below which there is a linear path by default; it costs time in each prediction."""
 SMALL = 2_000
@@ -110,8 +162,8 @@ def _parse_column_types(texts: Iterable[str]) -> dict[str, str]:
 def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Returns the default settings for a table of this size, restricted to those that the model has.
 
-    MAC-WAE and M-WAE are ensembles of four small networks, which are trained for a number of steps that depends on the
-    number of rows. Other models are trained for at most about 20,000 steps, or 20 epochs if these are more steps, and
+    MAC-WAE and M-WAE are ensembles of four small networks below 10,000 rows, and are trained for a number of steps that
+    depends on the number of rows. Other models are trained for at most about 20,000 steps, or 20 epochs if these are more steps, and
     stop early after 20 epochs without improvement. docs/tables.md explains these choices.
 
     Arguments:
@@ -120,19 +172,15 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
 
     Example:
         >>> [choose_defaults(rows)["fit.epochs"] for rows in (300, 3_000, 30_000)]
-        [32, 22, 9]
+        [32, 22, 18]
     """
-    if model in ENSEMBLES:
+    if model in CONDITIONED:
         steps, sizes = next((steps, sizes) for limit, steps, sizes in SIZES if rows < limit)
         return {
             **sizes,
-            "build.hidden": [128],
-            "build.features": 8,
             "build.draws": 4,
-            "build.members": 4,
             "build.factors": 64 if rows < LINEAR else 0,
             "fit.epochs": max(3, ceil(steps * sizes["fit.batch_size"] / max(1, rows))),
-            "fit.learning_rate": 0.01,
             "fit.schedule": "cosine",
         }
     small, batch_size = rows < SMALL, min(max(32, 2 ** round(log2(max(1, rows) / 50))), 1024)
