@@ -103,15 +103,6 @@ class Model(Networks, ABC):
         return f"build({self.name!r}, {self.schema!r}, seed={self.seed}{arguments})"
 
     @property
-    def computes_members(self) -> bool:
-        """Whether `loss` also computes the losses of n members at once.
-
-        All parameters then begin with an axis of members, and so do the tensors of the plan, the total of the loss and
-        its terms.
-        """
-        return False
-
-    @property
     def constants(self) -> dict[str, float]:
         """Constants by name that every row of a training run's history records."""
         return {}

@@ -69,6 +69,9 @@ class Networks(nn.Module):
     """Errors on validation rows by column of numbers, for intervals; None before `fit` has ended."""
     name: str
     """Key of the model in the registry `MODELS`."""
+    computes_members = False
+    """Whether `loss` also computes the losses of n members at once. All parameters then begin with an axis of members,
+    and so do the tensors of the plan, the total of the loss and its terms."""
     member_count = 1
     """Number of members; more than 1 for an ensemble only."""
 

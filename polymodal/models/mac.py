@@ -102,7 +102,7 @@ class MAC(JointEncoder):
     reference_cost: Tensor
 
     @property
-    def computes_members(self) -> bool:
+    def computes_members(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether all networks are fully connected, see `Model.computes_members`."""
         groups = self._groups
         return groups.are_fully_connected(self.encoders) and groups.are_fully_connected(self.decoders)

@@ -40,9 +40,9 @@ def test_the_python_of_the_page_about_tables_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     birds().to_csv("birds.csv", index=False)
     first, second = re.findall(r"```python\n(.*?)```", TABLES.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert "epochs=300" in first
+    assert "epochs=45" in first
     assert "epochs=300" in second
-    exec(first.replace("epochs=300", "epochs=1"), names := {})
+    exec(first.replace("epochs=45", "epochs=1"), names := {})
     assert names["whole"]["grams"].notna().all()
     exec(second.replace("epochs=300", "epochs=1"), names)
     check_rubins_rules(names)
