@@ -152,10 +152,7 @@ class Model(Networks, ABC):
         """Makes the random choices that determine tensor shapes in a training step; most models have none.
 
         `loss` makes them itself unless it gets them as `plan`. The caller can make them on the CPU for a GPU, or once
-        for several processes.
-
-        Arguments:
-            observed: Observed mask of the step's rows, `(B, M)` bool.
+        for several processes. `observed` is the observed mask of the step's rows, `(B, M)` bool.
         """
         return ()
 
