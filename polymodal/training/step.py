@@ -61,6 +61,9 @@ class Step:
             fused=accelerator.device.type in ("cpu", "cuda"),
         )
         self.wrapped, self.optimizer = accelerator.prepare(model, self.adam)
+        self.backward = accelerator.backward
+        if alone and accelerator.mixed_precision == "no":  # for small models, the calls of Accelerate take a tenth
+            self.optimizer, self.backward = self.adam, torch.Tensor.backward
         self.graphs = None
         if recorder is not None:
             self.graphs = Graphs(self._forward_backward_update, recorder, model.weight.dtype, self._drop_gradients)
@@ -85,7 +88,7 @@ class Step:
         loss = self.wrapped(batch, progress=inputs.progress, plan=inputs.plan)
         share = 1.0 if self.settings.accumulate == 1 else batch.total / self.settings.batch_size
         weight = distributed.world_size() * batch.counted / batch.total  # gradients are averaged over processes
-        self.accelerator.backward(loss.total * (share * weight))
+        self.backward(loss.total * (share * weight))
         if rows:
             with self._override_learning_rate(inputs.rate):
                 self.update(rows)
