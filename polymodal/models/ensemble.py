@@ -21,7 +21,13 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.models.base import Given, Loss, Model, Plan
-from polymodal.models.ensemble_codes import EnsembleCodes, find_present, mix_predictions
+from polymodal.models.ensemble_codes import (
+    EnsembleCodes,
+    choose_members,
+    find_present,
+    mix_predictions,
+    select_members,
+)
 from polymodal.models.masks import Masks, pad_masks
 from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
@@ -29,6 +35,8 @@ from polymodal.runtime.vectorizing import vectorizing
 
 __all__ = ["Ensemble", "stack_state"]
 
+MOST_AT_ONCE = 2**16
+"""Most rows times modalities and conditionings that all members encode at once; of more, the memory would matter."""
 SHARED = ("weight", "weighed")
 """Buffers of a model that all members share: the loss weights, and whether they are final."""
 
@@ -158,6 +166,10 @@ class Ensemble(Model):
 
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
         """Returns the mixture of the members' posteriors, see `Model.encode`. Its mean has the codes of all members."""
+        conditionings = given.shape[:-2].numel() if isinstance(given, Tensor) else 1
+        few = len(batch.observed) * (len(self.schema) + conditionings) <= MOST_AT_ONCE
+        if few and self._structure.computes_members:
+            return EnsembleCodes(self._structure.encode_members(batch, given))
         return EnsembleCodes([member.encode(batch, given) for member in self.open_members()])
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
@@ -167,22 +179,26 @@ class Ensemble(Model):
         ratios = torch.stack([member.log_ratio(own, part) for member, own, part in triples])
         return torch.where(find_present(z, self.member_count), ratios, 0.0).sum(0)
 
-    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
-        """Returns the outputs of the decoders of the n members, `(*, B, n, ...)` by name, see `Networks.emit`.
+    @property
+    def decodes_together(self) -> bool:
+        """See `Networks.decodes_together`."""
+        return self._structure.decodes_together
+
+    def emit_each(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the outputs of the decoders of the n members, `(*, B, n, ...)` by name, see `Networks.emit_each`.
 
         If a code is that of a single member, all n outputs are those of this member.
         """
-        emitted = [member.emit(own, only) for member, own in zip(self.open_members(), self._split(z), strict=True)]
-        outputs = {name: torch.stack([one[name] for one in emitted], dim=z.dim() - 1) for name in emitted[0]}
-        present = find_present(z, self.member_count).movedim(0, -1)  # (*, B, n)
-        if present.all():
-            return outputs
-        numbers, first = torch.arange(self.member_count, device=z.device), present.int().argmax(-1)[..., None]
-        chosen = torch.where(present, numbers, first)
-        for name, output in outputs.items():
-            index = chosen[(..., *[None] * (output.dim() - z.dim()))].expand_as(output)
-            outputs[name] = output.gather(z.dim() - 1, index)
-        return outputs
+        parts = {id(own): own.unflatten(-1, (self.member_count, -1)).movedim(-2, 0) for own in z.values()}
+        if self._structure.computes_members:
+            outputs = self._structure.emit_each({name: parts[id(own)] for name, own in z.items()})
+        else:
+            codes = {key: part.unbind() for key, part in parts.items()}
+            members = enumerate(self.open_members())
+            each = [member.emit_each({name: codes[id(own)][i] for name, own in z.items()}) for i, member in members]
+            outputs = {name: torch.stack([one[name] for one in each]) for name in z}
+        chosen = {key: choose_members(part) for key, part in parts.items()}
+        return {name: select_members(outputs[name], z[name].dim() - 1, chosen[id(z[name])]) for name in z}
 
     def make_distribution(self, name: str, output: Tensor) -> Distribution:
         """Returns the mixture of the members' predictions for an output of `emit`."""

@@ -20,8 +20,10 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
+from polymodal.inference.passes import emit_each, encode
 from polymodal.models.base import answering
 from polymodal.models.ensemble import Ensemble
+from polymodal.networks.factors import normalise_classes
 from polymodal.networks.one_hot import encode_one_hot
 from polymodal.objectives.covariance import decompose, fit_covariance
 from polymodal.objectives.factor_analysis import fit_factor_model
@@ -65,15 +67,18 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
         assert first is not None
         rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
         held_out = _read(members[0], validation, ROWS)
-        first.share.fill_(1.0)  # otherwise factors are not computed
         if members[0].has_wide_vectors:
             _choose_factors(members[0], rows, held_out)
         else:
             _choose_ridge(members[0], rows, held_out)
+        first.share.zero_()  # predictions are those of the decoders until all shares are known
         for member in members:
             assert member.linear is not None
             member.linear.load_state_dict(first.state_dict())
-            member.linear.share.copy_(_compute_shares(member, held_out))
+        shares = _compute_shares(model, members[0], held_out)
+        for member, own in zip(members, shares, strict=True):
+            assert member.linear is not None
+            member.linear.share.copy_(own)
     return True
 
 
@@ -95,7 +100,7 @@ def _read(model: MAC, table: Table, most: int) -> Rows:
         x = model.schema.hide(batch, model.weight.dtype)
         values.append(torch.cat(model.read_linear_values(x), dim=1).cpu().double())
         masks.append(batch.observed[:, columns].cpu())
-        batches.append(batch)
+        batches.append(batch[: most - count])
         if (count := count + len(batch)) >= most:
             break
     return Rows(batches, torch.cat(values)[:most], torch.cat(masks)[:most])
@@ -162,64 +167,94 @@ def _measure_error(model: MAC, rows: Rows, scale: Tensor) -> float:
 
     It is the mean over a vector's elements and rows, summed over vectors.
     """
+    assert model.linear is not None
+    sizes = torch.tensor(model.linear.sizes)
+    mask = _find_predictable(rows.observed).repeat_interleave(sizes, dim=1).double()
+    squares = ((_predict_left_out(model, rows) - rows.x) / scale).square() * mask
+    return float((squares.sum(0) / mask.sum(0).clamp(min=1) / sizes.repeat_interleave(sizes)).sum())
+
+
+def _predict_left_out(model: MAC, rows: Rows) -> Tensor:
+    """Returns linear predictions of each vector from the row's other vectors, `(N, P)` float64 on the CPU."""
     linear = model.linear
     assert linear is not None
     values = [part.to(linear.mean) for part in rows.x.split(linear.sizes, dim=1)]
-    units, total = scale.split(linear.sizes), 0.0
+    observed = rows.observed.to(linear.mean.device)
+    if not model.has_wide_vectors:
+        return linear.predict_left_out(values, observed).cpu()
+    predicted = []
     for place in range(len(values)):
-        some, others = _select_rows(rows.observed, place)
-        if len(some):
-            u = linear([value[some] for value in values], others.to(linear.mean.device))
-            error = (linear.predict(u, place) - values[place][some]).cpu() / units[place]
-            total += float(error.square().mean())
-    return total
+        others = observed.clone()
+        others[:, place] = False
+        predicted.append(linear.predict(linear(values, others), place).cpu().double())
+    return torch.cat(predicted, dim=1)
 
 
-def _select_rows(observed: Tensor, place: int) -> tuple[Tensor, Tensor]:
-    """Returns the rows that have a vector and another one, `(n,)`, and the mask of their other vectors, `(n, G)`."""
-    others = observed.clone()
-    others[:, place] = False
-    some = (observed[:, place] & others.any(1)).nonzero()[:, 0]
-    return some, others[some]
+def _find_predictable(observed: Tensor) -> Tensor:
+    """Returns which vectors of rows are observed together with another one, `(N, G)` bool."""
+    return observed & (observed.sum(1, keepdim=True) > 1)
 
 
-def _compute_shares(model: MAC, rows: Rows) -> Tensor:
-    """Returns the shares a of the linear predictions, `(G,)`; 0 for what no row has with another modality."""
-    shares = torch.zeros(len(model.linear_names))
-    for place, name in enumerate(model.linear_names):
-        column = model.schema.index(name)
-        columns = [model.schema.index(one) for one in model.linear_names if one != name]
-        values, decoded, factors = [], [], []
-        for batch in rows.batches:
-            some = (batch.observed[:, column] & batch.observed[:, columns].any(1)).nonzero()[:, 0]
-            if not len(some):
-                continue
-            part = batch[some]
-            given = torch.ones(1, len(model.schema), dtype=torch.bool, device=part.observed.device)
-            given[:, column] = False
-            z = model.encode(part, given).mean
-            values.append(model.schema.hide(part, model.weight.dtype)[name])
-            decoded.append(model.emit(z[:, : model.latent_dim], [name])[name])
-            factors.append(z[:, model.latent_dim :])
-        if values:
+def _compute_shares(model: Model, first: MAC, rows: Rows) -> Tensor:
+    """Returns the shares a of the linear predictions of each member, `(n, G)`.
+
+    The share is 0 for what no row has with another modality.
+
+    Arguments:
+        model: Model whose shares are 0, so that its predictions are those of the decoders.
+        first: Its first member, or the model itself if it has no members.
+        rows: Validation rows.
+    """
+    assert first.linear is not None
+    names = first.linear_names
+    columns = [model.schema.index(name) for name in names]
+    given = torch.ones(len(names), len(model.schema), dtype=torch.bool, device=model.weight.device)
+    given[range(len(names)), columns] = False
+    true: dict[str, list[Tensor]] = {name: [] for name in names}
+    decoded: dict[str, list[Tensor]] = {name: [] for name in names}
+    some = _find_predictable(rows.observed)
+    for batch, own in zip(rows.batches, some.split([len(batch) for batch in rows.batches]), strict=True):
+        z = encode(model, batch, given)[0]
+        places = [column.nonzero()[:, 0].to(z.device) for column in own.unbind(1)]
+        codes = {name: z[place, chosen] for place, (name, chosen) in enumerate(zip(names, places, strict=True))}
+        x = model.schema.hide(batch, model.weight.dtype)
+        for name, output in emit_each(model, codes).items():
+            decoded[name].append(output)
+            true[name].append(x[name][places[names.index(name)]])
+    shares = torch.zeros(model.member_count, len(names))
+    predicted = _predict_left_out(first, rows).to(model.weight.device).split(first.linear.sizes, dim=1)
+    for place, name in enumerate(names):
+        if decoded[name]:
             compute = _compute_share if model.schema[name].levels is None else _compute_share_of_classes
-            shares[place] = compute(model, place, *map(torch.cat, (values, decoded, factors)))
+            g = torch.cat(decoded[name]).double()
+            g = g.movedim(1, 0) if model.member_count > 1 else g[None]
+            shares[:, place] = compute(torch.cat(true[name]), g, predicted[place][some[:, place].to(g.device)]).cpu()
     return shares
 
 
-def _compute_share(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
-    """Returns the share that minimises the squared error of numbers."""
-    assert model.linear is not None
-    x, g, f = x.double(), g.double(), model.linear.predict(u, place).double()
-    f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x)  # missing elements do not count
-    upper, lower = float(((f - g) * (x - g)).sum()), float((f - g).square().sum())
-    return min(1.0, max(0.0, upper / lower)) if lower > 0 else 0.0
+def _compute_share(x: Tensor, g: Tensor, f: Tensor) -> Tensor:
+    """Returns the shares that minimise the squared error of numbers, `(n,)`.
+
+    Arguments:
+        x: True values, `(N, size)`.
+        g: Predictions of the decoders of n members, `(n, N, size)` float64.
+        f: Linear predictions, `(N, size)` float64.
+    """
+    f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x.double())  # missing elements do not count
+    return _divide(((f - g) * (x - g)).sum((1, 2)), (f - g).square().sum((1, 2)))
 
 
-def _compute_share_of_classes(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
-    """Returns the share that minimises the squared error of probabilities, reduced where few rows determine it."""
-    assert model.linear is not None
-    p, q = g.softmax(-1).double(), model.linear.predict_classes(u, place).double()
+def _compute_share_of_classes(x: Tensor, g: Tensor, f: Tensor) -> Tensor:
+    """Returns the shares that minimise the squared error of probabilities, reduced where few rows determine them.
+
+    The arguments are those of `_compute_share`, with scores g of classes.
+    """
+    p, q = g.softmax(-1), normalise_classes(f)
     true = encode_one_hot(x, p.shape[-1], p.dtype)
-    upper, lower = float(((q - p) * (true - p)).sum()), float((q - p).square().sum())
-    return min(1.0, max(0.0, upper / lower)) * len(x) / (len(x) + FEW) if lower > 0 else 0.0
+    best = _divide(((q - p) * (true - p)).sum((1, 2)), (q - p).square().sum((1, 2)))
+    return best * len(x) / (len(x) + FEW)
+
+
+def _divide(upper: Tensor, lower: Tensor) -> Tensor:
+    """Returns quotients restricted to [0, 1]; 0 where the denominator is 0."""
+    return torch.where(lower > 0, upper / lower, 0.0).clamp(0, 1)
