@@ -23,7 +23,7 @@ last epoch, see `polymodal.training.linear_path`. Training does not depend on it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -123,7 +123,7 @@ class JointEncoder(Model):
         sizes = [self.schema[name].shape[0] for name in self._vectors]
         return len(sizes) > 1 and max(sizes) >= WIDE
 
-    @property
+    @cached_property
     def linear_names(self) -> list[str]:
         """Names of the modalities that the linear path reads and predicts.
 

@@ -126,13 +126,7 @@ class MAC(JointEncoder):
         factors: int | None = None,
     ) -> None:
         encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
-        joint: dict[str, Any] = {
-            "hidden": hidden,
-            "mask_hidden": mask_hidden,
-            "skip": skip,
-            "hidden_dropout": hidden_dropout,
-            "factors": factors,
-        }
+        joint: dict[str, Any] = {"hidden": hidden, "mask_hidden": mask_hidden, "skip": skip, "hidden_dropout": hidden_dropout, "factors": factors}
         super().__init__(schema, latent_dim, weights, **joint, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices

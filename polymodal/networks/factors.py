@@ -23,8 +23,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Factors", "normalise_classes"]
 
-NUMBERS = 2**22
-"""Number of elements of matrices that are held at once."""
+NUMBERS = 2**17
+"""Number of elements of matrices that are held at once, so that they fit in the cache of a CPU."""
+REPEATS = 4
+"""Mean number of rows with the same mask above which equal masks share one matrix."""
 MOST_BITS = 62
 """Most vectors whose mask is a whole number of 64 bits."""
 
@@ -102,7 +104,7 @@ class Factors(nn.Module):
         total, precisions = _sum_terms(centred, b, loadings, scaled, self.sizes)
         masks, which = find_distinct_masks(b)
         predicted = torch.empty_like(centred)
-        for numbers in torch.arange(len(masks), device=b.device).split(max(1, NUMBERS // self.count**2)):
+        for numbers in torch.arange(len(masks), device=b.device).split(max(1, 8 * NUMBERS // self.count**2)):
             rows = ((which >= numbers[0]) & (which <= numbers[-1])).nonzero()[:, 0]
             own = which[rows] - numbers[0]
             covariances = torch.cholesky_inverse(_factorise(masks[numbers], precisions))  # (U, R, R)
@@ -122,9 +124,7 @@ class Factors(nn.Module):
         loadings, scaled = loadings.double(), loadings.double() / noise.double()[:, None]
         centred = torch.cat([*x], dim=1).double() - mean.double()
         total, precisions = _sum_terms(centred, b, loadings, scaled, self.sizes)
-        rows = max(1, NUMBERS // self.count**2)
-        pairs = zip(b.flatten(0, -2).split(rows), total.flatten(0, -2).split(rows), strict=True)
-        u = torch.cat([_solve(some, part, precisions) for some, part in pairs])
+        u = _solve(b.flatten(0, -2), total.flatten(0, -2), precisions)
         return u.view_as(total).to(self.loadings.dtype)
 
     def predict(self, u: Tensor, place: int) -> Tensor:
@@ -213,10 +213,15 @@ def _factorise(masks: Tensor, precisions: Tensor) -> Tensor:
 
 def _solve(b: Tensor, total: Tensor, precisions: Tensor) -> Tensor:
     """Solves for the factors of rows with masks `(N, G)`, which may repeat, and right sides `(N, R)`."""
+    at_once = max(1, NUMBERS // precisions.shape[-1] ** 2)
     masks, which = find_distinct_masks(b)
-    if len(masks) == 1:
-        return torch.cholesky_solve(total.mT, _factorise(masks, precisions)[0]).mT
-    if len(masks) > len(b) / 2:
-        return torch.cholesky_solve(total[..., None], _factorise(b, precisions))[..., 0]
-    inverses = torch.cholesky_inverse(_factorise(masks, precisions))
-    return torch.einsum("br,brs->bs", total, inverses[which])
+    if len(masks) * REPEATS >= len(b):
+        pairs = zip(b.split(at_once), total.split(at_once), strict=True)
+        solved = [torch.cholesky_solve(part[..., None], _factorise(some, precisions)) for some, part in pairs]
+        return torch.cat(solved)[..., 0]
+    order, counts = which.argsort(), which.bincount(minlength=len(masks)).tolist()
+    factors = (factor for some in masks.split(at_once) for factor in _factorise(some, precisions))
+    parts = zip(total[order].split(counts), factors, strict=True)
+    u = torch.empty_like(total)
+    u[order] = torch.cat([torch.cholesky_solve(part.mT, factor).mT for part, factor in parts])
+    return u

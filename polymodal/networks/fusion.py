@@ -146,8 +146,10 @@ class Fusion(nn.Module):
         return made.unflatten(1, (passes, rows))
 
     def _predict_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
-        """Computes the outputs of n members like `_run_members`, in less time for many masks, of which all members
-        may have the same, `(1, U, B, M)`."""
+        """Computes the outputs of n members like `_run_members`, in less time for many masks.
+
+        If the masks are the same for all members, they may be `(1, U, B, M)`.
+        """
         split = self.parts * self.features
         weight = self.first.weight[..., :split]
         hidden = multiply_members(blank.flatten(1)[:, None], weight, self.first.bias)[:, None]  # (n, 1, 1, hidden)
