@@ -163,9 +163,10 @@ def _compute_errors(
 def _predict_under_masks(
     model: Model, batch: Batch, names: list[str], masks: Tensor
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """Returns errors `(n,)` of S modalities under K sets of masks, `(K, S, B, M)` bool, and shares of missing modalities.
+    """Returns K pairs of errors `(n,)` and shares of missing modalities `(n,)` by name, for S modalities.
 
-    There are K pairs by name. The n rows have the modality and any other modality under the mask.
+    They are those under K sets of masks, `(K, S, B, M)` bool. The n rows have the modality, and any other modality
+    under the mask.
     """
     z, enough = (part.unflatten(0, masks.shape[:2]) for part in encode(model, batch, masks.flatten(0, 1)))
     shares = compute_missing_shares(masks)

@@ -82,7 +82,8 @@ def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int
 
 def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: dict[str, str]) -> pd.DataFrame:
     """Returns a copy of a frame with imputed cells, and with the columns that `Imputer.name_added_columns` names."""
-    result = frame.copy()
+    result, frame = frame.copy(), frame.copy(deep=False)
+    frame.attrs = {}  # pandas copies all attributes with each column
     for column, new in imputed.items():
         result[column] = put(frame[column], new.rows, new.cells)
     for name, column in reversed(added.items()):

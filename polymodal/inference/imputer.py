@@ -139,8 +139,10 @@ class Imputer:
             imputations: Numbers of the posterior samples to impute from; None for the posterior mean.
         """
         start = self.reader.rows
-        batch = self._read(frame)
         self.infer_formats(frame)
+        frame = frame.copy(deep=False)
+        frame.attrs = {}  # pandas copies all attributes with each column
+        batch = self._read(frame)
         empty, asked = self._find_missing(frame)
         seen = batch.observed & self.given
         enough = seen.any(1).numpy()

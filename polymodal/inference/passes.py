@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from polymodal.batch import Batch
 
-__all__ = ["decode_in_chunks", "decode_values", "emit_each", "encode", "encode_distinct"]
+__all__ = ["decode_each", "decode_in_chunks", "decode_values", "emit_each", "encode", "encode_distinct"]
 
 MOST = 128 * 2**20
 """Most bytes of posterior parameters, or of a decoder's outputs, in memory at once; but at least one row or code."""
@@ -103,7 +103,7 @@ def emit_each(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         codes: Codes by name of the modality, `(N, code_dim)` each, with N of its own.
 
     Returns:
-        Outputs by name, `(N, ...)` each, see `Model.emit`.
+        Outputs by name, `(N, ...)` each, see `Model.emit`; none for modalities without codes.
 
     Example:
         >>> from polymodal.modalities import Label, Vector
@@ -115,13 +115,42 @@ def emit_each(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         (torch.Size([5, 2]), torch.Size([6, 3]))
     """
     codes = {name: z for name, z in codes.items() if len(z)}
-    most, total = max(map(len, codes.values()), default=0), sum(map(len, codes.values()))
-    few = most <= min([_codes_at_once(model, name, MOST // len(codes)) for name in codes], default=0)
-    if not (few and model.decodes_together and most * len(codes) <= max(FEW, 2 * total) <= MANY):
+    if not _are_decoded_at_once(model, codes):
         return {name: _run_decoder(model, name, z) for name, z in codes.items()}
+    most = max(map(len, codes.values()))
     padded = {id(z): F.pad(z, (0, 0, 0, most - len(z))) if len(z) < most else z for z in codes.values()}
     outputs = model.emit_each({name: padded[id(z)] for name, z in codes.items()})
     return {name: output[: len(codes[name])] for name, output in outputs.items()}
+
+
+def decode_each(model: Model, codes: Mapping[str, Tensor]) -> Iterator[tuple[str, slice, Distribution]]:
+    """Decodes codes of each modality's own, all at once if they are few, and otherwise in chunks of bounded size.
+
+    Arguments:
+        model: Model that decodes the codes.
+        codes: Codes by name of the modality, `(N, code_dim)` each, with N of its own.
+
+    Yields:
+        The name of a modality, a slice of its codes, and their distributions p(x | z).
+    """
+    if _are_decoded_at_once(model, codes):
+        for name, output in emit_each(model, codes).items():
+            yield name, slice(len(output)), model.make_distribution(name, output)
+        return
+    for name, z in codes.items():
+        at_once = _codes_at_once(model, name, MOST)
+        for start in range(0, len(z), at_once):
+            part = z[start : start + at_once]
+            distribution = model.make_distribution(name, _run_decoder(model, name, part))
+            yield name, slice(start, start + len(part)), distribution
+
+
+def _are_decoded_at_once(model: Model, codes: Mapping[str, Tensor]) -> bool:
+    """Returns whether `emit_each` decodes codes of several modalities at once."""
+    most, total = max(map(len, codes.values()), default=0), sum(map(len, codes.values()))
+    if not (0 < most * len(codes) <= max(FEW, 2 * total) <= MANY and model.decodes_together):
+        return False
+    return most <= min(_codes_at_once(model, name, MOST // len(codes)) for name in codes)
 
 
 def decode_in_chunks(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:
