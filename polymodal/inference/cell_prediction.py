@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polymodal.inference.calibration import compute_missing_shares, has_interval
 from polymodal.inference.imputed_cells import ImputedCells
-from polymodal.inference.passes import decode_each, emit_each
+from polymodal.inference.passes import decode_each
 from polymodal.models.base import Model, answering
 from polymodal.models.ensemble import Ensemble
 from polymodal.models.flow_codes import sample_rows
@@ -74,17 +74,27 @@ def predict_cells(
     """
     with answering(model):
         posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
-        centers = _predict_calibrated(model, posterior.mean, given, masks)
-        stds = _compute_stds(model, posterior, centers, masks, seed)
+        used = (
+            masks
+            if None in imputations
+            else {name: mask for name, mask in masks.items() if _is_calibrated(model, name)}
+        )
+        mean, values = _predict(model, used, posterior.mean, bounds)
+        shares = compute_missing_shares(given).cpu().numpy()
+        centers = {name: _Center(value, shares[masks[name]]) for name, value in values.items()}
+        sure = {name: {"sure": std} for name, std in _compute_stds(model, posterior, centers, masks, seed).items()}
         ends = {} if interval is None else _compute_intervals(model, centers, interval, bounds)
         predictions = []
         for imputation in imputations:
             if imputation is None:
-                codes = posterior.mean
+                predicted = mean
             else:
-                codes = _sample_imputation(model, posterior, imputation, seed, rows)
-            predicted = _predict(model, masks, codes, stds, bounds)
-            predictions.append({name: cells._replace(**ends.get(name, {})) for name, cells in predicted.items()})
+                predicted, _ = _predict(
+                    model, masks, _sample_imputation(model, posterior, imputation, seed, rows), bounds
+                )
+            predictions.append(
+                {name: cells._replace(**sure.get(name, {}), **ends.get(name, {})) for name, cells in predicted.items()}
+            )
         return predictions
 
 
@@ -97,15 +107,9 @@ class _Center(NamedTuple):
     """Shares of the other modalities that are missing in the rows, `(n,)`."""
 
 
-def _predict_calibrated(model: Model, codes: Tensor, given: Tensor, masks: dict[str, np.ndarray]) -> dict[str, _Center]:
-    """Predicts the calibrated numbers, by name, from codes `(B, code_dim)` in the rows in which they are missing."""
-    shares = compute_missing_shares(given).cpu().numpy()
-    used = {name: _to_index(masks[name], codes) for name in model.calibration or () if name in masks}
-    outputs = emit_each(model, {name: codes[rows] for name, rows in used.items()})
-    return {
-        name: _Center(model.schema[name].value(model.make_distribution(name, output)).cpu(), shares[masks[name]])
-        for name, output in outputs.items()
-    }
+def _is_calibrated(model: Model, name: str) -> bool:
+    """Returns whether a modality is a number with scores of its errors on validation rows."""
+    return name in (model.calibration or {})
 
 
 def _sample_imputation(
@@ -183,23 +187,29 @@ def _compute_ends(
 
 
 def _predict(
-    model: Model, masks: dict[str, np.ndarray], codes: Tensor, stds: dict[str, np.ndarray], bounds: Bounds
-) -> dict[str, ImputedCells]:
+    model: Model, masks: dict[str, np.ndarray], codes: Tensor, bounds: Bounds
+) -> tuple[dict[str, ImputedCells], dict[str, Tensor]]:
     """Predicts modalities, by name, from codes `(B, code_dim)` in the rows of masks `(B,)`.
 
-    Cells are one list per column. The certainty of a number is its standard deviation in `stds`, `(n,)` by name.
+    Returns:
+        Cells, one list per column, with the certainty of classes; and calibrated numbers in a table's units, `(n, 1)`
+        on the CPU, without bounds.
     """
     rows = {name: _to_index(mask, codes) for name, mask in masks.items()}
     cells: dict[str, list[list[Any]]] = {name: [[] for _ in model.schema[name].columns(name)] for name in masks}
-    sure = {name: stds.get(name, np.full(len(rows[name]), np.nan)) for name in masks}
+    sure = {name: np.full(len(index), np.nan) for name, index in rows.items()}
+    numbers: dict[str, list[Tensor]] = {name: [] for name in masks if _is_calibrated(model, name)}
     for name, chunk, distribution in decode_each(model, {name: codes[index] for name, index in rows.items()}):
         modality = model.schema[name]
-        values = modality.bound(modality.value(distribution).cpu(), bounds)
-        for column, written in zip(cells[name], modality.write_cells(values), strict=True):
+        values = modality.value(distribution).cpu()
+        if name in numbers:
+            numbers[name].append(values)
+        for column, written in zip(cells[name], modality.write_cells(modality.bound(values, bounds)), strict=True):
             column.extend(written)
         if modality.levels is not None and has_certainty(model, name):
             sure[name][chunk] = _compute_probability(distribution)
-    return {name: ImputedCells(rows[name].cpu().numpy(), cells[name], sure[name]) for name in masks}
+    predicted = {name: ImputedCells(rows[name].cpu().numpy(), cells[name], sure[name]) for name in masks}
+    return predicted, {name: torch.cat(parts) for name, parts in numbers.items()}
 
 
 def _compute_std(model: Model, name: str, z: Tensor) -> np.ndarray:

@@ -25,7 +25,6 @@ from polymodal.runtime.validation import check_names, check_number
 from polymodal.table import frames
 from polymodal.tabular.filling import is_valid_cell
 from polymodal.tabular.list_cells import find_gaps
-from polymodal.tabular.outliers import clamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -221,7 +220,7 @@ class Imputer:
     def _read(self, frame: pd.DataFrame) -> Batch:
         """Reads a chunk as a batch, and clamps numbers far from the training values, which could cause overflow."""
         batch = self.reader.read(frame)
-        values = {name: clamp(self.model.schema[name], value) for name, value in batch.values.items()}
+        values = {name: self.reader.outliers[name].clamp(value) for name, value in batch.values.items()}
         return Batch(values, batch.observed)
 
     def _find_missing(self, frame: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:

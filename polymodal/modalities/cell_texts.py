@@ -73,7 +73,7 @@ def format_of(column: pd.Series) -> str:
     if column.dtype.kind == "M":
         return DATES
     if holds_texts(column):
-        made = _learn_number(column[~missing(column)])
+        made = _learn_number([cell for cell in column.unique() if isinstance(cell, str) and cell.strip()])
         return f"{OF_TEXTS}{made}" if made else ""
     return column.attrs.get(FORMATS, {}).get(column.name, "")
 
@@ -169,7 +169,7 @@ def keep_texts(
             continue
         written = written.str.replace(thousands, "", regex=False) if numeric and thousands else written
         written = written.str.replace(decimal, ".", regex=False) if numeric and decimal != "." else written
-        if form := _learn_number(written[there]) if numeric else _learn_boolean(column[there], written[there]):
+        if form := _learn_number(written[there].unique()) if numeric else _learn_boolean(column[there], written[there]):
             formats[name] = form
     made.attrs[FORMATS] = formats
     return made
@@ -211,9 +211,9 @@ def to_float(cell: Any) -> float | None:
     return number if isfinite(number) else None
 
 
-def _learn_number(texts: pd.Series) -> str:
-    different = texts.drop_duplicates()
-    made = NumberFormat.learn(different.iloc[:: -(-len(different) // LOOKED_AT) or 1].tolist())
+def _learn_number(texts: Sequence[str]) -> str:
+    """Returns the number format of different texts; empty if they have none."""
+    made = NumberFormat.learn([*texts[:: -(-len(texts) // LOOKED_AT) or 1]])
     return "" if made is None else str(made)
 
 

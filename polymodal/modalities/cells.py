@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CellError", "Column", "class_name", "dense", "format_unseen_values", "missing", "numbers", "texts"]
 
+FEW = 1000
+"""Number of texts below which a loop over them takes less time than a method of pandas."""
 MOST_LISTED = 5
 """Maximum number of unknown classes or words that a message lists."""
 
@@ -61,8 +63,9 @@ def missing(column: pd.Series) -> np.ndarray:
     if isinstance(column.dtype, pd.CategoricalDtype):
         blank = np.append(missing(column.cat.categories.to_series()), False)  # the last element is for code -1
         return nothing | blank[column.cat.codes.to_numpy()]
-    if pd.api.types.is_object_dtype(column.dtype):
-        cells = column.tolist()
+    few_texts = len(column) < FEW and pd.api.types.is_string_dtype(column.dtype)
+    if few_texts or pd.api.types.is_object_dtype(column.dtype):
+        cells = column.to_numpy(object)
         return nothing | np.array([isinstance(cell, str) and not cell.strip() for cell in cells], bool)
     if pd.api.types.is_string_dtype(column.dtype):
         return nothing | (column.str.strip() == "").fillna(False).to_numpy(bool)
