@@ -204,8 +204,7 @@ class Vector(Costed):
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Returns -log p(x | z) of the observed elements in nats; see `Modality.nll`."""
-        measure = super().nll
-        return sum_observed(measure, parameters, x) if self.partial else measure(parameters, x)
+        return sum_observed(super().nll, parameters, x) if self.partial else super().nll(parameters, x)
 
     def compute_cost(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Returns the cost of the observed elements; see `Modality.compute_cost`."""

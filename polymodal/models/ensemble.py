@@ -29,16 +29,15 @@ from polymodal.models.ensemble_codes import (
     select_members,
 )
 from polymodal.models.masks import Masks, pad_masks
+from polymodal.models.member_tensors import is_stacked, stack_tensors
 from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
 from polymodal.runtime.vectorizing import vectorizing
 
-__all__ = ["Ensemble", "stack_state"]
+__all__ = ["Ensemble"]
 
 MOST_AT_ONCE = 2**16
 """Most rows times modalities and conditionings that all members encode at once; of more, the memory would matter."""
-SHARED = ("weight", "weighed")
-"""Buffers of a model that all members share: the loss weights, and whether they are final."""
 
 
 class _Slot(NamedTuple):
@@ -85,7 +84,7 @@ class Ensemble(Model):
             self.enable_flow()
         self.schema, self.latent_dim, self.weights = first.schema, first.latent_dim, first.weights
         self.name, self.seed, self.flow, self.member_count = first.name, first.seed, None, len(members)
-        _stack_tensors(members)
+        stack_tensors(members)
         # The ensemble has the submodules and tensors of its first member, so that all names are those of a model.
         shared = {name: vars(first)[name] for name in ("_parameters", "_buffers", "_modules")}
         shared |= {"_non_persistent_buffers_set": first._non_persistent_buffers_set, "_structure": first}
@@ -146,7 +145,12 @@ class Ensemble(Model):
     @property
     def constants(self) -> dict[str, float]:
         """Constants of each member, see `Model.constants`."""
-        return self.open_members()[0].constants
+        return self._structure.constants
+
+    @property
+    def structure(self) -> Model:
+        """The first member. Its parameters are those of all members, so only methods that read none are valid."""
+        return self._structure
 
     def set_reference_cost(self, reference_cost: float) -> None:
         """See `Model.set_reference_cost`."""
@@ -313,7 +317,7 @@ class Ensemble(Model):
             for module, copies in modules:
                 for kind in ("_parameters", "_buffers"):
                     for key in (key for key, tensor in vars(module)[kind].items() if tensor is not None):
-                        stacked = kind == "_parameters" or _is_stacked(module, key, top=module is self)
+                        stacked = kind == "_parameters" or is_stacked(module, key, top=module is self)
                         slots.append(_Slot(vars(module)[kind], key, stacked, [vars(copy)[kind] for copy in copies]))
             self._views = _Views(models, slots, modules)
         return self._views
@@ -326,39 +330,8 @@ class Ensemble(Model):
         return [plan[start * each : (start + 1) * each] for start in range(self.member_count)]
 
 
-def stack_state(state: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
-    """Returns empty tensors without memory, with the shapes and dtypes of the state of an ensemble.
-
-    Arguments:
-        state: State of a single model.
-        members: Number of members; 1 for a single model.
-    """
-    shapes = {name: (members,) * (members > 1 and name not in SHARED) + tensor.shape for name, tensor in state.items()}
-    return {name: torch.empty(shapes[name], dtype=tensor.dtype, device="meta") for name, tensor in state.items()}
-
-
-def _stack_tensors(members: Sequence[Model]) -> None:
-    """Replaces the tensors of the first member with the stacked tensors of all members."""
-    known: dict[nn.Parameter, nn.Parameter] = {}  # a parameter may occur in several modules
-    for module, *others in zip(*(member.modules() for member in members), strict=True):
-        for key, parameter in module._parameters.items():
-            if parameter is not None and parameter not in known:
-                stacked = torch.stack([parameter.detach(), *(other._parameters[key].detach() for other in others)])
-                known[parameter] = nn.Parameter(stacked, parameter.requires_grad)
-            if parameter is not None:
-                module._parameters[key] = known[parameter]
-        for key, buffer in module._buffers.items():
-            if buffer is not None and _is_stacked(module, key, top=module is members[0]):
-                module._buffers[key] = torch.stack([buffer, *(other._buffers[key] for other in others)])
-
-
 def _copy_modes(modules: Iterable[tuple[nn.Module, list[nn.Module]]]) -> None:
     """Copies the training mode of each module to its copies, without the checks of `nn.Module.__setattr__`."""
     for module, copies in modules:
         for copy in copies:
             vars(copy)["training"] = module.training
-
-
-def _is_stacked(module: nn.Module, key: str, *, top: bool) -> bool:
-    """Returns whether each member has its own buffer; `top` says whether the module is the model."""
-    return key not in module._non_persistent_buffers_set and not (top and key in SHARED)

@@ -181,7 +181,7 @@ class MAC(JointEncoder):
     def constants(self) -> dict[str, float]:
         """Mean norm of standard normal codes, and R if the penalty is relative. See `Model.constants`."""
         norm = sqrt(2) * exp(lgamma((self.latent_dim + 1) / 2) - lgamma(self.latent_dim / 2))
-        reference = {"reference_cost": float(self.reference_cost)} if self.relative else {}
+        reference = {"reference_cost": float(self.reference_cost.flatten()[0])} if self.relative else {}
         return {"prior_norm": norm, **reference}
 
     def set_reference_cost(self, reference_cost: float) -> None:

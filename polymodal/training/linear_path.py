@@ -14,7 +14,7 @@ where the sums are over elements and rows. So the linear prediction is used as f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from polymodal.batch import Batch
 from polymodal.inference.passes import emit_each, encode
 from polymodal.models.base import answering
 from polymodal.models.ensemble import Ensemble
+from polymodal.networks import Factors
 from polymodal.networks.factors import normalise_classes
 from polymodal.networks.one_hot import encode_one_hot
 from polymodal.objectives.covariance import decompose, fit_covariance
@@ -31,7 +32,6 @@ from polymodal.runtime.distributed import share_errors
 
 if TYPE_CHECKING:
     from polymodal.models import MAC, Model
-    from polymodal.networks import Factors
     from polymodal.table.table import Table
 
 __all__ = ["fit_linear_path"]
@@ -44,6 +44,8 @@ ROWS = 4096
 """Maximum number of rows of each table that are used."""
 FEW = 30
 """Number of validation rows for which the share of classes is half of the best one."""
+MOST_LEFT_OUT = 64
+"""Most elements of vectors that are predicted by a leave-one-out formula, which needs a matrix per vector and mask."""
 NUMBERS = 8_000_000
 """Maximum number of values of the training rows that are used."""
 
@@ -61,24 +63,18 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
     if getattr(model, "linear", None) is None:
         return False
     with share_errors(), answering(model):
-        # Members are opened here, because they take the evaluation mode of the ensemble.
-        members: list[MAC] = model.open_members() if isinstance(model, Ensemble) else [model]  # pyright: ignore
-        first = members[0].linear
-        assert first is not None
-        rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
-        held_out = _read(members[0], validation, ROWS)
-        if members[0].has_wide_vectors:
-            _choose_factors(members[0], rows, held_out)
-        else:
-            _choose_ridge(members[0], rows, held_out)
-        first.share.zero_()  # predictions are those of the decoders until all shares are known
-        for member in members:
-            assert member.linear is not None
-            member.linear.load_state_dict(first.state_dict())
-        shares = _compute_shares(model, members[0], held_out)
-        for member, own in zip(members, shares, strict=True):
-            assert member.linear is not None
-            member.linear.share.copy_(own)
+        first = cast("MAC", model.structure if isinstance(model, Ensemble) else model)
+        assert first.linear is not None
+        rows = _read(first, train, min(ROWS, NUMBERS // sum(first.linear.sizes)))
+        held_out = _read(first, validation, ROWS)
+        linear = Factors(first.linear.sizes, first.linear.count).to(first.linear.mean)
+        choose = _choose_factors if first.has_wide_vectors else _choose_ridge
+        choose(linear, rows, held_out)
+        first.linear.share.zero_()  # predictions are those of the decoders until the shares are known
+        shares = _compute_shares(model, first, linear, held_out)
+        for name in ("mean", "loadings", "noise"):  # the same for all members
+            getattr(first.linear, name).copy_(getattr(linear, name))
+        first.linear.share.copy_(shares.view_as(first.linear.share))
     return True
 
 
@@ -127,60 +123,51 @@ def _standardise(linear: Factors, rows: Rows) -> Scaled:
     return Scaled(centred / scale, mask, mean, scale)
 
 
-def _choose_factors(model: MAC, rows: Rows, held_out: Rows) -> None:
+def _choose_factors(linear: Factors, rows: Rows, held_out: Rows) -> None:
     """Estimates factor models from rows, and keeps the one that predicts vectors of held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     scaled = _standardise(linear, rows)
     counts = [count for count in COUNTS if count <= linear.count and count < min(scaled.x.shape)]
     models = (fit_factor_model(scaled.x, rows.observed, linear.sizes, count) for count in counts)
-    _keep_best(model, models, scaled, held_out)
+    _keep_best(linear, models, scaled, held_out)
 
 
-def _choose_ridge(model: MAC, rows: Rows, held_out: Rows) -> None:
+def _choose_ridge(linear: Factors, rows: Rows, held_out: Rows) -> None:
     """Estimates the covariance of all elements, and keeps the ridge penalty that predicts held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     scaled = _standardise(linear, rows)
     covariance = fit_covariance(scaled.x, scaled.mask)
     models = (decompose(covariance, penalty, linear.count) for penalty in PENALTIES)
-    _keep_best(model, models, scaled, held_out)
+    _keep_best(linear, models, scaled, held_out)
 
 
-def _keep_best(model: MAC, models: Iterable[tuple[Tensor, Tensor]], scaled: Scaled, held_out: Rows) -> None:
+def _keep_best(linear: Factors, models: Iterable[tuple[Tensor, Tensor]], scaled: Scaled, held_out: Rows) -> None:
     """Keeps the loadings and noise variances of standardised values that predict held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     best, kept = float("inf"), linear.state_dict()
     for loadings, noise in models:
         linear.mean.copy_(scaled.mean)
         linear.loadings.zero_()[:, : loadings.shape[1]].copy_(loadings * scaled.scale[:, None])
         linear.noise.copy_(noise * scaled.scale.square())
-        error = _measure_error(model, held_out, scaled.scale)
+        error = _measure_error(linear, held_out, scaled.scale)
         if error < best:
             best, kept = error, {name: value.clone() for name, value in linear.state_dict().items()}
     linear.load_state_dict(kept)
 
 
-def _measure_error(model: MAC, rows: Rows, scale: Tensor) -> float:
+def _measure_error(linear: Factors, rows: Rows, scale: Tensor) -> float:
     """Returns the squared error of predicting each vector from the others, relative to the variances of its elements.
 
     It is the mean over a vector's elements and rows, summed over vectors.
     """
-    assert model.linear is not None
-    sizes = torch.tensor(model.linear.sizes)
+    sizes = torch.tensor(linear.sizes)
     mask = _find_predictable(rows.observed).repeat_interleave(sizes, dim=1).double()
-    squares = ((_predict_left_out(model, rows) - rows.x) / scale).square() * mask
+    squares = ((_predict_left_out(linear, rows) - rows.x) / scale).square() * mask
     return float((squares.sum(0) / mask.sum(0).clamp(min=1) / sizes.repeat_interleave(sizes)).sum())
 
 
-def _predict_left_out(model: MAC, rows: Rows) -> Tensor:
+def _predict_left_out(linear: Factors, rows: Rows) -> Tensor:
     """Returns linear predictions of each vector from the row's other vectors, `(N, P)` float64 on the CPU."""
-    linear = model.linear
-    assert linear is not None
     values = [part.to(linear.mean) for part in rows.x.split(linear.sizes, dim=1)]
     observed = rows.observed.to(linear.mean.device)
-    if not model.has_wide_vectors:
+    if max(linear.sizes) <= MOST_LEFT_OUT:
         return linear.predict_left_out(values, observed).cpu()
     predicted = []
     for place in range(len(values)):
@@ -195,7 +182,7 @@ def _find_predictable(observed: Tensor) -> Tensor:
     return observed & (observed.sum(1, keepdim=True) > 1)
 
 
-def _compute_shares(model: Model, first: MAC, rows: Rows) -> Tensor:
+def _compute_shares(model: Model, first: MAC, linear: Factors, rows: Rows) -> Tensor:
     """Returns the shares a of the linear predictions of each member, `(n, G)`.
 
     The share is 0 for what no row has with another modality.
@@ -203,9 +190,9 @@ def _compute_shares(model: Model, first: MAC, rows: Rows) -> Tensor:
     Arguments:
         model: Model whose shares are 0, so that its predictions are those of the decoders.
         first: Its first member, or the model itself if it has no members.
+        linear: Factor model that makes the linear predictions.
         rows: Validation rows.
     """
-    assert first.linear is not None
     names = first.linear_names
     columns = [model.schema.index(name) for name in names]
     given = torch.ones(len(names), len(model.schema), dtype=torch.bool, device=model.weight.device)
@@ -222,7 +209,7 @@ def _compute_shares(model: Model, first: MAC, rows: Rows) -> Tensor:
             decoded[name].append(output)
             true[name].append(x[name][places[names.index(name)]])
     shares = torch.zeros(model.member_count, len(names))
-    predicted = _predict_left_out(first, rows).to(model.weight.device).split(first.linear.sizes, dim=1)
+    predicted = _predict_left_out(linear, rows).to(model.weight.device).split(linear.sizes, dim=1)
     for place, name in enumerate(names):
         if decoded[name]:
             compute = _compute_share if model.schema[name].levels is None else _compute_share_of_classes
