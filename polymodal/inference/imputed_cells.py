@@ -84,8 +84,9 @@ def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: d
     """Returns a copy of a frame with imputed cells, and with the columns that `Imputer.name_added_columns` names."""
     result, frame = frame.copy(), frame.copy(deep=False)
     frame.attrs = {}  # pandas copies all attributes with each column
-    for column, new in imputed.items():
-        result[column] = put(frame[column], new.rows, new.cells)
+    for place, column in enumerate(frame.columns):
+        if (new := imputed.get(column)) is not None:
+            result.isetitem(place, put(frame[column], new.rows, new.cells).array)
     for name, column in reversed(added.items()):
         if name != FILLED:
             place = [*result.columns].index(column) + 1

@@ -230,7 +230,8 @@ class Imputer:
             Masks of the missing cells by column to impute, and masks of the rows with such a cell by modality, `(N,)`
             bool each.
         """
-        names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
+        present = {*frame.columns} - {*self.files}
+        names = [name for name in self.to if {*self._columns(name)} <= present]
         empty = {column: missing(frame[column]) for name in names for column in self._columns(name)}
         for name in (name for name in names if len(self.model.schema[name].shape) == 1 and name in empty):
             empty[name] |= find_gaps(frame[name])

@@ -58,6 +58,8 @@ def missing(column: pd.Series) -> np.ndarray:
     """Returns a mask of missing cells, `(N,)` bool: None, NaN, NaT, NA, and empty or blank texts."""
     import pandas as pd
 
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return np.isnan(column.to_numpy())
     column = dense(column)
     nothing = column.isna().to_numpy(bool, copy=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -94,7 +96,9 @@ def numbers(column: pd.Series) -> np.ndarray:
     import pandas as pd
 
     kind = column.dtype
-    if pd.api.types.is_datetime64_any_dtype(kind):
+    if kind == np.float64 and isinstance(kind, np.dtype):
+        made = column.to_numpy(copy=True)
+    elif pd.api.types.is_datetime64_any_dtype(kind):
         made = (column.dt.tz_localize(None) if getattr(kind, "tz", None) else column).astype("datetime64[us]")
         made = np.where(column.isna(), np.nan, made.to_numpy().astype("int64") / 86_400e6)
     elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):

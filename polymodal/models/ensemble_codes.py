@@ -131,6 +131,8 @@ def choose_members(z: Tensor) -> Tensor | None:
     Arguments:
         z: Codes `(n, *, B, D)`; NaN for members without one.
     """
+    if not z.sum().isnan():  # takes less time than a mask of all numbers
+        return None
     present = ~z.isnan().any(-1).movedim(0, -1)
     if present.all():
         return None

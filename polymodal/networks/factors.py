@@ -165,7 +165,7 @@ class Factors(nn.Module):
     def _select_share(self, u: Tensor, place: int) -> Tensor:
         """Returns the share of a vector's linear prediction, `(*, 1)`, which is 0 for factors that are all 0."""
         share = self.share[..., place]  # () or (n,)
-        return share.view(*share.shape, *[1] * (u.dim() - share.dim())) * (u != 0).any(-1, keepdim=True)
+        return share.view(*share.shape, *[1] * (u.dim() - share.dim())) * (u.abs().amax(-1, keepdim=True) > 0)
 
 
 def normalise_classes(predicted: Tensor) -> Tensor:
