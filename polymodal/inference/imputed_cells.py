@@ -171,6 +171,8 @@ def _select_ends(imputed: ImputedCells | None, suffix: str) -> tuple[np.ndarray,
 def _put_ends(column: pd.Series, imputed: ImputedCells | None, suffix: str) -> pd.Series:
     """Returns the ends of intervals as a column of the same type, in which all other cells are missing."""
     rows, ends = _select_ends(imputed, suffix)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return put(column * np.nan, rows, ends)
     return dense(put(column, rows, ends)).where(np.isin(np.arange(len(column)), rows))
 
 

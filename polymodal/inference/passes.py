@@ -117,6 +117,11 @@ def emit_each(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
     codes = {name: z for name, z in codes.items() if len(z)}
     if not _are_decoded_at_once(model, codes):
         return {name: _run_decoder(model, name, z) for name, z in codes.items()}
+    return _emit_at_once(model, codes)
+
+
+def _emit_at_once(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the outputs of all decoders like `emit_each`, from codes that are padded to the same number."""
     most = max(map(len, codes.values()))
     padded = {id(z): F.pad(z, (0, 0, 0, most - len(z))) if len(z) < most else z for z in codes.values()}
     outputs = model.emit_each({name: padded[id(z)] for name, z in codes.items()})
@@ -133,8 +138,9 @@ def decode_each(model: Model, codes: Mapping[str, Tensor]) -> Iterator[tuple[str
     Yields:
         The name of a modality, a slice of its codes, and their distributions p(x | z).
     """
+    codes = {name: z for name, z in codes.items() if len(z)}
     if _are_decoded_at_once(model, codes):
-        for name, output in emit_each(model, codes).items():
+        for name, output in _emit_at_once(model, codes).items():
             yield name, slice(len(output)), model.make_distribution(name, output)
         return
     for name, z in codes.items():
