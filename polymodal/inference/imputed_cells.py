@@ -27,6 +27,7 @@ __all__ = [
     "add_to_frame",
     "concat_cells",
     "format_added_columns",
+    "remove_attributes",
 ]
 
 FILLED = "filled"
@@ -80,10 +81,16 @@ def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int
     return whole
 
 
+def remove_attributes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame without the attributes, which pandas copies with every column that is read from it."""
+    frame = frame.copy(deep=False)
+    frame.attrs = {}
+    return frame
+
+
 def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: dict[str, str]) -> pd.DataFrame:
     """Returns a copy of a frame with imputed cells, and with the columns that `Imputer.name_added_columns` names."""
-    result, frame = frame.copy(), frame.copy(deep=False)
-    frame.attrs = {}  # pandas copies all attributes with each column
+    result, frame = frame.copy(), remove_attributes(frame)
     for place, column in enumerate(frame.columns):
         if (new := imputed.get(column)) is not None:
             result.isetitem(place, put(frame[column], new.rows, new.cells).array)

@@ -7,7 +7,7 @@ a file writes in this format.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATES",
+    "FORMATS",
     "LOOKED_AT",
     "check_format",
     "choose_format",
@@ -60,10 +61,14 @@ def holds_texts(column: pd.Series, form: str = "") -> bool:
     return kind == "string" or (kind == "empty" and form.startswith(OF_TEXTS))
 
 
-def format_of(column: pd.Series) -> str:
+def format_of(column: pd.Series, formats: Mapping[Any, str] | None = None) -> str:
     """Returns the format of a column: of its texts, or of those in the file from which it was read.
 
     It is "" if the format is unknown.
+
+    Arguments:
+        column: The column.
+        formats: Formats of the file's columns by name; by default the attributes of the column have them.
 
     Example:
         >>> import pandas as pd
@@ -75,7 +80,7 @@ def format_of(column: pd.Series) -> str:
     if holds_texts(column):
         made = _learn_number([cell for cell in column.unique() if isinstance(cell, str) and cell.strip()])
         return f"{OF_TEXTS}{made}" if made else ""
-    return column.attrs.get(FORMATS, {}).get(column.name, "")
+    return (column.attrs.get(FORMATS, {}) if formats is None else formats).get(column.name, "")
 
 
 def check_format(form: str) -> None:
