@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
-from polymodal.inference.passes import decode_values, encode
+from polymodal.inference.passes import emit_each, encode
 from polymodal.modalities import Vector
 from polymodal.models.base import Model, answering, check_model
 from polymodal.models.conformal import ConformalScores
@@ -27,6 +27,8 @@ MOST_ROWS, MOST_PREDICTIONS, LEAST_ROWS = 10_000, 100_000, 1_000
 """Limits of a calibration: rows, predictions of all columns together, and rows that are read despite the latter."""
 MOST_MASKS, MOST_ERRORS = 12, 2_000
 """Limits of further masks per row, and of errors per column under them; at least one mask per row is used."""
+MOST_NUMBERS = 2**24
+"""Limit of the numbers in the codes of all masks that are predicted at once; at least one mask per row is."""
 BATCH_SIZE = 500
 Errors = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 """Arguments of `ConformalScores.from_errors`."""
@@ -148,31 +150,38 @@ def _compute_errors(
     values = {name: clamp(model.schema[name], value) for name, value in batch.values.items()}
     batch = Batch(values, batch.observed).to(model.weight.device)
     own = others & batch.observed.cpu()
-    found = [_predict_under_masks(model, batch, names, own)]
+    every = [own]
     for _ in range(max(1, min(MOST_MASKS, MOST_ERRORS // rows))):
         shares = torch.rand(1, len(batch), 1, generator=generator)
-        kept = torch.rand(own.shape, generator=generator) >= shares
-        found.append(_predict_under_masks(model, batch, names, own & kept))
-    further = {name: _join([one[name] for one in found[1:]]) for name in names}
-    return {name: (*found[0][name], further[name][0], further[name][1]) for name in names}
+        every.append(own & (torch.rand(own.shape, generator=generator) >= shares))
+    at_once = max(1, MOST_NUMBERS // (own[..., 0].numel() * model.code_dim))
+    parts = [_predict_under_masks(model, batch, names, masks) for masks in torch.stack(every).split(at_once)]
+    found = {name: [pair for part in parts for pair in part[name]] for name in names}
+    return {name: (*pairs[0], *_join(pairs[1:])) for name, pairs in found.items()}
 
 
 def _predict_under_masks(
     model: Model, batch: Batch, names: list[str], masks: Tensor
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Returns the errors `(n,)` of S modalities under masks `(S, B, M)` bool, and the shares of missing modalities.
+) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """Returns K pairs of errors `(n,)` and shares of missing modalities `(n,)` by name, for S modalities.
 
-    The n rows have the modality and any other modality under the mask.
+    They are those under K sets of masks, `(K, S, B, M)` bool. The n rows have the modality, and any other modality
+    under the mask.
     """
-    z, enough = encode(model, batch, masks)
+    z, enough = (part.unflatten(0, masks.shape[:2]) for part in encode(model, batch, masks.flatten(0, 1)))
     shares = compute_missing_shares(masks)
+    some = {name: enough[:, place] & batch.observed[:, model.schema.index(name)] for place, name in enumerate(names)}
+    outputs = emit_each(model, {name: z[:, place][some[name]] for place, name in enumerate(names)})
     errors = {}
     for place, name in enumerate(names):
-        rows = (enough[place] & batch.observed[:, model.schema.index(name)]).nonzero()[:, 0]
-        which = torch.arange(len(rows), device=rows.device)[None]
-        predicted = decode_values(model, name, z[place, rows], which, "cpu")[0]
-        difference = predicted.double() - batch.values[name][rows].cpu().double()
-        errors[name] = difference.flatten().numpy(), shares[place, rows.cpu()].numpy()
+        chosen, values = some[name], batch.values[name]
+        difference = values.new_empty(0).cpu().double()
+        if name in outputs:
+            predicted = model.schema[name].value(model.make_distribution(name, outputs[name]))
+            difference = (predicted.double() - values.expand(len(z), *values.shape)[chosen].double()).flatten().cpu()
+        counts = chosen.sum(1).tolist()
+        parts = difference.split(counts), shares[:, place][chosen.cpu()].split(counts)
+        errors[name] = [(one.numpy(), other.numpy()) for one, other in zip(*parts, strict=True)]
     return errors
 
 

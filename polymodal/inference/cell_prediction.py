@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from polymodal.inference.calibration import compute_missing_shares, has_interval
 from polymodal.inference.imputed_cells import ImputedCells
-from polymodal.inference.passes import decode_in_chunks, decode_values
+from polymodal.inference.passes import decode_each
 from polymodal.models.base import Model, answering
 from polymodal.models.ensemble import Ensemble
 from polymodal.models.flow_codes import sample_rows
@@ -74,19 +74,42 @@ def predict_cells(
     """
     with answering(model):
         posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
-        stds = _compute_stds(model, posterior, given, masks, seed)
-        ends = {} if interval is None else _compute_intervals(model, posterior.mean, given, masks, interval, bounds)
+        used = (
+            masks
+            if None in imputations
+            else {name: mask for name, mask in masks.items() if _is_calibrated(model, name)}
+        )
+        mean, values = _predict(model, used, posterior.mean, bounds)
+        shares = compute_missing_shares(given).cpu().numpy()
+        centers = {name: _Center(value, shares[masks[name]]) for name, value in values.items()}
+        sure = {name: {"sure": std} for name, std in _compute_stds(model, posterior, centers, masks, seed).items()}
+        ends = {} if interval is None else _compute_intervals(model, centers, interval, bounds)
         predictions = []
         for imputation in imputations:
             if imputation is None:
-                codes = posterior.mean
+                predicted = mean
             else:
-                codes = _sample_imputation(model, posterior, imputation, seed, rows)
-            predicted = {
-                name: _predict(model, name, mask, codes, stds.get(name), bounds) for name, mask in masks.items()
-            }
-            predictions.append({name: cells._replace(**ends.get(name, {})) for name, cells in predicted.items()})
+                predicted, _ = _predict(
+                    model, masks, _sample_imputation(model, posterior, imputation, seed, rows), bounds
+                )
+            predictions.append(
+                {name: cells._replace(**sure.get(name, {}), **ends.get(name, {})) for name, cells in predicted.items()}
+            )
         return predictions
+
+
+class _Center(NamedTuple):
+    """Predictions of a number from the posterior means of n rows, around which intervals lie."""
+
+    values: Tensor
+    """Predictions in a table's units, `(n, 1)`, on the CPU."""
+    shares: np.ndarray
+    """Shares of the other modalities that are missing in the rows, `(n,)`."""
+
+
+def _is_calibrated(model: Model, name: str) -> bool:
+    """Returns whether a modality is a number with scores of its errors on validation rows."""
+    return name in (model.calibration or {})
 
 
 def _sample_imputation(
@@ -106,7 +129,7 @@ def _count_std_samples(model: Model) -> int:
 
 
 def _compute_stds(
-    model: Model, posterior: Distribution, given: Tensor, masks: dict[str, np.ndarray], seed: int
+    model: Model, posterior: Distribution, centers: dict[str, _Center], masks: dict[str, np.ndarray], seed: int
 ) -> dict[str, np.ndarray]:
     """Returns the standard deviations of predicted numbers in their original units, `(n,)` by name.
 
@@ -122,75 +145,71 @@ def _compute_stds(
         z = sample_rows(posterior, [_count_std_samples(model)], seed=seed, rows=[0] * posterior.batch_shape[-1])
         return {name: _compute_std(model, name, z[:, _to_index(masks[name], z)]) for name in names}
     stds = {}
-    for name, scores in (model.calibration or {}).items():
-        if name in names:
-            low, high = _compute_ends(model, name, posterior.mean, given, masks[name], scores.deviation, "none")
-            stds[name] = (high - low) / 2
+    for name in (name for name in centers if name in names):
+        low, high = _compute_ends(model, name, centers[name], (model.calibration or {})[name].deviation, "none")
+        stds[name] = (high - low) / 2
     return stds
 
 
 def _compute_intervals(
-    model: Model, codes: Tensor, given: Tensor, masks: dict[str, np.ndarray], interval: float, bounds: Bounds
+    model: Model, centers: dict[str, _Center], interval: float, bounds: Bounds
 ) -> dict[str, dict[str, Any]]:
-    """Returns the ends of intervals by name, as the entries `low` and `high` of `ImputedCells`.
-
-    The intervals surround the predictions from codes `(B, code_dim)`, the posterior means.
-    """
+    """Returns the ends of intervals around predictions by name, as the entries `low` and `high` of `ImputedCells`."""
     ends = {}
-    for name, scores in (model.calibration or {}).items():
-        if name in masks:
-            quantile = scores.compute_quantile(interval)
-            low, high = _compute_ends(model, name, codes, given, masks[name], quantile, bounds)
-            ends[name] = {"low": low.tolist(), "high": high.tolist()}
+    for name, center in centers.items():
+        quantile = (model.calibration or {})[name].compute_quantile(interval)
+        low, high = _compute_ends(model, name, center, quantile, bounds)
+        ends[name] = {"low": low.tolist(), "high": high.tolist()}
     return ends
 
 
 def _compute_ends(
-    model: Model, name: str, codes: Tensor, given: Tensor, mask: np.ndarray, factor: float, bounds: Bounds
+    model: Model, name: str, center: _Center, factor: float, bounds: Bounds
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns predicted numbers minus and plus a multiple of their expected error, in their original units.
 
     Arguments:
         model: Calibrated model.
         name: Name of the modality, a single number.
-        codes: Codes of the rows, `(B, code_dim)`.
-        given: Conditioning masks of the rows, `(B, M)` bool.
-        mask: Mask of the n rows to predict, `(B,)` bool.
+        center: Predictions of n rows.
         factor: Number to multiply the expected error by.
         bounds: Range of the numbers, as in `impute`.
 
     Returns:
         Two arrays `(n,)` float64.
     """
-    modality, rows = model.schema[name], _to_index(mask, codes)
-    which = torch.arange(len(rows), device=codes.device)[None]
-    values = decode_values(model, name, codes[rows], which, "cpu")[0]
-    shares = compute_missing_shares(given.cpu()[torch.from_numpy(mask)]).numpy()
-    width = torch.from_numpy(factor * (model.calibration or {})[name].compute_expected_errors(shares)).to(values)[
-        :, None
-    ]
-    low, high = (modality.write(modality.bound(end, bounds)) for end in (values - width, values + width))
-    return low[:, 0].numpy(), high[:, 0].numpy()
+    modality = model.schema[name]
+    width = factor * (model.calibration or {})[name].compute_expected_errors(center.shares)
+    distance = torch.from_numpy(width).to(center.values)[:, None]
+    ends = torch.cat([center.values - distance, center.values + distance], dim=1).mT[..., None]  # (2, n, 1)
+    low, high = modality.write(modality.bound(ends, bounds))[..., 0].numpy()
+    return low, high
 
 
 def _predict(
-    model: Model, name: str, mask: np.ndarray, codes: Tensor, std: np.ndarray | None, bounds: Bounds
-) -> ImputedCells:
-    """Predicts a modality from codes `(B, code_dim)` in the n rows of a mask `(B,)`; cells are a list per column.
+    model: Model, masks: dict[str, np.ndarray], codes: Tensor, bounds: Bounds
+) -> tuple[dict[str, ImputedCells], dict[str, Tensor]]:
+    """Predicts modalities, by name, from codes `(B, code_dim)` in the rows of masks `(B,)`.
 
-    For a number with a certainty, `std` is the standard deviation of its predictions, `(n,)`.
+    Returns:
+        Cells, one list per column, with the certainty of classes; and calibrated numbers in a table's units, `(n, 1)`
+        on the CPU, without bounds.
     """
-    modality, rows = model.schema[name], _to_index(mask, codes)
-    cells: list[list[Any]] = [[] for _ in modality.columns(name)]
-    sure = np.full(len(rows), np.nan) if std is None else std
-    for distribution, index in decode_in_chunks(model, name, codes[rows], torch.arange(len(rows), device=codes.device)):
-        chunk = (index >= 0).cpu().numpy()
-        values = modality.bound(modality.value(distribution).cpu(), bounds)
-        for column, written in zip(cells, modality.write_cells(values), strict=True):
+    rows = {name: _to_index(mask, codes) for name, mask in masks.items()}
+    cells: dict[str, list[list[Any]]] = {name: [[] for _ in model.schema[name].columns(name)] for name in masks}
+    sure = {name: np.full(len(index), np.nan) for name, index in rows.items()}
+    numbers: dict[str, list[Tensor]] = {name: [] for name in masks if _is_calibrated(model, name)}
+    for name, chunk, distribution in decode_each(model, {name: codes[index] for name, index in rows.items()}):
+        modality = model.schema[name]
+        values = modality.value(distribution).cpu()
+        if name in numbers:
+            numbers[name].append(values)
+        for column, written in zip(cells[name], modality.write_cells(modality.bound(values, bounds)), strict=True):
             column.extend(written)
         if modality.levels is not None and has_certainty(model, name):
-            sure[chunk] = _compute_probability(distribution)
-    return ImputedCells(rows.cpu().numpy(), cells, sure)
+            sure[name][chunk] = _compute_probability(distribution)
+    predicted = {name: ImputedCells(rows[name].cpu().numpy(), cells[name], sure[name]) for name in masks}
+    return predicted, {name: torch.cat(parts) for name, parts in numbers.items()}
 
 
 def _compute_std(model: Model, name: str, z: Tensor) -> np.ndarray:

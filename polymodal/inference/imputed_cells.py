@@ -27,6 +27,7 @@ __all__ = [
     "add_to_frame",
     "concat_cells",
     "format_added_columns",
+    "remove_attributes",
 ]
 
 FILLED = "filled"
@@ -80,11 +81,19 @@ def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int
     return whole
 
 
+def remove_attributes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns a frame without the attributes, which pandas copies with every column that is read from it."""
+    frame = frame.copy(deep=False)
+    frame.attrs = {}
+    return frame
+
+
 def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: dict[str, str]) -> pd.DataFrame:
     """Returns a copy of a frame with imputed cells, and with the columns that `Imputer.name_added_columns` names."""
-    result = frame.copy()
-    for column, new in imputed.items():
-        result[column] = put(frame[column], new.rows, new.cells)
+    result, frame = frame.copy(), remove_attributes(frame)
+    for place, column in enumerate(frame.columns):
+        if (new := imputed.get(column)) is not None:
+            result.isetitem(place, put(frame[column], new.rows, new.cells).array)
     for name, column in reversed(added.items()):
         if name != FILLED:
             place = [*result.columns].index(column) + 1
@@ -169,6 +178,8 @@ def _select_ends(imputed: ImputedCells | None, suffix: str) -> tuple[np.ndarray,
 def _put_ends(column: pd.Series, imputed: ImputedCells | None, suffix: str) -> pd.Series:
     """Returns the ends of intervals as a column of the same type, in which all other cells are missing."""
     rows, ends = _select_ends(imputed, suffix)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return put(column * np.nan, rows, ends)
     return dense(put(column, rows, ends)).where(np.isin(np.arange(len(column)), rows))
 
 

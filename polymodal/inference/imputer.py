@@ -13,10 +13,10 @@ import torch
 from polymodal.batch import Batch
 from polymodal.inference.calibration import check_interval, has_interval, list_interval_messages
 from polymodal.inference.cell_prediction import has_certainty, predict_cells
-from polymodal.inference.imputed_cells import FILLED, HIGH, LOW, SURE, ImputedCells
+from polymodal.inference.imputed_cells import FILLED, HIGH, LOW, SURE, ImputedCells, remove_attributes
 from polymodal.modalities import Audio, Image
 from polymodal.modalities.base import Bounds, check_bounds
-from polymodal.modalities.cell_texts import LOOKED_AT, choose_format, format_of, holds_texts, write_texts
+from polymodal.modalities.cell_texts import FORMATS, LOOKED_AT, choose_format, format_of, holds_texts, write_texts
 from polymodal.modalities.cells import missing
 from polymodal.models.base import Model, tell_untrained
 from polymodal.runtime.formatting import brief, format_count
@@ -25,7 +25,6 @@ from polymodal.runtime.validation import check_names, check_number
 from polymodal.table import frames
 from polymodal.tabular.filling import is_valid_cell
 from polymodal.tabular.list_cells import find_gaps
-from polymodal.tabular.outliers import clamp
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,12 +103,13 @@ class Imputer:
 
         `impute_chunk` calls this method on each chunk. A call on the complete frame gives more reliable formats.
         """
+        recorded, frame = frame.attrs.get(FORMATS, {}), remove_attributes(frame)
         for name in self.to:
             modality = self.model.schema[name]
             known = getattr(modality, "formats", None) or [""] * len(self._columns(name))
             for column, form in zip(self._columns(name), known, strict=False):
                 if column in frame.columns and column not in self.formats:
-                    own = format_of(frame[column])
+                    own = format_of(frame[column], recorded)
                     different = form and own and form != own
                     values = frame[column].dropna().unique()[:LOOKED_AT] if different else ()
                     self.formats[column] = choose_format(form, own, values)
@@ -139,9 +139,11 @@ class Imputer:
             imputations: Numbers of the posterior samples to impute from; None for the posterior mean.
         """
         start = self.reader.rows
-        batch = self._read(frame)
         self.infer_formats(frame)
-        empty, asked = self._find_missing(frame)
+        frame = remove_attributes(frame)
+        batch = self._read(frame)
+        columns = {column: frame[column] for column in frame.columns}
+        empty, asked = self._find_missing(columns)
         seen = batch.observed & self.given
         enough = seen.any(1).numpy()
         need = np.logical_or.reduce([*asked.values(), np.zeros(len(frame), bool)])
@@ -163,7 +165,7 @@ class Imputer:
             interval=self.interval,
         )
         return [
-            self._select_cells(frame, rows, empty, predicted, count=place == 0)
+            self._select_cells(columns, rows, empty, predicted, count=place == 0)
             for place, predicted in enumerate(predictions)
         ]
 
@@ -219,29 +221,30 @@ class Imputer:
     def _read(self, frame: pd.DataFrame) -> Batch:
         """Reads a chunk as a batch, and clamps numbers far from the training values, which could cause overflow."""
         batch = self.reader.read(frame)
-        values = {name: clamp(self.model.schema[name], value) for name, value in batch.values.items()}
+        values = {name: self.reader.outliers[name].clamp(value) for name, value in batch.values.items()}
         return Batch(values, batch.observed)
 
-    def _find_missing(self, frame: pd.DataFrame) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    def _find_missing(self, columns: dict[Any, pd.Series]) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
         """Finds and counts the missing cells of a chunk. A list of numbers counts if one of its numbers is missing.
 
         Returns:
             Masks of the missing cells by column to impute, and masks of the rows with such a cell by modality, `(N,)`
             bool each.
         """
-        names = [name for name in self.to if {*self._columns(name)} <= {*frame.columns} - {*self.files}]
-        empty = {column: missing(frame[column]) for name in names for column in self._columns(name)}
+        present = {*columns} - {*self.files}
+        names = [name for name in self.to if {*self._columns(name)} <= present]
+        empty = {column: missing(columns[column]) for name in names for column in self._columns(name)}
         for name in (name for name in names if len(self.model.schema[name].shape) == 1 and name in empty):
-            empty[name] |= find_gaps(frame[name])
+            empty[name] |= find_gaps(columns[name])
         self.empty.update({column: int(mask.sum()) for column, mask in empty.items()})
-        further = [column for column in self.reader.further if column in frame.columns]
-        self.unknown.update({column: int(missing(frame[column]).sum()) for column in further})
+        further = [column for column in self.reader.further if column in columns]
+        self.unknown.update({column: int(missing(columns[column]).sum()) for column in further})
         rows = {name: np.logical_or.reduce([empty[column] for column in self._columns(name)]) for name in names}
         return empty, rows
 
     def _select_cells(
         self,
-        frame: pd.DataFrame,
+        columns: dict[Any, pd.Series],
         rows: np.ndarray,
         empty: dict[str, np.ndarray],
         predicted: dict[str, ImputedCells],
@@ -251,7 +254,7 @@ class Imputer:
         """Returns those predicted cells, by column, that are missing in the frame and that the dtype can represent.
 
         Arguments:
-            frame: Rows of the chunk.
+            columns: Columns of the chunk.
             rows: Rows of the chunk that were predicted, `(n,)` int64.
             empty: Masks of the missing cells by column.
             predicted: Predicted cells of each modality, one list per column; their rows are positions in `rows`.
@@ -262,9 +265,9 @@ class Imputer:
             places = rows[cells_of.rows]
             for column, cells in zip(self._columns(name), cells_of.cells, strict=True):
                 ends = cells_of.low, cells_of.high
-                if holds_texts(frame[column], self.formats[column]):
+                if holds_texts(columns[column], self.formats[column]):
                     cells, *ends = (self.format_cells(column, part) for part in (cells, *ends))
-                absent, fits = empty[column][places], is_valid_cell(frame[column], cells)
+                absent, fits = empty[column][places], is_valid_cell(columns[column], cells)
                 use = absent & fits
                 selected, *ends = (_select(part, use) for part in (cells, *ends))
                 imputed[column] = ImputedCells(places[use], selected, cells_of.sure[use], *ends)

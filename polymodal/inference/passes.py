@@ -5,24 +5,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from polymodal.inference.deduplication import number_inputs
 from polymodal.models.base import Model, answering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from torch.distributions import Distribution
 
     from polymodal.batch import Batch
 
-__all__ = ["decode_in_chunks", "decode_values", "encode", "encode_distinct"]
+__all__ = ["decode_each", "decode_in_chunks", "decode_values", "emit_each", "encode", "encode_distinct"]
 
 MOST = 128 * 2**20
 """Most bytes of posterior parameters, or of a decoder's outputs, in memory at once; but at least one row or code."""
 CACHED = 4 * 2**20
 """Bytes of a decoder's outputs per pass on a CPU; a decoder is a fifth faster if they fit in the cache."""
+FEW, MANY = 2**13, 2**16
+"""Number of codes of all decoders together up to which all decoders run at once, although some then decode more codes
+than they need; and the number up to which they do so only if at most every second code is not needed."""
 FEWEST = 64
 """Fewest codes per pass of a decoder on a CPU, because each pass reads all weights; takes precedence over CACHED."""
 
@@ -89,6 +93,70 @@ def encode_distinct(model: Model, batch: Batch, given: Tensor) -> tuple[Tensor, 
         if len(rows):
             z[some.nonzero(), rows] = _encode_in_chunks(model, batch[rows], seen[some][:, rows])
     return z.flatten(0, 1)[first], torch.where(enough, which, -1)
+
+
+def emit_each(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the outputs of decoders, each from codes of its own; if they are few, all at once.
+
+    Arguments:
+        model: Model that decodes the codes.
+        codes: Codes by name of the modality, `(N, code_dim)` each, with N of its own.
+
+    Returns:
+        Outputs by name, `(N, ...)` each, see `Model.emit`; none for modalities without codes.
+
+    Example:
+        >>> from polymodal.modalities import Label, Vector
+        >>> from polymodal.models import build
+        >>> from polymodal.schema import Schema
+        >>> model = build("mac-wae", Schema({"size": Vector(2), "species": Label(3)}), latent_dim=4)
+        >>> outputs = emit_each(model, {"size": torch.zeros(5, 4), "species": torch.zeros(6, 4)})
+        >>> outputs["size"].shape, outputs["species"].shape
+        (torch.Size([5, 2]), torch.Size([6, 3]))
+    """
+    codes = {name: z for name, z in codes.items() if len(z)}
+    if not _are_decoded_at_once(model, codes):
+        return {name: _run_decoder(model, name, z) for name, z in codes.items()}
+    return _emit_at_once(model, codes)
+
+
+def _emit_at_once(model: Model, codes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Returns the outputs of all decoders like `emit_each`, from codes that are padded to the same number."""
+    most = max(map(len, codes.values()))
+    padded = {id(z): F.pad(z, (0, 0, 0, most - len(z))) if len(z) < most else z for z in codes.values()}
+    outputs = model.emit_each({name: padded[id(z)] for name, z in codes.items()})
+    return {name: output[: len(codes[name])] for name, output in outputs.items()}
+
+
+def decode_each(model: Model, codes: Mapping[str, Tensor]) -> Iterator[tuple[str, slice, Distribution]]:
+    """Decodes codes of each modality's own, all at once if they are few, and otherwise in chunks of bounded size.
+
+    Arguments:
+        model: Model that decodes the codes.
+        codes: Codes by name of the modality, `(N, code_dim)` each, with N of its own.
+
+    Yields:
+        The name of a modality, a slice of its codes, and their distributions p(x | z).
+    """
+    codes = {name: z for name, z in codes.items() if len(z)}
+    if _are_decoded_at_once(model, codes):
+        for name, output in _emit_at_once(model, codes).items():
+            yield name, slice(len(output)), model.make_distribution(name, output)
+        return
+    for name, z in codes.items():
+        at_once = _codes_at_once(model, name, MOST)
+        for start in range(0, len(z), at_once):
+            part = z[start : start + at_once]
+            distribution = model.make_distribution(name, _run_decoder(model, name, part))
+            yield name, slice(start, start + len(part)), distribution
+
+
+def _are_decoded_at_once(model: Model, codes: Mapping[str, Tensor]) -> bool:
+    """Returns whether `emit_each` decodes codes of several modalities at once."""
+    most, total = max(map(len, codes.values()), default=0), sum(map(len, codes.values()))
+    if not (0 < most * len(codes) <= max(FEW, 2 * total) <= MANY and model.decodes_together):
+        return False
+    return most <= min(_codes_at_once(model, name, MOST // len(codes)) for name in codes)
 
 
 def decode_in_chunks(model: Model, name: str, z: Tensor, which: Tensor) -> Iterator[tuple[Distribution, Tensor]]:

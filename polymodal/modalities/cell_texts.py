@@ -7,7 +7,7 @@ a file writes in this format.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DATES",
+    "FORMATS",
     "LOOKED_AT",
     "check_format",
     "choose_format",
@@ -60,10 +61,14 @@ def holds_texts(column: pd.Series, form: str = "") -> bool:
     return kind == "string" or (kind == "empty" and form.startswith(OF_TEXTS))
 
 
-def format_of(column: pd.Series) -> str:
+def format_of(column: pd.Series, formats: Mapping[Any, str] | None = None) -> str:
     """Returns the format of a column: of its texts, or of those in the file from which it was read.
 
     It is "" if the format is unknown.
+
+    Arguments:
+        column: The column.
+        formats: Formats of the file's columns by name; by default the attributes of the column have them.
 
     Example:
         >>> import pandas as pd
@@ -73,9 +78,9 @@ def format_of(column: pd.Series) -> str:
     if column.dtype.kind == "M":
         return DATES
     if holds_texts(column):
-        made = _learn_number(column[~missing(column)])
+        made = _learn_number([cell for cell in column.unique() if isinstance(cell, str) and cell.strip()])
         return f"{OF_TEXTS}{made}" if made else ""
-    return column.attrs.get(FORMATS, {}).get(column.name, "")
+    return (column.attrs.get(FORMATS, {}) if formats is None else formats).get(column.name, "")
 
 
 def check_format(form: str) -> None:
@@ -169,7 +174,7 @@ def keep_texts(
             continue
         written = written.str.replace(thousands, "", regex=False) if numeric and thousands else written
         written = written.str.replace(decimal, ".", regex=False) if numeric and decimal != "." else written
-        if form := _learn_number(written[there]) if numeric else _learn_boolean(column[there], written[there]):
+        if form := _learn_number(written[there].unique()) if numeric else _learn_boolean(column[there], written[there]):
             formats[name] = form
     made.attrs[FORMATS] = formats
     return made
@@ -211,9 +216,9 @@ def to_float(cell: Any) -> float | None:
     return number if isfinite(number) else None
 
 
-def _learn_number(texts: pd.Series) -> str:
-    different = texts.drop_duplicates()
-    made = NumberFormat.learn(different.iloc[:: -(-len(different) // LOOKED_AT) or 1].tolist())
+def _learn_number(texts: Sequence[str]) -> str:
+    """Returns the number format of different texts; empty if they have none."""
+    made = NumberFormat.learn([*texts[:: -(-len(texts) // LOOKED_AT) or 1]])
     return "" if made is None else str(made)
 
 

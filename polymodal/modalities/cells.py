@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["CellError", "Column", "class_name", "dense", "format_unseen_values", "missing", "numbers", "texts"]
 
+FEW = 1000
+"""Number of texts below which a loop over them takes less time than a method of pandas."""
 MOST_LISTED = 5
 """Maximum number of unknown classes or words that a message lists."""
 
@@ -56,13 +58,16 @@ def missing(column: pd.Series) -> np.ndarray:
     """Returns a mask of missing cells, `(N,)` bool: None, NaN, NaT, NA, and empty or blank texts."""
     import pandas as pd
 
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f":
+        return np.isnan(column.to_numpy())
     column = dense(column)
     nothing = column.isna().to_numpy(bool, copy=True)
     if isinstance(column.dtype, pd.CategoricalDtype):
         blank = np.append(missing(column.cat.categories.to_series()), False)  # the last element is for code -1
         return nothing | blank[column.cat.codes.to_numpy()]
-    if pd.api.types.is_object_dtype(column.dtype):
-        cells = column.tolist()
+    few_texts = len(column) < FEW and pd.api.types.is_string_dtype(column.dtype)
+    if few_texts or pd.api.types.is_object_dtype(column.dtype):
+        cells = column.to_numpy(object)
         return nothing | np.array([isinstance(cell, str) and not cell.strip() for cell in cells], bool)
     if pd.api.types.is_string_dtype(column.dtype):
         return nothing | (column.str.strip() == "").fillna(False).to_numpy(bool)
@@ -91,7 +96,9 @@ def numbers(column: pd.Series) -> np.ndarray:
     import pandas as pd
 
     kind = column.dtype
-    if pd.api.types.is_datetime64_any_dtype(kind):
+    if kind == np.float64 and isinstance(kind, np.dtype):
+        made = column.to_numpy(copy=True)
+    elif pd.api.types.is_datetime64_any_dtype(kind):
         made = (column.dt.tz_localize(None) if getattr(kind, "tz", None) else column).astype("datetime64[us]")
         made = np.where(column.isna(), np.nan, made.to_numpy().astype("int64") / 86_400e6)
     elif pd.api.types.is_numeric_dtype(kind) and not pd.api.types.is_complex_dtype(kind):

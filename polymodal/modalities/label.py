@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cell_texts import check_format, format_of
-from polymodal.modalities.cells import CellError, Column, class_name, missing
+from polymodal.modalities.cells import CellError, Column, class_name
 from polymodal.modalities.column_statistics import class_names, sort_names
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE
@@ -237,13 +237,15 @@ def _classes(column: pd.Series) -> tuple[np.ndarray, list[str]]:
     """
     import pandas as pd
 
-    nothing = missing(column)
     try:
-        codes, found = pd.factorize(column.mask(nothing) if nothing.any() else column)
+        codes, found = pd.factorize(column)
     except TypeError as error:
         row = next(row for row, cell in enumerate(column) if not isinstance(cell, Hashable))
         raise CellError(row, f"the value must be a text or a number; {error}; correct it, or leave it empty") from error
-    return codes, [class_name(cell) for cell in found]
+    blank = np.array([isinstance(cell, str) and not cell.strip() for cell in found], bool)
+    if blank.any():
+        codes = np.append(np.where(blank, -1, (~blank).cumsum() - 1), -1)[codes]
+    return codes, [class_name(cell) for cell, is_blank in zip(found, blank, strict=True) if not is_blank]
 
 
 def _map_to_classes(called: Sequence[str], names: Iterable[str]) -> dict[str, int]:

@@ -90,7 +90,7 @@ def _trial(network: Any, rule: str) -> Iterator[bool]:
     trying = _TRYING.get() and torch.get_default_device().type != "meta"
     with evaluating(network), torch.no_grad(), own_streams(0), _prefix_errors(rule):
         yield trying
-        for name, value in network.state_dict().items():
+        for name, value in network.state_dict(keep_vars=True).items():  # detaching each tensor takes time
             if not (isinstance(value, Tensor) and value.dtype in DTYPES.values()):
                 kind = value.dtype if isinstance(value, Tensor) else type(value).__name__
                 raise ValueError(f"its state {name!r} is {kind}, which a file of tensors cannot hold")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -203,8 +204,7 @@ class Vector(Costed):
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Returns -log p(x | z) of the observed elements in nats; see `Modality.nll`."""
-        measure = super().nll
-        return sum_observed(measure, parameters, x) if self.partial else measure(parameters, x)
+        return sum_observed(super().nll, parameters, x) if self.partial else super().nll(parameters, x)
 
     def compute_cost(self, parameters: Tensor, x: Tensor) -> Tensor:
         """Returns the cost of the observed elements; see `Modality.compute_cost`."""
@@ -334,16 +334,16 @@ class Vector(Costed):
         """Reads numbers in users' units, `(N, size)` float64, NaN where they are missing."""
         return read_numbers(*cells, size=None if self.names or self.size == 1 else self.size)
 
-    @property
+    @cached_property
     def _limits(self) -> Tensor:
         """Zeros, and the smallest and largest value of each number, in users' units, `(3, size)` float64."""
         limits = torch.tensor(self.limits, dtype=torch.float64).T
         return torch.cat([torch.zeros_like(limits[:1]), limits])
 
-    @property
+    @cached_property
     def _center(self) -> Tensor:
         return torch.tensor(self.center or [0.0] * self.size, dtype=torch.float64)
 
-    @property
+    @cached_property
     def _scale(self) -> Tensor:
         return torch.tensor(self.scale or [1.0] * self.size, dtype=torch.float64)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import Loss, Model
 from polymodal.models.ensemble import Ensemble
 from polymodal.models.jmvae import JMVAE
@@ -81,7 +83,9 @@ def build(name: str, schema: Schema, *, seed: int = 0, members: int = 1, **argum
     check_whole("members", members)
     models = []
     for number in range(members):
-        with own_streams(derive_seed(seed, number) if number else seed):
+        # Only the networks of the first member are tested, because those of the others have the same layers.
+        tests = skip_network_checks() if number else nullcontext()
+        with own_streams(derive_seed(seed, number) if number else seed), tests:
             models.append(make(schema, **arguments))
         models[-1].name, models[-1].seed = name, seed
     return models[0] if members == 1 else Ensemble(models)

@@ -21,15 +21,22 @@ from torch.distributions import Distribution
 
 from polymodal.batch import Batch, Rows
 from polymodal.models.base import Given, Loss, Model, Plan
-from polymodal.models.ensemble_codes import EnsembleCodes, find_present, mix_predictions
+from polymodal.models.ensemble_codes import (
+    EnsembleCodes,
+    choose_members,
+    find_present,
+    mix_predictions,
+    select_members,
+)
+from polymodal.models.member_tensors import is_stacked, stack_tensors
 from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
 from polymodal.runtime.vectorizing import vectorizing
 
-__all__ = ["Ensemble", "stack_state"]
+__all__ = ["Ensemble"]
 
-SHARED = ("weight", "weighed")
-"""Buffers of a model that all members share: the loss weights, and whether they are final."""
+MOST_AT_ONCE = 2**16
+"""Most rows times modalities and conditionings that all members encode at once; of more, the memory would matter."""
 
 
 class _Slot(NamedTuple):
@@ -76,7 +83,7 @@ class Ensemble(Model):
             self.enable_flow()
         self.schema, self.latent_dim, self.weights = first.schema, first.latent_dim, first.weights
         self.name, self.seed, self.flow, self.member_count = first.name, first.seed, None, len(members)
-        _stack_tensors(members)
+        stack_tensors(members)
         # The ensemble has the submodules and tensors of its first member, so that all names are those of a model.
         shared = {name: vars(first)[name] for name in ("_parameters", "_buffers", "_modules")}
         shared |= {"_non_persistent_buffers_set": first._non_persistent_buffers_set, "_structure": first}
@@ -137,7 +144,12 @@ class Ensemble(Model):
     @property
     def constants(self) -> dict[str, float]:
         """Constants of each member, see `Model.constants`."""
-        return self.open_members()[0].constants
+        return self._structure.constants
+
+    @property
+    def structure(self) -> Model:
+        """The first member. Its parameters are those of all members, so only methods that read none are valid."""
+        return self._structure
 
     def set_reference_cost(self, reference_cost: float) -> None:
         """See `Model.set_reference_cost`."""
@@ -157,6 +169,10 @@ class Ensemble(Model):
 
     def encode(self, batch: Rows, given: Given = None) -> Distribution:
         """Returns the mixture of the members' posteriors, see `Model.encode`. Its mean has the codes of all members."""
+        conditionings = given.shape[:-2].numel() if isinstance(given, Tensor) else 1
+        few = len(batch.observed) * (len(self.schema) + conditionings) <= MOST_AT_ONCE
+        if few and self._structure.computes_members:
+            return EnsembleCodes(self._structure.encode_members(batch, given))
         return EnsembleCodes([member.encode(batch, given) for member in self.open_members()])
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
@@ -166,22 +182,26 @@ class Ensemble(Model):
         ratios = torch.stack([member.log_ratio(own, part) for member, own, part in triples])
         return torch.where(find_present(z, self.member_count), ratios, 0.0).sum(0)
 
-    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
-        """Returns the outputs of the decoders of the n members, `(*, B, n, ...)` by name, see `Networks.emit`.
+    @property
+    def decodes_together(self) -> bool:
+        """See `Networks.decodes_together`."""
+        return self._structure.decodes_together
+
+    def emit_each(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the outputs of the decoders of the n members, `(*, B, n, ...)` by name, see `Networks.emit_each`.
 
         If a code is that of a single member, all n outputs are those of this member.
         """
-        emitted = [member.emit(own, only) for member, own in zip(self.open_members(), self._split(z), strict=True)]
-        outputs = {name: torch.stack([one[name] for one in emitted], dim=z.dim() - 1) for name in emitted[0]}
-        present = find_present(z, self.member_count).movedim(0, -1)  # (*, B, n)
-        if present.all():
-            return outputs
-        numbers, first = torch.arange(self.member_count, device=z.device), present.int().argmax(-1)[..., None]
-        chosen = torch.where(present, numbers, first)
-        for name, output in outputs.items():
-            index = chosen[(..., *[None] * (output.dim() - z.dim()))].expand_as(output)
-            outputs[name] = output.gather(z.dim() - 1, index)
-        return outputs
+        parts = {id(own): own.unflatten(-1, (self.member_count, -1)).movedim(-2, 0) for own in z.values()}
+        if self._structure.computes_members:
+            outputs = self._structure.emit_each({name: parts[id(own)] for name, own in z.items()})
+        else:
+            codes = {key: part.unbind() for key, part in parts.items()}
+            members = enumerate(self.open_members())
+            each = [member.emit_each({name: codes[id(own)][i] for name, own in z.items()}) for i, member in members]
+            outputs = {name: torch.stack([one[name] for one in each]) for name in z}
+        chosen = {key: choose_members(part) for key, part in parts.items()}
+        return {name: select_members(outputs[name], z[name].dim() - 1, chosen[id(z[name])]) for name in z}
 
     def make_distribution(self, name: str, output: Tensor) -> Distribution:
         """Returns the mixture of the members' predictions for an output of `emit`."""
@@ -294,7 +314,7 @@ class Ensemble(Model):
             for module, copies in modules:
                 for kind in ("_parameters", "_buffers"):
                     for key in (key for key, tensor in vars(module)[kind].items() if tensor is not None):
-                        stacked = kind == "_parameters" or _is_stacked(module, key, top=module is self)
+                        stacked = kind == "_parameters" or is_stacked(module, key, top=module is self)
                         slots.append(_Slot(vars(module)[kind], key, stacked, [vars(copy)[kind] for copy in copies]))
             self._views = _Views(models, slots, modules)
         return self._views
@@ -307,39 +327,8 @@ class Ensemble(Model):
         return [plan[start * each : (start + 1) * each] for start in range(self.member_count)]
 
 
-def stack_state(state: Mapping[str, Tensor], members: int) -> dict[str, Tensor]:
-    """Returns empty tensors without memory, with the shapes and dtypes of the state of an ensemble.
-
-    Arguments:
-        state: State of a single model.
-        members: Number of members; 1 for a single model.
-    """
-    shapes = {name: (members,) * (members > 1 and name not in SHARED) + tensor.shape for name, tensor in state.items()}
-    return {name: torch.empty(shapes[name], dtype=tensor.dtype, device="meta") for name, tensor in state.items()}
-
-
-def _stack_tensors(members: Sequence[Model]) -> None:
-    """Replaces the tensors of the first member with the stacked tensors of all members."""
-    known: dict[nn.Parameter, nn.Parameter] = {}  # a parameter may occur in several modules
-    for module, *others in zip(*(member.modules() for member in members), strict=True):
-        for key, parameter in module._parameters.items():
-            if parameter is not None and parameter not in known:
-                stacked = torch.stack([parameter.detach(), *(other._parameters[key].detach() for other in others)])
-                known[parameter] = nn.Parameter(stacked, parameter.requires_grad)
-            if parameter is not None:
-                module._parameters[key] = known[parameter]
-        for key, buffer in module._buffers.items():
-            if buffer is not None and _is_stacked(module, key, top=module is members[0]):
-                module._buffers[key] = torch.stack([buffer, *(other._buffers[key] for other in others)])
-
-
 def _copy_modes(modules: Iterable[tuple[nn.Module, list[nn.Module]]]) -> None:
     """Copies the training mode of each module to its copies, without the checks of `nn.Module.__setattr__`."""
     for module, copies in modules:
         for copy in copies:
             vars(copy)["training"] = module.training
-
-
-def _is_stacked(module: nn.Module, key: str, *, top: bool) -> bool:
-    """Returns whether each member has its own buffer; `top` says whether the module is the model."""
-    return key not in module._non_persistent_buffers_set and not (top and key in SHARED)

@@ -19,7 +19,7 @@ from torch.distributions import Bernoulli, Categorical, Distribution, Independen
 
 from polymodal.distributions import Concatenated
 
-__all__ = ["EnsembleCodes", "find_present", "mix_predictions"]
+__all__ = ["EnsembleCodes", "choose_members", "find_present", "mix_predictions", "select_members"]
 
 Size = torch.Size | list[int] | tuple[int, ...]
 
@@ -123,3 +123,31 @@ def mix_predictions(components: Distribution) -> Distribution:
         return Independent(mean, elements, validate_args=False)
     share = torch.zeros(components.batch_shape, device=components.mean.device, dtype=components.mean.dtype)
     return MixtureSameFamily(Categorical(logits=share, validate_args=False), components, validate_args=False)
+
+
+def choose_members(z: Tensor) -> Tensor | None:
+    """Returns the member whose outputs stand for those of each member, `(*, B, n)`; None if all have codes.
+
+    Arguments:
+        z: Codes `(n, *, B, D)`; NaN for members without one.
+    """
+    if not z.sum().isnan():  # takes less time than a mask of all numbers
+        return None
+    present = ~z.isnan().any(-1).movedim(0, -1)
+    if present.all():
+        return None
+    return torch.where(present, torch.arange(len(z), device=z.device), present.int().argmax(-1)[..., None])
+
+
+def select_members(output: Tensor, axis: int, chosen: Tensor | None) -> Tensor:
+    """Moves the axis of n members of outputs `(n, *, B, ...)` after that of the rows, and selects members.
+
+    Arguments:
+        output: Outputs of all members.
+        axis: The axis after that of the rows.
+        chosen: Result of `choose_members`.
+    """
+    output = output.movedim(0, axis)
+    if chosen is None:
+        return output
+    return output.gather(axis, chosen[(..., *[None] * (output.dim() - chosen.dim()))].expand_as(output))

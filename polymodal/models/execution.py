@@ -144,11 +144,24 @@ class Networks(nn.Module):
         """
         if only is not None:
             check_names("names", only)
-        codes = {name: self._select_code(name, z) for name in (self.schema if only is None else only)}
+        return self.emit_each(dict.fromkeys(self.schema if only is None else only, z))
+
+    def emit_each(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the outputs of decoders like `emit`, each from codes of its own.
+
+        Arguments:
+            z: Codes by name of the modality, `(*, B, code_dim)`, all of the same shape.
+        """
+        codes = {name: self._select_code(name, own) for name, own in z.items()}
         outputs: dict[str, Tensor] = {}
-        for names in self._group_alike(self.decoders, codes, z.shape[:-1].numel()):
+        for names in self._group_alike(self.decoders, codes, next(iter(z.values())).shape[:-1].numel() if z else 0):
             outputs |= zip(names, self._run_decoders(names, codes), strict=True)
         return {name: self._drop_padding(name, outputs[name]) for name in codes}
+
+    @property
+    def decodes_together(self) -> bool:
+        """Whether `emit_each` computes the outputs of all decoders in less time than one decoder after another."""
+        return type(self).emit is Networks.emit and self._groups.are_fully_connected(self.decoders)
 
     def decode(self, z: Tensor, only: list[str] | None = None) -> dict[str, Distribution]:
         """Returns the distributions p(x_m | z) by name, batch shape `(*, B)`, for codes z `(*, B, code_dim)`."""

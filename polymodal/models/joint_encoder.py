@@ -23,7 +23,7 @@ last epoch, see `polymodal.training.linear_path`. Training does not depend on it
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -123,7 +123,7 @@ class JointEncoder(Model):
         sizes = [self.schema[name].shape[0] for name in self._vectors]
         return len(sizes) > 1 and max(sizes) >= WIDE
 
-    @property
+    @cached_property
     def linear_names(self) -> list[str]:
         """Names of the modalities that the linear path reads and predicts.
 
@@ -186,10 +186,8 @@ class JointEncoder(Model):
         Encoders of modalities that are missing in all rows, or not given, do not run. With a trained flow, samples come
         from the flow, and the mean is the mean of the encoder's posterior.
         """
-        b = self.condition(batch.observed, given)
+        b = _merge_rows(self.condition(batch.observed, given))
         x, used = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
-        alike = len(batch.observed) > 0 and bool((b == b[..., :1, :]).all())
-        b = b[..., :1, :] if alike else b
         posterior, u = self._infer(x, b, used), self._infer_factors(x, b)
         mean = posterior.mean if u is None else torch.cat([posterior.mean, u], dim=-1)
         if self.flow is None:
@@ -197,17 +195,30 @@ class JointEncoder(Model):
         transport = partial(self.flow.transport, c=posterior.mean, b=b)
         return FlowCodes(mean, partial(self._transport, transport, u), self.flow.restarts)
 
-    def emit(self, z: Tensor, only: list[str] | None = None) -> dict[str, Tensor]:
-        """Returns the decoders' outputs, see `Model.emit`, blended with the linear predictions of wide vectors.
+    def encode_members(self, batch: Rows, given: Given = None) -> list[Distribution]:
+        """Returns the posteriors of n members, see `encode`; all parameters begin with an axis of members."""
+        b = self.condition(batch.observed, given)
+        shape, b = b.shape[:-1], _merge_rows(b)
+        x = self.schema.hide(batch, self.weight.dtype)
+        q, u = self._infer(x, b.reshape(1, -1, *b.shape[-2:])), self._infer_factors(x, b)
+        if self.stochastic:
+            moments = (part.reshape(len(part), *shape, -1) for part in (q.mean, q.stddev))
+            return [DiagNormal(*own) for own in zip(*moments, strict=True)]
+        z = q.mean.reshape(len(q.mean), *shape, -1)
+        return [Dirac(own) for own in (z if u is None else torch.cat([z, u], dim=-1))]
 
-        Codes without factors, `(*, latent_dim)`, give the decoders' outputs.
+    def emit_each(self, z: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Returns the decoders' outputs, see `Networks.emit_each`, blended with the linear predictions.
+
+        Codes without factors, `(*, latent_dim)`, give the decoders' outputs. Codes of n members are `(n, *, code_dim)`.
         """
-        outputs, u = super().emit(z[..., : self.latent_dim], only), z[..., self.latent_dim :]
-        if self.linear is not None and u.shape[-1]:
-            for place, name in enumerate(self.linear_names):
-                if name in outputs:
-                    blend = self.linear.blend if self.schema[name].levels is None else self.linear.blend_scores
-                    outputs[name] = blend(outputs[name], u, place)
+        codes = {id(own): own[..., : self.latent_dim] for own in z.values()}  # equal codes remain one object
+        outputs = super().emit_each({name: codes[id(own)] for name, own in z.items()})
+        for place, name in enumerate(self.linear_names if self.linear is not None else ()):
+            if name in outputs and z[name].shape[-1] > self.latent_dim:
+                assert self.linear is not None
+                blend = self.linear.blend if self.schema[name].levels is None else self.linear.blend_scores
+                outputs[name] = blend(outputs[name], z[name][..., self.latent_dim :], place)
         return outputs
 
     def encode_modalities(self, batch: Rows) -> Tensor:
@@ -232,7 +243,8 @@ class JointEncoder(Model):
         assert self.conditioner is not None
         dtype = self.weight.dtype
         if have_members(self.conditioner.network):
-            return run_stacked([self.conditioner.network], b.flatten(1, -2)[:, None].to(dtype))[:, 0].view(*b.shape[:-1], -1)
+            flat = b.flatten(1, -2)[:, None].to(dtype)
+            return run_stacked([self.conditioner.network], flat)[:, 0].unflatten(1, b.shape[1:-1])
         if b.device.type != "cpu" or b.shape[-1] > MOST_BITS or not torch.is_grad_enabled() or is_vectorizing():
             return self.conditioner(b.to(dtype))
         bits = torch.arange(b.shape[-1])
@@ -262,7 +274,8 @@ class JointEncoder(Model):
         names = self.linear_names
         b = torch.stack([b[..., self.schema.index(name)] for name in names], dim=-1)
         if not self.linear.share.any():  # nothing is predicted by the factors
-            return self.linear.loadings.new_zeros(*b.shape[:-2], len(x[names[0]]), self.factors)
+            members = self.linear.loadings.shape[:-2]
+            return self.linear.loadings.new_zeros(*members, *b.shape[:-2], len(x[names[0]]), self.factors)
         return self.linear(self.read_linear_values(x), b)
 
     def _select_code(self, name: str, z: Tensor) -> Tensor:
@@ -322,3 +335,8 @@ class JointEncoder(Model):
     def _make_blanks(self) -> dict[str, Tensor]:
         device, dtype = self.weight.device, self.weight.dtype
         return {name: one.blank_on(device, dtype)[None] for name, one in self.schema.items()}
+
+
+def _merge_rows(b: Tensor) -> Tensor:
+    """Returns masks `(*, B, M)` as `(*, 1, M)` if those of all rows are equal."""
+    return b[..., :1, :] if b.shape[-2] > 0 and bool((b == b[..., :1, :]).all()) else b

@@ -22,7 +22,8 @@ from polymodal.modalities import Modality
 from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import FORMAT, Model
 from polymodal.models.conformal import read_calibration
-from polymodal.models.ensemble import Ensemble, stack_state
+from polymodal.models.ensemble import Ensemble
+from polymodal.models.member_tensors import stack_state
 from polymodal.objectives.regularizers import MMD, Regularizer, spell_regularizer
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.seeding import own_streams

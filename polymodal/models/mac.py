@@ -133,7 +133,13 @@ class MAC(JointEncoder):
         factors: int | None = None,
     ) -> None:
         encoder: dict[str, Any] = {"features": features, "stochastic": stochastic, "conditioned": conditioned}
-        joint: dict[str, Any] = {"hidden": hidden, "mask_hidden": mask_hidden, "skip": skip, "hidden_dropout": hidden_dropout, "factors": factors}
+        joint: dict[str, Any] = {
+            "hidden": hidden,
+            "mask_hidden": mask_hidden,
+            "skip": skip,
+            "hidden_dropout": hidden_dropout,
+            "factors": factors,
+        }
         super().__init__(schema, latent_dim, weights, **joint, prior=prior, **encoder)
         self.beta, self.p0, self.draws, self.at_once = beta, p0, draws, at_once
         self.indices: Indices = indices
@@ -194,7 +200,7 @@ class MAC(JointEncoder):
     def constants(self) -> dict[str, float]:
         """Mean norm of standard normal codes, and R if the penalty is relative. See `Model.constants`."""
         norm = sqrt(2) * exp(lgamma((self.latent_dim + 1) / 2) - lgamma(self.latent_dim / 2))
-        reference = {"reference_cost": float(self.reference_cost)} if self.relative else {}
+        reference = {"reference_cost": float(self.reference_cost.flatten()[0])} if self.relative else {}
         return {"prior_norm": norm, **reference}
 
     def set_reference_cost(self, reference_cost: float) -> None:

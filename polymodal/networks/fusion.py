@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Fusion"]
 
+MANY = 16
+"""Number of masks per row from which on the terms of the first layer of all members are computed once for all masks."""
 PIECE = 4 * 2**20
 """Bytes of a hidden layer to compute at once on a CPU without gradients, so that they fit in its cache."""
 
@@ -110,7 +112,10 @@ class Fusion(nn.Module):
         `(n, U, B, M)`.
         """
         if self.first.weight.dim() > 2:
-            return self._run_members(known, blank, b, extra)
+            if not torch.is_grad_enabled() and b.shape[1] >= MANY:
+                return self._predict_members(known, blank, b, extra)
+            extra = None if extra is None else extra.expand(*extra.shape[:2], known.shape[1], -1)
+            return self._run_members(known, blank, b.expand(*b.shape[:2], known.shape[1], -1), extra)
         split = self.parts * self.features
         weight = self.first.weight[:, :split]
         hidden = F.linear(blank.flatten(), weight, self.first.bias)
@@ -126,6 +131,26 @@ class Fusion(nn.Module):
         run = self.rest if isinstance(self.rest, Skip) else partial(apply_fused, self.rest)
         made = [run(torch.einsum("...bm,bmh->...bh", b, of).add_(more)) for b, of, more in parts]
         return made[0] if len(made) == 1 else torch.cat(made, dim=-2)
+
+    def _predict_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
+        """Computes the outputs of n members like `_run_members`, in less time for many masks.
+
+        If the masks are the same for all members, they may be `(1, U, B, M)`.
+        """
+        split = self.parts * self.features
+        weight = self.first.weight[..., :split]
+        hidden = multiply_members(blank.flatten(1)[:, None], weight, self.first.bias)[:, None]  # (n, 1, 1, hidden)
+        if extra is not None:
+            hidden = hidden + extra @ self.first.weight[:, None, :, split:].mT  # (n, U, B, hidden)
+        per_part = weight.unflatten(-1, (self.parts, self.features)).transpose(1, 2)  # (n, M, hidden, F)
+        terms = (known - blank[:, None]).transpose(1, 2) @ per_part.mT  # (n, M, B, hidden)
+        chosen = b.to(terms.dtype).transpose(1, 2) @ terms.transpose(1, 2)  # (n, B, U, hidden)
+        hidden = (chosen.transpose(1, 2) + hidden).flatten(1, 2)
+        network, width = (self.rest.network, self.rest.width) if isinstance(self.rest, Skip) else (self.rest, None)
+        made = run_stacked([network], hidden[:, None, :, :width])[:, 0]
+        if width is not None:
+            made = made + hidden[..., width:]
+        return made.unflatten(1, chosen.shape[2:0:-1])
 
     def _run_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
         """Computes the outputs of n members, `(n, U, B, out)`, see `forward`.

@@ -66,6 +66,10 @@ def put(column: pd.Series, rows: np.ndarray, cells: Sequence[Any]) -> pd.Series:
     """
     import pandas as pd
 
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind == "f" and len(cells) and isinstance(cells[0], float):
+        made = column.to_numpy(copy=True)
+        made[rows] = cells
+        return pd.Series(made, column.index, name=column.name)
     fits = is_valid_cell(column, cells)
     if not fits.all():
         rows, cells = rows[fits], [cell for cell, fit in zip(cells, fits, strict=True) if fit]

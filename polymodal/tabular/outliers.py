@@ -65,6 +65,14 @@ class Outliers:
         for row, column in far.nonzero()[: MOST_LISTED - len(self.listed)].tolist():
             self.listed.append((number(int(places[row])), float(self.modality.write(numbers[row])[column])))
 
+    def clamp(self, values: Tensor) -> Tensor:
+        """Clamps numbers of the modality, see the function `clamp`."""
+        if self.range is None:
+            return values
+        low, high = self.range
+        width = WIDTHS * (high - low)
+        return torch.maximum(torch.minimum(values, (high + width).to(values)), (low - width).to(values))
+
     def format_message(self, name: str) -> str | None:
         """Returns a message if numbers are far outside, else None.
 
@@ -102,11 +110,7 @@ def clamp(modality: Modality, values: Tensor) -> Tensor:
                 [22.0000],
                 [22.0000]])
     """
-    if (found := _range(modality)) is None:
-        return values
-    low, high = found
-    width = high - low
-    return torch.maximum(torch.minimum(values, (high + WIDTHS * width).to(values)), (low - WIDTHS * width).to(values))
+    return Outliers(modality).clamp(values)
 
 
 def _range(modality: Modality) -> tuple[Tensor, Tensor] | None:

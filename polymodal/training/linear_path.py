@@ -14,14 +14,17 @@ where the sums are over elements and rows. So the linear prediction is used as f
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
 from polymodal.batch import Batch
+from polymodal.inference.passes import emit_each, encode
 from polymodal.models.base import answering
 from polymodal.models.ensemble import Ensemble
+from polymodal.networks import Factors
+from polymodal.networks.factors import normalise_classes
 from polymodal.networks.one_hot import encode_one_hot
 from polymodal.objectives.covariance import decompose, fit_covariance
 from polymodal.objectives.factor_analysis import fit_factor_model
@@ -29,7 +32,6 @@ from polymodal.runtime.distributed import share_errors
 
 if TYPE_CHECKING:
     from polymodal.models import MAC, Model
-    from polymodal.networks import Factors
     from polymodal.table.table import Table
 
 __all__ = ["fit_linear_path"]
@@ -42,6 +44,8 @@ ROWS = 4096
 """Maximum number of rows of each table that are used."""
 FEW = 30
 """Number of validation rows for which the share of classes is half of the best one."""
+MOST_LEFT_OUT = 64
+"""Most elements of vectors that are predicted by a leave-one-out formula, which needs a matrix per vector and mask."""
 NUMBERS = 8_000_000
 """Maximum number of values of the training rows that are used."""
 
@@ -59,21 +63,18 @@ def fit_linear_path(model: Model, train: Table, validation: Table) -> bool:
     if getattr(model, "linear", None) is None:
         return False
     with share_errors(), answering(model):
-        # Members are opened here, because they take the evaluation mode of the ensemble.
-        members: list[MAC] = model.open_members() if isinstance(model, Ensemble) else [model]  # pyright: ignore
-        first = members[0].linear
-        assert first is not None
-        rows = _read(members[0], train, min(ROWS, NUMBERS // sum(first.sizes)))
-        held_out = _read(members[0], validation, ROWS)
-        first.share.fill_(1.0)  # otherwise factors are not computed
-        if members[0].has_wide_vectors:
-            _choose_factors(members[0], rows, held_out)
-        else:
-            _choose_ridge(members[0], rows, held_out)
-        for member in members:
-            assert member.linear is not None
-            member.linear.load_state_dict(first.state_dict())
-            member.linear.share.copy_(_compute_shares(member, held_out))
+        first = cast("MAC", model.structure if isinstance(model, Ensemble) else model)
+        assert first.linear is not None
+        rows = _read(first, train, min(ROWS, NUMBERS // sum(first.linear.sizes)))
+        held_out = _read(first, validation, ROWS)
+        linear = Factors(first.linear.sizes, first.linear.count).to(first.linear.mean)
+        choose = _choose_factors if first.has_wide_vectors else _choose_ridge
+        choose(linear, rows, held_out)
+        first.linear.share.zero_()  # predictions are those of the decoders until the shares are known
+        shares = _compute_shares(model, first, linear, held_out)
+        for name in ("mean", "loadings", "noise"):  # the same for all members
+            getattr(first.linear, name).copy_(getattr(linear, name))
+        first.linear.share.copy_(shares.view_as(first.linear.share))
     return True
 
 
@@ -95,7 +96,7 @@ def _read(model: MAC, table: Table, most: int) -> Rows:
         x = model.schema.hide(batch, model.weight.dtype)
         values.append(torch.cat(model.read_linear_values(x), dim=1).cpu().double())
         masks.append(batch.observed[:, columns].cpu())
-        batches.append(batch)
+        batches.append(batch[: most - count])
         if (count := count + len(batch)) >= most:
             break
     return Rows(batches, torch.cat(values)[:most], torch.cat(masks)[:most])
@@ -122,104 +123,125 @@ def _standardise(linear: Factors, rows: Rows) -> Scaled:
     return Scaled(centred / scale, mask, mean, scale)
 
 
-def _choose_factors(model: MAC, rows: Rows, held_out: Rows) -> None:
+def _choose_factors(linear: Factors, rows: Rows, held_out: Rows) -> None:
     """Estimates factor models from rows, and keeps the one that predicts vectors of held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     scaled = _standardise(linear, rows)
     counts = [count for count in COUNTS if count <= linear.count and count < min(scaled.x.shape)]
     models = (fit_factor_model(scaled.x, rows.observed, linear.sizes, count) for count in counts)
-    _keep_best(model, models, scaled, held_out)
+    _keep_best(linear, models, scaled, held_out)
 
 
-def _choose_ridge(model: MAC, rows: Rows, held_out: Rows) -> None:
+def _choose_ridge(linear: Factors, rows: Rows, held_out: Rows) -> None:
     """Estimates the covariance of all elements, and keeps the ridge penalty that predicts held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     scaled = _standardise(linear, rows)
     covariance = fit_covariance(scaled.x, scaled.mask)
     models = (decompose(covariance, penalty, linear.count) for penalty in PENALTIES)
-    _keep_best(model, models, scaled, held_out)
+    _keep_best(linear, models, scaled, held_out)
 
 
-def _keep_best(model: MAC, models: Iterable[tuple[Tensor, Tensor]], scaled: Scaled, held_out: Rows) -> None:
+def _keep_best(linear: Factors, models: Iterable[tuple[Tensor, Tensor]], scaled: Scaled, held_out: Rows) -> None:
     """Keeps the loadings and noise variances of standardised values that predict held-out rows best."""
-    linear = model.linear
-    assert linear is not None
     best, kept = float("inf"), linear.state_dict()
     for loadings, noise in models:
         linear.mean.copy_(scaled.mean)
         linear.loadings.zero_()[:, : loadings.shape[1]].copy_(loadings * scaled.scale[:, None])
         linear.noise.copy_(noise * scaled.scale.square())
-        error = _measure_error(model, held_out, scaled.scale)
+        error = _measure_error(linear, held_out, scaled.scale)
         if error < best:
             best, kept = error, {name: value.clone() for name, value in linear.state_dict().items()}
     linear.load_state_dict(kept)
 
 
-def _measure_error(model: MAC, rows: Rows, scale: Tensor) -> float:
+def _measure_error(linear: Factors, rows: Rows, scale: Tensor) -> float:
     """Returns the squared error of predicting each vector from the others, relative to the variances of its elements.
 
     It is the mean over a vector's elements and rows, summed over vectors.
     """
-    linear = model.linear
-    assert linear is not None
+    sizes = torch.tensor(linear.sizes)
+    mask = _find_predictable(rows.observed).repeat_interleave(sizes, dim=1).double()
+    squares = ((_predict_left_out(linear, rows) - rows.x) / scale).square() * mask
+    return float((squares.sum(0) / mask.sum(0).clamp(min=1) / sizes.repeat_interleave(sizes)).sum())
+
+
+def _predict_left_out(linear: Factors, rows: Rows) -> Tensor:
+    """Returns linear predictions of each vector from the row's other vectors, `(N, P)` float64 on the CPU."""
     values = [part.to(linear.mean) for part in rows.x.split(linear.sizes, dim=1)]
-    units, total = scale.split(linear.sizes), 0.0
+    observed = rows.observed.to(linear.mean.device)
+    if max(linear.sizes) <= MOST_LEFT_OUT:
+        return linear.predict_left_out(values, observed).cpu()
+    predicted = []
     for place in range(len(values)):
-        some, others = _select_rows(rows.observed, place)
-        if len(some):
-            u = linear([value[some] for value in values], others.to(linear.mean.device))
-            error = (linear.predict(u, place) - values[place][some]).cpu() / units[place]
-            total += float(error.square().mean())
-    return total
+        others = observed.clone()
+        others[:, place] = False
+        predicted.append(linear.predict(linear(values, others), place).cpu().double())
+    return torch.cat(predicted, dim=1)
 
 
-def _select_rows(observed: Tensor, place: int) -> tuple[Tensor, Tensor]:
-    """Returns the rows that have a vector and another one, `(n,)`, and the mask of their other vectors, `(n, G)`."""
-    others = observed.clone()
-    others[:, place] = False
-    some = (observed[:, place] & others.any(1)).nonzero()[:, 0]
-    return some, others[some]
+def _find_predictable(observed: Tensor) -> Tensor:
+    """Returns which vectors of rows are observed together with another one, `(N, G)` bool."""
+    return observed & (observed.sum(1, keepdim=True) > 1)
 
 
-def _compute_shares(model: MAC, rows: Rows) -> Tensor:
-    """Returns the shares a of the linear predictions, `(G,)`; 0 for what no row has with another modality."""
-    shares = torch.zeros(len(model.linear_names))
-    for place, name in enumerate(model.linear_names):
-        column = model.schema.index(name)
-        columns = [model.schema.index(one) for one in model.linear_names if one != name]
-        values, decoded, factors = [], [], []
-        for batch in rows.batches:
-            some = (batch.observed[:, column] & batch.observed[:, columns].any(1)).nonzero()[:, 0]
-            if not len(some):
-                continue
-            part = batch[some]
-            given = torch.ones(1, len(model.schema), dtype=torch.bool, device=part.observed.device)
-            given[:, column] = False
-            z = model.encode(part, given).mean
-            values.append(model.schema.hide(part, model.weight.dtype)[name])
-            decoded.append(model.emit(z[:, : model.latent_dim], [name])[name])
-            factors.append(z[:, model.latent_dim :])
-        if values:
+def _compute_shares(model: Model, first: MAC, linear: Factors, rows: Rows) -> Tensor:
+    """Returns the shares a of the linear predictions of each member, `(n, G)`.
+
+    The share is 0 for what no row has with another modality.
+
+    Arguments:
+        model: Model whose shares are 0, so that its predictions are those of the decoders.
+        first: Its first member, or the model itself if it has no members.
+        linear: Factor model that makes the linear predictions.
+        rows: Validation rows.
+    """
+    names = first.linear_names
+    columns = [model.schema.index(name) for name in names]
+    given = torch.ones(len(names), len(model.schema), dtype=torch.bool, device=model.weight.device)
+    given[range(len(names)), columns] = False
+    true: dict[str, list[Tensor]] = {name: [] for name in names}
+    decoded: dict[str, list[Tensor]] = {name: [] for name in names}
+    some = _find_predictable(rows.observed)
+    for batch, own in zip(rows.batches, some.split([len(batch) for batch in rows.batches]), strict=True):
+        z = encode(model, batch, given)[0]
+        places = [column.nonzero()[:, 0].to(z.device) for column in own.unbind(1)]
+        codes = {name: z[place, chosen] for place, (name, chosen) in enumerate(zip(names, places, strict=True))}
+        x = model.schema.hide(batch, model.weight.dtype)
+        for name, output in emit_each(model, codes).items():
+            decoded[name].append(output)
+            true[name].append(x[name][places[names.index(name)]])
+    shares = torch.zeros(model.member_count, len(names))
+    predicted = _predict_left_out(linear, rows).to(model.weight.device).split(linear.sizes, dim=1)
+    for place, name in enumerate(names):
+        if decoded[name]:
             compute = _compute_share if model.schema[name].levels is None else _compute_share_of_classes
-            shares[place] = compute(model, place, *map(torch.cat, (values, decoded, factors)))
+            g = torch.cat(decoded[name]).double()
+            g = g.movedim(1, 0) if model.member_count > 1 else g[None]
+            shares[:, place] = compute(torch.cat(true[name]), g, predicted[place][some[:, place].to(g.device)]).cpu()
     return shares
 
 
-def _compute_share(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
-    """Returns the share that minimises the squared error of numbers."""
-    assert model.linear is not None
-    x, g, f = x.double(), g.double(), model.linear.predict(u, place).double()
-    f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x)  # missing elements do not count
-    upper, lower = float(((f - g) * (x - g)).sum()), float((f - g).square().sum())
-    return min(1.0, max(0.0, upper / lower)) if lower > 0 else 0.0
+def _compute_share(x: Tensor, g: Tensor, f: Tensor) -> Tensor:
+    """Returns the shares that minimise the squared error of numbers, `(n,)`.
+
+    Arguments:
+        x: True values, `(N, size)`.
+        g: Predictions of the decoders of n members, `(n, N, size)` float64.
+        f: Linear predictions, `(N, size)` float64.
+    """
+    f, x = torch.where(x.isnan(), g, f), torch.where(x.isnan(), g, x.double())  # missing elements do not count
+    return _divide(((f - g) * (x - g)).sum((1, 2)), (f - g).square().sum((1, 2)))
 
 
-def _compute_share_of_classes(model: MAC, place: int, x: Tensor, g: Tensor, u: Tensor) -> float:
-    """Returns the share that minimises the squared error of probabilities, reduced where few rows determine it."""
-    assert model.linear is not None
-    p, q = g.softmax(-1).double(), model.linear.predict_classes(u, place).double()
+def _compute_share_of_classes(x: Tensor, g: Tensor, f: Tensor) -> Tensor:
+    """Returns the shares that minimise the squared error of probabilities, reduced where few rows determine them.
+
+    The arguments are those of `_compute_share`, with scores g of classes.
+    """
+    p, q = g.softmax(-1), normalise_classes(f)
     true = encode_one_hot(x, p.shape[-1], p.dtype)
-    upper, lower = float(((q - p) * (true - p)).sum()), float((q - p).square().sum())
-    return min(1.0, max(0.0, upper / lower)) * len(x) / (len(x) + FEW) if lower > 0 else 0.0
+    best = _divide(((q - p) * (true - p)).sum((1, 2)), (q - p).square().sum((1, 2)))
+    return best * len(x) / (len(x) + FEW)
+
+
+def _divide(upper: Tensor, lower: Tensor) -> Tensor:
+    """Returns quotients restricted to [0, 1]; 0 where the denominator is 0."""
+    return torch.where(lower > 0, upper / lower, 0.0).clamp(0, 1)

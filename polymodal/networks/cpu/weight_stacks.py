@@ -108,7 +108,9 @@ def _pad_and_stack(parts: Sequence[Tensor], axis: int) -> Tensor:
         return torch.stack([*parts], axis)
     size = _largest(parts)
     missing = [[(0, most - own) for most, own in zip(size, part.shape, strict=True)] for part in parts]
-    padded = [F.pad(part, [n for pair in reversed(own) for n in pair]) for part, own in zip(parts, missing, strict=True)]
+    padded = [
+        F.pad(part, [n for pair in reversed(own) for n in pair]) for part, own in zip(parts, missing, strict=True)
+    ]
     return torch.stack(padded, axis)
 
 
