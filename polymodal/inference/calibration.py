@@ -157,7 +157,8 @@ def _compute_errors(
     at_once = max(1, MOST_NUMBERS // (own[..., 0].numel() * model.code_dim))
     parts = [_predict_under_masks(model, batch, names, masks) for masks in torch.stack(every).split(at_once)]
     found = {name: [pair for part in parts for pair in part[name]] for name in names}
-    return {name: (*pairs[0], *_join(pairs[1:])) for name, pairs in found.items()}
+    joined = {name: (pairs[0], _join(pairs[1:])) for name, pairs in found.items()}
+    return {name: (first[0], first[1], further[0], further[1]) for name, (first, further) in joined.items()}
 
 
 def _predict_under_masks(

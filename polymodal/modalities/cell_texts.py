@@ -174,7 +174,11 @@ def keep_texts(
             continue
         written = written.str.replace(thousands, "", regex=False) if numeric and thousands else written
         written = written.str.replace(decimal, ".", regex=False) if numeric and decimal != "." else written
-        if form := _learn_number(written[there].unique()) if numeric else _learn_boolean(column[there], written[there]):
+        if (
+            form := _learn_number([*written[there].unique()])
+            if numeric
+            else _learn_boolean(column[there], written[there])
+        ):
             formats[name] = form
     made.attrs[FORMATS] = formats
     return made

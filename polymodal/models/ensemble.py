@@ -172,7 +172,7 @@ class Ensemble(Model):
         conditionings = given.shape[:-2].numel() if isinstance(given, Tensor) else 1
         few = len(batch.observed) * (len(self.schema) + conditionings) <= MOST_AT_ONCE
         if few and self._structure.computes_members:
-            return EnsembleCodes(self._structure.encode_members(batch, given))
+            return EnsembleCodes(cast("Any", self._structure).encode_members(batch, given))
         return EnsembleCodes([member.encode(batch, given) for member in self.open_members()])
 
     def log_ratio(self, z: Tensor, posterior: Distribution) -> Tensor:
