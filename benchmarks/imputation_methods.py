@@ -12,8 +12,10 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import accelerate  # noqa: F401
 import numpy as np
 import torch
+import torch._dynamo  # both here, so that no method's time contains imports
 from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import (
     HistGradientBoostingClassifier,

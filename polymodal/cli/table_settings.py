@@ -96,7 +96,7 @@ LINEAR = 10_000
 SMALL = 2_000
 """Number of rows below which the default networks of other models are small."""
 STEPS = 20_000
-"""Approximate maximum number of training steps of other models; at least 20 epochs are trained even if they need more."""
+"""Approximate maximum number of training steps of other models; they are trained for at least 20 epochs."""
 
 
 def make_table_settings(
@@ -163,8 +163,8 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
     """Returns the default settings for a table of this size, restricted to those that the model has.
 
     MAC-WAE and M-WAE are ensembles of four small networks below 10,000 rows, and are trained for a number of steps that
-    depends on the number of rows. Other models are trained for at most about 20,000 steps, or 20 epochs if these are more steps, and
-    stop early after 20 epochs without improvement. docs/tables.md explains these choices.
+    depends on the number of rows. Other models are trained for at most about 20,000 steps, or 20 epochs if these are
+    more steps, and stop early after 20 epochs without improvement. docs/tables.md explains these choices.
 
     Arguments:
         rows: Number of rows of the table.
