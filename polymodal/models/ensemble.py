@@ -286,7 +286,7 @@ class Ensemble(Model):
         plan = tuple(torch.stack(tensors) for tensors in zip(*plans, strict=True))
         if self._structure.computes_members:
             self._structure.training = self.training
-            return self._structure.loss(batch, progress=progress, plan=plan)
+            return self._structure.forward(batch, progress, plan)
         views = self._make_views()
         _copy_modes((module, copies[:1]) for module, copies in views.modules)
         member, slots = views.models[0], views.slots

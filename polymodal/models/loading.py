@@ -112,7 +112,7 @@ def _make_ensemble(member: Model, members: int) -> Ensemble:
 CONDITIONED = ("m-wae", "mac-vae", "mac-wae")
 """Models whose arguments have changed since format 1."""
 
-LATER = {"prior": "normal", "hidden_dropout": 0.0, "factors": 0}
+LATER = {"prior": "normal", "hidden_dropout": 0.0, "factors": 0, "mask_hidden": 512}
 """Arguments of these models that earlier files do not contain, with the values that reproduce earlier results."""
 
 
@@ -151,7 +151,7 @@ def upgrade_document(document: dict[str, Any]) -> dict[str, Any]:
     Example:
         >>> old = {"format": 1, "model": "mac-wae", "arguments": {"regularizer": "mmd", "bandwidth": 2.0}}
         >>> upgrade_document(old)["arguments"]  # doctest: +NORMALIZE_WHITESPACE
-        {'prior': 'normal', 'hidden_dropout': 0.0, 'factors': 0, 'relative': False, 'skip': False,
+        {'prior': 'normal', 'hidden_dropout': 0.0, 'factors': 0, 'mask_hidden': 512, 'relative': False, 'skip': False,
         'regularizer': 'mmd(2)', 'bandwidth': None}
     """
     arguments, model = document.get("arguments"), document.get("model")

@@ -14,7 +14,14 @@ ELSEWHERE = {"data": ("root", "download"), "fit": ("device", "compile", "save_ev
 
 LATER = {
     "fit": {"prior_epochs": None},
-    "build": {"prior": "normal", "features": None, "hidden_dropout": 0.0, "factors": None, "members": 1},
+    "build": {
+        "prior": "normal",
+        "features": None,
+        "hidden_dropout": 0.0,
+        "factors": None,
+        "members": 1,
+        "mask_hidden": 512,
+    },
 }
 """Settings that were added later, with the value that reproduces earlier results.
 

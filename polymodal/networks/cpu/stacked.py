@@ -110,7 +110,7 @@ def run_networks(networks: Sequence[nn.Module], inputs: Sequence[Tensor]) -> Ten
 
 def have_members(network: nn.Module) -> bool:
     """Returns whether the parameters of a fully connected network begin with an axis of members."""
-    return any(type(layer) in LINEAR and layer.weight.dim() > 2 for layer in layers_of(network))
+    return any(type(layer) in LINEAR and cast("nn.Linear", layer).weight.dim() > 2 for layer in layers_of(network))
 
 
 def run_stacked(networks: Sequence[nn.Module], x: Tensor) -> Tensor:
