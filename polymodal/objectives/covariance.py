@@ -60,7 +60,9 @@ def _sum_moments(x: Tensor, mask: Tensor, covariance: Tensor) -> Tensor:
     masks, which, counts = mask.unique(dim=0, return_inverse=True, return_counts=True)
     both = masks[:, :, None] * masks[:, None]
     eye = torch.eye(len(covariance), dtype=x.dtype)
-    weights = covariance @ (both * torch.linalg.inv(both * covariance + torch.where(both > 0, RIDGE, 1.0) * eye))
+    # Not torch.linalg.inv: for batches of more than about 150 elements it fails with several threads (MKL, PyTorch 2.13).
+    factors = torch.linalg.cholesky(both * covariance + torch.where(both > 0, RIDGE, 1.0) * eye)
+    weights = covariance @ (both * torch.cholesky_inverse(factors))
     left = (1 - masks)[:, :, None] * (1 - masks)[:, None] * (covariance - weights @ covariance)
     rows = x + (1 - mask) * torch.einsum("npq,nq->np", weights[which], x)
     return rows.mT @ rows + torch.einsum("n,npq->pq", counts.to(x.dtype), left)

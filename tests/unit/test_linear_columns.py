@@ -108,3 +108,18 @@ def test_members_have_their_own_shares():
     assert fit_linear_path(model, simulate(100, 1), simulate(60, 2))
     mean = sum(member.translate(simulate(9, 5))["a"] for member in model.open_members()) / 2
     torch.testing.assert_close(model.translate(simulate(9, 5))["a"], mean)
+
+
+def test_the_covariance_of_many_columns_is_estimated_with_several_threads():
+    """Batches of inverses of this size fail in some builds of PyTorch."""
+    threads, x = torch.get_num_threads(), torch.randn(40, 163, dtype=torch.float64)
+    mask = (torch.rand(x.shape) < 0.8).double()
+    found = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append(fit_covariance(x * mask, mask))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.allclose(*found)
+    assert torch.linalg.eigvalsh(found[0]).min() > -1e-9
