@@ -93,7 +93,8 @@ def add_to_frame(frame: pd.DataFrame, imputed: dict[str, ImputedCells], added: d
     result, frame = frame.copy(), remove_attributes(frame)
     for place, column in enumerate(frame.columns):
         if (new := imputed.get(column)) is not None:
-            result.isetitem(place, put(frame[column], new.rows, new.cells))  # pyright: ignore[reportArgumentType]
+            cells = put(frame[column], new.rows, new.cells)
+            result.isetitem(place, cells)  # pyright: ignore[reportArgumentType]
     for name, column in reversed(added.items()):
         if name != FILLED:
             place = [*result.columns].index(column) + 1
