@@ -60,7 +60,7 @@ def _sum_moments(x: Tensor, mask: Tensor, covariance: Tensor) -> Tensor:
     masks, which, counts = mask.unique(dim=0, return_inverse=True, return_counts=True)
     both = masks[:, :, None] * masks[:, None]
     eye = torch.eye(len(covariance), dtype=x.dtype)
-    # Not torch.linalg.inv: for batches of more than about 150 elements it fails with several threads (MKL, PyTorch 2.13).
+    # Not torch.linalg.inv, which fails for more than about 150 elements with several threads (MKL of PyTorch 2.13).
     factors = torch.linalg.cholesky(both * covariance + torch.where(both > 0, RIDGE, 1.0) * eye)
     weights = covariance @ (both * torch.cholesky_inverse(factors))
     left = (1 - masks)[:, :, None] * (1 - masks)[:, None] * (covariance - weights @ covariance)
