@@ -216,9 +216,11 @@ class Records:
             )
         if difference := _find_difference(_upgrade_experiment(document.get("experiment")), self.identity, ""):
             name, recorded, given = difference
+            way = "resume with the same data, model and settings, or choose another folder"
+            if name == "fit.epochs":
+                way = "the learning rate decreases to 0 over all epochs (schedule='cosine'), so train a new run"
             raise ValueError(
-                f"{folder} contains a different experiment: {name} is {recorded} there, but {given} was given; "
-                "resume with the same data, model and settings, or choose another folder"
+                f"{folder} contains a different experiment: {name} is {recorded} there, but {given} was given; {way}"
             )
 
     def _write(self, write: Callable[[], object]) -> None:

@@ -271,6 +271,11 @@ class TestAnotherExperiment:
         assert "\n" not in str(error.value)
         assert before == {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
+    def test_epochs_of_a_decreasing_learning_rate_cannot_change(self, schema, tmp_path):
+        run(schema, tmp_path / "run", epochs=1, schedule="cosine")
+        message = "fit.epochs is 1 there, but 2 .*cosine.*train a new run"
+        self.refused(tmp_path / "run", message, schema, epochs=2, schedule="cosine")
+
     def test_it_names_the_first_difference(self, schema, folder):
         self.refused(folder, "must not contain a run.*pass resume=True", schema, resume=False)
         self.refused(folder, "different experiment: fit.learning_rate is 0.01 .*0.1 ", schema, learning_rate=0.1)
