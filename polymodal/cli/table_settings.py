@@ -62,7 +62,7 @@ SIZES: tuple[tuple[float, int, dict[str, Any]], ...] = (
     ),
     (
         100_000,
-        2_000,
+        1_600,
         {
             "schema.hidden": [64],
             "build.hidden": [256],
@@ -172,7 +172,7 @@ def choose_defaults(rows: int, model: str = "mac-wae") -> dict[str, Any]:
 
     Example:
         >>> [choose_defaults(rows)["fit.epochs"] for rows in (300, 3_000, 30_000)]
-        [32, 22, 18]
+        [32, 22, 14]
     """
     if model in CONDITIONED:
         steps, sizes = next((steps, sizes) for limit, steps, sizes in SIZES if rows < limit)
