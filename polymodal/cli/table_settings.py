@@ -31,66 +31,34 @@ __all__ = [
 
 CONDITIONED = ("mac-wae", "m-wae")
 """Models whose default settings are those of `SIZES`."""
+LARGE = {
+    "schema.hidden": [64],
+    "build.hidden": [256],
+    "build.latent_dim": 32,
+    "build.features": 16,
+    "build.mask_hidden": 64,
+    "build.members": 1,
+    "fit.learning_rate": 0.005,
+}
+"""Default settings of large tables: one large network."""
+MEDIUM = LARGE | {
+    "schema.hidden": [32],
+    "build.hidden": [128],
+    "build.features": 8,
+    "build.members": 4,
+    "fit.learning_rate": 0.01,
+}
+"""Default settings of tables of medium size: an ensemble of smaller networks."""
+SMALLEST = MEDIUM | {"schema.hidden": [16], "build.latent_dim": 16, "build.mask_hidden": 32}
+"""Default settings of small tables. Networks of many columns are small, because they take most of the time."""
 SIZES: tuple[tuple[float, int, dict[str, Any]], ...] = (
-    (
-        2_000,
-        300,
-        {
-            "schema.hidden": [16],
-            "build.hidden": [128],
-            "build.latent_dim": 16,
-            "build.features": 8,
-            "build.mask_hidden": 32,
-            "build.members": 4,
-            "fit.batch_size": 32,
-            "fit.learning_rate": 0.01,
-        },
-    ),
-    (
-        10_000,
-        1_000,
-        {
-            "schema.hidden": [32],
-            "build.hidden": [128],
-            "build.latent_dim": 32,
-            "build.features": 8,
-            "build.mask_hidden": 64,
-            "build.members": 4,
-            "fit.batch_size": 64,
-            "fit.learning_rate": 0.01,
-        },
-    ),
-    (
-        100_000,
-        1_600,
-        {
-            "schema.hidden": [64],
-            "build.hidden": [256],
-            "build.latent_dim": 32,
-            "build.features": 16,
-            "build.mask_hidden": 64,
-            "build.members": 1,
-            "fit.batch_size": 256,
-            "fit.learning_rate": 0.005,
-        },
-    ),
-    (
-        inf,
-        3_000,
-        {
-            "schema.hidden": [64],
-            "build.hidden": [256],
-            "build.latent_dim": 32,
-            "build.features": 16,
-            "build.mask_hidden": 64,
-            "build.members": 1,
-            "fit.batch_size": 1024,
-            "fit.learning_rate": 0.005,
-        },
-    ),
+    (2_000, 300, SMALLEST | {"fit.batch_size": 32}),
+    (10_000, 1_000, MEDIUM | {"fit.batch_size": 64}),
+    (100_000, 1_600, LARGE | {"fit.batch_size": 256}),
+    (inf, 3_000, LARGE | {"fit.batch_size": 1024}),
 )
 """Default settings by the size of the table: its number of rows is below the first number, and the second one is the
-approximate number of training steps. Networks of many columns are small, because they take most of the time."""
+approximate number of training steps."""
 LINEAR = 10_000
 """Number of rows below which there is a linear path by default; it costs time in each prediction."""
 SMALL = 2_000

@@ -75,9 +75,7 @@ def predict_cells(
     with answering(model):
         posterior = model.encode(batch.to(model.weight.device), given.to(model.weight.device))
         used = (
-            masks
-            if None in imputations
-            else {name: mask for name, mask in masks.items() if _is_calibrated(model, name)}
+            masks if None in imputations else {name: mask for name, mask in masks.items() if _has_scores(model, name)}
         )
         mean, values = _predict(model, used, posterior.mean, bounds)
         shares = compute_missing_shares(given).cpu().numpy()
@@ -107,7 +105,7 @@ class _Center(NamedTuple):
     """Shares of the other modalities that are missing in the rows, `(n,)`."""
 
 
-def _is_calibrated(model: Model, name: str) -> bool:
+def _has_scores(model: Model, name: str) -> bool:
     """Returns whether a modality is a number with scores of its errors on validation rows."""
     return name in (model.calibration or {})
 
@@ -198,7 +196,7 @@ def _predict(
     rows = {name: _to_index(mask, codes) for name, mask in masks.items()}
     cells: dict[str, list[list[Any]]] = {name: [[] for _ in model.schema[name].columns(name)] for name in masks}
     sure = {name: np.full(len(index), np.nan) for name, index in rows.items()}
-    numbers: dict[str, list[Tensor]] = {name: [] for name in masks if _is_calibrated(model, name)}
+    numbers: dict[str, list[Tensor]] = {name: [] for name in masks if _has_scores(model, name)}
     for name, chunk, distribution in decode_each(model, {name: codes[index] for name, index in rows.items()}):
         modality = model.schema[name]
         values = modality.value(distribution).cpu()

@@ -3,9 +3,10 @@
 The members differ in their initial weights, and in the random numbers of their training. The loss is the mean of their
 losses, and the prediction is the mixture of their predictions, see `polymodal.models.ensemble_codes`.
 
-Every parameter holds those of all members, `(n, *)`, under the name that it has in a single model. A training step
-computes the losses of all members at once by `torch.func.vmap`. If a member has convolutions, or operations that
-`vmap` does not support, the losses are computed one after another.
+Every parameter holds those of all members, `(n, *)`, under the name that it has in a single model. If a model computes
+members at once (`Networks.computes_members`), its own `loss`, `encode` and `emit` run on these parameters. The losses
+of other models are computed at once by `torch.func.vmap`. If a member has convolutions, or operations that `vmap` does
+not support, the losses are computed one after another.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from polymodal.models.ensemble_codes import (
     mix_predictions,
     select_members,
 )
-from polymodal.models.member_tensors import is_stacked, stack_tensors
+from polymodal.models.member_tensors import differs_by_member, stack_tensors
 from polymodal.networks.cpu import WeightStack
 from polymodal.runtime import distributed
 from polymodal.runtime.vectorizing import vectorizing
@@ -314,7 +315,7 @@ class Ensemble(Model):
             for module, copies in modules:
                 for kind in ("_parameters", "_buffers"):
                     for key in (key for key, tensor in vars(module)[kind].items() if tensor is not None):
-                        stacked = kind == "_parameters" or is_stacked(module, key, top=module is self)
+                        stacked = kind == "_parameters" or differs_by_member(module, key, top=module is self)
                         slots.append(_Slot(vars(module)[kind], key, stacked, [vars(copy)[kind] for copy in copies]))
             self._views = _Views(models, slots, modules)
         return self._views

@@ -70,8 +70,8 @@ class Networks(nn.Module):
     name: str
     """Key of the model in the registry `MODELS`."""
     computes_members = False
-    """Whether `loss` also computes the losses of n members at once. All parameters then begin with an axis of members,
-    and so do the tensors of the plan, the total of the loss and its terms."""
+    """Whether `loss` and `emit` also compute those of n members at once, and `encode_members` their codes. All
+    parameters then begin with an axis of members, and so do the plan's tensors, the total of the loss and its terms."""
     member_count = 1
     """Number of members; more than 1 for an ensemble only."""
 

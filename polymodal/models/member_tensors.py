@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-__all__ = ["is_stacked", "stack_state", "stack_tensors"]
+__all__ = ["differs_by_member", "stack_state", "stack_tensors"]
 
 SHARED = ("weight", "weighed")
 """Buffers of a model that all members share: the loss weights, and whether they are final."""
@@ -35,10 +35,10 @@ def stack_tensors(members: Sequence[nn.Module]) -> None:
             if parameter is not None:
                 module._parameters[key] = known[parameter]
         for key, buffer in module._buffers.items():
-            if buffer is not None and is_stacked(module, key, top=module is members[0]):
+            if buffer is not None and differs_by_member(module, key, top=module is members[0]):
                 module._buffers[key] = torch.stack([buffer, *(other._buffers[key] for other in others)])
 
 
-def is_stacked(module: nn.Module, key: str, *, top: bool) -> bool:
+def differs_by_member(module: nn.Module, key: str, *, top: bool) -> bool:
     """Returns whether each member has its own buffer; `top` says whether the module is the model."""
     return key not in module._non_persistent_buffers_set and not (top and key in SHARED)

@@ -146,11 +146,7 @@ class Fusion(nn.Module):
         terms = (known - blank[:, None]).transpose(1, 2) @ per_part.mT  # (n, M, B, hidden)
         chosen = b.to(terms.dtype).transpose(1, 2) @ terms.transpose(1, 2)  # (n, B, U, hidden)
         hidden = (chosen.transpose(1, 2) + hidden).flatten(1, 2)
-        network, width = (self.rest.network, self.rest.width) if isinstance(self.rest, Skip) else (self.rest, None)
-        made = run_stacked([network], hidden[:, None, :, :width])[:, 0]
-        if width is not None:
-            made = made + hidden[..., width:]
-        return made.unflatten(1, chosen.shape[2:0:-1])
+        return self._run_rest(hidden).unflatten(1, chosen.shape[2:0:-1])
 
     def _run_members(self, known: Tensor, blank: Tensor, b: Tensor, extra: Tensor | None) -> Tensor:
         """Computes the outputs of n members, `(n, U, B, out)`, see `forward`.
@@ -161,8 +157,12 @@ class Fusion(nn.Module):
         if extra is not None:
             x = torch.cat([x, extra], dim=-1)
         hidden = multiply_members(x.flatten(1, 2), self.first.weight, self.first.bias)  # (n, U B, hidden)
+        return self._run_rest(hidden).unflatten(1, b.shape[1:3])
+
+    def _run_rest(self, hidden: Tensor) -> Tensor:
+        """Computes the layers after the first one for n members, `(n, N, hidden)` to `(n, N, out)`."""
         network, width = (self.rest.network, self.rest.width) if isinstance(self.rest, Skip) else (self.rest, None)
         made = run_stacked([network], hidden[:, None, :, :width])[:, 0]
         if width is not None:
             made = made + hidden[..., width:]
-        return made.unflatten(1, b.shape[1:3])
+        return made

@@ -11,7 +11,6 @@ from polymodal.networks.cpu.stacked import (
     count_classes,
     have_members,
     list_weights,
-    multiply_members,
     run_networks,
     run_stacked,
 )
@@ -25,7 +24,6 @@ __all__ = [
     "count_classes",
     "have_members",
     "list_weights",
-    "multiply_members",
     "run_networks",
     "run_stacked",
     "stack_weights",
