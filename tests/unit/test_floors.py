@@ -29,12 +29,15 @@ FLOORS = {
     "training": 9,
     "evaluation": 9,
     "settings": 10,
+    "onnx": 10,
     "report": 10,
     "testing": 12,
     "comparison": 11,
     "studies": 12,
-    "cli": 13,
-    "__main__": 14,
+    "hub": 13,
+    "serving": 13,
+    "cli": 14,
+    "__main__": 15,
 }
 NEVER = [
     ({"table", "datasets"}, {"models"}),
