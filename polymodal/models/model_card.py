@@ -142,7 +142,8 @@ def _introduce(model: Model, facts: CardFacts) -> list[str]:
         f"numbers.{trained}"
     ]
     if facts.caption is not None:
-        lines += ["", f"![{facts.caption}](figure.png)", "", f"*{facts.caption}*"]
+        caption = escape_markdown(facts.caption)
+        lines += ["", f"![{caption}](figure.png)", "", f"*{caption}*"]
     return lines
 
 
@@ -152,10 +153,8 @@ def _describe_modalities(model: Model) -> list[str]:
         for name, modality in list(model.schema.items())[:MOST_MODALITIES]
     ]
     more = len(model.schema) - len(rows)
-    return [
-        *_make_table(["modality", "type", "columns of a table"], rows),
-        *(["", f"And {more} more."] if more else []),
-    ]
+    lines = _make_table(["modality", "type", "columns of a table"], rows)
+    return [*lines, "", f"And {more} more."] if more else lines
 
 
 def _make_table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
@@ -194,7 +193,7 @@ def _tabulate_scores(scores: list[Score]) -> list[str]:
             cells.setdefault(key, {})[score.task] = f"{score.value:.4g}"
         rows = [
             [escape_markdown(key[0]), escape_markdown(key[1]), escape_markdown(key[2])]
-            + [found.get(task, "–") for task in tasks]
+            + [found.get(task, "-") for task in tasks]
             for key, found in cells.items()
         ]
         about = f"Rows of the {escape_markdown(split)} split"

@@ -10,6 +10,7 @@ from polymodal.cli.commands.demo_command import demo
 from polymodal.cli.commands.embed_command import embed
 from polymodal.cli.commands.evaluate_command import evaluate
 from polymodal.cli.commands.impute_command import impute
+from polymodal.cli.commands.push_command import push
 from polymodal.cli.commands.report_command import report
 from polymodal.cli.commands.sample_command import sample
 from polymodal.cli.commands.train_command import train
@@ -34,6 +35,7 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal translate runs/mac-vae --given m0 --to m3,label --samples 6",
         "polymodal translate runs/demo --given m0 --to label --out labels.parquet",
         "polymodal translate runs/birds birds.csv --to weight --out weights.parquet",
+        "polymodal translate hf://owner/name birds.csv --to weight",
     ],
     impute: [
         "polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked",
@@ -50,5 +52,9 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae",
     ],
     report: ["polymodal report runs/demo"],
+    push: [
+        "polymodal push runs/demo owner/name --licence apache-2.0",
+        "polymodal push runs/demo owner/name --dry-run upload",
+    ],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""
