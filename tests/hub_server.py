@@ -85,7 +85,7 @@ class Answers(BaseHTTPRequestHandler):
     def handle_any(self):
         parts = urlsplit(self.path)
         self.hub.requests.append((self.command, unquote(parts.path)))
-        self.hub.headers.append(dict(self.headers))
+        self.hub.headers.append({name.lower(): value for name, value in self.headers.items()})
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         if self.headers.get("Transfer-Encoding") == "chunked":
             while size := int(self.rfile.readline(), 16):
@@ -202,6 +202,25 @@ class Answers(BaseHTTPRequestHandler):
                 yield value["path"], self.hub.blobs[value["oid"]]
             elif operation["key"] == "deletedFile":
                 yield value["path"], None
+
+
+@contextmanager
+def use_hub(monkeypatch, folder):
+    """Yields an empty Hub, which this process uses, with an empty cache and a token that may write."""
+    from huggingface_hub import constants
+
+    made = Hub()
+    with made.serve() as address:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("HF_TOKEN", "hf_write")
+        yield made
 
 
 def describe(name, content):

@@ -70,6 +70,8 @@ def push_run(
     figure, caption = _draw_figure(folder, source, model)
     about: dict[str, Any] = {"licence": licence, "data": _name_data(source), "scores": _read_scores(folder)}
     about |= {"figure": figure, "caption": caption}
+    if not about["scores"]:
+        say(f"{folder} has no scores, so the card shows none; `polymodal evaluate` computes them for a run")
     if licence is None:
         say("no licence is stated, so others may not use the model; state one with --licence, such as apache-2.0")
     if dry_run is not None:

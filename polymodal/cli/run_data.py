@@ -175,10 +175,8 @@ def no_run(folder: Path, file: str) -> FileNotFoundError:
     expected = f"{folder} must be a run folder, as `polymodal train` writes it, with {file}"
     found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
     if (folder / "model.json").exists():
-        found = (
-            "it holds only a model, without its data; pass the folder above it, or a table's file to a command that "
-        )
-        found += "takes one, or use the model from Python: polymodal.load"
+        found = "it holds only a model, without its data; pass the folder above it, or a table's file to a command "
+        found += "that takes one, or use the model from Python: polymodal.load"
     return FileNotFoundError(f"{expected}; {found}")
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "is_hub_address",
     "parse_address",
     "parse_repository",
+    "require_hub",
     "upload_model",
 ]
 
@@ -118,7 +119,7 @@ def download_model(address: HubAddress) -> Path:
         ConnectionError: The Hub cannot be reached, and there is no cached copy.
         ValueError: The repository holds a pickle.
     """
-    _import_hub()
+    require_hub()
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
@@ -159,7 +160,7 @@ def upload_model(
         ConnectionError: The Hub cannot be reached.
         ValueError: The name of the repository or of the branch is not valid.
     """
-    _import_hub()
+    require_hub()
     address = parse_address(f"{SCHEME}{repository}{'' if revision is None else '@' + revision}")
     if _read_token() is None:
         raise PermissionError(
@@ -199,7 +200,12 @@ def _find_pickles(names: Iterable[str]) -> list[str]:
     return sorted(name for name in names if PurePosixPath(name).suffix.lower() in PICKLES)
 
 
-def _import_hub() -> None:
+def require_hub() -> None:
+    """Checks that `huggingface_hub` is installed.
+
+    Raises:
+        ImportError: It is not; the message says how to install it.
+    """
     try:
         import huggingface_hub  # noqa: F401
     except ImportError as error:

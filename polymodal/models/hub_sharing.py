@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from polymodal.io import checkpoint
-from polymodal.io.hub_files import parse_repository, upload_model
+from polymodal.io.hub_files import parse_repository, require_hub, upload_model
 from polymodal.models.model_card import CardFacts, build_card
 from polymodal.runtime.validation import check_mapping, check_text
 
@@ -96,10 +96,12 @@ def write_hub_folder(
     """Writes the files of a repository into a folder: all of them or none. The arguments are those of `push_to_hub`.
 
     Raises:
+        ImportError: `huggingface_hub` is not installed.
         ValueError: The folder contains other files, or an argument is not valid.
     """
     check_text("repository", repository, "owner/name")
     parse_repository(repository)
+    require_hub()
     if licence is not None and (not isinstance(licence, str) or LICENCE.fullmatch(licence) is None):
         raise ValueError(
             f"licence must be an identifier of the Hub in small letters, such as apache-2.0, mit or cc-by-4.0; got "

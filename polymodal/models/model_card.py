@@ -12,7 +12,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.modalities import MODALITIES
-from polymodal.runtime.formatting import brief, printable, shell_quote
+from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,11 +84,7 @@ def escape_markdown(text: object) -> str:
 
 
 def build_card(model: Model, facts: CardFacts) -> str:
-    """Builds the model card as the text of README.md.
-
-    Raises:
-        ImportError: `huggingface_hub` is not installed.
-    """
+    """Builds the model card as the text of README.md."""
     scores = _summarise_scores(facts.scores)
     sections = {
         "": _introduce(model, facts),
@@ -134,7 +130,7 @@ def _build_metadata(model: Model, facts: CardFacts, scores: list[Score]) -> str:
 
 
 def _introduce(model: Model, facts: CardFacts) -> list[str]:
-    members = f", an ensemble of {model.member_count} members" if model.member_count > 1 else ""
+    members = f" (an ensemble of {model.member_count} members)" if model.member_count > 1 else ""
     trained = "" if facts.data is None else f" It was trained on **{escape_markdown(facts.data)}**."
     lines = [
         f"This model predicts any of its {len(model.schema)} modalities from any subset of the others. It is a "
@@ -206,21 +202,26 @@ def _tabulate_scores(scores: list[Score]) -> list[str]:
 
 
 def _show_usage(model: Model, facts: CardFacts) -> list[str]:
-    names = list(model.schema)
-    given, to = names[:1], names[-1:]
-    address = f"hf://{facts.repository}"
-    plain = len(names) > 1 and all(PLAIN.fullmatch(name) for name in (*given, *to))
-    options = f" --given {shell_quote(given[0])} --to {shell_quote(to[0])}" if plain else ""
+    names, address = list(model.schema), f"hf://{facts.repository}"
+    kinds = {entry["type"] for entry in model.schema.to_json()["modalities"]}
+    if kinds <= {"label", "text", "vector"}:
+        python, command = "imputed = pm.impute(model, frame)", f"impute {address} rows.csv"
+    else:
+        given, to = names[:1], names[-1:]
+        python = "table = pm.Table.from_frame(frame, model.schema)\n"
+        python += f"values = model.translate(table, given={_write_names(given)}, to={_write_names(to)})"
+        plain = all(PLAIN.fullmatch(name) for name in (*given, *to))
+        command = f"translate {address} rows.csv" + (f" --given {given[0]} --to {to[0]}" if plain else "")
     lines = [
-        "In Python, with a table whose columns have the names of the modalities and whose cells may be missing:",
+        "In Python, with a table whose columns have the names above and whose cells may be missing:",
         "",
         "```python",
         "import pandas as pd",
         "import polymodal as pm",
         "",
         f'model = pm.load("{address}")',
-        'table = pm.Table.from_frame(pd.read_csv("rows.csv"), model.schema)',
-        f"values = model.translate(table, given={_write_names(given)}, to={_write_names(to)})",
+        'frame = pd.read_csv("rows.csv")',
+        *python.splitlines(),
         "samples = model.sample(16)",
         "```",
         "",
@@ -228,7 +229,7 @@ def _show_usage(model: Model, facts: CardFacts) -> list[str]:
         "",
         "```console",
         "$ pip install 'polymodal[hub,serve]'",
-        f"$ polymodal translate {address} rows.csv{options}",
+        f"$ polymodal {command}",
         f"$ polymodal sample {address} --number 16",
         f"$ polymodal serve {address}",
         "```",
@@ -268,4 +269,4 @@ def _list_limitations(model: Model, scores: list[Score]) -> list[str]:
 def _state_licence(licence: str | None) -> str:
     if licence is None:
         return "No licence is stated. Ask the owner of this repository before you use the model."
-    return f"The model is published under the licence {escape_markdown(printable(licence))}."
+    return f"The model is published under the licence {escape_markdown(licence)}."
