@@ -16,7 +16,7 @@ class Hub:
     """
 
     def __init__(self):
-        self.commits, self.branches, self.private = {}, {}, set()
+        self.commits, self.branches, self.private, self.gated = {}, {}, set(), set()
         self.requests, self.headers, self.bodies, self.blobs = [], [], [], {}
         self.tokens, self.writers = {"reader": "hf_read", "writer": "hf_write"}, {"hf_write"}
         self.cut_after = None
@@ -117,6 +117,8 @@ class Answers(BaseHTTPRequestHandler):
         hidden = repository in self.hub.private and self.token not in self.hub.tokens.values()
         if hidden or repository not in self.hub.commits:
             return self.refuse(401 if hidden else 404, "RepoNotFound")
+        if repository in self.hub.gated:
+            return self.refuse(403, "GatedRepo")
         if (commit := self.hub.find(repository, revision)) is None:
             return self.refuse(404, "RevisionNotFound")
         files = self.hub.commits[repository][commit]

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
@@ -306,9 +306,8 @@ def _explain_errors(address: HubAddress, *, writes: bool = False) -> Iterator[No
         raise FileNotFoundError(_explain_missing(address, writes=writes)) from None
     except (OSError, network) as error:
         raise _convert_error(address, error, writes=writes) from None
-    except RuntimeError as error:  # of the upload of a large file
-        if not isinstance(cause := error.__cause__, OSError | network):
-            raise
+    except RuntimeError as error:  # of the transfer of a large file
+        cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
         raise _convert_error(address, cause, writes=writes) from None
 
 
@@ -319,11 +318,10 @@ def _explain_missing(address: HubAddress, *, writes: bool) -> str:
 
 
 def _convert_error(address: HubAddress, error: Exception, *, writes: bool) -> Exception:
-    """Returns the error of Python for an answer of the Hub with an error's status, or for a failed connection."""
+    """Returns the error of Python for a response of the Hub with the status of an error, or for a failed connection."""
     status = getattr(getattr(error, "response", None), "status_code", None)
-    verb: Literal["written", "read"] = "written" if writes else "read"
+    verb, kind = ("written", "write") if writes else ("read", "read")
     if status in (401, 403):
-        kind = "write" if writes else "read"
         return PermissionError(
             f"{address} cannot be {verb}: the Hugging Face Hub refused the request (status {status}); set HF_TOKEN to "
             f"a token that may {kind} it"

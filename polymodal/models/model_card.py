@@ -253,7 +253,7 @@ def _list_limitations(model: Model, scores: list[Score]) -> list[str]:
     lines = [
         "- The model knows only what its training rows show. For rows from another source, with other classes or with "
         "numbers outside of their range, predictions can be wrong without any warning.",
-        "- Predictions are estimates, not measurements. Predicted images and sounds are smoother than real ones.",
+        "- Predictions are estimates, not measurements. Predicted images and audio are smoother than real ones.",
         f"- {samples}",
         "- What is rare in the training rows is predicted less well, and their biases are in the predictions. The "
         "model was not tested for fairness; do not use it for decisions about people without testing it for them.",

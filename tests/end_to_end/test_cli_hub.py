@@ -8,10 +8,12 @@ import shutil
 from pathlib import Path
 
 import pytest
-from commands import Kept, within
+from commands import Kept, process, within
 from hub_server import use_hub
 from tables import birds
 from test_guide import steps, text_of, wordless
+
+import polymodal as pm
 
 pytestmark = [pytest.mark.network, pytest.mark.slow]
 
@@ -105,6 +107,27 @@ def test_push_without_a_token_is_one_line(hub, trained, polymodal, monkeypatch):
     assert done.returncode == 2
     assert "HF_TOKEN" in done.stderr.splitlines()[-1]
     assert hub.requests == []
+
+
+def test_the_environment_names_the_server_the_cache_and_the_token(hub, trained, polymodal, monkeypatch, tmp_path):
+    """As a process of its own, in which `huggingface_hub` reads its variables."""
+    from huggingface_hub import constants
+
+    settings = {"HF_ENDPOINT": constants.ENDPOINT, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1"}
+    settings["PYTHONPATH"] = str(Path(pm.__file__).parents[1])
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    done = process("push", trained, "owner/birds", "--private", "--licence", "mit")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = process("sample", "hf://owner/birds", "--out", "first")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list((tmp_path / "home" / "hub").rglob("weights.safetensors"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    before = len(hub.requests)
+    assert process("sample", "hf://owner/birds", "--out", "second").returncode == 0
+    assert len(hub.requests) == before
+    assert Path("first/table.csv").read_bytes() == Path("second/table.csv").read_bytes()
+    assert not any(b"hf_write" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
 @pytest.mark.parametrize("source", ["hub", "folder"])

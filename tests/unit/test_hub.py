@@ -189,6 +189,24 @@ def test_an_unknown_repository_is_one_sentence(hub):
     assert "\n" not in str(caught.value)
 
 
+def test_a_repository_that_is_given_on_request_says_so(hub, model):
+    model.push_to_hub("owner/name")
+    hub.gated.add("owner/name")
+    with pytest.raises(PermissionError, match=r"hf://owner/name.*ask for access"):
+        pm.load("hf://owner/name")
+    assert hub.downloads() == []
+
+
+def test_a_failed_upload_of_the_weights_is_one_sentence(hub, model, monkeypatch):
+    monkeypatch.setattr(
+        "hub_server.plan", lambda asked, address: {**asked, "actions": {"upload": {"href": f"{address}/api/x"}}}
+    )
+    with pytest.raises((PermissionError, ValueError, ConnectionError), match=r"owner/name|cannot be reached") as caught:
+        model.push_to_hub("owner/name")
+    assert "\n" not in str(caught.value)
+    assert "model.json" not in hub.files("owner/name")
+
+
 @pytest.mark.parametrize(
     "name", ["pytorch_model.bin", "model.pt", "data.pkl", "last.ckpt", "a.pth", "sub/folder/STATE.PKL", "a.joblib"]
 )
