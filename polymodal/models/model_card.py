@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polymodal.modalities import MODALITIES
 from polymodal.runtime.formatting import brief
+from polymodal.runtime.metric_names import EXPLAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,9 +197,12 @@ def _tabulate_scores(scores: list[Score]) -> list[str]:
         about += ", which the model was trained on:" if split == "train" else ", which the model was not trained on:"
         about = about[:-1] + ", but which chose its best epoch:" if split == "validation" else about
         lines += ["" if lines else None, about, "", *_make_table(["predicted", "metric", "better", *tasks], rows)]
-    kept = {score.task for score in scores}
-    explained = "; ".join(f"{task}: {text}" for task, text in KNOWN_TASKS.items() if task in kept)
-    return [*(line for line in lines if line is not None), "", f"{explained[:1].upper()}{explained[1:]}."]
+    kept = {score.task for score in scores} | {score.metric for score in scores}
+    lines = [line for line in lines if line is not None]
+    for what, words in (("Tasks", KNOWN_TASKS), ("Metrics", EXPLAINED)):
+        if explained := ", ".join(f"{name} ({text})" for name, text in words.items() if name in kept):
+            lines += ["", f"{what}: {explained}."]
+    return lines
 
 
 def _show_usage(model: Model, facts: CardFacts) -> list[str]:
@@ -212,8 +216,9 @@ def _show_usage(model: Model, facts: CardFacts) -> list[str]:
         python += f"values = model.translate(table, given={_write_names(given)}, to={_write_names(to)})"
         plain = all(PLAIN.fullmatch(name) for name in (*given, *to))
         command = f"translate {address} rows.csv" + (f" --given {given[0]} --to {to[0]}" if plain else "")
+    files = " Images and audio are paths of files in it." if kinds & {"image", "audio"} else ""
     lines = [
-        "In Python, with a table whose columns have the names above and whose cells may be missing:",
+        f"Its input is a table whose columns have the names above and whose cells may be missing.{files} In Python:",
         "",
         "```python",
         "import pandas as pd",
