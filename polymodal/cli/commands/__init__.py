@@ -12,6 +12,7 @@ from polymodal.cli.commands.evaluate_command import evaluate
 from polymodal.cli.commands.impute_command import impute
 from polymodal.cli.commands.report_command import report
 from polymodal.cli.commands.sample_command import sample
+from polymodal.cli.commands.serve_command import serve
 from polymodal.cli.commands.train_command import train
 from polymodal.cli.commands.translate_command import translate
 
@@ -50,5 +51,6 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae",
     ],
     report: ["polymodal report runs/demo"],
+    serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""
