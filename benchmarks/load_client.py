@@ -18,11 +18,11 @@ from typing import Any
 __all__ = ["run"]
 
 LIMIT = 60.0
-"""Number of seconds after which an answer counts as dropped."""
+"""Number of seconds after which an response counts as dropped."""
 
 
 class Load:
-    """Requests that are sent in a random order by clients that each wait for their answer.
+    """Requests that are sent in a random order by clients that each wait for their response.
 
     Arguments:
         port: Port of the server on this machine.
@@ -35,7 +35,7 @@ class Load:
         self.requests = [self._frame(body.encode()) for body in bodies]
         self.seconds: list[float] = []
         self.failed: dict[str, int] = {}
-        self.answers: list[set[bytes]] = [set() for _ in bodies]
+        self.responses: list[set[bytes]] = [set() for _ in bodies]
 
     @staticmethod
     def _frame(body: bytes) -> bytes:
@@ -45,14 +45,14 @@ class Load:
         return head.encode() + b"\r\n\r\n" + body
 
     async def run(self, clients: int) -> dict[str, Any]:
-        """Sends requests from all clients until the time is over, and waits for the last answers."""
+        """Sends requests from all clients until the time is over, and waits for the last responses."""
         began = time.perf_counter()
         await asyncio.gather(*(self._send_requests(random.Random(client)) for client in range(clients)))
         return {
             "elapsed": time.perf_counter() - began,
             "latencies": self.seconds,
             "failed": self.failed,
-            "answers": [[body.decode() for body in found] for found in self.answers],
+            "responses": [[body.decode() for body in found] for found in self.responses],
         }
 
     async def _send_requests(self, generator: random.Random) -> None:
@@ -70,7 +70,7 @@ class Load:
                 self._note_failure(status.decode())
                 continue
             self.seconds.append(time.perf_counter() - began)
-            self.answers[place].add(body)
+            self.responses[place].add(body)
         writer.close()
 
     @staticmethod
@@ -84,7 +84,7 @@ class Load:
 
 
 def run(port: int, bodies: list[str], seconds: float, clients: int) -> dict[str, Any]:
-    """Returns the latencies in seconds, the failures by name, and the different answers to each request."""
+    """Returns the latencies in seconds, the failures by name, and the different responses to each request."""
     return asyncio.run(Load(port, bodies, seconds).run(clients))
 
 

@@ -1,6 +1,6 @@
 """Compares the server with the same server without batches, and ONNX Runtime with PyTorch.
 
-Clients send rows with random masks to `polymodal serve`, each client one row at a time. The answers are compared with
+Clients send rows with random masks to `polymodal serve`, each client one row at a time. The responses are compared with
 those of the server that computes one row at a time (`--max-batch 1`), field by field. A plain loop over
 `Model.translate` in this process shows what prediction costs without HTTP.
 """
@@ -86,18 +86,18 @@ def measure_load(folder: Path, clients: int, budget: float, report: Report) -> d
 
     Returns:
         For JSON: by server, requests per second, latencies in seconds and memory in MiB; `wrong` is the number of
-        requests whose answer differs between both servers, and `loop` the rows per second of the plain loop.
+        requests whose response differs between both servers, and `loop` the rows per second of the plain loop.
     """
-    loads, answers = {}, {}
+    loads, responses = {}, {}
     for place, (name, options) in enumerate({"one row at a time": ["--max-batch", "1"], "batches": []}.items()):
         with start_server(folder, options) as (port, process):
             bodies = make_requests(port)
             load = load_server(port, process.pid, bodies, budget, clients)
-        answers[name] = load.pop("answers")
+        responses[name] = load.pop("responses")
         loads[name] = load
         report((place + 1) / 2)
     plain, batched = loads.values()
-    pairs = zip(*answers.values(), strict=True)
+    pairs = zip(*responses.values(), strict=True)
     return {
         **loads,
         "clients": clients,
@@ -144,9 +144,9 @@ def make_requests(port: int) -> list[str]:
 
 
 def read_answer(port: int, path: str) -> Any:
-    """Returns what the server answers to a GET request."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=60) as answer:
-        return json.load(answer)
+    """Returns what the server responses to a GET request."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{path}", timeout=60) as response:
+        return json.load(response)
 
 
 def load_server(port: int, pid: int, bodies: list[str], seconds: float, clients: int) -> dict[str, Any]:
@@ -183,10 +183,10 @@ def read_memory(pid: int) -> float:
 
 
 def are_equal(one: Any, other: Any) -> bool:
-    """Returns whether two answers are equal: numbers up to rounding, pixels up to one of 255 levels.
+    """Returns whether two responses are equal: numbers up to rounding, pixels up to one of 255 levels.
 
     Arguments:
-        one: Body of an answer, or a part of it.
+        one: Body of an response, or a part of it.
         other: The same of the other server.
     """
     if isinstance(one, str) and one.startswith("{"):

@@ -1,4 +1,4 @@
-"""Middleware around all endpoints: tokens, limits on bodies, headers of answers, and metrics."""
+"""Middleware around all endpoints: tokens, limits on bodies, headers of responses, and metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ HEADERS = [
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 ]
-"""Headers of all answers."""
+"""Headers of all responses."""
 PAGE_HEADERS = [
     (b"content-security-policy", POLICY.encode()),
     (b"permissions-policy", b"camera=(), geolocation=(), microphone=(self)"),
@@ -50,7 +50,7 @@ def write_error(status: int, message: str, retry: int | None = None) -> tuple[by
 
 
 class Guard:
-    """Checks requests before they reach the application, and adds headers to its answers.
+    """Checks requests before they reach the application, and adds headers to its responses.
 
     Arguments:
         app: The application.
@@ -75,7 +75,7 @@ class Guard:
         endpoint = path if path in self.endpoints else "other"
         started = False
 
-        async def answer(message: Message) -> None:
+        async def response(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
@@ -87,10 +87,10 @@ class Guard:
 
         try:
             self._check_token(scope)
-            await self.app(scope, self._limit(scope, receive), answer)
+            await self.app(scope, self._limit(scope, receive), response)
         except RequestError as refusal:
             if not started:
-                await self._refuse(refusal, answer)
+                await self._refuse(refusal, response)
 
     def _check_token(self, scope: MutableMapping[str, Any]) -> None:
         if self._token is None or not scope["path"].startswith("/api/") or scope["path"] in OPEN:
@@ -98,9 +98,7 @@ class Guard:
         given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
         kind, _, token = given.partition(b" ")
         if kind.lower() != b"bearer" or not hmac.compare_digest(token.strip(), self._token):
-            raise RequestError(
-                401, "the request must have the header Authorization: Bearer TOKEN with the server's token"
-            )
+            raise RequestError(401, "the header must be Authorization: Bearer TOKEN, with the server's token")
 
     def _limit(self, scope: MutableMapping[str, Any], receive: Receive) -> Receive:
         """Returns a function that receives the body, and raises an error if it is too large or too slow."""
@@ -112,7 +110,7 @@ class Guard:
             )
         end, count, is_complete = time.monotonic() + seconds, 0, False
 
-        async def limited() -> Message:
+        async def receive_part() -> Message:
             nonlocal count, is_complete
             if is_complete:
                 return await receive()  # which waits until the client disconnects
@@ -125,12 +123,10 @@ class Guard:
             count += len(message.get("body", b""))
             is_complete = not message.get("more_body", False)
             if count > most:
-                raise RequestError(
-                    413, f"the body must have at most {most:,} bytes, and has more; send fewer rows at once"
-                )
+                raise RequestError(413, f"the body must have at most {most:,} bytes, and has more; send fewer rows")
             return message
 
-        return limited
+        return receive_part
 
     @staticmethod
     async def _refuse(refusal: RequestError, send: Send) -> None:

@@ -1,4 +1,4 @@
-"""Parts of the OpenAPI document that depend on the model: JSON schemas of rows, requests and answers, with examples."""
+"""Parts of the OpenAPI document that depend on the model: JSON schemas of rows, requests and responses, with examples."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from polymodal.serving.request_reader import RequestReader
 
-__all__ = ["ERRORS", "Documents", "describe_answers"]
+__all__ = ["ERRORS", "Documents", "describe_responses"]
 
 ERRORS = {
     400: "The body is not JSON.",
@@ -19,7 +19,7 @@ ERRORS = {
     415: "The body has another content type.",
     422: "A value is not valid. The message names the row and the modality.",
     429: "Too many requests are waiting.",
-    503: "The answer took too long, or the server is shutting down.",
+    503: "The response took too long, or the server is shutting down.",
 }
 """Errors by status code."""
 ERROR = {
@@ -30,7 +30,7 @@ ERROR = {
 
 
 class Documents:
-    """JSON schemas of a model's requests and answers.
+    """JSON schemas of a model's requests and responses.
 
     Arguments:
         reader: Reader of the model's requests.
@@ -116,12 +116,12 @@ class Documents:
         return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-def describe_answers(statuses: Sequence[int], content: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
+def describe_responses(statuses: Sequence[int], content: Mapping[str, Any]) -> dict[int | str, dict[str, Any]]:
     """Returns the `responses` of an endpoint.
 
     Arguments:
         statuses: Status codes of its errors.
-        content: Content of a successful answer, by media type.
+        content: Content of a successful response, by media type.
     """
     errors = {
         status: {"description": ERRORS[status], "content": {"application/json": {"schema": ERROR}}}

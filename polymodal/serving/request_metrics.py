@@ -28,18 +28,22 @@ class RequestMetrics:
         self._errors = Counter("polymodal_errors", "Requests that got an error, by endpoint.", ["endpoint"], **common)
         self._rows = Counter("polymodal_rows", "Rows that were predicted.", **common)
         self._seconds = Histogram(
-            "polymodal_seconds", "Seconds until an answer begins, by endpoint.", ["endpoint"], buckets=SECONDS, **common
+            "polymodal_seconds",
+            "Seconds until an response begins, by endpoint.",
+            ["endpoint"],
+            buckets=SECONDS,
+            **common,
         )
         self._batches = Histogram("polymodal_batch_rows", "Rows of a batch.", buckets=ROWS, **common)
         Gauge("polymodal_waiting", "Requests that wait for the model.", **common).set_function(count_waiting)
 
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:
-        """Counts an answer.
+        """Counts an response.
 
         Arguments:
             endpoint: Path of the endpoint.
-            status: Status code of the answer.
-            seconds: Seconds from the request to the beginning of the answer.
+            status: Status code of the response.
+            seconds: Seconds from the request to the beginning of the response.
         """
         self._requests.labels(endpoint, str(status)).inc()
         self._seconds.labels(endpoint).observe(seconds)

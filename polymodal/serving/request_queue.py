@@ -153,7 +153,7 @@ def _settle(job: _Job, error: Exception) -> None:
 
 
 def _set(future: asyncio.Future[Any], result: Any, error: Exception | None = None) -> None:
-    """Sets the result or the error of a future, unless its request is gone."""
+    """Sets the result or the error of a future, unless its request has ended."""
     if future.done():
         return
     if error is None:

@@ -14,6 +14,7 @@ from polymodal.modalities.base import check_bounds
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown
 from polymodal.serving.batch_predictor import SampleOptions, Task
+from polymodal.serving.json_values import show_value
 from polymodal.serving.limits import Limits, RequestError
 from polymodal.serving.wire_values import make_codec
 
@@ -104,7 +105,7 @@ class RequestReader:
     def _read_object(self, document: Any, known: Sequence[str]) -> dict[str, Any]:
         if not isinstance(document, dict):
             raise RequestError(
-                422, f"the body must be a JSON object with {', '.join(known)}; got {type(document).__name__}"
+                422, f"the body must be an object with {', '.join(known)}; got {type(document).__name__}"
             )
         for name in document:
             if name not in known:
@@ -115,7 +116,7 @@ class RequestReader:
         """Returns the rows, and the mask of the modalities that each is conditioned on."""
         rows = options.get("rows")
         if not isinstance(rows, list) or not rows:
-            found = "an empty list" if rows == [] else type(rows).__name__
+            found = "an empty list" if rows == [] else show_value(rows)
             raise RequestError(422, f"rows must be a list of at least one row, such as [{{...}}]; got {found}")
         if len(rows) > self.limits.rows:
             raise RequestError(
@@ -156,9 +157,7 @@ class RequestReader:
         if names is None:
             return list(self.schema)
         if not isinstance(names, list) or not names:
-            raise RequestError(
-                422, f"{key} must be a list of names, or null for all modalities; got {brief(repr(names), 60)}"
-            )
+            raise RequestError(422, f"{key} must be a list of names, or null for all; got {show_value(names)}")
         for name in names:
             if not isinstance(name, str) or name not in self.schema:
                 raise RequestError(422, f"{key}: {unknown(brief(name, 60), self.schema, 'modality')}")
@@ -168,9 +167,7 @@ class RequestReader:
         samples, more = options.get("samples"), ("steps", "guidance", "temperature")
         if samples is None:
             if given := [key for key in more if options.get(key) is not None]:
-                raise RequestError(
-                    422, f"{', '.join(given)} concern posterior samples; pass samples too, or leave them out"
-                )
+                raise RequestError(422, f"{', '.join(given)} concern posterior samples; pass samples too")
             return None
         samples = self._read_whole(options, "samples", 1, 1, self.limits.samples)
         if samples * rows > self.limits.samples:
@@ -188,7 +185,7 @@ class RequestReader:
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
-            raise RequestError(422, f"{key} must be a whole number in {least}..{most}; got {_show(value)}")
+            raise RequestError(422, f"{key} must be a whole number in {least}..{most}; got {show_value(value)}")
         return value
 
     @staticmethod
@@ -197,20 +194,12 @@ class RequestReader:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1000:
-            raise RequestError(422, f"{key} must be a number in 0..1000; got {_show(value)}")
+            raise RequestError(422, f"{key} must be a number in 0..1000; got {show_value(value)}")
         return float(value)
 
     @staticmethod
     def _read_bool(options: Mapping[str, Any], key: str) -> bool:
         value: Any = options.get(key)
         if value is not None and not isinstance(value, bool):
-            raise RequestError(422, f"{key} must be true or false; got {_show(value)}")
+            raise RequestError(422, f"{key} must be true or false; got {show_value(value)}")
         return bool(value)
-
-
-def _show(value: object) -> str:
-    """Returns a short text for a JSON value, which may be a number of many digits."""
-    try:
-        return brief(repr(value), 60)
-    except ValueError:  # Python prints no integers of more than 4,300 digits
-        return "a number of thousands of digits"
