@@ -1,4 +1,4 @@
-"""Parts of the OpenAPI document that depend on the model: JSON schemas of rows, requests and responses, with examples."""
+"""Parts of the OpenAPI document that depend on the model: schemas of rows, requests and responses, with examples."""
 
 from __future__ import annotations
 
