@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-__all__ = ["Audio"]
+__all__ = ["HOP", "Audio"]
 
 HOP = 256
 """Number of samples between successive frames of a spectrogram of an audio file."""

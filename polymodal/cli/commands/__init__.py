@@ -13,6 +13,7 @@ from polymodal.cli.commands.impute_command import impute
 from polymodal.cli.commands.push_command import push
 from polymodal.cli.commands.report_command import report
 from polymodal.cli.commands.sample_command import sample
+from polymodal.cli.commands.serve_command import serve
 from polymodal.cli.commands.train_command import train
 from polymodal.cli.commands.translate_command import translate
 
@@ -56,5 +57,7 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal push runs/demo owner/name --licence apache-2.0",
         "polymodal push runs/demo owner/name --dry-run upload",
     ],
+||||||| b9fa41e
+    serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""

@@ -1,0 +1,162 @@
+"""A queue of requests for a model. Those that wait at the same moment are predicted as one batch."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from polymodal.serving.limits import RequestError
+
+__all__ = ["Batcher"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class _Job(NamedTuple):
+    """A task that waits for the model."""
+
+    task: Any
+    size: int
+    run: Callable[[Any], Any] | None
+    """Function that computes the task alone; None for tasks that are batched."""
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[Any]
+
+
+class Batcher(Generic[T, U]):
+    """A thread that computes tasks in batches. It never waits for further tasks: a batch is what waits already.
+
+    Arguments:
+        compute: Function that computes several tasks at once.
+        most: Most rows of a batch; a larger task is computed alone.
+        waiting: Most tasks that may wait.
+        observe: Function that is called with the number of rows of each batch.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[[Sequence[T]], Sequence[U]],
+        *,
+        most: int,
+        waiting: int,
+        observe: Callable[[int], object] = lambda rows: None,
+    ) -> None:
+        self._compute, self._most, self._limit, self._observe = compute, most, waiting, observe
+        self._jobs: deque[_Job] = deque()
+        self._condition = threading.Condition()
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="polymodal-model", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        """Returns the number of waiting tasks."""
+        return len(self._jobs)
+
+    def submit(self, task: T, rows: int) -> asyncio.Future[U]:
+        """Adds a task to the queue, and returns its future result. A cancelled task is left out.
+
+        Arguments:
+            task: The task.
+            rows: Number of its rows.
+
+        Raises:
+            RequestError: Too many tasks are waiting, or the server is shutting down.
+        """
+        return self._add(task, rows, None)
+
+    def submit_alone(self, run: Callable[[], Any]) -> asyncio.Future[Any]:
+        """Adds a function to the queue that uses the model by itself; see `submit`."""
+        return self._add(None, 0, lambda _: run())
+
+    def close(self) -> None:
+        """Finishes all waiting tasks, and stops the thread."""
+        with self._condition:
+            self._is_closed = True
+            self._condition.notify()
+        self._thread.join()
+
+    def _add(self, task: Any, rows: int, run: Callable[[Any], Any] | None) -> asyncio.Future[Any]:
+        if self._is_closed:
+            raise RequestError(503, "the server is shutting down; try again later", retry=5)
+        if len(self._jobs) >= self._limit:
+            raise RequestError(
+                429, f"at most {self._limit} requests may wait for the model, and as many do; try again later", retry=1
+            )
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        with self._condition:
+            self._jobs.append(_Job(task, rows, run, loop, future))
+            self._condition.notify()
+        return future
+
+    def _run(self) -> None:
+        while jobs := self._take():
+            if jobs[0].run is not None:
+                self._finish(jobs, jobs[0].run, jobs[0].task)
+            else:
+                self._observe(sum(job.size for job in jobs))
+                self._compute_jobs(jobs)
+
+    def _take(self) -> list[_Job]:
+        """Waits for a task, and returns the tasks of the next batch; none after the last one."""
+        with self._condition:
+            while True:
+                while self._jobs and self._jobs[0].future.cancelled():
+                    self._jobs.popleft()
+                if self._jobs:
+                    break
+                if self._is_closed:
+                    return []
+                self._condition.wait()
+            taken, rows = [self._jobs.popleft()], 0
+            rows = taken[0].size
+            while self._jobs and taken[0].run is None and self._jobs[0].run is None:
+                if rows + self._jobs[0].size > self._most:
+                    break
+                job = self._jobs.popleft()
+                if not job.future.cancelled():
+                    taken.append(job)
+                    rows += job.size
+            return taken
+
+    def _compute_jobs(self, jobs: list[_Job]) -> None:
+        """Computes a batch. If that fails, each task is computed alone, so that it fails alone."""
+        try:
+            results = self._compute([job.task for job in jobs])
+        except Exception as error:
+            if len(jobs) == 1:
+                _settle(jobs[0], error=error)
+                return
+            for job in jobs:
+                self._compute_jobs([job])
+            return
+        # One call wakes the event loop for all tasks of the batch.
+        pairs = list(zip(jobs, results, strict=True))
+        jobs[0].loop.call_soon_threadsafe(lambda: [_set(job.future, result) for job, result in pairs])
+
+    @staticmethod
+    def _finish(jobs: list[_Job], run: Callable[[Any], Any], task: Any) -> None:
+        try:
+            result = run(task)
+        except Exception as error:
+            _settle(jobs[0], error=error)
+        else:
+            jobs[0].loop.call_soon_threadsafe(_set, jobs[0].future, result)
+
+
+def _settle(job: _Job, error: Exception) -> None:
+    job.loop.call_soon_threadsafe(_set, job.future, None, error)
+
+
+def _set(future: asyncio.Future[Any], result: Any, error: Exception | None = None) -> None:
+    """Sets the result or the error of a future, unless its request has ended."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    else:
+        future.set_exception(error)
