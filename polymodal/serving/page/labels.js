@@ -10,11 +10,11 @@ export function makeInput(modality, changed) {
   let field;
   let list = null;
   if (classes.length <= MOST_OPTIONS) {
-    field = make("select", { onchange: changed }, make("option", { value: "" }, "Choose a class"));
+    field = make("select", { onchange: changed, "aria-label": `Class of ${modality.name}` }, make("option", { value: "" }, "Choose a class"));
     field.append(...classes.map((name, place) => make("option", { value: String(place) }, name)));
   } else {
     list = make("datalist", { id: newId("classes") }, ...classes.map((name) => make("option", { value: name })));
-    field = make("input", { type: "text", list: list.id, autocomplete: "off", placeholder: "Type to search the classes", oninput: changed });
+    field = make("input", { type: "text", list: list.id, autocomplete: "off", "aria-label": `Class of ${modality.name}`, placeholder: "Type to search the classes", oninput: changed });
   }
   const read = () => {
     if (field.value === "") return null;

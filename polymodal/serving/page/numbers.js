@@ -25,9 +25,10 @@ function makeField(modality, place, changed) {
   const field = make("input", {
     type: isNumber ? "number" : "text", step: "any", autocomplete: "off", oninput: () => tell(false),
     placeholder: isNumber ? "empty" : example ?? "2024-01-31",
+    "aria-label": modality.size === 1 ? `Value of ${modality.name}` : null,
   });
   const hint = describeRange(modality, place);
-  const element = make("div", { className: "number" }, labelled(columnName(modality, place), field));
+  const element = make("div", { className: "number" }, labelled(modality.size === 1 ? "Value" : columnName(modality, place), field));
   let slider = null;
   if (isNumber && range && modality.size === 1 && range[1] > range[0]) {
     slider = make("input", {
@@ -48,7 +49,7 @@ function makeField(modality, place, changed) {
     return { value: isNumber ? Number(field.value) : field.value.trim() };
   };
   const write = (value) => {
-    field.value = value ?? "";
+    field.value = typeof value === "number" ? Number(value.toPrecision(7)) : value ?? ""; // the precision of the model
     if (slider && typeof value === "number") slider.value = value;
   };
   return { element, read, write };
@@ -56,7 +57,7 @@ function makeField(modality, place, changed) {
 
 function makeFields(modality, changed) {
   const fields = Array.from({ length: modality.size }, (_, place) => makeField(modality, place, changed));
-  const element = make("div", { className: "fields" }, ...fields.map((field) => field.element));
+  const element = make("div", { className: modality.size === 1 ? "" : "fields" }, ...fields.map((field) => field.element));
   const problem = () => {
     const results = fields.map((field) => field.read());
     const bad = results.find((result) => result.problem);

@@ -3,7 +3,7 @@
 import { make, labelled } from "./dom.js";
 
 export function makeInput(modality, changed) {
-  const field = make("textarea", { rows: 3, placeholder: "Type a text", oninput: changed });
+  const field = make("textarea", { rows: 3, placeholder: "Type a text", "aria-label": `Text of ${modality.name}`, oninput: changed });
   const read = () => (field.value.trim() === "" ? null : field.value);
   const write = (value) => { field.value = value ?? ""; };
   return { element: labelled("Text", field), read, write };
