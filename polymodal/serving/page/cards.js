@@ -38,7 +38,8 @@ export class Card {
     this.output = make("div", { className: "output" });
     this.usePrediction = this.makeUse("Use the prediction", () => this.prediction);
     this.useTruth = this.makeUse("Use the test row's value", () => this.truth);
-    const uses = make("div", { className: "uses" }, this.usePrediction, this.useTruth);
+    this.note = make("span", { className: "quiet", hidden: true }, "Empty, so it is not used.");
+    const uses = make("div", { className: "uses" }, this.note, this.usePrediction, this.useTruth);
     this.given = make("div", { className: "input" }, this.input.element, uses);
     const id = newId("card");
     this.element = make("section", { className: "card", "aria-labelledby": id },
@@ -87,6 +88,7 @@ export class Card {
   refresh(isChange) {
     const isEmpty = this.input.read() === null;
     this.setProblem(this.isGiven ? this.input.problem?.() ?? "" : "");
+    this.note.hidden = !isEmpty;
     this.usePrediction.hidden = !isEmpty || this.prediction === null;
     this.useTruth.hidden = !isEmpty || this.truth === null;
     if (isChange) this.changed(this);
@@ -104,10 +106,12 @@ export class Card {
     const parts = [];
     const view = (one, options) => this.kind.show(this.modality, one, options);
     if (value !== null && value !== undefined) {
-      const main = make("div", { className: "main-value" }, view(value, { detail, alt: `${this.name}, prediction` }));
-      parts.push(main);
-      if (this.truth !== null) {
-        parts.push(make("div", { className: "truth" }, make("span", { className: "quiet" }, "In the test row"), view(this.truth, { small: true, alt: `${this.name}, value in the test row` })));
+      const isInside = this.kind.showsTruth?.(this.modality) ?? false;
+      const options = { detail, alt: `${this.name}, prediction`, truth: isInside ? this.truth : null };
+      parts.push(make("div", { className: "main-value" }, view(value, options)));
+      if (this.truth !== null && !isInside) {
+        const shown = view(this.truth, { small: true, alt: `${this.name}, value in the test row` });
+        parts.push(make("div", { className: "truth" }, make("span", { className: "quiet" }, "In the test row"), shown));
       }
     }
     if (samples?.length) {

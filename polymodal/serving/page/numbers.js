@@ -114,7 +114,10 @@ function makeCurve(values, name) {
   return svg;
 }
 
-export function show(modality, value, { detail, small }) {
+// Several numbers are shown in the same table as those of the test row.
+export const showsTruth = (modality) => modality.size > 1 && modality.size <= MOST_FIELDS;
+
+export function show(modality, value, { detail, small, truth = null }) {
   const values = Array.isArray(value) ? value : [value];
   if (values.length > MOST_FIELDS) return makeCurve(values, `Curve of ${modality.name}`);
   const spread = detail?.spread === undefined || detail.spread === null ? [] : [detail.spread].flat();
@@ -125,8 +128,12 @@ export function show(modality, value, { detail, small }) {
       make("small", {}, describeRange(modality, 0)));
   }
   const rows = values.map((_, place) => make("div", { className: "pair" }, make("dt", {}, columnName(modality, place)),
-    make("dd", {}, text(place), small ? null : makeSpread(spread[place]))));
-  return make("dl", { className: small ? "pairs small" : "pairs" }, ...rows);
+    make("dd", {}, text(place), small ? null : makeSpread(spread[place])),
+    truth === null ? null : make("dd", { className: "quiet" }, truth[place] === null ? "missing" : formatNumber(truth[place]))));
+  if (truth !== null) {
+    rows.unshift(make("div", { className: "pair quiet", "aria-hidden": "true" }, make("dt"), make("dd", {}, "Prediction"), make("dd", {}, "Test row")));
+  }
+  return make("dl", { className: small ? "pairs small" : truth === null ? "pairs" : "pairs with-truth" }, ...rows);
 }
 
 function makeSpread(spread) {
