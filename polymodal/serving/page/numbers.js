@@ -124,8 +124,8 @@ export function show(modality, value, { detail, small, truth = null }) {
   const text = (place) => formatNumber(values[place]);
   if (values.length === 1) {
     if (small) return make("span", { className: "sample-text" }, text(0));
-    return make("div", {}, make("p", { className: "large" }, text(0), makeSpread(spread[0])),
-      make("small", {}, describeRange(modality, 0)));
+    const notes = [describeSpread(spread[0]), describeRange(modality, 0)].filter(Boolean);
+    return make("div", {}, make("p", { className: "large" }, text(0)), ...notes.map((note) => make("small", { className: "note" }, note)));
   }
   const rows = values.map((_, place) => make("div", { className: "pair" }, make("dt", {}, columnName(modality, place)),
     make("dd", {}, text(place), small ? null : makeSpread(spread[place])),
@@ -133,10 +133,15 @@ export function show(modality, value, { detail, small, truth = null }) {
   if (truth !== null) {
     rows.unshift(make("div", { className: "pair quiet", "aria-hidden": "true" }, make("dt"), make("dd", {}, "Prediction"), make("dd", {}, "Test row")));
   }
-  return make("dl", { className: small ? "pairs small" : truth === null ? "pairs" : "pairs with-truth" }, ...rows);
+  const table = make("dl", { className: small ? "pairs small" : truth === null ? "pairs" : "pairs with-truth" }, ...rows);
+  if (small || !spread.some((one) => typeof one === "number")) return table;
+  return make("div", {}, table, make("small", { className: "note" }, "± is the standard deviation of the samples."));
 }
 
 function makeSpread(spread) {
   if (typeof spread !== "number") return null;
-  return make("span", { className: "spread", title: "Standard deviation of the prediction" }, ` ± ${formatNumber(spread)}`);
+  return make("span", { className: "spread", title: describeSpread(spread) }, ` ± ${formatNumber(spread)}`);
 }
+
+// The server measures how much samples differ, which may be much less than the error of a prediction.
+const describeSpread = (spread) => (typeof spread === "number" ? `Samples differ by ± ${formatNumber(spread)}` : "");
