@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import wave
 from contextlib import contextmanager
 
 import PIL.Image
@@ -16,7 +17,7 @@ import torch
 from commands import process
 from test_report_page import ARGUMENTS, HOSTILE, every_type
 
-from polymodal import build
+from polymodal import Label, Schema, Table, Vector, build
 
 uvicorn = pytest.importorskip("uvicorn", reason="the extra serve is not installed")
 pytestmark = pytest.mark.browser
@@ -333,6 +334,71 @@ def test_tells_that_a_file_is_no_image(digits, visit):
     page.wait_for_status("of test row 0")
     drop_file(page.card("m0"), b"no image")
     page.card("m0").get_by_role("alert").filter(has_text="not an image").wait_for()
+
+
+def make_wav(rate=8000, seconds=1):
+    with wave.open(file := io.BytesIO(), "wb") as sound:
+        sound.setnchannels(1)
+        sound.setsampwidth(2)
+        sound.setframerate(rate)
+        sound.writeframes(b"\x00\x20\x00\xe0" * (rate * seconds // 2))
+    return file.getvalue()
+
+
+def test_takes_an_audio_file(all_kinds, visit):
+    page = visit(all_kinds)
+    page.wait_for_status("Predicted given photo")
+    page.card("song").get_by_role("radio", name="Given").check()
+    file = {"name": "song.wav", "mimeType": "audio/wav", "buffer": make_wav()}
+    page.card("song").get_by_label("Choose an audio file").set_input_files(file)
+    page.card("song").get_by_role("img", name="Waveform given as song").wait_for()
+    page.wait_for_status("Predicted given photo, song.")
+    assert page.tab.evaluate("location.hash").startswith("#z")
+    page.tab.reload()
+    page.card("song").get_by_role("img", name="Waveform given as song").wait_for()
+    page.wait_for_status("Predicted given photo, song.")
+    assert page.trouble == []
+
+
+def test_many_classes_and_numbers(browser, visit):
+    schema = Schema(
+        {
+            "kind": Label(40, names=tuple(f"class {place}" for place in range(40)), hidden=(4,)),
+            "curve": Vector(20, hidden=(4,)),
+            "grams": Vector(1, hidden=(4,)),
+        }
+    )
+    values = {"kind": torch.arange(4), "curve": torch.randn(4, 20), "grams": torch.randn(4, 1)}
+    with serve_table(Table(values, schema=schema), examples=None) as address:
+        page = visit(address, width=390)
+        page.wait_for_status("Nothing is given")
+        assert page.tab.get_by_role("button", name="Another test row").count() == 0
+        page.card("curve").get_by_role("img", name="Curve of curve").wait_for()
+        page.card("kind").get_by_role("radio", name="Given").check()
+        page.card("kind").get_by_role("combobox").fill("class 3")
+        page.wait_for_status("Predicted given kind")
+        page.card("curve").get_by_role("radio", name="Given").check()
+        page.card("curve").get_by_role("textbox").fill("1, 2, 3")
+        page.card("curve").get_by_role("alert").filter(has_text="Enter 20 numbers").wait_for()
+        page.card("curve").get_by_role("textbox").fill(", ".join(map(str, range(20))))
+        page.wait_for_status("Predicted given kind, curve")
+        page.card("kind").get_by_role("combobox").fill("no such class")
+        page.card("kind").get_by_role("alert").filter(has_text="no such class").wait_for()
+        assert page.tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_draws_with_a_finger(digits, browser):
+    context = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True, is_mobile=True)
+    tab = context.new_page()
+    tab.goto(digits)
+    tab.locator("#status").filter(has_text="of test row 0").wait_for()
+    canvas = tab.locator("canvas.drawable").first
+    assert canvas.evaluate("one => getComputedStyle(one).touchAction") == "none"
+    canvas.scroll_into_view_if_needed()
+    canvas.tap()
+    tab.locator("#status").filter(has_text=re.compile(r"Predicted given m0\.")).wait_for()
+    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    context.close()
 
 
 def test_asks_for_the_token(browser, visit):
