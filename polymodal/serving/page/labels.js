@@ -18,13 +18,19 @@ export function makeInput(modality, changed) {
   }
   const read = () => {
     if (field.value === "") return null;
-    return list ? field.value : modality.classes[Number(field.value)];
+    if (!list) return modality.classes[Number(field.value)];
+    return modality.classes[classes.indexOf(field.value.trim())] ?? null;
+  };
+  const problem = () => {
+    const text = field.value.trim();
+    const isStart = !list || classes.some((name) => name.toLowerCase().includes(text.toLowerCase()));
+    return isStart ? null : `No class is called “${text}”. Choose one from the list.`;
   };
   const write = (value) => {
     const place = value === null || value === undefined ? -1 : classes.indexOf(String(value));
     field.value = list ? value ?? "" : place < 0 ? "" : String(place);
   };
-  return { element: make("div", {}, labelled("Class", field), list), read, write };
+  return { element: make("div", {}, labelled("Class", field), list), read, write, problem };
 }
 
 export function show(modality, value, { detail, small }) {
