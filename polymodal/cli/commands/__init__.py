@@ -57,7 +57,6 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal push runs/demo owner/name --licence apache-2.0",
         "polymodal push runs/demo owner/name --dry-run upload",
     ],
-||||||| b9fa41e
     serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""
