@@ -12,10 +12,10 @@ from polymodal.models import Model
 from polymodal.models.ensemble import Ensemble
 from polymodal.models.ensemble_codes import select_members
 
-__all__ = ["Decoding", "Encoding"]
+__all__ = ["Decoding", "Encoding", "Rows"]
 
 
-class _Values(NamedTuple):
+class Rows(NamedTuple):
     """Rows without the checks of `Batch`, whose conditions would fix the number of rows of an export."""
 
     values: dict[str, Tensor]
@@ -52,7 +52,7 @@ class Encoding(nn.Module):
             observed: Observed mask, `(B, M)` bool.
             values: Values of each modality, `(B, *shape)`. Images are floats in [0, 1].
         """
-        rows = _Values(dict(zip(self.names, values, strict=True)), observed)
+        rows = Rows(dict(zip(self.names, values, strict=True)), observed)
         codes = [cast("Model", model).encode(rows).mean for model in self.models]
         return codes[0] if len(codes) == 1 else torch.cat(codes, dim=-1)
 
