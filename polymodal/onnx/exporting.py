@@ -6,7 +6,10 @@ predictions) and `translate.onnx` (both), the weights that they share in `weight
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
 from importlib import import_module
 from importlib.metadata import version
@@ -94,7 +97,7 @@ def _convert(network: torch.nn.Module, arguments: tuple[Any, ...], what: str) ->
     rows = torch.export.Dim("rows", min=1)
     shapes = tuple({0: rows} if isinstance(one, Tensor) else tuple({0: rows} for _ in one) for one in arguments)
     try:
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), _quiet():
             program = torch.export.export(network.eval(), arguments, dynamic_shapes=shapes, strict=False)
             converted = torch.onnx.export(program, dynamo=True, verbose=False, external_data=False, optimize=True)
     except Exception as error:
@@ -104,6 +107,18 @@ def _convert(network: torch.nn.Module, arguments: tuple[Any, ...], what: str) ->
         ) from error
     assert converted is not None
     return converted.model_proto
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hides messages of PyTorch's exporter about packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _require_packages() -> None:

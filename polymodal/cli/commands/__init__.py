@@ -9,6 +9,7 @@ from polymodal.cli.commands.datasets_command import datasets
 from polymodal.cli.commands.demo_command import demo
 from polymodal.cli.commands.embed_command import embed
 from polymodal.cli.commands.evaluate_command import evaluate
+from polymodal.cli.commands.export_command import export
 from polymodal.cli.commands.impute_command import impute
 from polymodal.cli.commands.report_command import report
 from polymodal.cli.commands.sample_command import sample
@@ -50,5 +51,9 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae",
     ],
     report: ["polymodal report runs/demo"],
+    export: [
+        "polymodal export runs/demo --to onnx",
+        "polymodal export runs/demo --out exported --overwrite",
+    ],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""
