@@ -6,7 +6,7 @@ from typing import Any
 
 from polymodal.modalities import MODALITIES, Modality
 from polymodal.models import Model
-from polymodal.onnx.document import FORMAT
+from polymodal.onnx.schema_file import FORMAT
 
 __all__ = ["FILES", "describe"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from polymodal.onnx.document import read_document
+from polymodal.onnx.schema_file import read_document
 from polymodal.onnx.value_conversion import is_missing, read_value, write_value
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.registry import unknown

@@ -12,6 +12,7 @@ import torch
 
 import polymodal as pm
 from polymodal.batch import Batch
+from polymodal.cli.export_run import export_run
 from polymodal.onnx import Predictor, export
 from polymodal.onnx import exporting as exporting_module
 from polymodal.onnx.value_conversion import read_value, write_value
@@ -320,3 +321,30 @@ def test_a_network_that_cannot_be_exported_says_so(model, tmp_path):
     with pytest.raises(ValueError, match=r"encoder.*cannot be exported"):
         export(model, tmp_path / "exported")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_outside_of_the_folder_are_never_read(folder, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    shutil.copytree(folder, tmp_path / "copy")
+    shutil.copy(folder / "weights.bin", tmp_path / "weights.bin")
+    graph = onnx.load(tmp_path / "copy" / "translate.onnx", load_external_data=False)
+    for tensor in graph.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../weights.bin" if entry.key == "location" else entry.value
+    onnx.save(graph, tmp_path / "copy" / "translate.onnx")
+    with pytest.raises(ValueError, match=r"translate\.onnx"):
+        Predictor(tmp_path / "copy")
+
+
+def test_the_command_exports_a_run_into_its_folder(tmp_path, monkeypatch, capsys):
+    data = pm.datasets.load("polydigits", rows=20, held_out_rows=10)
+    model = pm.build("mac-wae", data.schema.replace(widths=(4,)), latent_dim=4)
+    model.save(tmp_path / "model")
+    monkeypatch.setattr("polymodal.cli.export_run.open_model", lambda folder, device: model)
+    made = export_run(tmp_path, None, to="onnx", overwrite=False)
+    assert made == tmp_path / "onnx"
+    assert sorted(path.name for path in made.iterdir()) == FILES
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in FILES)
+    with pytest.raises(ValueError, match="--overwrite"):
+        export_run(tmp_path, None, to="onnx", overwrite=False)
