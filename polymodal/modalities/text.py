@@ -218,8 +218,9 @@ class Text(Costed):
         Words are joined by spaces, except letters of scripts without spaces. If the spelling of the training texts is
         known, capitals, the spaces next to punctuation and the format of dates follow it.
         """
-        known = self.spellings is not None
-        spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized)) if known else None
+        spelling = None
+        if self.spellings is not None:
+            spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
         return write_tokens(value.tolist(), self.vocabulary, spelling, self.dates)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:

@@ -249,7 +249,8 @@ class Predictor:
                     try:
                         arrays[name][i] = read_value(self._modalities[name], row[name])
                     except (ValueError, TypeError) as error:
-                        raise type(error)(f"{name!r} of row {start + i}: {error}") from error
+                        kind = TypeError if isinstance(error, TypeError) else ValueError
+                        raise kind(f"{name!r} of row {start + i}: {error}") from error
                     observed[i, self.names.index(name)] = True
             _require_observed(observed, self.names, start)
             yield arrays, observed
@@ -257,7 +258,7 @@ class Predictor:
 
 def _require_observed(observed: np.ndarray, names: Sequence[str], start: int = 0) -> None:
     if not (seen := observed.any(1)).all():
-        row = start + int((~seen).nonzero()[0][0])
+        row = start + int(np.nonzero(~seen)[0][0])
         raise ValueError(
             "every row must have an observed modality among those given; "
             f"row {row} has none of {brief(', '.join(names))}"
