@@ -27,7 +27,7 @@ from polymodal.evaluation import LEARNED, TASKS, check_tasks, score_file
 from polymodal.evaluation.coherence.unconditional import is_rgb_or_grey
 from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.io import checkpoint
-from polymodal.io.untrusted import refuse_endless
+from polymodal.io.json_files import refuse_endless
 from polymodal.report import write
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say

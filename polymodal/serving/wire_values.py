@@ -27,8 +27,8 @@ from torch import Tensor
 
 from polymodal.io.untrusted import UNREADABLE
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.modalities.audio import HOP
 from polymodal.modalities.cell_texts import DATES
+from polymodal.modalities.sound_files import HOP
 from polymodal.runtime.formatting import brief
 from polymodal.serving.codec import Codec
 from polymodal.serving.json_values import (

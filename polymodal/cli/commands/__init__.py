@@ -9,6 +9,7 @@ from polymodal.cli.commands.datasets_command import datasets
 from polymodal.cli.commands.demo_command import demo
 from polymodal.cli.commands.embed_command import embed
 from polymodal.cli.commands.evaluate_command import evaluate
+from polymodal.cli.commands.export_command import export
 from polymodal.cli.commands.impute_command import impute
 from polymodal.cli.commands.push_command import push
 from polymodal.cli.commands.report_command import report
@@ -58,5 +59,9 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal push runs/demo owner/name --dry-run upload",
     ],
     serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
+    export: [
+        "polymodal export runs/demo --to onnx",
+        "polymodal export runs/demo --out exported --overwrite",
+    ],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""
