@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch
 
 from polymodal.cli.run_data import choose_split
 from polymodal.cli.run_folder import open_model, open_tables
@@ -50,6 +53,7 @@ def serve_run(
     from polymodal.serving import create_app, serve
 
     token = None if token_file is None else read_token(token_file)
+    _leave_a_core_free()
     model = open_model(folder, device)
     app = create_app(
         model,
@@ -97,6 +101,12 @@ def find_examples(folder: Path, model: Model) -> Table | Sequence[Mapping[str, A
     except (OSError, ValueError) as error:
         say(f"the page has no example rows: {brief(error, 300)}")
         return None
+
+
+def _leave_a_core_free() -> None:
+    """Lets PyTorch use all cores but one, which reads requests and writes responses; OMP_NUM_THREADS overrides it."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(max(1, torch.get_num_threads() - 1))
 
 
 def _is_loopback(host: str) -> bool:

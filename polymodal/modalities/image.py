@@ -156,9 +156,12 @@ class Image(Costed):
         """Converts values in [0, 1] or uint8 to a PIL image."""
         import PIL.Image
 
-        if value.dtype != torch.uint8:
-            value = (value.clamp(0, 1) * 255).round().to(torch.uint8)
+        value = self.quantize(value)
         return PIL.Image.fromarray(value.permute(1, 2, 0).squeeze(-1).cpu().numpy(), self._mode)
+
+    def quantize(self, values: Tensor) -> Tensor:
+        """Rounds values in [0, 1], `(*, *shape)`, to uint8; uint8 stays as it is."""
+        return values if values.dtype == torch.uint8 else (values.clamp(0, 1) * 255).round().to(torch.uint8)
 
     def show(self, value: Tensor) -> PIL.Image.Image:
         """Converts a value to a PIL image. If PIL has no mode for its channels, it is their mean in grey."""

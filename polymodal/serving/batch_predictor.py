@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -87,10 +87,16 @@ class BatchPredictor:
     Arguments:
         model: Trained model.
         points: Program that computes point predictions instead of the model.
+        finish: Function of a name and point predictions `(n, *shape)` that is applied to all tasks at once.
     """
 
-    def __init__(self, model: Model, points: PointPredictor | None = None) -> None:
-        self.model, self.points = model, points
+    def __init__(
+        self,
+        model: Model,
+        points: PointPredictor | None = None,
+        finish: Callable[[str, Tensor], Tensor] = lambda name, values: values,
+    ) -> None:
+        self.model, self.points, self._finish = model, points, finish
 
     def predict(self, tasks: Sequence[Task]) -> list[Prediction]:
         """Predicts all tasks at once, and returns one prediction for each.
@@ -131,7 +137,7 @@ class BatchPredictor:
         outputs = emit_each(model, {name: z if len(some) == len(z) else z[some] for name, some in rows.items()})
         for name, places in users.items():
             distribution, modality = model.make_distribution(name, outputs[name]), model.schema[name]
-            values = modality.value(distribution).cpu()
+            values = self._finish(name, modality.value(distribution)).cpu()
             sizes = [len(spans[place]) for place in places]
             start = 0
             for place, size, value in zip(places, sizes, values.split(sizes), strict=True):

@@ -46,6 +46,10 @@ class Codec:
         """Converts a predicted value, `(*shape)`, to a JSON value."""
         return value.tolist()
 
+    def round(self, values: Tensor) -> Tensor:
+        """Rounds predicted values `(n, *shape)` to the precision of their JSON values, if that is faster for many."""
+        return values
+
     def describe(self) -> dict[str, Any]:
         """Returns what a program needs to know about the modality, as JSON."""
         return {"type": type(self.modality).__name__, "shape": list(self.modality.shape), "kind": self.kind}

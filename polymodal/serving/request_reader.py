@@ -61,6 +61,7 @@ class RequestReader:
 
     def __init__(self, schema: Schema, limits: Limits) -> None:
         self.schema, self.limits = schema, limits
+        self._blanks = {name: modality.blank for name, modality in schema.items()}
         self.codecs = {name: make_codec(modality, limits.pixels) for name, modality in schema.items()}
 
     def read_translation(self, document: Any) -> Task:
@@ -146,14 +147,17 @@ class RequestReader:
                 except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
                     raise RequestError(422, f"row {place}, {name}: {brief(error)}") from None
         observed = torch.tensor([[value is not None for value in column] for column in columns.values()]).T.contiguous()
-        values = {
-            name: torch.stack([self.schema[name].blank if value is None else value for value in column])
-            for name, column in columns.items()
-        }
+        values = {name: self._stack(name, column) for name, column in columns.items()}
         return Batch(values, observed), self._read_given(options, observed)
 
+    def _stack(self, name: str, column: Sequence[Tensor | None]) -> Tensor:
+        """Returns the values of n rows, `(n, *shape)`, with blanks in place of missing ones."""
+        found = [self._blanks[name] if value is None else value for value in column]
+        return found[0][None] if len(found) == 1 else torch.stack(found)
+
     def _read_given(self, options: Mapping[str, Any], observed: Tensor) -> Tensor:
-        given = observed & self.schema.mask(self._read_names(options, "given"))
+        names = self._read_names(options, "given")
+        given = observed if len(names) == len(self.schema) else observed & self.schema.mask(names)
         if len(empty := (~given.any(1)).nonzero()):
             row = int(empty[0])
             has = [name for name, is_there in zip(self.schema, observed[row].tolist(), strict=True) if is_there]

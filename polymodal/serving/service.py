@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Service", "write_json"]
 
+PATIENCE = 0.5
+"""Seconds after which the server looks whether the client of a waiting request still exists."""
 INLINE = 2**16
 """Bytes of a body up to which it is parsed, and its response written, without another thread."""
 
@@ -49,7 +52,8 @@ class Service:
 
     def __post_init__(self) -> None:
         self.reader = RequestReader(self.model.schema, self.limits)
-        self.predictor = BatchPredictor(self.model, self.points)
+        codecs = self.reader.codecs
+        self.predictor = BatchPredictor(self.model, self.points, lambda name, values: codecs[name].round(values))
         self.queue: Batcher[Task, Prediction] = Batcher(
             self.predictor.predict,
             most=self.limits.batch,
@@ -106,22 +110,20 @@ class Service:
         Raises:
             RequestError: It takes too long, the client has gone, or the model refuses a value.
         """
-        gone = asyncio.ensure_future(_wait_until_gone(request))
+        end = time.monotonic() + self.limits.seconds
         try:
-            await asyncio.wait({future, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
-            if future.done():
-                return future.result()
-            future.cancel()
-            if gone.done():
-                raise RequestError(499, "the client has closed the connection")
-            seconds = self.limits.seconds
-            raise RequestError(
-                503, f"the prediction must take at most {seconds} seconds, and did not; send fewer rows", retry=seconds
-            )
+            while not (await asyncio.wait({future}, timeout=PATIENCE))[0]:
+                if await request.is_disconnected():
+                    raise RequestError(499, "the client has closed the connection")
+                if time.monotonic() > end:
+                    most = f"at most {self.limits.seconds} seconds"
+                    message = f"the prediction must take {most}, and took longer; send fewer rows"
+                    raise RequestError(503, message, retry=self.limits.seconds)
+            return future.result()
         except ValueError as error:
             raise RequestError(422, brief(error, 500)) from None
         finally:
-            gone.cancel()
+            future.cancel()  # which leaves it out of the next batch
 
     async def read_body(self, request: Request) -> tuple[Any, bool]:
         """Returns the JSON of a request, and whether it is small."""
@@ -183,8 +185,3 @@ def _replace_infinite(document: Any) -> Any:
     if isinstance(document, list):
         return [_replace_infinite(value) for value in document]
     return None if isinstance(document, float) and not abs(document) < float("inf") else document
-
-
-async def _wait_until_gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass

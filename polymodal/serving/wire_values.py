@@ -84,6 +84,9 @@ class ImageCodec(Codec):
                 raise
             raise ValueError(f"an image must be a file that can be read: {brief(error, 100)}") from error
 
+    def round(self, values: Tensor) -> Tensor:
+        return self.modality.quantize(values)
+
     def write(self, value: Tensor) -> str:
         self.modality.write(value).save(file := io.BytesIO(), "PNG", compress_level=1)
         return base64.b64encode(file.getbuffer()).decode()
