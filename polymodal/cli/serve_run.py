@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["serve_run"]
 
 EXAMPLES = "examples.json"
-"""File of a run folder with example rows for the page, as JSON values."""
+"""File of a run folder with example rows for the page: {"rows": [...]}, with the values as JSON."""
 SHORTEST = 8
 """Fewest characters of a token."""
 
@@ -90,10 +90,10 @@ def read_token(path: Path) -> str:
 def find_examples(folder: Path, model: Model) -> Table | Sequence[Mapping[str, Any]] | None:
     """Returns rows for the page: those that the run folder ships, or the test rows; None if there are none."""
     if (path := folder / EXAMPLES).exists():
-        rows = checkpoint.read_json(path)
+        rows = checkpoint.read_json(path).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             raise ValueError(
-                f"{path} must be a list of rows, each an object of values by modality; restore or remove it"
+                f'{path} must be {{"rows": [...]}} with a list of objects of values by modality; restore or remove it'
             )
         return rows
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -124,7 +125,16 @@ class RequestReader:
                 422, f"rows must be at most {self.limits.rows}; got {len(rows):,}; send several requests"
             )
         columns: dict[str, list[Tensor | None]] = {name: [None] * len(rows) for name in self.schema}
+        end = time.monotonic() + self.limits.seconds
         for place, row in enumerate(rows):
+            if time.monotonic() > end:
+                most = f"at most {self.limits.seconds} seconds"
+                raise RequestError(
+                    503,
+                    f"reading the rows must take {most}, and took longer for {place} of {len(rows)}; send fewer rows, "
+                    "or smaller images",
+                    retry=self.limits.seconds,
+                )
             if not isinstance(row, dict):
                 raise RequestError(
                     422, f"row {place} must be an object of values by modality; got {type(row).__name__}"

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from polymodal.serving.idle_connections import limit_idle_connections
+
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
@@ -34,7 +36,8 @@ def serve(
         app: Result of `create_app`.
         host: Address to listen on.
         port: Port; 0 chooses a free one.
-        seconds: Seconds that requests in flight have to finish at the end.
+        seconds: Seconds that requests in flight have to finish at the end, and that a connection may stay open without
+            a request.
         announce: Function that is called with the address once the server is listening.
 
     Raises:
@@ -62,6 +65,7 @@ def serve(
 
     config = uvicorn.Config(
         app,
+        http=limit_idle_connections(seconds),
         log_level="warning",
         access_log=False,
         server_header=False,
