@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal.io.untrusted import UNREADABLE
+from polymodal.io.json_files import UNREADABLE
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
 from polymodal.modalities.cell_texts import DATES
 from polymodal.modalities.sound_files import HOP
