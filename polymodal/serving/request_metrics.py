@@ -29,7 +29,7 @@ class RequestMetrics:
         self._rows = Counter("polymodal_rows", "Rows that were predicted.", **common)
         self._seconds = Histogram(
             "polymodal_seconds",
-            "Seconds until an response begins, by endpoint.",
+            "Seconds until a response begins, by endpoint.",
             ["endpoint"],
             buckets=SECONDS,
             **common,
@@ -38,7 +38,7 @@ class RequestMetrics:
         Gauge("polymodal_waiting", "Requests that wait for the model.", **common).set_function(count_waiting)
 
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:
-        """Counts an response.
+        """Counts a response.
 
         Arguments:
             endpoint: Path of the endpoint.

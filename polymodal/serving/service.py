@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,8 @@ __all__ = ["Service", "write_json"]
 
 INLINE = 2**16
 """Bytes of a body up to which it is parsed, and its response written, without another thread."""
+QUICK_PIXELS = 2**16
+"""Pixels of an image up to which it is decoded without another thread. A file of a few kB can hold 50 million pixels."""
 
 
 @dataclass(eq=False)
@@ -49,12 +51,15 @@ class Service:
 
     def __post_init__(self) -> None:
         self.reader = RequestReader(self.model.schema, self.limits)
+        self.quick_reader = RequestReader(
+            self.model.schema, replace(self.limits, pixels=min(self.limits.pixels, QUICK_PIXELS))
+        )
         self.predictor = BatchPredictor(self.model, self.points)
         self.queue: Batcher[Task, Prediction] = Batcher(
             self.predictor.predict,
             most=self.limits.batch,
             waiting=self.limits.waiting,
-            observe=lambda rows: self.metrics.count_batch(rows),
+            observe=lambda tasks: self.metrics.count_batch(sum(len(task.batch) for task in tasks)),
         )
         self.metrics = RequestMetrics(lambda: len(self.queue))
         self.count = 0 if self.examples is None else len(self.examples)
