@@ -28,7 +28,7 @@ __all__ = ["Service", "write_json"]
 INLINE = 2**16
 """Bytes of a body up to which it is parsed, and its response written, without another thread."""
 QUICK_PIXELS = 2**16
-"""Pixels of an image up to which it is decoded without another thread. A file of a few kB can hold 50 million pixels."""
+"""Pixels of an image up to which it is decoded without another thread. A file of a few kB can hold millions."""
 
 
 @dataclass(eq=False)

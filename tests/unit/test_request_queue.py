@@ -1,4 +1,4 @@
-"""The queue of requests: what waits is one batch of bounded size, failures stay alone, and nothing is lost at the end."""
+"""The queue of requests: batches of what waits, of bounded size; failures stay alone; nothing is lost at the end."""
 
 import asyncio
 import base64
