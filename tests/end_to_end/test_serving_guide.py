@@ -1,6 +1,5 @@
 """The commands and programs of docs/serving.md do what the page says, and the command reports mistakes."""
 
-import os
 import re
 import shlex
 import signal
@@ -36,9 +35,8 @@ def find_commands(name):
 def serving(folder, *arguments):
     """A server on a free port: its process and the line that it prints."""
     command = [sys.executable, "-m", "polymodal.cli.app", *arguments, "--port", "0"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, cwd=folder, env=environment, **pipes) as server:
+    with subprocess.Popen(command, cwd=folder, **pipes) as server:
         try:
             yield server, server.stdout.readline()
         finally:
@@ -47,6 +45,15 @@ def serving(folder, *arguments):
 
 def find_address(line):
     return re.search(r"at (http://[\w.]+:\d+) ", line)[1]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def environment():
+    """Processes run this copy of the package in any folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +130,7 @@ def test_a_signal_ends_the_server_with_code_0_and_the_token_is_needed(folder, nu
     with serving(folder, *find_commands("serve")[1]) as (server, line):
         address = find_address(line).replace("0.0.0.0", "127.0.0.1")
         assert httpx.get(f"{address}/api/health").status_code == 200
-        for token, status in (("a-long-secret", 200), ("a-long-secreT", 401), ("", 401)):
+        for token, status in (("a-long-secret", 200), ("a-long-secreT", 401), ("a", 401)):
             assert (
                 httpx.get(f"{address}/api/schema", headers={"Authorization": f"Bearer {token}"}).status_code == status
             )
