@@ -38,6 +38,7 @@ def push_run(
     revision: str | None = None,
     message: str | None = None,
     licence: str | None = None,
+    examples: int = 0,
     dry_run: Path | None = None,
     device: str = "auto",
 ) -> str:
@@ -53,6 +54,7 @@ def push_run(
         revision: Branch to write to, by default the main branch.
         message: Message of the commit.
         licence: Identifier of the licence.
+        examples: Number of test rows to upload as examples for the page of `polymodal serve`.
         dry_run: Folder to write the files into, in place of an upload.
         device: Device, as in `fit`.
 
@@ -69,7 +71,7 @@ def push_run(
     model = open_model(folder, device)
     figure, caption = _draw_figure(folder, source, model)
     about: dict[str, Any] = {"licence": licence, "data": _name_data(source), "scores": _read_scores(folder)}
-    about |= {"figure": figure, "caption": caption}
+    about |= {"figure": figure, "caption": caption, "examples": _read_examples(folder, model, examples)}
     if not about["scores"]:
         say(f"{folder} has no scores, so the card shows none; `polymodal evaluate` computes them for a run")
     if licence is None:
@@ -98,6 +100,22 @@ def _read_scores(folder: Path) -> dict[str, pd.DataFrame]:
                 say(f"{path} is older than the model, so its scores are left out; evaluate the run again")
             found[split] = scores[~scores["task"].isin(outdated)]
     return {split: scores for split, scores in found.items() if len(scores)}
+
+
+def _read_examples(folder: Path, model: Model, count: int) -> list[dict[str, Any]]:
+    """Returns the first test rows as JSON values.
+
+    Raises:
+        ValueError: The rows of the run cannot be read.
+    """
+    if not count:
+        return []
+    from polymodal.serving.limits import Limits
+    from polymodal.serving.request_reader import RequestReader
+
+    table = open_tables(folder, choose_split(folder), schema=model.schema)[0]
+    reader = RequestReader(model.schema, Limits())
+    return [reader.write_row(table[row]) for row in range(min(count, len(table)))]
 
 
 def _draw_figure(folder: Path, source: Mapping[str, Any], model: Model) -> tuple[PIL.Image.Image, str]:

@@ -19,6 +19,7 @@ from polymodal.runtime.validation import check_file
 
 if TYPE_CHECKING:
     from polymodal.models import Model
+    from polymodal.onnx import Predictor
     from polymodal.serving import Limits
     from polymodal.table.table import Table
 
@@ -57,10 +58,11 @@ def serve_run(
     model = open_model(folder, device)
     app = create_app(
         model,
-        name=folder.resolve().name,
+        name=name_run(folder),
         examples=find_examples(folder, model),
         limits=limits,
         token=token,
+        points=open_onnx(folder, model) if onnx else None,
     )
     if token is None and not _is_loopback(host):
         say(f"anyone who can reach {host} can use the model, because there is no token; set one with --token-file")
@@ -92,15 +94,47 @@ def find_examples(folder: Path, model: Model) -> Table | Sequence[Mapping[str, A
     if (path := folder / EXAMPLES).exists():
         rows = checkpoint.read_json(path).get("rows")
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            raise ValueError(
-                f'{path} must be {{"rows": [...]}} with a list of objects of values by modality; restore or remove it'
-            )
+            raise ValueError(f"{path} must have rows, each an object of values by modality; restore or remove it")
         return rows
     try:
         return open_tables(folder, choose_split(folder), on_changed="warn", schema=model.schema)[0]
     except (OSError, ValueError) as error:
         say(f"the page has no example rows: {brief(error, 300)}")
         return None
+
+
+def open_onnx(folder: Path, model: Model) -> Predictor:
+    """Opens the exported model in the run folder; it is exported first if it is missing or older than the model.
+
+    Raises:
+        ImportError: The extra `onnx` is not installed.
+        ValueError: The model cannot be exported.
+    """
+    from polymodal.onnx import Predictor, export
+
+    exported, weights = folder / "onnx", checkpoint.find_folder(_find_model(folder)) / "weights.safetensors"
+    description = exported / "schema.json"
+    if not description.exists() or description.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+        say(f"exporting the model to {exported}, once")
+        export(model, exported, overwrite=description.exists())
+    return Predictor(exported, threads=torch.get_num_threads())
+
+
+def name_run(folder: Path) -> str:
+    """Returns the name of a run: that of its folder, or owner/name for a model from the Hugging Face Hub.
+
+    Example:
+        >>> name_run(Path("runs/demo")), name_run(Path("hub/models--ann--digits/snapshots/0123abcd"))
+        ('demo', 'ann/digits')
+    """
+    path = folder.absolute()
+    if path.parent.name == "snapshots" and path.parents[1].name.startswith("models--"):
+        return path.parents[1].name.removeprefix("models--").replace("--", "/")
+    return path.name
+
+
+def _find_model(folder: Path) -> Path:
+    return folder / "model" if (folder / "model").is_dir() else folder
 
 
 def _leave_a_core_free() -> None:

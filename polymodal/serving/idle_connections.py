@@ -27,8 +27,9 @@ def limit_idle_connections(seconds: float) -> type[asyncio.Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            self._connection = transport
             self._before = self.cycle
-            self._timer = self.loop.call_later(seconds, self._check)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._timer.cancel()
@@ -37,9 +38,9 @@ def limit_idle_connections(seconds: float) -> type[asyncio.Protocol]:
         def _check(self) -> None:
             is_idle = self.cycle is None or self.cycle.response_complete
             if is_idle and self.cycle is self._before:
-                self.transport.close()
+                self._connection.close()
                 return
             self._before = self.cycle
-            self._timer = self.loop.call_later(seconds, self._check)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._check)
 
     return Protocol

@@ -54,14 +54,14 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae",
     ],
     report: ["polymodal report runs/demo"],
-    push: [
-        "polymodal push runs/demo owner/name --licence apache-2.0",
-        "polymodal push runs/demo owner/name --dry-run upload",
-    ],
     serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
     export: [
         "polymodal export runs/demo --to onnx",
         "polymodal export runs/demo --out exported --overwrite",
+    ],
+    push: [
+        "polymodal push runs/demo owner/name --licence apache-2.0",
+        "polymodal push runs/demo owner/name --dry-run upload",
     ],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""

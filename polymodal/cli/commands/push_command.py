@@ -39,6 +39,10 @@ def push(
         typer.Option(metavar="BRANCH", help="Branch to write to; it is created if it is missing. By default main."),
     ] = None,
     message: Annotated[str | None, typer.Option(metavar="TEXT", help="Message of the commit.")] = None,
+    examples: Annotated[
+        int,
+        typer.Option(min=0, metavar="N", help="Also upload N test rows, as examples for the page of polymodal serve."),
+    ] = 0,
     dry_run: Annotated[
         Path | None,
         typer.Option(
@@ -51,12 +55,14 @@ def push(
 
     The upload consists of weights.safetensors, model.json, the card README.md, and a figure. The card shows the scores
     of the run. The figure shows predictions for test rows if the data set is one that `polymodal datasets` lists, and
-    otherwise samples from the model: rows of a table of your own are not uploaded. model.json contains the names of
-    modalities and classes, the vocabulary of texts, and the smallest and largest numbers of the training rows.
+    otherwise samples from the model. Rows of a table of your own are uploaded only with --examples. model.json contains
+    the names of modalities and classes, the vocabulary of texts, and the smallest and largest numbers of the training
+    rows.
 
     A token that may write must be in the environment variable HF_TOKEN.
     """
     from polymodal.cli.push_run import push_run
 
     options: dict[str, Any] = {"private": private, "revision": revision, "message": message, "licence": licence}
+    options |= {"examples": examples}
     tell(printable(push_run(folder, repository, dry_run=dry_run, device=device, **options)))
