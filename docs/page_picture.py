@@ -1,52 +1,47 @@
-"""Takes the picture of the page that `polymodal serve` shows, from the run that `make demo` leaves.
+"""Takes the README's picture of the page of `polymodal serve`, from the run that `make demo` leaves.
 
 Run: .venv/bin/python docs/page_picture.py runs/demo docs/serve.png
 """
 
-import io
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
-import PIL.Image
-from playwright.sync_api import sync_playwright
-
-ROW = 3
-"""The test row whose m0 is given."""
+THREE = [(0.3, 0.17), (0.42, 0.1), (0.58, 0.1), (0.68, 0.2), (0.66, 0.34), (0.56, 0.44), (0.44, 0.48)]
+THREE += [(0.58, 0.52), (0.7, 0.62), (0.71, 0.76), (0.6, 0.88), (0.44, 0.91), (0.28, 0.83)]
+"""Points of a handwritten 3, as fractions of the drawing area."""
 
 
 def main(run: Path, target: Path) -> None:
-    """Saves the page at 1280 pixels in the light theme, with m0 of a test row given and all else predicted."""
-    command = [sys.executable, "-u", "-m", "polymodal", "serve", str(run), "--port", "0"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        try:
-            assert server.stdout is not None
-            found = re.search(r"http://[^ ]*:\d+", server.stdout.readline())
-            assert found is not None, "the server did not start"
-            picture = take_picture(found.group())
-        finally:
-            server.terminate()
-    PIL.Image.open(io.BytesIO(picture)).convert("RGB").save(target, optimize=True)
+    """Serves the run, draws a digit in the first image, asks for four samples, and saves what the page shows."""
+    from playwright.sync_api import expect, sync_playwright  # only this needs a browser
 
-
-def take_picture(address: str) -> bytes:
-    """Returns the page as a PNG file."""
-    with sync_playwright() as playwright:
-        path = shutil.which("chromium")
-        browser = playwright.chromium.launch(executable_path=path, args=["--headless", "--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
-        page.goto(address)
-        status = page.locator("#status")
-        for row in range(ROW + 1):
-            if row:
-                page.get_by_role("button", name="Another test row").click()
-            status.filter(has_text=f"test row {row}").wait_for()
-        page.get_by_role("group", name="Samples", exact=True).get_by_role("radio", name="4").check()
-        status.filter(has_text="Samples with the same number").wait_for()
-        page.mouse.move(0, 0)
-        return page.screenshot(full_page=True)
+    command = [sys.executable, "-m", "polymodal", "serve", str(run), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server, sync_playwright() as playwright:
+        assert server.stdout is not None
+        found = re.search(r"http://[0-9.:]+", server.stdout.readline())
+        assert found is not None
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.goto(found[0])
+        expect(page.locator("#status")).not_to_be_empty()
+        card = page.get_by_role("region", name="m0", exact=True)
+        card.get_by_role("button", name="Clear").click()
+        box = card.locator("canvas").bounding_box()
+        assert box is not None
+        places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in THREE]
+        page.mouse.move(*places[0])
+        page.mouse.down()
+        for place in places[1:]:
+            page.mouse.move(*place)
+        page.mouse.up()
+        page.get_by_role("radio", name="4", exact=True).check(force=True)
+        page.wait_for_timeout(3000)
+        page.screenshot(path=target, full_page=True)
+        browser.close()
+        server.terminate()
 
 
 if __name__ == "__main__":

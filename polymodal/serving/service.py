@@ -16,6 +16,7 @@ from fastapi import Request
 from polymodal.models.base import Model
 from polymodal.runtime.formatting import brief
 from polymodal.serving.batch_predictor import BatchPredictor, PointPredictor, Prediction, Task
+from polymodal.serving.calibrated_spreads import compute_spreads, has_calibrated_spread
 from polymodal.serving.limits import Limits, RequestError
 from polymodal.serving.request_metrics import RequestMetrics
 from polymodal.serving.request_queue import Batcher
@@ -159,14 +160,23 @@ class Service:
     def _describe_details(self, task: Task, prediction: Prediction) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = [{} for _ in range(len(task.batch))]
         for name in prediction.values:
-            codec, samples = self.reader.codecs[name], prediction.samples.get(name)
+            codec = self.reader.codecs[name]
             found: list[dict[str, Any]] = [{} for _ in rows]
             if name in prediction.distributions:
                 found = codec.describe_distribution(prediction.distributions[name])
+            spreads = self._measure_spreads(task, prediction, name)
             for place, row in enumerate(rows):
-                spread = None if samples is None else codec.measure_spread(samples[:, place])
-                row[name] = found[place] | ({} if spread is None else {"spread": spread})
+                row[name] = found[place] | ({} if spreads is None else {"spread": spreads[place]})
         return rows
+
+    def _measure_spreads(self, task: Task, prediction: Prediction, name: str) -> list[Any] | None:
+        """Returns the spread of the predictions of each row; None if it is not known."""
+        if has_calibrated_spread(self.model, name):
+            return compute_spreads(self.model, name, prediction.values[name], task.given)
+        samples, codec = prediction.samples.get(name), self.reader.codecs[name]
+        if samples is None or codec.measure_spread(samples[:, 0]) is None:
+            return None
+        return [codec.measure_spread(samples[:, place]) for place in range(len(task.batch))]
 
 
 def write_json(document: Any) -> bytes:

@@ -1,46 +1,70 @@
-// Requests to the server's REST API.
+// Requests to the server that sent the page, with its token where it asks for one.
 
 const KEY = "polymodal-token";
-let ask = null;
 
-export class ApiError extends Error {
-  constructor(message, status) {
+/** An error of the server, in its words. `status` is 0 if the server could not be reached. */
+export class ServerError extends Error {
+  constructor(status, message) {
     super(message);
     this.status = status;
   }
 }
 
-// `callback(message)` shows the form for the token and resolves with what the user entered.
-export function onUnauthorized(callback) {
-  ask = callback;
-}
-
-export async function request(path, body = null, signal = null) {
-  for (;;) {
-    const token = sessionStorage.getItem(KEY);
-    const headers = { Accept: "application/json" };
-    if (token) headers.Authorization = `Bearer ${token}`;
-    if (body !== null) headers["Content-Type"] = "application/json";
-    const response = await send(path, { method: body === null ? "GET" : "POST", headers, signal, body });
-    if (response.status === 401 && ask) {
-      const wrong = token ? "This token is not the server's token. Enter it again." : "";
-      sessionStorage.setItem(KEY, await ask(wrong));
-      continue;
-    }
-    const content = await response.json().catch(() => ({}));
-    if (!response.ok) {
-      throw new ApiError(content.error ?? `The server answered with status ${response.status}.`, response.status);
-    }
-    return content;
-  }
-}
-
-async function send(path, options) {
-  const body = options.body === null ? undefined : JSON.stringify(options.body);
+/** Keeps the token until the tab is closed. */
+export function keepToken(token) {
   try {
-    return await fetch(path, { ...options, body });
-  } catch (error) {
-    if (error.name === "AbortError") throw error;
-    throw new ApiError("The server cannot be reached. Check that it is running, then change an input to try again.", 0);
+    sessionStorage.setItem(KEY, token);
+  } catch {
+    kept = token;
   }
 }
+
+let kept = "";
+
+function readToken() {
+  try {
+    return sessionStorage.getItem(KEY) || kept;
+  } catch {
+    return kept;
+  }
+}
+
+async function request(path, options = {}) {
+  const headers = { ...options.headers };
+  const token = readToken();
+  if (token) {
+    headers.Authorization = `Bearer ${token}`;
+  }
+  let response;
+  try {
+    response = await fetch(path, { ...options, headers });
+  } catch (error) {
+    if (error.name === "AbortError") {
+      throw error;
+    }
+    throw new ServerError(0, "The server does not answer. Is it still running?");
+  }
+  const text = await response.text();
+  let document = null;
+  try {
+    document = JSON.parse(text);
+  } catch {
+    // Answers that are not JSON have no sentence of their own.
+  }
+  if (!response.ok) {
+    throw new ServerError(response.status, document?.error ?? `The server answered with status ${response.status}.`);
+  }
+  return document;
+}
+
+/** Sends a request without a body. */
+export const get = (path) => request(path);
+
+/** Sends a document as JSON. */
+export const post = (path, document, signal) =>
+  request(path, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify(document),
+    signal,
+  });

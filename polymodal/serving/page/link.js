@@ -1,42 +1,43 @@
-// The state of the page as a fragment of its address: "#j" and JSON, or "#z" and compressed JSON, in base64url.
+// The state of the page as a fragment of its address: "1." and JSON in base64url, or "2." where it is compressed.
 
-const SHORT = 300;
+const LONG = 200;
 
-export async function encodeState(state) {
-  const bytes = new TextEncoder().encode(JSON.stringify(state));
-  if (bytes.length <= SHORT || !("CompressionStream" in globalThis)) return `#j${toBase64(bytes)}`;
-  return `#z${toBase64(await transform(bytes, new CompressionStream("deflate-raw")))}`;
-}
-
-// Returns null if there is no state. Throws an error if the fragment is damaged.
-export async function decodeState(fragment) {
-  if (fragment.length < 2) return null;
-  let bytes = fromBase64(fragment.slice(2));
-  if (fragment[1] === "z") bytes = await transform(bytes, new DecompressionStream("deflate-raw"));
-  else if (fragment[1] !== "j") throw new Error("unknown format");
-  const state = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
-  if (state === null || typeof state !== "object" || typeof state.values !== "object" || state.values === null
-    || !Array.isArray(state.given)) throw new Error("not a state of this page");
-  return state;
-}
-
-async function transform(bytes, stream) {
-  const result = new Blob([bytes]).stream().pipeThrough(stream);
-  return new Uint8Array(await new Response(result).arrayBuffer());
-}
-
-export function encodeBase64(bytes) {
+function toBase64Url(bytes) {
   let text = "";
-  for (let start = 0; start < bytes.length; start += 0x8000) {
-    text += String.fromCharCode(...bytes.subarray(start, start + 0x8000));
+  for (let start = 0; start < bytes.length; start += 8192) {
+    text += String.fromCharCode(...bytes.subarray(start, start + 8192));
   }
-  return btoa(text);
+  return btoa(text).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
-function toBase64(bytes) {
-  return encodeBase64(bytes).replaceAll("+", "-").replaceAll("/", "_").replace(/=+$/, "");
+function fromBase64Url(text) {
+  const bytes = atob(text.replaceAll("-", "+").replaceAll("_", "/"));
+  return Uint8Array.from(bytes, (letter) => letter.charCodeAt(0));
 }
 
-function fromBase64(text) {
-  return Uint8Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (letter) => letter.charCodeAt(0));
+async function pipe(bytes, transformation) {
+  const stream = new Blob([bytes]).stream().pipeThrough(transformation);
+  return new Uint8Array(await new Response(stream).arrayBuffer());
+}
+
+/** Returns a document as a fragment, without the "#". */
+export async function encodeFragment(document) {
+  const bytes = new TextEncoder().encode(JSON.stringify(document));
+  if (bytes.length <= LONG || typeof CompressionStream === "undefined") {
+    return `1.${toBase64Url(bytes)}`;
+  }
+  return `2.${toBase64Url(await pipe(bytes, new CompressionStream("deflate-raw")))}`;
+}
+
+/** Returns the document of a fragment. A fragment that is damaged is an error. */
+export async function decodeFragment(fragment) {
+  const bytes = fromBase64Url(fragment.slice(2));
+  if (fragment.startsWith("1.")) {
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes));
+  }
+  if (fragment.startsWith("2.")) {
+    const plain = await pipe(bytes, new DecompressionStream("deflate-raw"));
+    return JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(plain));
+  }
+  throw new Error("the fragment has an unknown format");
 }

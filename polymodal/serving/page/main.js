@@ -1,239 +1,363 @@
-// The page: reads the schema, keeps the state, and asks for predictions when an input changes.
+// The page: loads the schema, keeps the state, and asks the server for predictions when something changes.
 
-import { make } from "./dom.js";
-import { request, onUnauthorized } from "./api.js";
-import { Card } from "./cards.js";
-import { decodeState, encodeState } from "./link.js";
-import { watchSamples } from "./samples.js";
-import { prepareTheme } from "./theme.js";
+import { get, keepToken, post, ServerError } from "./api.js";
+import { Card } from "./card.js";
+import { make, read } from "./elements.js";
+import { decodeFragment, encodeFragment } from "./link.js";
+import { startThemeSwitch } from "./theme_switch.js";
 
-const WAIT = 150; // milliseconds after the last change before a request
+const DELAY = 150;
 const COUNTS = [0, 1, 2, 4, 8];
+const NUMBER_SAMPLES = 16;
+/** Longest fragment that is put into a link, in characters; longer ones break in mail and chat programs. */
+const LONGEST = 30_000;
+
 const find = (id) => document.getElementById(id);
+const state = { samples: 0, seed: 0, example: null, actual: null };
+let schema = null;
+let cards = new Map();
+let timer = 0;
+let running = null;
+let latest = null;
+let lastFragment = "";
 
-const page = {
-  schema: null,
-  cards: [],
-  samples: 0,
-  seed: 0,
-  row: null, // index of the test row that the given values come from
-  truth: null, // its values
-  timer: 0,
-  controller: null,
-  fragment: "", // fragment that this page has written itself
-};
-
-function tell(message, isError = false) {
-  const [shown, other] = isError ? [find("alert"), find("status")] : [find("status"), find("alert")];
-  shown.textContent = message;
-  if (!isError) other.textContent = "";
-  find("alert").hidden = find("alert").textContent === "";
+function showAlert(message, id = "alert") {
+  find(id).textContent = message;
+  find(id).hidden = message === "";
 }
 
-function askForToken(message) {
-  const dialog = find("token");
-  find("token-problem").textContent = message;
-  find("token-problem").hidden = !message;
-  find("token-field").value = "";
-  if (!dialog.open) dialog.showModal();
-  return new Promise((resolve) => {
-    find("token-form").onsubmit = (event) => {
-      event.preventDefault();
-      dialog.close();
-      resolve(find("token-field").value.trim());
-    };
-  });
+/** Shows a message that stays until a person does something, whatever the next prediction says. */
+const showNotice = (message) => showAlert(message, "notice");
+
+/** Joins names as a person would say them. */
+function joinNames(names) {
+  const shown = names.length > 6 ? [...names.slice(0, 5), `${names.length - 5} more`] : names;
+  return shown.length > 1 ? `${shown.slice(0, -1).join(", ")} and ${shown.at(-1)}` : shown.join("");
 }
 
-const getState = () => ({
-  given: page.cards.filter((card) => card.isGiven).map((card) => card.name),
-  values: Object.fromEntries(page.cards.filter((card) => card.value !== null).map((card) => [card.name, card.value])),
-  samples: page.samples,
-  seed: page.seed,
-  row: page.row,
-});
+/** Returns the given values by name. */
+function collectRow() {
+  const given = [...cards].filter(([, card]) => card.isGiven && card.value !== null);
+  return Object.fromEntries(given.map(([name, card]) => [name, card.value]));
+}
 
-async function setState(state) {
-  page.samples = COUNTS.includes(state.samples) && page.schema.can_sample ? state.samples : 0;
-  page.seed = Number.isSafeInteger(state.seed) && state.seed >= 0 ? state.seed : 0;
-  for (const card of page.cards) {
-    await card.write(Object.hasOwn(state.values, card.name) ? state.values[card.name] : null);
-    card.setGiven(state.given.includes(card.name));
+function schedule(delay = DELAY) {
+  clearTimeout(timer);
+  timer = setTimeout(predict, delay);
+}
+
+/** Asks for predictions. A request that is still running is given up. */
+async function predict() {
+  running?.abort();
+  const controller = new AbortController();
+  running = controller;
+  const row = collectRow();
+  const given = Object.keys(row);
+  const to = [...cards].filter(([, card]) => !card.isGiven).map(([name]) => name);
+  writeFragment();
+  find("resample").disabled = given.length > 0 && state.samples === 0;
+  if (to.length === 0) {
+    finish("Everything is given. Set a card to Predict to see its prediction.");
+    return;
   }
-  page.row = null;
-  page.truth = null;
-  if (Number.isSafeInteger(state.row) && state.row >= 0 && state.row < page.schema.examples) {
-    page.truth = (await request(`/api/example?index=${state.row}`)).row;
-    page.row = state.row;
-  }
-  showControls();
-}
-
-async function restore() {
+  find("cards").setAttribute("aria-busy", "true");
   try {
-    const state = await decodeState(location.hash);
-    if (state === null) return false;
-    await setState(state);
+    if (given.length) {
+      await translate(row, to, controller.signal);
+      finish(`Predicted ${joinNames(to)} from ${joinNames(given)}.${explainSamples()}`);
+    } else {
+      await sample(to, controller.signal);
+      finish(`Nothing is given, so these are unconditional samples from the model.${explainSamples()}`);
+    }
+    showProblem(null);
+  } catch (error) {
+    if (error.name !== "AbortError" && running === controller) {
+      finish("");
+      showProblem(error);
+    }
+  }
+}
+
+const explainSamples = () =>
+  state.samples > 1 ? " Samples with the same number belong together: each number is one consistent row." : "";
+
+function finish(message) {
+  find("cards").removeAttribute("aria-busy");
+  if (find("status").textContent !== message) {
+    find("status").textContent = message;
+  }
+}
+
+async function translate(row, to, signal) {
+  const hasNumbers = schema.can_sample && to.some((name) => cards.get(name).modality.kind === "vector");
+  // The spread of numbers is that of samples, so some are needed even where none is to be shown.
+  const wanted = Math.max(state.samples, hasNumbers ? NUMBER_SAMPLES : 0);
+  const count = schema.can_sample ? Math.min(wanted, schema.limits.samples) : 0;
+  const request = { rows: [row], to, samples: count || null, seed: state.seed, details: true };
+  const answer = await post("/api/translate", request, signal);
+  const actual = state.actual;
+  for (const name of to) {
+    cards.get(name).showPrediction({
+      value: read(answer.rows[0], name),
+      detail: read(answer.details?.[0], name),
+      samples: (answer.samples?.[0] ?? []).slice(0, state.samples).map((one) => read(one, name)),
+      actual: actual === null ? undefined : read(actual, name),
+    });
+  }
+}
+
+async function sample(to, signal) {
+  const request = { n: Math.max(1, state.samples), to, seed: state.seed };
+  const { rows } = await post("/api/sample", request, signal);
+  for (const name of to) {
+    const samples = rows.map((row) => read(row, name));
+    const isOne = samples.length === 1;
+    cards.get(name).showPrediction({ value: isOne ? samples[0] : null, detail: null, samples: isOne ? [] : samples });
+  }
+}
+
+/** Shows an error next to the card that it names, otherwise above the cards; null removes it. */
+function showProblem(error) {
+  showAlert("");
+  if (error === null) {
+    return;
+  }
+  if (error.status === 401) {
+    askToken();
+    return;
+  }
+  if (!(error instanceof ServerError)) {
+    throw error;
+  }
+  const match = [...cards.values()].find(({ modality: { name } }) => error.message.startsWith(`row 0, ${name}: `));
+  if (match) {
+    const text = error.message.slice(`row 0, ${match.modality.name}: `.length);
+    match.showError(text.charAt(0).toUpperCase() + text.slice(1));
+  } else {
+    showAlert(error.message);
+  }
+}
+
+function askToken() {
+  find("token").hidden = false;
+  find("tools").hidden = true;
+  find("token-text").focus();
+}
+
+/** Returns the state as a document for a link. */
+function describeState() {
+  const given = [...cards].filter(([, card]) => card.isGiven).map(([name]) => name);
+  const { samples, seed, example } = state;
+  return { given, values: collectRow(), samples, seed, example };
+}
+
+async function writeFragment() {
+  const document = describeState();
+  latest = document;
+  const fragment = await encodeFragment(document);
+  if (latest !== document) {
+    return; // a later state is being written
+  }
+  lastFragment = fragment.length <= LONGEST ? `#${fragment}` : "";
+  if (lastFragment !== location.hash) {
+    try {
+      history.replaceState(null, "", lastFragment || location.pathname);
+    } catch {
+      // Browsers refuse many changes within seconds; the next change writes the address again.
+    }
+  }
+}
+
+/** Applies the state of a link. Names that the model does not have are left out. */
+async function applyState({ given, values, samples, seed, example }) {
+  const isWhole = (number) => Number.isSafeInteger(number) && number >= 0;
+  if (!Array.isArray(given) || typeof values !== "object" || values === null) {
+    throw new Error("the state is incomplete");
+  }
+  state.samples = schema.can_sample && COUNTS.includes(samples) ? samples : 0;
+  state.seed = isWhole(seed) ? seed : 0;
+  state.example = null;
+  state.actual = null;
+  for (const [name, card] of cards) {
+    card.setMode(given.includes(name));
+  }
+  await Promise.all([...cards].map(([name, card]) => card.setValue(read(values, name))));
+  if (isWhole(example) && example < schema.examples) {
+    const { row } = await get(`/api/example?index=${example}`);
+    state.example = example;
+    state.actual = row;
+  }
+  writeControls();
+}
+
+/** Restores the state of the address. Returns whether there was one. */
+async function restore() {
+  if (location.hash.length < 2) {
+    return false;
+  }
+  try {
+    await applyState(await decodeFragment(location.hash.slice(1)));
     return true;
   } catch (error) {
-    if (error.status !== undefined) throw error;
-    tell("The link is damaged, so it is ignored. Ask for the link again.", true);
+    if (error instanceof ServerError && error.status === 401) {
+      throw error;
+    }
+    showNotice("The link is damaged or belongs to another model, so its state is not restored.");
     return false;
   }
 }
 
-function showControls() {
-  for (const field of document.querySelectorAll("input[name=samples]")) field.checked = Number(field.value) === page.samples;
-  find("again").hidden = page.samples === 0 && page.cards.some((card) => card.value !== null);
-}
-
-function schedule(card = null) {
-  if (card && page.row !== null && card.value !== null && !Object.is(card.value, page.truth[card.name])
-    && JSON.stringify(card.value) !== JSON.stringify(page.truth[card.name])) {
-    page.row = null;
-    page.truth = null;
+/** Fills the given cards with the values of a test row; without one, the first card becomes given. */
+async function showExample(index) {
+  const { row } = await get(`/api/example?index=${index}`);
+  state.example = index;
+  state.actual = row;
+  if (![...cards.values()].some((card) => card.isGiven)) {
+    const first = [...cards.keys()].find((name) => read(row, name) !== null);
+    cards.get(first)?.setMode(true);
   }
-  clearTimeout(page.timer);
-  page.timer = setTimeout(predict, WAIT);
+  const given = [...cards.values()].filter((card) => card.isGiven);
+  await Promise.all(given.map((card) => card.setValue(read(row, card.modality.name))));
+  writeControls();
 }
 
-async function predict() {
-  page.controller?.abort();
-  const controller = new AbortController();
-  page.controller = controller;
-  const state = getState();
-  const busy = setTimeout(() => { find("cards").setAttribute("aria-busy", "true"); }, 200);
+async function handle(action) {
+  showNotice("");
   try {
-    page.fragment = await encodeState(state);
-    if (controller.signal.aborted) return;
-    history.replaceState(null, "", page.fragment);
-    find("link-row").hidden = true;
-    await (Object.keys(state.values).length ? translate(state, controller.signal) : sample(state, controller.signal));
-    showControls();
+    await action();
+    schedule(0);
   } catch (error) {
-    if (error.name !== "AbortError") showError(error);
-  } finally {
-    clearTimeout(busy);
-    if (page.controller === controller) find("cards").removeAttribute("aria-busy");
+    showProblem(error);
   }
 }
 
-async function translate(state, signal) {
-  const asked = page.cards.filter((card) => card.value === null);
-  for (const card of page.cards) if (card.value !== null) card.show({ truth: page.truth?.[card.name] });
-  if (!asked.length) {
-    tell("Everything is given. Switch a card to “Predict” to see a prediction.");
-    return;
+function writeControls() {
+  const { example, samples } = state;
+  find("example").textContent = example === null ? "Show a test row" : "Another test row";
+  find("example-place").textContent = example === null ? "" : `Test row ${example + 1} of ${schema.examples}`;
+  for (const input of find("samples").querySelectorAll("input")) {
+    input.checked = Number(input.value) === samples;
   }
-  const answer = await request("/api/translate", {
-    rows: [state.values], to: asked.map((card) => card.name), samples: page.samples || null, seed: page.seed, details: true,
-  }, signal);
-  for (const card of asked) {
-    card.show({
-      value: answer.rows[0][card.name],
-      detail: answer.details?.[0]?.[card.name],
-      samples: answer.samples?.[0].map((one) => one[card.name]),
-      truth: page.truth?.[card.name],
-      from: "given the values above",
+}
+
+function changeMode(card, isGiven) {
+  card.setMode(isGiven);
+  const actual = read(state.actual, card.modality.name);
+  if (isGiven && card.value === null && actual !== null) {
+    card.setValue(actual).then(() => schedule(0));
+  }
+  schedule(0);
+}
+
+/** A value that differs from the test row's leaves it: the row's other values say nothing about it. */
+function leaveExample() {
+  state.example = null;
+  state.actual = null;
+  writeControls();
+}
+
+function highlight(place) {
+  for (const item of document.querySelectorAll("[data-sample]")) {
+    item.classList.toggle("lit", place !== null && item.dataset.sample === String(place));
+  }
+}
+
+function createCards() {
+  cards = new Map();
+  for (const modality of schema.modalities) {
+    const card = new Card(modality, {
+      onmode: (isGiven) => changeMode(card, isGiven),
+      onvalue: () => {
+        showNotice("");
+        leaveExample();
+        schedule();
+      },
+      onsample: highlight,
     });
+    cards.set(modality.name, card);
   }
-  const names = Object.keys(state.values);
-  const given = `Predicted given ${names.length > 4 ? `${names.length} modalities` : names.join(", ")}`;
-  const together = page.samples > 1 ? " Samples with the same number belong together." : "";
-  tell(`${given}${page.row === null ? "" : ` of test row ${page.row}`}.${together}`);
+  find("cards").classList.toggle("three", [3, 5, 6, 9].includes(cards.size));
+  find("cards").replaceChildren(...[...cards.values()].map((card) => card.element));
 }
 
-async function sample(state, signal) {
-  const answer = await request("/api/sample", { n: page.samples || 1, seed: page.seed }, signal);
-  for (const card of page.cards) {
-    card.show({ samples: answer.rows.map((row) => row[card.name]), truth: page.truth?.[card.name], from: "given nothing" });
-  }
-  const together = page.samples > 1 ? " Samples with the same number belong together." : "";
-  tell(`Nothing is given, so you see unconditional samples: rows that the model makes up.${together}`);
-}
-
-function showError(error) {
-  const card = page.cards.find((one) => error.message.startsWith(`row 0, ${one.name}: `));
-  if (card) {
-    card.setProblem(error.message.slice(`row 0, ${card.name}: `.length));
-    tell("");
-    find("status").textContent = `${card.name} cannot be used as it is.`;
-  } else tell(error.message, true);
-}
-
-async function takeTestRow() {
-  const index = page.row === null ? 0 : (page.row + 1) % page.schema.examples;
-  await useTestRow(index);
-}
-
-async function useTestRow(index) {
-  try {
-    const { row } = await request(`/api/example?index=${index}`);
-    const has = page.cards.filter((card) => (row[card.name] ?? null) !== null);
-    if (!has.some((card) => card.isGiven)) chooseGiven(has).forEach((card) => card.setGiven(true));
-    page.row = index;
-    page.truth = row;
-    await Promise.all(page.cards.map((card) => card.write(card.isGiven ? row[card.name] ?? null : null)));
-    schedule();
-  } catch (error) {
-    showError(error);
-  }
-}
-
-// What a test row gives at first: the first half of the columns of a table, else the first modality.
-function chooseGiven(cards) {
-  const isTable = page.cards.length > 1 && page.cards.every((card) => ["label", "vector"].includes(card.modality.kind));
-  return cards.slice(0, isTable ? Math.ceil(cards.length / 2) : 1);
+function createControls() {
+  const options = COUNTS.filter((count) => count <= schema.limits.samples).map((count) => {
+    const input = make("input", {
+      type: "radio",
+      name: "samples",
+      id: `samples-${count}`,
+      value: count,
+      onchange: () => {
+        state.samples = count;
+        schedule(0);
+      },
+    });
+    return make("span", {}, input, make("label", { for: input.id }, count === 0 ? "none" : String(count)));
+  });
+  find("samples").replaceChildren(make("legend", {}, "Samples"), ...options);
+  find("samples").hidden = !schema.can_sample;
+  find("resample").hidden = !schema.can_sample;
+  find("example").hidden = schema.examples === 0;
+  find("tools").hidden = false;
 }
 
 async function copyLink() {
-  page.fragment = await encodeState(getState());
-  history.replaceState(null, "", page.fragment);
-  const field = find("link");
-  field.value = location.href;
-  const size = field.value.length > 30000 ? " It is long, and some programs cut long links." : "";
+  await writeFragment();
+  if (!lastFragment) {
+    showNotice("The given values are too large for a link.");
+    return;
+  }
   try {
-    await navigator.clipboard.writeText(field.value);
-    tell(`The link is copied. It holds all given values.${size}`);
+    await navigator.clipboard.writeText(location.href);
+    find("copy").textContent = "Copied";
+    setTimeout(() => {
+      find("copy").textContent = "Copy link";
+    }, 1500);
   } catch {
-    find("link-row").hidden = false;
-    field.select();
-    tell(`Copy the link from the field. It holds all given values.${size}`);
+    find("link").hidden = false;
+    find("link-text").value = location.href;
+    find("link-text").select();
   }
 }
 
-function prepareControls() {
-  find("row").hidden = !page.schema.examples;
-  find("row").addEventListener("click", takeTestRow);
-  find("copy").addEventListener("click", copyLink);
-  find("again").addEventListener("click", () => { page.seed += 1; schedule(); });
-  const most = page.schema.limits?.samples ?? Infinity;
-  find("samples").hidden = !page.schema.can_sample;
-  find("sample-choices").append(...COUNTS.filter((count) => count <= most).map((count) => make("label", { className: "choice" },
-    make("input", { type: "radio", name: "samples", value: String(count), onchange: () => { page.samples = count; schedule(); } }),
-    make("span", {}, count === 0 ? "Off" : String(count)))));
-  addEventListener("hashchange", async () => {
-    if (location.hash === page.fragment) return;
-    if (await restore().catch(showError)) schedule();
-  });
-}
-
 async function start() {
-  prepareTheme(find("theme"));
-  watchSamples(find("cards"));
-  onUnauthorized(askForToken);
-  page.schema = await request("/api/schema");
-  const { schema } = page;
-  document.title = `${schema.name} · polymodal`;
+  schema = await get("/api/schema");
+  find("token").hidden = true;
   find("name").textContent = schema.name;
-  find("model").textContent = `${schema.model} · ${schema.modalities.length} modalities`;
-  page.cards = schema.modalities.map((modality) => new Card(modality, schedule));
-  find("cards").replaceChildren(...page.cards.map((card) => card.element));
-  prepareControls();
-  find("controls").hidden = false;
-  if (await restore()) predict();
-  else if (schema.examples && location.hash.length < 2) useTestRow(0);
-  else { showControls(); const message = find("alert").textContent; await predict(); if (message) tell(message, true); }
+  find("model").textContent = `${schema.model}, ${schema.modalities.length} modalities, polymodal ${schema.version}`;
+  document.title = `${schema.name} · polymodal`;
+  createCards();
+  createControls();
+  if (!(await restore())) {
+    if (schema.examples) {
+      await showExample(0);
+    } else {
+      cards.values().next().value.setMode(true);
+    }
+  }
+  writeControls();
 }
 
-start().catch((error) => tell(error.message, true));
+find("example").addEventListener("click", () =>
+  handle(() => showExample(state.example === null ? 0 : (state.example + 1) % schema.examples)),
+);
+find("resample").addEventListener("click", () => {
+  state.seed += 1;
+  schedule(0);
+});
+find("copy").addEventListener("click", copyLink);
+find("token").addEventListener("submit", (event) => {
+  event.preventDefault();
+  keepToken(find("token-text").value.trim());
+  handle(start);
+});
+addEventListener("hashchange", () => {
+  if (schema && location.hash !== lastFragment) {
+    handle(restore);
+  }
+});
+// Files that miss a card would otherwise replace the page.
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", (event) => event.preventDefault());
+startThemeSwitch(find("theme"));
+handle(start);

@@ -1,14 +1,13 @@
-// The theme follows the system's setting until the user chooses one.
-
-const KEY = "polymodal-theme";
-
-export function prepareTheme(field) {
-  const apply = () => { document.documentElement.dataset.theme = field.value; };
-  field.value = localStorage.getItem(KEY) ?? "auto";
-  if (!field.value) field.value = "auto";
-  apply();
-  field.addEventListener("change", () => {
-    localStorage.setItem(KEY, field.value);
-    apply();
-  });
-}
+// Applies the chosen theme before the page is shown. It is a classic script, because modules run too late for that.
+"use strict";
+(() => {
+  let chosen = null;
+  try {
+    chosen = localStorage.getItem("polymodal-theme");
+  } catch {
+    // Storage may be forbidden; the theme then follows the system.
+  }
+  if (chosen === "light" || chosen === "dark") {
+    document.documentElement.dataset.theme = chosen;
+  }
+})();
