@@ -146,24 +146,26 @@ class RequestReader:
                     columns[name][place] = self.codecs[name].read(value)
                 except (ValueError, TypeError, OverflowError, RuntimeError, MemoryError) as error:
                     raise RequestError(422, f"row {place}, {name}: {brief(error)}") from None
-        observed = torch.tensor([[value is not None for value in column] for column in columns.values()]).T.contiguous()
+        observed = [[column[place] is not None for column in columns.values()] for place in range(len(rows))]
         values = {name: self._stack(name, column) for name, column in columns.items()}
-        return Batch(values, observed), self._read_given(options, observed)
+        return Batch(values, torch.tensor(observed)), self._read_given(options, observed)
 
     def _stack(self, name: str, column: Sequence[Tensor | None]) -> Tensor:
         """Returns the values of n rows, `(n, *shape)`, with blanks in place of missing ones."""
         found = [self._blanks[name] if value is None else value for value in column]
         return found[0][None] if len(found) == 1 else torch.stack(found)
 
-    def _read_given(self, options: Mapping[str, Any], observed: Tensor) -> Tensor:
+    def _read_given(self, options: Mapping[str, Any], observed: list[list[bool]]) -> Tensor:
         names = self._read_names(options, "given")
-        given = observed if len(names) == len(self.schema) else observed & self.schema.mask(names)
-        if len(empty := (~given.any(1)).nonzero()):
-            row = int(empty[0])
-            has = [name for name, is_there in zip(self.schema, observed[row].tolist(), strict=True) if is_there]
-            found = f"has only {', '.join(has)}, and given is {options.get('given')}" if has else "has no value"
-            raise RequestError(422, brief(f"every row must have a value of a given modality; row {row} {found}", 500))
-        return given
+        is_given = [name in names for name in self.schema]
+        given = [[has and asked for has, asked in zip(row, is_given, strict=True)] for row in observed]
+        for place, row in enumerate(given):
+            if not any(row):
+                has = [name for name, is_there in zip(self.schema, observed[place], strict=True) if is_there]
+                found = f"has only {', '.join(has)}, and given is {options.get('given')}" if has else "has no value"
+                message = f"every row must have a value of a given modality; row {place} {found}"
+                raise RequestError(422, brief(message, 500))
+        return torch.tensor(given)
 
     def _read_names(self, options: Mapping[str, Any], key: str) -> list[str]:
         """Returns the names of modalities in a list, each once, or all names if the list is null or absent."""

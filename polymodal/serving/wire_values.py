@@ -39,6 +39,7 @@ from polymodal.serving.json_values import (
     show_value,
     write_date,
 )
+from polymodal.serving.png_files import encode_png
 
 if TYPE_CHECKING:
     from torch.distributions import Distribution
@@ -90,8 +91,7 @@ class ImageCodec(ArrayCodec):
         return self.modality.quantize(values)
 
     def write(self, value: Tensor) -> str:
-        self.modality.write(value).save(file := io.BytesIO(), "PNG", compress_level=1)
-        return base64.b64encode(file.getbuffer()).decode()
+        return base64.b64encode(encode_png(self.modality.quantize(value).numpy())).decode()
 
     def describe(self) -> dict[str, Any]:
         channels, height, width = self.modality.shape
@@ -111,6 +111,7 @@ class LabelCodec(Codec):
 
     kind = "label"
     modality: Label
+    needs_check = False
 
     @cached_property
     def classes(self) -> list[str | int]:
@@ -225,6 +226,7 @@ class TextCodec(Codec):
 
     kind = "text"
     modality: Text
+    needs_check = False
 
     def _read(self, value: Any) -> Tensor:
         if not isinstance(value, str):
