@@ -12,6 +12,7 @@ import torch
 
 from polymodal.cli.run_data import choose_split
 from polymodal.cli.run_folder import open_model, open_tables
+from polymodal.cli.table_settings import read_training_options
 from polymodal.io import checkpoint
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
@@ -61,6 +62,7 @@ def serve_run(
         examples=find_examples(folder, model),
         limits=limits,
         token=token,
+        csv_options=read_training_options(folder),
     )
     if token is None and not _is_loopback(host):
         say(f"anyone who can reach {host} can use the model, because there is no token; set one with --token-file")

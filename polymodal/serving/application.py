@@ -20,8 +20,10 @@ from polymodal.serving.guard import Guard, write_error
 from polymodal.serving.limits import Limits, RequestError
 from polymodal.serving.openapi_schemas import ERRORS
 from polymodal.serving.service import Service
+from polymodal.serving.table_endpoint import TableEndpoint
 
 if TYPE_CHECKING:
+    from polymodal.csvfiles import Options
     from polymodal.table.table import Table
 
 __all__ = ["create_app"]
@@ -45,6 +47,7 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     points: PointPredictor | None = None,
+    csv_options: Options | None = None,
 ) -> FastAPI:
     """Creates the web application of a model: the REST API and the page.
 
@@ -55,6 +58,7 @@ def create_app(
         limits: Limits of the server; by default those of `Limits()`.
         token: Token that every request to the API must carry; None if requests need none.
         points: Program that computes point predictions instead of the model, such as `polymodal.onnx.Predictor`.
+        csv_options: Options with which the training table was read; the defaults for CSV files of requests.
 
     Returns:
         An ASGI application. `uvicorn.run(app)` serves it.
@@ -89,6 +93,7 @@ def create_app(
         lifespan=run,
     )
     Endpoints(service).add_to(app)
+    TableEndpoint(service, csv_options).add_to(app)
     _add_pages(app)
     app.add_exception_handler(RequestError, _send_request_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, _send_http_error)  # pyright: ignore[reportArgumentType]
