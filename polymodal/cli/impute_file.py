@@ -12,6 +12,7 @@ from typing import Any
 from polymodal import csvfiles, imputation
 from polymodal.cli import output_checks, parquet_output
 from polymodal.cli.input_rows import parse_modality_names
+from polymodal.cli.run_data import choose_output
 from polymodal.cli.run_folder import open_model
 from polymodal.cli.table_settings import open_table_file
 from polymodal.csvfiles import Options, other_formats
@@ -83,7 +84,8 @@ def impute_table_file(
     table = open_table_file(folder, file, options)
     kind = ".parquet" if table.parquet else csvfiles.kind(file)
     write = _choose_writer(table)
-    out = out or folder / f"{file.resolve().stem if table.parquet else file.resolve().name[: -len(kind)]}-filled{kind}"
+    stem = file.resolve().stem if table.parquet else file.resolve().name[: -len(kind)]
+    out = out or choose_output(folder, f"{stem}-filled{kind}")
     if csvfiles.kind(out) != kind:
         raise ValueError(
             f"--out must have the same format as {file.name}; got {out}; use --out {out.with_suffix(kind)}"

@@ -11,6 +11,7 @@ import torch
 from polymodal.cli import output_folder
 from polymodal.cli.input_rows import list_sources, parse_modality_names, read_selected_rows, refuse_both
 from polymodal.cli.predictions import Predictions
+from polymodal.cli.run_data import choose_output
 from polymodal.cli.run_folder import open_model
 from polymodal.modalities.base import Bounds, check_bounds
 from polymodal.runtime.progress import show_progress
@@ -65,7 +66,7 @@ def translate_to_folder(
         temperature: Scale of the noise, as in `Model.translate`.
         seed: Random seed of the samples.
         bounds: Range of predicted numbers, as in `polymodal.impute`.
-        out: Output folder; by default `translations` in the run folder.
+        out: Output folder; by default `translations`, see `choose_output`.
         device: Device, as in `fit`.
         overwrite: Whether to replace earlier translations.
         on_changed: Behaviour if the table of the training run has changed since training: "error" raises an error,
@@ -80,7 +81,7 @@ def translate_to_folder(
             `overwrite` is not set.
     """
     check_bounds(bounds)
-    out = out or folder / "translations"
+    out = out or choose_output(folder, "translations")
     refuse_both(file, split)
     model = open_model(folder, device)
     schema = model.schema
@@ -117,7 +118,7 @@ def sample_to_folder(
         folder: Run folder.
         number: Number of sampled rows.
         seed: Random seed for sampling.
-        out: Output folder; by default `samples` in the run folder.
+        out: Output folder; by default `samples`, see `choose_output`.
         bounds: Range of sampled numbers, as in `polymodal.impute`.
         device: Device, as in `fit`.
         overwrite: Whether to replace earlier samples.
@@ -130,7 +131,7 @@ def sample_to_folder(
             set.
     """
     check_bounds(bounds)
-    out = out or folder / "samples"
+    out = out or choose_output(folder, "samples")
     output_folder.check_output_folder(out, "sample", list_sources(folder, tables=False), overwrite=overwrite)
     model = open_model(folder, device)
     schema, made = model.schema, model.sample(number, seed=seed)

@@ -23,7 +23,19 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
     from polymodal.table.table import Table
 
-__all__ = ["RECORD", "SPLITS", "check_data", "choose_split", "experiment", "no_run", "open_table", "open_tables"]
+__all__ = [
+    "RECORD",
+    "SPLITS",
+    "check_data",
+    "choose_output",
+    "choose_split",
+    "experiment",
+    "holds_model_only",
+    "no_run",
+    "open_table",
+    "open_tables",
+    "read_source",
+]
 
 SPLITS = ("test", "validation", "train")
 CHANGED = ("error", "warn")
@@ -135,13 +147,36 @@ def experiment(folder: Path) -> dict[str, Any]:
     return document
 
 
+def holds_model_only(folder: Path) -> bool:
+    """Returns whether a folder is that of a model without its run, such as one from the Hugging Face Hub."""
+    return (folder / "model.json").exists() and not (folder / RECORD).exists()
+
+
+def read_source(folder: Path) -> dict[str, Any]:
+    """Reads the record of a run's data set; that of a model without its run is empty.
+
+    Raises:
+        FileNotFoundError: The folder holds neither a run nor a model.
+        ValueError: The record is damaged or was edited.
+    """
+    return {} if holds_model_only(folder) else experiment(folder)["data"]
+
+
+def choose_output(folder: Path, name: str) -> Path:
+    """Returns the default path of an output: in the run folder, or in the current folder for a model without its run.
+
+    A model's folder must hold nothing else, and the cache of the Hugging Face Hub is no place for outputs.
+    """
+    return Path(name) if holds_model_only(folder) else folder / name
+
+
 def no_run(folder: Path, file: str) -> FileNotFoundError:
     """Returns the error for a folder without a file that every run has; the message states what was found instead."""
     expected = f"{folder} must be a run folder, as `polymodal train` writes it, with {file}"
     found = "it has none" if folder.is_dir() else "it is a file" if folder.exists() else "it does not exist"
     if (folder / "model.json").exists():
-        found = "it holds only a model, without its data; pass the folder above it, or use the model from Python: "
-        found += "polymodal.load"
+        found = "it holds only a model, without its data; pass the folder above it, or a table's file to a command "
+        found += "that takes one, or use the model from Python: polymodal.load"
     return FileNotFoundError(f"{expected}; {found}")
 
 

@@ -17,6 +17,7 @@ from polymodal.cli.run_data import (
     check_data,
     choose_split,
     experiment,
+    holds_model_only,
     no_run,
     open_table,
     open_tables,
@@ -26,7 +27,7 @@ from polymodal.evaluation import LEARNED, TASKS, check_tasks, score_file
 from polymodal.evaluation.coherence.unconditional import is_rgb_or_grey
 from polymodal.evaluation.score_file import SCORED, read_scores
 from polymodal.io import checkpoint
-from polymodal.io.untrusted import refuse_endless
+from polymodal.io.json_files import refuse_endless
 from polymodal.report import write
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
@@ -45,6 +46,8 @@ __all__ = [
     "count_epochs",
     "evaluate_run",
     "experiment",
+    "find_outdated_tasks",
+    "name_score_file",
     "no_run",
     "open_model",
     "open_table",
@@ -63,14 +66,16 @@ PRIOR_HISTORY = ["epoch", "seconds", "prior/train", "prior/validation"]
 
 
 def open_model(folder: Path, device: str = "auto") -> Model:
-    """Loads the model of a run onto a device.
+    """Loads the model of a run, or a model without its run, onto a device.
 
     Raises:
-        FileNotFoundError: The folder holds no run.
+        FileNotFoundError: The folder holds neither a run nor a model.
     """
-    experiment(folder)
+    alone = holds_model_only(folder)
+    if not alone:
+        experiment(folder)
     where = select_device(device)
-    return models.load(folder / "model").to(where)
+    return models.load(folder if alone else folder / "model").to(where)
 
 
 def evaluate_run(
@@ -117,8 +122,8 @@ def evaluate_run(
         connect_processes(device)
     features = None if inception is None else evaluation.load_inception(inception, select_device(device))
     split = choose_split(folder) if split is None else split
-    path = _name_score_file(folder, split)
-    earlier = _find_outdated_tasks(path)
+    path = name_score_file(folder, split)
+    earlier = find_outdated_tasks(path)
     learns = {*tasks} & {*LEARNED, "sampling"}  # sampling trains a classifier if the rows have classes
     model = open_model(folder, device)
     table, train = open_tables(folder, split, "train", on_changed=on_changed, schema=model.schema)
@@ -160,7 +165,7 @@ def rewrite_report(folder: Path, device: str = "auto", on_changed: str = "error"
     check_data(folder, experiment(folder)["data"])
     _columns(folder / "history.csv", HISTORY)
     split = choose_split(folder)
-    path = _name_score_file(folder, split)
+    path = name_score_file(folder, split)
     if scored := os.path.lexists(path):
         _columns(path, SCORES)
     model = open_model(folder, device)
@@ -182,7 +187,7 @@ def write_report(folder: Path, model: Model, table: Table, train: Table | None =
     With training rows, baselines are added to scores that have none, such as those of earlier versions.
     """
     flow = folder / "prior_history.csv"
-    path = _name_score_file(folder, table.source.get("split", "test"))
+    path = name_score_file(folder, table.source.get("split", "test"))
     na_values = {column: [""] for column in ("value", *evaluation.BASELINES)}
     scores = _columns(path, SCORES, keep_default_na=False, na_values=na_values)
     if train is not None and not {*evaluation.BASELINES} <= {*scores}:
@@ -198,11 +203,12 @@ def write_report(folder: Path, model: Model, table: Table, train: Table | None =
     )
 
 
-def _name_score_file(folder: Path, split: str) -> Path:
+def name_score_file(folder: Path, split: str) -> Path:
+    """Returns the path of the score file of a split."""
     return folder / ("scores.csv" if split == "test" else f"scores-{split}.csv")
 
 
-def _find_outdated_tasks(path: Path) -> set[str]:
+def find_outdated_tasks(path: Path) -> set[str]:
     """Returns the tasks of a score file that is older than the weights of the model in the run folder.
 
     Raises:

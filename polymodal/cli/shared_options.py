@@ -28,7 +28,31 @@ __all__ = [
     "open_input_table",
 ]
 
-RunFolder = Annotated[Path, typer.Argument(help="Run folder, as `polymodal train` writes it.", show_default=False)]
+
+def find_run_folder(text: str) -> Path:
+    """Returns the run folder that a text names; a model on the Hugging Face Hub is downloaded into the Hub's cache.
+
+    Raises:
+        OSError: The model cannot be downloaded.
+        ValueError: The address is not valid, or its repository holds a pickle.
+    """
+    if not text.startswith("hf://"):
+        return Path(text)
+    from polymodal.io.hub_files import download_model, parse_address
+
+    return download_model(parse_address(text))
+
+
+RunFolder = Annotated[
+    Path,
+    typer.Argument(
+        parser=str,
+        callback=find_run_folder,
+        help="Run folder, as `polymodal train` writes it, or folder of a model, or a model on the Hugging Face Hub, "
+        "hf://owner/name or hf://owner/name@revision.",
+        show_default=False,
+    ),
+]
 Device = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Number of rows per batch.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an earlier result of this command.")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from polymodal import csvfiles
-from polymodal.cli.run_folder import experiment
+from polymodal.cli.run_data import read_source
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets import DATASETS, user_tables
 from polymodal.datasets.table_files import File
@@ -232,7 +232,7 @@ def open_table_file(folder: Path, path: Path, options: Options) -> File:
         options: Options that take precedence over those of the training table.
 
     Raises:
-        FileNotFoundError: The folder holds no run.
+        FileNotFoundError: The folder holds neither a run nor a model.
         ValueError: The file format is not supported, or the run's record of its data is damaged.
     """
     other_formats.refuse_unknown(path)
@@ -249,7 +249,7 @@ def read_training_options(folder: Path) -> Options | None:
         FileNotFoundError: The folder holds no run.
         ValueError: The run's record of its data is damaged.
     """
-    source = experiment(folder)["data"]
+    source = read_source(folder)
     if source.get("dataset") != "table":
         return None
     arguments = source.get("arguments", {})

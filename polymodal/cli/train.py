@@ -18,8 +18,8 @@ from polymodal.cli.processes import count, number
 from polymodal.cli.run_folder import RECORD, SPLITS, count_epochs, no_run, refuse_unwritable
 from polymodal.datasets import user_tables
 from polymodal.io import checkpoint
+from polymodal.io.json_files import refuse_endless
 from polymodal.io.locks import claim_folder
-from polymodal.io.untrusted import refuse_endless
 from polymodal.io.yaml import assignments, dump, read
 from polymodal.models import upgrade_arguments_of, upgrade_document
 from polymodal.runtime import distributed

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from polymodal.io.untrusted import UNREADABLE
+from polymodal.io.json_files import UNREADABLE
 from polymodal.runtime.formatting import brief
 
 __all__ = ["Kind", "read_arrays"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from polymodal.datasets.lock import alone
 from polymodal.evaluation.frame import ORDER
 from polymodal.io import checkpoint
-from polymodal.io.untrusted import refuse_endless
+from polymodal.io.json_files import refuse_endless
 from polymodal.runtime.formatting import brief
 
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from polymodal.io.atomic import find_folder, flush, replace_file, replace_folder, sweep, temporary_folder
+from polymodal.io.json_files import read_json
 from polymodal.io.untrusted import (
     DOCUMENT,
     DTYPES,
     check_tensors,
     map_state,
     read_header,
-    read_json,
     read_state,
     read_tensors,
 )

@@ -1,13 +1,9 @@
-"""Reads JSON and tensors from untrusted files, and raises one clear error for invalid content."""
+"""Reads tensors from untrusted files, and raises one clear error for invalid content."""
 
 from __future__ import annotations
 
-import json
-import struct
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -15,46 +11,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from polymodal.io.json_files import parse_json_object
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.validation import check_file
 
 __all__ = [
     "DOCUMENT",
     "DTYPES",
-    "UNREADABLE",
     "check_tensors",
     "map_state",
     "read_header",
-    "read_json",
     "read_state",
     "read_tensors",
-    "refuse_endless",
 ]
 
 DOCUMENT = "document"
 """Key of the JSON document in the header of a state file."""
-
-MOST_JSON = 16 * 2**20
-"""Largest accepted size of a JSON file, in bytes."""
-
-UNREADABLE = (
-    ArithmeticError,
-    AttributeError,
-    EOFError,
-    LookupError,
-    MemoryError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-    struct.error,
-    zlib.error,
-)
-"""Exceptions that libraries raise for files that are damaged, or of another format."""
-
-DEEPEST, DIGITS = 100, 40
-"""Largest accepted nesting depth, and number of digits of an integer, in a JSON document."""
 
 FLOATS = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "F64": torch.float64}
 DTYPES = FLOATS | {
@@ -66,24 +38,6 @@ DTYPES = FLOATS | {
     "I64": torch.int64,
 }
 """Accepted types of tensors, by their names in safetensors."""
-
-
-def read_json(path: str | Path) -> dict[str, Any]:
-    """Reads a JSON object from a file.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ValueError: The file has other content, is larger than 16 MiB, is nested more than 100 deep, or contains a
-            number that is not finite or an integer with more than 40 digits.
-    """
-    path = Path(path)
-    if (size := check_file(path)) > MOST_JSON:
-        raise ValueError(f"{path} must be at most {MOST_JSON} bytes of JSON; it is {size}")
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except (ValueError, OSError) as error:
-        raise ValueError(f"{path} must be JSON: {brief(error)}") from error
-    return _parse_json_object(text, str(path))
 
 
 def read_tensors(path: str | Path, like: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
@@ -137,18 +91,8 @@ def map_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: The file is damaged, or has other content.
     """
     with _open_safetensors(path) as file:
-        document = _parse_json_object((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
+        document = parse_json_object((file.metadata() or {}).get(DOCUMENT, ""), f"the header of {path}")
         return {name: file.get_tensor(name) for name in _header(path, file)}, document
-
-
-def refuse_endless(path: Path) -> None:
-    """Checks that a path is no pipe or device, which might be read forever.
-
-    Raises:
-        ValueError: The path is a pipe or a device.
-    """
-    if path.exists() and not path.is_dir():
-        check_file(path)
 
 
 def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], like: Mapping[str, Tensor]) -> None:
@@ -178,19 +122,6 @@ def check_tensors(path: str | Path, tensors: Mapping[str, Tensor], like: Mapping
     troubles += [_join_first(wrong, "; ")] if wrong else []
     if troubles:
         raise ValueError(f"{path} does not fit the model: {brief('; '.join(troubles), 600)}")
-
-
-def _parse_json_object(text: str, where: str) -> dict[str, Any]:
-    try:
-        document = json.loads(text, parse_int=_whole, parse_float=_finite, parse_constant=_finite)
-        _check_depth(document)
-    except RecursionError:
-        raise ValueError(f"{where} must be JSON: it holds lists or objects in each other too deep") from None
-    except ValueError as error:
-        raise ValueError(f"{where} must be JSON: {brief(error)}") from error
-    if not isinstance(document, dict):
-        raise ValueError(f"{where} must hold a JSON object; got {type(document).__name__}")
-    return document
 
 
 def _header(path: str | Path, file: Any) -> dict[str, Tensor]:
@@ -226,26 +157,3 @@ def _kind(tensor: Tensor) -> str:
 
 def _join_first(items: list[str], joint: str) -> str:
     return joint.join(items[:3]) + (f" and {len(items) - 3} more" if len(items) > 3 else "")
-
-
-def _finite(number: str) -> float:
-    if isfinite(value := float(number)):
-        return value
-    raise ValueError(f"numbers must be finite; got {number}")
-
-
-def _whole(number: str) -> int:
-    if len(number) > DIGITS:
-        raise ValueError(f"whole numbers must have at most {DIGITS} digits; got {brief(number, 60)}")
-    return int(number)
-
-
-def _check_depth(document: Any) -> None:
-    """Checks that a document is not nested so deep that recursive functions fail."""
-    parts = [document]
-    for _ in range(DEEPEST):
-        nested = [part.values() if isinstance(part, dict) else part for part in parts if isinstance(part, dict | list)]
-        parts = [part for several in nested for part in several]
-        if not parts:
-            return
-    raise RecursionError

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
@@ -19,29 +16,18 @@ from polymodal.modalities.cells import Column, read_files
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC
 from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
+from polymodal.modalities.sound_files import HOP, read_wave
 from polymodal.modalities.spectrograms import spectrograms
 from polymodal.modalities.value_checks import check_unit
 from polymodal.networks import spectrogram_decoder, spectrogram_encoder
-from polymodal.runtime.formatting import brief
-from polymodal.runtime.validation import check_file
 
 if TYPE_CHECKING:
     import pandas as pd
     import PIL.Image
 
-__all__ = ["HOP", "Audio"]
+__all__ = ["Audio"]
 
-HOP = 256
-"""Number of samples between successive frames of a spectrogram of an audio file."""
-FASTEST = 1_000_000
-"""Maximum sampling rate of audio files that are read, in samples per second."""
-FILTER = 24
-"""Number of samples, at the lower of the two rates, that are read beyond the end for resampling. scipy needs 10."""
-CANCELLED = 0.01
-"""Fraction of the loudest channel's peak below which the mean of channels is only rounding noise."""
 AUDIO_ENDINGS = (".wav", ".flac", ".ogg", ".mp3")
-BROKEN = (OSError, ValueError, TypeError, RuntimeError, MemoryError, ArithmeticError, AssertionError)
-"""Exceptions that soundfile raises for damaged files and for files that are not audio."""
 
 
 @dataclass(frozen=True)
@@ -179,64 +165,8 @@ class Audio(Costed):
 
     def _compute_spectrogram(self, file: str | Path | bytes) -> Tensor:
         """Computes the spectrogram of the beginning of an audio file; short audio is padded with silence."""
-        from scipy.signal import resample_poly
-
-        sound, rate = _read_audio(file, self.frames * HOP, self.rate)
-        wave = torch.from_numpy(resample_poly(_normalize_peak(sound), self.rate, rate).astype(np.float32))
-        wave = F.pad(wave[: self.frames * HOP], (0, max(0, self.frames * HOP - len(wave))))
+        wave = torch.from_numpy(read_wave(file, self.frames * HOP, self.rate))
         return spectrograms(wave[None], self.rate, hop=HOP, bands=self.mels)[0]
-
-
-def _read_audio(file: str | Path | bytes, size: int, rate: int) -> tuple[np.ndarray, int]:
-    """Reads an audio file's samples, `(T,)`, and its sampling rate.
-
-    Arguments:
-        file: Name or bytes of the file.
-        size: Number of samples needed after resampling. The rest of the file is not read.
-        rate: Sampling rate after resampling.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ImportError: soundfile is not installed.
-        ValueError: It is not a readable audio file, it is empty, or a sample is not finite.
-    """
-    try:
-        import soundfile
-    except ImportError as error:
-        raise ImportError("audio files are read by soundfile; pip install 'polymodal[audio]'") from error
-    if not isinstance(file, bytes):
-        check_file(file)
-    try:
-        with soundfile.SoundFile(io.BytesIO(file) if isinstance(file, bytes) else file) as opened:
-            own = opened.samplerate
-            if not 1 <= own <= FASTEST:
-                raise ValueError(f"the samples per second must be in 1..{FASTEST}; got {own}")
-            reach = FILTER * max(1, ceil(own / rate))  # further samples for the resampling filter
-            samples = opened.read(ceil(size * own / rate) + reach, always_2d=True)
-    except (soundfile.SoundFileError, *BROKEN) as error:
-        why = brief(getattr(error, "error_string", error), 100)
-        where = "" if isinstance(file, bytes) else f"; {brief(file)}"
-        raise ValueError(f"this is not a readable audio file: {why}{where}") from error
-    if not samples.size:
-        raise ValueError("audio must have samples; this file has none")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"the samples of audio must be finite; got {samples[~np.isfinite(samples)][0]}")
-    return _mono(samples), own
-
-
-def _mono(samples: np.ndarray) -> np.ndarray:
-    """Returns the mean of channels `(T, C)`; if they cancel each other, the loudest channel."""
-    mean = samples.mean(1)
-    loudest = np.abs(samples).max(0)
-    return samples[:, loudest.argmax()] if np.abs(mean).max() < CANCELLED * loudest.max() else mean
-
-
-def _normalize_peak(sound: np.ndarray) -> np.ndarray:
-    """Scales audio by a power of two to a peak in [0.5, 1), because floats may have any scale.
-
-    Spectrograms are relative to their maximum, so the scaling leaves them bit-identical.
-    """
-    return np.ldexp(sound, -int(np.frexp(np.abs(sound).max())[1]))
 
 
 def _is_nested(cell: Any) -> bool:

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, read_files
+from polymodal.modalities.conversions import MODES, read_pixels, write_pixels
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import NUMERIC
 from polymodal.modalities.inspection import IMAGE_ENDINGS, choose_size, inspect_images, is_image
-from polymodal.modalities.pixels import array_image, image_source, open_image, show_pixels
+from polymodal.modalities.pixels import image_source
 from polymodal.modalities.profile import Candidate, Profile, ends_as, mostly
 from polymodal.modalities.value_checks import check_unit
 from polymodal.networks import image_decoder, image_encoder, image_widths
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     import PIL.Image
 
 __all__ = ["Image", "png"]
-
-MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 
 
 @dataclass(frozen=True)
@@ -137,11 +136,7 @@ class Image(Costed):
             >>> Image(1, 1, 3).read(np.array([[0, 257, 65535]], np.uint16)).tolist()
             [[[0, 1, 255]]]
         """
-        mode = self._mode
-        if isinstance(raw, str | Path | bytes):
-            with open_image(raw) as image:
-                return self._read(image, mode)
-        return self._read(array_image(raw) if isinstance(raw, np.ndarray) else raw, mode)
+        return torch.from_numpy(read_pixels(raw, *self.shape))
 
     def read_cells(self, *cells: pd.Series, root: Path) -> Column:
         """Reads images, file names or bytes of files. Files that do not exist or are damaged become missing values."""
@@ -154,10 +149,7 @@ class Image(Costed):
 
     def write(self, value: Tensor) -> PIL.Image.Image:
         """Converts values in [0, 1] or uint8 to a PIL image."""
-        import PIL.Image
-
-        value = self.quantize(value)
-        return PIL.Image.fromarray(value.permute(1, 2, 0).squeeze(-1).cpu().numpy(), self._mode)
+        return write_pixels(value.detach().cpu().numpy())
 
     def quantize(self, values: Tensor) -> Tensor:
         """Rounds values in [0, 1], `(*, *shape)`, to uint8; uint8 stays as it is."""
@@ -176,22 +168,9 @@ class Image(Costed):
         network = image_decoder(latent_dim, self.shape, self._widths)
         return network if self.cost == "bernoulli" else network.append(nn.Sigmoid())
 
-    def _read(self, image: PIL.Image.Image, mode: str) -> Tensor:
-        pixels = np.array(show_pixels(image, mode).resize((self.width, self.height)))
-        return torch.from_numpy(pixels).view(self.height, self.width, -1).permute(2, 0, 1).contiguous()
-
     @property
     def _widths(self) -> tuple[int, ...]:
         return self.widths or image_widths(self.height, self.width)
-
-    @property
-    def _mode(self) -> Any:
-        if self.channels not in MODES:
-            raise ValueError(
-                f"images of {self.channels} channels cannot be read or written: channels must be 1, 3 or 4 "
-                "for that; pass tensors instead"
-            )
-        return MODES[self.channels]
 
 
 def png(image: PIL.Image.Image) -> bytes:

@@ -17,12 +17,13 @@ from polymodal.modalities.base import check_counts
 from polymodal.modalities.cell_texts import check_format, format_of
 from polymodal.modalities.cells import CellError, Column, class_name
 from polymodal.modalities.column_statistics import class_names, sort_names
+from polymodal.modalities.conversions import find_class
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE
 from polymodal.modalities.formats import NUMBER
 from polymodal.modalities.profile import Candidate, Profile
 from polymodal.networks import OneHot, mlp
-from polymodal.runtime.formatting import brief, format_count, value_repr
+from polymodal.runtime.formatting import brief, format_count
 from polymodal.runtime.validation import check_names
 
 if TYPE_CHECKING:
@@ -158,12 +159,7 @@ class Label(Costed):
         Raises:
             ValueError: The class does not exist.
         """
-        if self.names is not None and str(raw) in self.names:
-            return torch.tensor(self.names.index(str(raw)))
-        if isinstance(raw, str) or not 0 <= raw < self.classes:
-            known = f"0..{self.classes - 1}" if self.names is None else ", ".join(self.names)
-            raise ValueError(f"a class must be one of {known}; got {value_repr(raw)}")
-        return torch.tensor(int(raw))
+        return torch.tensor(find_class(raw, self.names, self.classes))
 
     def write(self, value: Tensor) -> str | int:
         """Converts an index to the name of the class; without names, to an int."""

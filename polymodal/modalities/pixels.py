@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from polymodal.io.untrusted import UNREADABLE
+from polymodal.io.json_files import UNREADABLE
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.validation import check_file
 

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from polymodal.modalities.sound_files import compute_mel_filters
+
 __all__ = ["cut", "mel_bands", "spectrograms"]
 
 FLOOR = -80.0
@@ -102,9 +104,4 @@ def mel_bands(bands: int, window: int, rate: float) -> Tensor:
     Source:
         The HTK Book (Young et al., 2006), section 5.4. The triangles are linear in Hz here, and in mel there.
     """
-    top = 2595 * np.log10(1 + rate / 2 / 700)
-    tops = 700 * (10 ** (np.linspace(0, top, bands + 2) / 2595) - 1)  # in Hz, including the two outer ends
-    hertz = np.arange(window // 2 + 1)[:, None] * rate / window
-    rising = (hertz - tops[:-2]) / np.diff(tops)[:-1]
-    falling = (tops[2:] - hertz) / np.diff(tops)[1:]
-    return torch.from_numpy(np.minimum(rising, falling).clip(0))
+    return torch.from_numpy(compute_mel_filters(bands, window, rate))

@@ -14,21 +14,20 @@ from polymodal.modalities.arguments import note
 from polymodal.modalities.base import check_counts
 from polymodal.modalities.cells import Column, missing, texts, to_observed_mask
 from polymodal.modalities.column_statistics import MOST_WORDS, usual_length
+from polymodal.modalities.conversions import write_tokens
 from polymodal.modalities.costed import Costed
 from polymodal.modalities.costs import DISCRETE
-from polymodal.modalities.dates import learn_date_format, read_date, write_date
+from polymodal.modalities.dates import learn_date_format, read_date
 from polymodal.modalities.profile import Candidate, Profile
-from polymodal.modalities.spelling import Spelling, spell
+from polymodal.modalities.spelling import Spelling
 from polymodal.modalities.tokens import (
     END,
-    LETTER,
     PADDING,
     SPECIAL,
     UNKNOWN,
     count_tokens,
     create_tokenizer,
     is_unspaced,
-    join_words,
     load_tokenizer,
     mean_words,
 )
@@ -219,15 +218,10 @@ class Text(Costed):
         Words are joined by spaces, except letters of scripts without spaces. If the spelling of the training texts is
         known, capitals, the spaces next to punctuation and the format of dates follow it.
         """
-        tokens = [token for token in value.tolist() if token not in (END, PADDING)]
-        known = SPECIAL + self.vocabulary
-        if self.spellings is None:
-            return join_words([known[token] for token in tokens])
-        written = SPECIAL + self.spellings
-        spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
-        text = spell(((known[token], written[token]) for token in tokens), spelling, LETTER)
-        date = read_date(self.dates, text) if self.dates else None
-        return text if date is None or self.dates is None else write_date(self.dates, date)
+        spelling = None
+        if self.spellings is not None:
+            spelling = Spelling(self.spellings, self.glued or (), bool(self.capitalized))
+        return write_tokens(value.tolist(), self.vocabulary, spelling, self.dates)
 
     def write_cells(self, values: Tensor) -> list[Sequence[Any]]:
         """Converts tokens to texts without unknown tokens; in a column of dates, invalid dates become empty texts."""

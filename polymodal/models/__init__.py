@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from polymodal.io.hub_files import download_model, is_hub_address, parse_address
 from polymodal.modalities.trial import skip_network_checks
 from polymodal.models.base import Loss, Model
 from polymodal.models.ensemble import Ensemble
@@ -94,11 +95,22 @@ def build(name: str, schema: Schema, *, seed: int = 0, members: int = 1, **argum
 def load(folder: str | Path) -> Model:
     """Loads a model that `Model.save` wrote, in evaluation mode, on the CPU.
 
+    A model on the Hugging Face Hub is downloaded into the Hub's cache, see `polymodal.io.hub_files`. Nothing is
+    downloaded from a repository that holds a pickle.
+
     It builds only registered models, modalities and networks, and runs no other code that the folder names. It checks
     the tensors that `model.json` describes against those in `weights.safetensors` before it allocates memory for them.
 
+    Arguments:
+        folder: Folder of the model, or its address on the Hub, `hf://owner/name` or `hf://owner/name@revision`.
+
     Raises:
-        FileNotFoundError: The folder does not contain a model.
-        ValueError: The files are damaged, were written by a newer version of this library, or use unknown names.
+        FileNotFoundError: The folder does not contain a model, or there is no such repository or revision.
+        PermissionError: The Hub refuses access.
+        ConnectionError: The Hub cannot be reached, and there is no cached copy.
+        ValueError: The files are damaged, were written by a newer version of this library, or use unknown names; or
+            the repository holds a pickle.
     """
+    if isinstance(folder, str) and is_hub_address(folder):
+        folder = download_model(parse_address(folder))
     return load_model(folder, build, MODELS)

@@ -17,6 +17,7 @@ from polymodal.models.conformal import write_calibration
 from polymodal.models.execution import Networks, Weights
 from polymodal.models.flow_codes import sample_codes, sample_rows
 from polymodal.models.given import Given, combine_masks, make_blank_row
+from polymodal.models.hub_sharing import HubSharing
 from polymodal.models.untrained import tell_untrained, warn_of_untrained
 from polymodal.networks import answering, evaluating
 from polymodal.runtime.seeding import check_seed
@@ -50,7 +51,7 @@ class Loss(NamedTuple):
     the mean norm of the codes."""
 
 
-class Model(Networks, ABC):
+class Model(Networks, HubSharing, ABC):
     """A joint model of a schema's modalities.
 
     A subclass builds its networks with `Modality.build_encoder` and `Modality.build_decoder`, sets `decoders`, and

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, MixtureSameFamily
 
 from polymodal.distributions import Concatenated
+from polymodal.runtime.vectorizing import is_exporting
 
 __all__ = ["EnsembleCodes", "choose_members", "find_present", "mix_predictions", "select_members"]
 
@@ -131,7 +132,7 @@ def choose_members(z: Tensor) -> Tensor | None:
     Arguments:
         z: Codes `(n, *, B, D)`; NaN for members without one.
     """
-    if not z.sum().isnan():  # takes less time than a mask of all numbers
+    if is_exporting() or not z.sum().isnan():  # takes less time than a mask of all numbers
         return None
     present = ~z.isnan().any(-1).movedim(0, -1)
     if present.all():

@@ -6,6 +6,7 @@ Networks of the same architecture are computed together, for example the decoder
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -27,7 +28,7 @@ from polymodal.networks.cpu import (
     sum_chunks,
 )
 from polymodal.runtime.validation import check_names
-from polymodal.runtime.vectorizing import is_vectorizing
+from polymodal.runtime.vectorizing import is_exporting, is_vectorizing
 
 if TYPE_CHECKING:
     from polymodal.schema import Schema
@@ -154,7 +155,7 @@ class Networks(nn.Module):
         """
         codes = {name: self._select_code(name, own) for name, own in z.items()}
         outputs: dict[str, Tensor] = {}
-        for names in self._group_alike(self.decoders, codes, next(iter(z.values())).shape[:-1].numel() if z else 0):
+        for names in self._group_alike(self.decoders, codes, prod(next(iter(z.values())).shape[:-1]) if z else 0):
             outputs |= zip(names, self._run_decoders(names, codes), strict=True)
         return {name: self._drop_padding(name, outputs[name]) for name in codes}
 
@@ -284,7 +285,7 @@ class Networks(nn.Module):
     def _encode_values(self, encoders: nn.ModuleList, x: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Encodes prepared values `(B, *shape)` by name to features `(B, F)` by name."""
         features: dict[str, Tensor] = {}
-        for names in self._group_alike(encoders, x, len(next(iter(x.values())))):
+        for names in self._group_alike(encoders, x, next(iter(x.values())).shape[0]):
             networks = [encoders[self.schema.index(name)] for name in names]
             outputs = run_networks(networks, [x[name] for name in names])  # (G, B, F), or (n, G, B, F) for n members
             features |= zip(names, outputs.unbind(-3), strict=True)
@@ -301,6 +302,7 @@ class Networks(nn.Module):
 
     def _group_alike(self, networks: nn.ModuleList, names: Iterable[str], rows: int = 1) -> list[list[str]]:
         """Groups the names of modalities whose networks can be computed together; see `NetworkGroups.find`."""
+        rows = 1 if is_exporting() else rows
         return self._groups.find(networks, names, decode=networks is self.decoders, rows=rows)
 
     def _drop_padding(self, name: str, outputs: Tensor) -> Tensor:

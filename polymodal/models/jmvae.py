@@ -23,6 +23,7 @@ from polymodal.models.base import Loss, Weights
 from polymodal.models.vae import VAE, divergence
 from polymodal.networks import mlp
 from polymodal.objectives.aggregation import product
+from polymodal.runtime.vectorizing import is_exporting
 from polymodal.schema import Schema
 
 __all__ = ["JMVAE"]
@@ -87,7 +88,7 @@ class JMVAE(VAE):
     def _infer(self, x: Mapping[str, Tensor], b: Tensor) -> Distribution:
         apart = product(*self._encode_experts(x), b)
         whole = b.all(-1, keepdim=True)
-        if not whole.any():
+        if not is_exporting() and not whole.any():
             return apart
         joint = self._encode_jointly(x)
         return DiagNormal(torch.where(whole, joint.mean, apart.mean), torch.where(whole, joint.stddev, apart.stddev))

@@ -41,7 +41,7 @@ from polymodal.networks.cpu import have_members, run_stacked
 from polymodal.networks.masked_linear import fill_missing
 from polymodal.networks.one_hot import encode_one_hot
 from polymodal.runtime.validation import check_whole
-from polymodal.runtime.vectorizing import is_vectorizing
+from polymodal.runtime.vectorizing import is_exporting, is_vectorizing
 from polymodal.schema import Schema
 
 __all__ = ["JointEncoder"]
@@ -187,7 +187,8 @@ class JointEncoder(Model):
         from the flow, and the mean is the mean of the encoder's posterior.
         """
         b = _merge_rows(self.condition(batch.observed, given))
-        x, used = self.schema.hide(batch, self.weight.dtype), b.flatten(0, -2).any(0).tolist()
+        x = self.schema.hide(batch, self.weight.dtype)
+        used = [True] * len(x) if is_exporting() else b.flatten(0, -2).any(0).tolist()
         posterior, u = self._infer(x, b, used), self._infer_factors(x, b)
         mean = posterior.mean if u is None else torch.cat([posterior.mean, u], dim=-1)
         if self.flow is None:
@@ -273,6 +274,8 @@ class JointEncoder(Model):
             return None
         names = self.linear_names
         b = torch.stack([b[..., self.schema.index(name)] for name in names], dim=-1)
+        if is_exporting():
+            return torch.where(self.linear.share.any(), self.linear(self.read_linear_values(x), b), 0.0)
         if not self.linear.share.any():  # nothing is predicted by the factors
             members = self.linear.loadings.shape[:-2]
             return self.linear.loadings.new_zeros(*members, *b.shape[:-2], len(x[names[0]]), self.factors)
@@ -300,7 +303,7 @@ class JointEncoder(Model):
         blank = self.encode_blanks()
         names = [name for m, name in enumerate(self.schema) if used[m]]
         features = self._encode_values(self.encoders, {name: x[name] for name in names})
-        hidden = blank.expand(len(next(iter(x.values()))), -1, -1).unbind(1)
+        hidden = blank.expand(next(iter(x.values())).shape[0], -1, -1).unbind(1)
         known = torch.stack([features.get(name, hidden[m]) for m, name in enumerate(self.schema)], dim=1)  # (B, M, F)
         return self.fuse(known, blank, b)
 
@@ -339,4 +342,5 @@ class JointEncoder(Model):
 
 def _merge_rows(b: Tensor) -> Tensor:
     """Returns masks `(*, B, M)` as `(*, 1, M)` if those of all rows are equal."""
-    return b[..., :1, :] if b.shape[-2] > 0 and bool((b == b[..., :1, :]).all()) else b
+    alike = not is_exporting() and b.shape[-2] > 0 and bool((b == b[..., :1, :]).all())
+    return b[..., :1, :] if alike else b

@@ -22,6 +22,7 @@ from polymodal.distributions import DiagLaplace, DiagNormal, Mixture
 from polymodal.models.base import Loss, Weights
 from polymodal.models.vae import VAE
 from polymodal.objectives.importance import doubly_reparameterized, iwae
+from polymodal.runtime.vectorizing import is_exporting
 from polymodal.schema import Schema
 
 __all__ = ["Estimator", "Family", "MixtureVAE", "make_location_scale"]
@@ -100,7 +101,7 @@ class MixtureVAE(VAE):
             value = x[name].float().nan_to_num()  # a missing element is NaN
             value = value.flatten(1) if value.dim() > 1 else value[:, None]
             factors = torch.arange(1, value.shape[1] + 1, device=b.device) * 2_654_435_761 % 2**31
-            total[:, m] = (value.contiguous().view(torch.int32).long() % 65_521 * factors).sum(1) % 2**31
+            total[:, m] = (_read_bits(value) % 65_521 * factors).sum(1) % 2**31
         mixed = (torch.where(b, total, 0).sum(-1) * 48_271 + 11) % (2**31 - 1)  # (*, B)
         mixed = mixed * 48_271 % (2**31 - 1)
         wanted = mixed % b.sum(-1)
@@ -156,3 +157,16 @@ def make_location_scale(mean: Tensor, raw: Tensor | None, family: Family) -> Dia
     else:
         scale = raw.shape[-1] * raw.softmax(-1) + SMALLEST
     return DiagNormal(mean, scale) if family == "normal" else DiagLaplace(mean, scale)
+
+
+def _read_bits(x: Tensor) -> Tensor:
+    """Returns the bits of float32 numbers as signed integers, int64; computed by arithmetic in an export.
+
+    A number `m 2^e`, with m in [1, 2), has the bits `(e + 127) 2^23 + (m - 1) 2^23`, less 2^31 if it is negative.
+    """
+    if not is_exporting():
+        return x.contiguous().view(torch.int32).long()
+    size = x.abs().double()
+    exponent = (size.clamp(min=2.0**-126).log2() + 1e-9).floor()  # the logarithm may be rounded
+    bits = ((exponent + 126) * 2.0**23 + size * torch.exp2(23 - exponent)).long()
+    return torch.where(torch.where(x == 0, 1 / x, x) < 0, bits - 2**31, bits)

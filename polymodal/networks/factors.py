@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from polymodal.runtime.vectorizing import is_exporting
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,7 +81,7 @@ class Factors(nn.Module):
         parts = self.mean, self.loadings, self.noise
         if self.loadings.dim() == 2:
             return self._infer(x, b, *parts)
-        if all(bool((part == part[:1]).all()) for part in parts):
+        if not is_exporting() and all(bool((part == part[:1]).all()) for part in parts):
             u = self._infer(x, b, *(part[0] for part in parts))
             return u.expand(self.loadings.shape[0], *u.shape)
         return torch.stack([self._infer(x, b, *own) for own in zip(*parts, strict=True)])
@@ -120,7 +122,7 @@ class Factors(nn.Module):
 
     def _infer(self, x: Sequence[Tensor], b: Tensor, mean: Tensor, loadings: Tensor, noise: Tensor) -> Tensor:
         """Computes the factors for parameters without an axis of members, see `forward`."""
-        b = b.expand(*b.shape[:-2], len(x[0]), -1)
+        b = b.expand(*b.shape[:-2], x[0].shape[0], -1)
         loadings, scaled = loadings.double(), loadings.double() / noise.double()[:, None]
         centred = torch.cat([*x], dim=1).double() - mean.double()
         total, precisions = _sum_terms(centred, b, loadings, scaled, self.sizes)
@@ -213,6 +215,8 @@ def _factorise(masks: Tensor, precisions: Tensor) -> Tensor:
 
 def _solve(b: Tensor, total: Tensor, precisions: Tensor) -> Tensor:
     """Solves for the factors of rows with masks `(N, G)`, which may repeat, and right sides `(N, R)`."""
+    if is_exporting():
+        return _eliminate(b, total, precisions)
     at_once = max(1, NUMBERS // precisions.shape[-1] ** 2)
     masks, which = find_distinct_masks(b)
     if len(masks) * REPEATS >= len(b):
@@ -225,3 +229,18 @@ def _solve(b: Tensor, total: Tensor, precisions: Tensor) -> Tensor:
     u = torch.empty_like(total)
     u[order] = torch.cat([torch.cholesky_solve(part.mT, factor).mT for part, factor in parts])
     return u
+
+
+def _eliminate(b: Tensor, total: Tensor, precisions: Tensor) -> Tensor:
+    """Solves the equations of `_solve` by Gauss-Jordan elimination, with operations that ONNX has.
+
+    The matrices are the identity plus positive semi-definite ones, so that no rows need to be exchanged.
+    """
+    eye = torch.eye(precisions.shape[-1], dtype=precisions.dtype)
+    system = (b.to(precisions.dtype) @ precisions.flatten(1)).unflatten(-1, eye.shape) + eye
+    system = torch.cat([system, total[..., None]], dim=-1)  # (N, R, R + 1)
+    for k in range(len(eye)):
+        row = system[:, k : k + 1] / system[:, k : k + 1, k : k + 1]
+        others = (eye[k] == 0).to(eye.dtype)[:, None]
+        system = others * (system - system[:, :, k : k + 1] * row) + (1 - others) * row
+    return system[..., -1]

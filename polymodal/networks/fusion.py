@@ -22,6 +22,7 @@ from polymodal.networks.cpu.chain import apply_fused
 from polymodal.networks.cpu.linear import Linear, affine
 from polymodal.networks.cpu.stacked import multiply_members, run_stacked
 from polymodal.networks.mlp import mlp
+from polymodal.runtime.vectorizing import is_exporting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,6 +125,8 @@ class Fusion(nn.Module):
             hidden = hidden + affine(extra, self.first.weight[:, split:])
         b = b.to(shares.dtype).expand(*b.shape[:-2], *known.shape[:2])
         hidden = hidden.expand(*b.shape[:-1], -1)
+        if is_exporting():
+            return self.rest(torch.einsum("...bm,bmh->...bh", b, shares) + hidden)
         rows = len(known)
         if known.device.type == "cpu" and not torch.is_grad_enabled():
             rows = max(1, PIECE * rows // (hidden.numel() * hidden.element_size()))

@@ -7,6 +7,7 @@ from math import isfinite, nan
 from typing import TYPE_CHECKING, NamedTuple
 
 from polymodal.evaluation import COMPANIONS, TASKS
+from polymodal.runtime.metric_names import EXPLAINED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,16 +15,6 @@ if TYPE_CHECKING:
     from polymodal.schema import Schema
 
 __all__ = ["prepare_scores"]
-
-
-EXPLAINED = {
-    "acc": "accuracy in %",
-    "bleu-3": "BLEU with up to 3 words",
-    "rmse": "root mean squared error",
-    "ssim": "structural similarity",
-    "ssim-paper": "structural similarity as in the paper",
-}
-"""Names of metrics in words."""
 
 
 class Headline(NamedTuple):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-__all__ = ["is_vectorizing", "vectorizing"]
+__all__ = ["is_exporting", "is_vectorizing", "vectorizing"]
 
 
 def is_vectorizing() -> bool:
@@ -23,6 +23,18 @@ def is_vectorizing() -> bool:
         (False, tensor([1., 1.]))
     """
     return torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def is_exporting() -> bool:
+    """Whether `torch.export` records the operations of a model.
+
+    The record must be valid for all values of the inputs, so no condition may depend on them.
+
+    Example:
+        >>> is_exporting()
+        False
+    """
+    return torch.compiler.is_exporting()
 
 
 @contextmanager

@@ -54,6 +54,11 @@ class Task:
     bounds: Bounds = "observed"
     embed: bool = False
 
+    @property
+    def size(self) -> int:
+        """Number of codes that are decoded: one per row, and one per posterior sample."""
+        return len(self.batch) * (1 + (self.sampling.samples if self.sampling is not None else 0))
+
 
 @dataclass
 class Prediction:

@@ -30,6 +30,11 @@ class Codec:
     pixels: int
     kind: ClassVar[str] = "other"
 
+    @property
+    def example(self) -> Any:
+        """A JSON value for documentation: the blank."""
+        return self.write(self.modality.blank)
+
     def read(self, value: Any) -> Tensor | None:
         """Converts a JSON value to a table's tensor, `(*shape)`; None if it is missing.
 

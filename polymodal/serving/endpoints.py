@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import FastAPI, Query, Request, Response
@@ -11,6 +12,7 @@ from fastapi import FastAPI, Query, Request, Response
 from polymodal.serving.batch_predictor import Prediction, Task
 from polymodal.serving.limits import RequestError
 from polymodal.serving.openapi_schemas import Documents, describe_responses
+from polymodal.serving.request_reader import RequestReader
 from polymodal.serving.service import Service, write_json
 
 __all__ = ["Endpoints"]
@@ -73,7 +75,7 @@ class Endpoints:
 
     async def translate(self, request: Request) -> Response:
         """Predict modalities of rows from any of their other modalities."""
-        task, prediction, small = await self._predict(request, self._service.reader.read_translation)
+        task, prediction, small = await self._predict(request, RequestReader.read_translation)
         write = self._service.write_prediction
         if small and task.sampling is None:
             return _send(write(task, prediction))
@@ -81,7 +83,7 @@ class Endpoints:
 
     async def embed(self, request: Request) -> Response:
         """Compute the latent codes of rows from any of their modalities."""
-        _, prediction, _ = await self._predict(request, self._service.reader.read_embedding)
+        _, prediction, _ = await self._predict(request, RequestReader.read_embedding)
         assert prediction.codes is not None
         return _send({"codes": prediction.codes.tolist()})
 
@@ -95,13 +97,21 @@ class Endpoints:
         )
         return _send(await asyncio.to_thread(lambda: write_json({"rows": service.reader.write_rows(values)})))
 
-    async def _predict(self, request: Request, read: Callable[[Any], Task]) -> tuple[Task, Prediction, bool]:
+    async def _predict(
+        self, request: Request, read: Callable[[RequestReader, Any], Task]
+    ) -> tuple[Task, Prediction, bool]:
         """Returns the task of a request, its prediction, and whether the request is small."""
-        document, small = await self._service.read_body(request)
-        task = read(document) if small else await asyncio.to_thread(read, document)
-        self._service.check_sampling(task)
-        future = self._service.queue.submit(task, len(task.batch))
-        return task, await self._service.compute(request, future), small
+        service = self._service
+        document, small = await service.read_body(request)
+        task = None
+        if small:
+            with suppress(RequestError):  # such as a large image, or an error that the other reader reports
+                task = read(service.quick_reader, document)
+        if task is None:
+            task = await asyncio.to_thread(read, service.reader, document)
+        service.check_sampling(task)
+        future = service.queue.submit(task, task.size)
+        return task, await service.compute(request, future), small
 
 
 def _send(content: bytes | dict[str, Any]) -> Response:

@@ -22,7 +22,7 @@ class Limits:
         seconds: Seconds after which a request that is not finished gets an error. A body that takes longer to arrive is
             refused too.
         waiting: Requests that wait for the model.
-        batch: Rows that are predicted at once. With 1, each request is predicted alone.
+        batch: Rows and posterior samples that are predicted at once. With 1, each request is predicted alone.
 
     Example:
         >>> Limits(rows=10).rows, Limits().batch

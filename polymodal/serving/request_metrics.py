@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -21,7 +22,7 @@ class RequestMetrics:
 
     def __init__(self, count_waiting: Callable[[], float]) -> None:
         self._registry = CollectorRegistry()
-        common = {"registry": self._registry}
+        common: Any = {"registry": self._registry}
         self._requests = Counter(
             "polymodal_requests", "Requests by endpoint and status.", ["endpoint", "status"], **common
         )
@@ -29,7 +30,7 @@ class RequestMetrics:
         self._rows = Counter("polymodal_rows", "Rows that were predicted.", **common)
         self._seconds = Histogram(
             "polymodal_seconds",
-            "Seconds until an response begins, by endpoint.",
+            "Seconds until a response begins, by endpoint.",
             ["endpoint"],
             buckets=SECONDS,
             **common,
@@ -38,7 +39,7 @@ class RequestMetrics:
         Gauge("polymodal_waiting", "Requests that wait for the model.", **common).set_function(count_waiting)
 
     def count_request(self, endpoint: str, status: int, seconds: float) -> None:
-        """Counts an response.
+        """Counts a response.
 
         Arguments:
             endpoint: Path of the endpoint.

@@ -32,9 +32,9 @@ class Batcher(Generic[T, U]):
 
     Arguments:
         compute: Function that computes several tasks at once.
-        most: Most rows of a batch; a larger task is computed alone.
+        most: Largest size of a batch, the sum of its tasks' sizes; a larger task is computed alone.
         waiting: Most tasks that may wait.
-        observe: Function that is called with the number of rows of each batch.
+        observe: Function that is called with the tasks of each batch.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Batcher(Generic[T, U]):
         *,
         most: int,
         waiting: int,
-        observe: Callable[[int], object] = lambda rows: None,
+        observe: Callable[[Sequence[T]], object] = lambda tasks: None,
     ) -> None:
         self._compute, self._most, self._limit, self._observe = compute, most, waiting, observe
         self._jobs: deque[_Job] = deque()
@@ -56,17 +56,17 @@ class Batcher(Generic[T, U]):
         """Returns the number of waiting tasks."""
         return len(self._jobs)
 
-    def submit(self, task: T, rows: int) -> asyncio.Future[U]:
+    def submit(self, task: T, size: int) -> asyncio.Future[U]:
         """Adds a task to the queue, and returns its future result. A cancelled task is left out.
 
         Arguments:
             task: The task.
-            rows: Number of its rows.
+            size: Number of codes that are decoded for it, which bounds the memory of a batch.
 
         Raises:
             RequestError: Too many tasks are waiting, or the server is shutting down.
         """
-        return self._add(task, rows, None)
+        return self._add(task, size, None)
 
     def submit_alone(self, run: Callable[[], Any]) -> asyncio.Future[Any]:
         """Adds a function to the queue that uses the model by itself; see `submit`."""
@@ -79,17 +79,16 @@ class Batcher(Generic[T, U]):
             self._condition.notify()
         self._thread.join()
 
-    def _add(self, task: Any, rows: int, run: Callable[[Any], Any] | None) -> asyncio.Future[Any]:
-        if self._is_closed:
-            raise RequestError(503, "the server is shutting down; try again later", retry=5)
-        if len(self._jobs) >= self._limit:
-            raise RequestError(
-                429, f"at most {self._limit} requests may wait for the model, and as many do; try again later", retry=1
-            )
+    def _add(self, task: Any, size: int, run: Callable[[Any], Any] | None) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Any] = loop.create_future()
-        with self._condition:
-            self._jobs.append(_Job(task, rows, run, loop, future))
+        with self._condition:  # which `close` takes too, so that no task is added after the thread has ended
+            if self._is_closed:
+                raise RequestError(503, "the server is shutting down; try again later", retry=5)
+            if len(self._jobs) >= self._limit:
+                most = f"at most {self._limit} requests may wait for the model, and as many do"
+                raise RequestError(429, f"{most}; try again later", retry=1)
+            self._jobs.append(_Job(task, size, run, loop, future))
             self._condition.notify()
         return future
 
@@ -98,7 +97,7 @@ class Batcher(Generic[T, U]):
             if jobs[0].run is not None:
                 self._finish(jobs, jobs[0].run, jobs[0].task)
             else:
-                self._observe(sum(job.size for job in jobs))
+                self._observe([job.task for job in jobs])
                 self._compute_jobs(jobs)
 
     def _take(self) -> list[_Job]:
@@ -112,15 +111,15 @@ class Batcher(Generic[T, U]):
                 if self._is_closed:
                     return []
                 self._condition.wait()
-            taken, rows = [self._jobs.popleft()], 0
-            rows = taken[0].size
+            taken = [self._jobs.popleft()]
+            size = taken[0].size
             while self._jobs and taken[0].run is None and self._jobs[0].run is None:
-                if rows + self._jobs[0].size > self._most:
+                if size + self._jobs[0].size > self._most:
                     break
                 job = self._jobs.popleft()
                 if not job.future.cancelled():
                     taken.append(job)
-                    rows += job.size
+                    size += job.size
             return taken
 
     def _compute_jobs(self, jobs: list[_Job]) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,8 @@ PATIENCE = 0.5
 """Seconds after which the server looks whether the client of a waiting request still exists."""
 INLINE = 2**16
 """Bytes of a body up to which it is parsed, and its response written, without another thread."""
+QUICK_PIXELS = 2**16
+"""Pixels of an image up to which it is decoded without another thread. A file of a few kB can hold millions."""
 
 
 @dataclass(eq=False)
@@ -52,13 +54,16 @@ class Service:
 
     def __post_init__(self) -> None:
         self.reader = RequestReader(self.model.schema, self.limits)
+        self.quick_reader = RequestReader(
+            self.model.schema, replace(self.limits, pixels=min(self.limits.pixels, QUICK_PIXELS))
+        )
         codecs = self.reader.codecs
         self.predictor = BatchPredictor(self.model, self.points, lambda name, values: codecs[name].round(values))
         self.queue: Batcher[Task, Prediction] = Batcher(
             self.predictor.predict,
             most=self.limits.batch,
             waiting=self.limits.waiting,
-            observe=lambda rows: self.metrics.count_batch(rows),
+            observe=lambda tasks: self.metrics.count_batch(sum(len(task.batch) for task in tasks)),
         )
         self.metrics = RequestMetrics(lambda: len(self.queue))
         self.count = 0 if self.examples is None else len(self.examples)
@@ -69,14 +74,7 @@ class Service:
         row: dict[str, Any] = {}
         for index in range(min(self.count, 20)):
             row = self.read_example(index) | row
-        blanks = {name: self.model.schema[name].blank for name in self.model.schema if name not in row}
-        made = {
-            name: None if value.dtype.is_signed and (value < 0).any() else self.reader.codecs[name].write(value)
-            for name, value in blanks.items()
-        }
-        labels = {name: codec.classes[0] for name, codec in self.reader.codecs.items() if hasattr(codec, "classes")}
-        row |= {name: labels.get(name) if value is None else value for name, value in made.items()}
-        return {name: row[name] for name in self.model.schema}
+        return {name: row.get(name, codec.example) for name, codec in self.reader.codecs.items()}
 
     def read_example(self, index: int) -> dict[str, Any]:
         """Returns an example row in JSON, with its observed modalities."""

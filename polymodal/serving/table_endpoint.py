@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import StreamingResponse
 
-from polymodal.io.untrusted import UNREADABLE
+from polymodal.io.json_files import UNREADABLE
 from polymodal.runtime.formatting import brief
 from polymodal.serving.limits import RequestError
 from polymodal.serving.openapi_schemas import Documents, describe_responses

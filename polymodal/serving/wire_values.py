@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from polymodal.io.untrusted import UNREADABLE
+from polymodal.io.json_files import UNREADABLE
 from polymodal.modalities import Audio, Image, Label, Modality, Text, Vector
-from polymodal.modalities.audio import HOP
 from polymodal.modalities.cell_texts import DATES
+from polymodal.modalities.sound_files import HOP
 from polymodal.runtime.formatting import brief
 from polymodal.serving.codec import Codec
 from polymodal.serving.json_values import (
@@ -51,12 +51,14 @@ MOST_LETTERS = 100_000
 """Most characters of a text."""
 
 
-def _measure_mean_spread(codec: Codec, samples: Tensor) -> float:
-    """Returns the mean standard deviation of the elements of S samples `(S, *shape)`."""
-    return float(samples.std(0, correction=0).mean())
+class ArrayCodec(Codec):
+    """Arrays of numbers in [0, 1]."""
+
+    def measure_spread(self, samples: Tensor) -> float:
+        return float(samples.std(0, correction=0).mean())
 
 
-class ImageCodec(Codec):
+class ImageCodec(ArrayCodec):
     """Images as files in base64."""
 
     kind = "image"
@@ -103,8 +105,6 @@ class ImageCodec(Codec):
             "description": f"PNG or JPEG in base64, resized to {width} x {height}.",
         }
 
-    measure_spread = _measure_mean_spread
-
 
 class LabelCodec(Codec):
     """Classes by name."""
@@ -116,6 +116,10 @@ class LabelCodec(Codec):
     def classes(self) -> list[str | int]:
         """The classes, as JSON."""
         return [self.modality.write(torch.tensor(place)) for place in range(self.modality.classes)]
+
+    @property
+    def example(self) -> str | int:
+        return self.classes[0]
 
     def _read(self, value: Any) -> Tensor:
         if not isinstance(value, str | int | float):
@@ -241,7 +245,7 @@ class TextCodec(Codec):
         return {"type": "string", "description": f"Text; its first {self.modality.length - 1} words or letters count."}
 
 
-class AudioCodec(Codec):
+class AudioCodec(ArrayCodec):
     """Audio files in base64, or spectrograms as lists of frames."""
 
     kind = "audio"
@@ -278,8 +282,6 @@ class AudioCodec(Codec):
                 {"type": "array", "items": row, "minItems": frames, "maxItems": frames},
             ],
         }
-
-    measure_spread = _measure_mean_spread
 
 
 CODECS: Mapping[type[Modality], type[Codec]] = {

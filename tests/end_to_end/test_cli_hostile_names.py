@@ -89,6 +89,7 @@ COMMANDS = {
     "impute": ("impute", "run", "t.parquet", "--out", "whole.parquet", "--marked", "--sure"),
     "embed": ("embed", "run", "--out", "codes.parquet"),
     "report": ("report", "run"),
+    "export": ("export", "run", "--out", "exported"),
     "an unknown name": ("translate", "run", "--to", "\x1b[31mnone"),
     "an unknown file": ("impute", "run", "none\x1b[31m.csv"),
     "an unknown run": ("report", "\x1b]0;x\x07\nnone"),

@@ -28,7 +28,7 @@ def steps(page):
             yield shlex.split(command), [line.strip() for line in lines if line.strip() not in ("", "...")]
 
 
-@pytest.mark.parametrize("page", [*PAGES, "docs/studies.md"])
+@pytest.mark.parametrize("page", [*PAGES, "docs/export.md", "docs/studies.md"])
 def test_every_command_does_what_the_page_shows(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")

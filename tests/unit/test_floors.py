@@ -34,7 +34,6 @@ FLOORS = {
     "testing": 12,
     "comparison": 11,
     "studies": 12,
-    "hub": 13,
     "serving": 13,
     "cli": 14,
     "__main__": 15,

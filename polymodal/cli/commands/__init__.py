@@ -9,7 +9,9 @@ from polymodal.cli.commands.datasets_command import datasets
 from polymodal.cli.commands.demo_command import demo
 from polymodal.cli.commands.embed_command import embed
 from polymodal.cli.commands.evaluate_command import evaluate
+from polymodal.cli.commands.export_command import export
 from polymodal.cli.commands.impute_command import impute
+from polymodal.cli.commands.push_command import push
 from polymodal.cli.commands.report_command import report
 from polymodal.cli.commands.sample_command import sample
 from polymodal.cli.commands.serve_command import serve
@@ -35,6 +37,7 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal translate runs/mac-vae --given m0 --to m3,label --samples 6",
         "polymodal translate runs/demo --given m0 --to label --out labels.parquet",
         "polymodal translate runs/birds birds.csv --to weight --out weights.parquet",
+        "polymodal translate hf://owner/name birds.csv --to weight",
     ],
     impute: [
         "polymodal impute runs/birds birds.parquet --out whole.parquet --sure --marked",
@@ -51,6 +54,14 @@ COMMANDS: dict[Callable[..., None], list[str]] = {
         "polymodal compare --scores scores.csv --out runs/comparison --leave-out m-wae",
     ],
     report: ["polymodal report runs/demo"],
+    push: [
+        "polymodal push runs/demo owner/name --licence apache-2.0",
+        "polymodal push runs/demo owner/name --dry-run upload",
+    ],
     serve: ["polymodal serve runs/demo", "polymodal serve runs/demo --host 0.0.0.0 --token-file token.txt"],
+    export: [
+        "polymodal export runs/demo --to onnx",
+        "polymodal export runs/demo --out exported --overwrite",
+    ],
 }
 """Commands in the order in which `polymodal --help` lists them, with the examples that their `--help` shows."""

@@ -22,7 +22,11 @@ def impute(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Output file of the same format; by default a file in the run folder."),
+        typer.Option(
+            metavar="FILE",
+            help="Output file of the same format; by default a file in the run folder, or in the current folder for a "
+            "model without its run.",
+        ),
     ] = None,
     given: Given = None,
     to: Annotated[

@@ -17,7 +17,13 @@ def sample(
     folder: RunFolder,
     number: Annotated[int, typer.Option(min=1, help="Number of rows to sample.")] = 16,
     seed: Annotated[int, typer.Option(help="Random seed for sampling.")] = 0,
-    out: Annotated[Path | None, typer.Option(help="Output folder; by default samples in the run folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Output folder; by default samples in the run folder, or in the current folder for a model without "
+            "its run."
+        ),
+    ] = None,
     bounds: BoundsOption = "observed",
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -29,7 +35,8 @@ def sample(
     """
     from polymodal.cli.console import show_predictions
     from polymodal.cli.predict import sample_to_folder
+    from polymodal.cli.run_data import choose_output
 
     options: dict[str, Any] = {"number": number, "seed": seed, "bounds": bounds, "device": device}
-    with claim_output(out := out or folder / "samples"):
+    with claim_output(out := out or choose_output(folder, "samples")):
         show_predictions(*sample_to_folder(folder, out=out, overwrite=overwrite, **options))

@@ -75,7 +75,10 @@ def translate(
     bounds: BoundsOption = "observed",
     out: Annotated[
         Path | None,
-        typer.Option(help="Output folder, by default translations in the run folder; or an output file, FILE.parquet."),
+        typer.Option(
+            help="Output folder, by default translations in the run folder, or in the current folder for a model "
+            "without its run; or an output file, FILE.parquet."
+        ),
     ] = None,
     overwrite: Overwrite = False,
     device: Device = "auto",
@@ -90,6 +93,7 @@ def translate(
     with --samples. Rows in which none of the given modalities is observed are left out of it.
     """
     from polymodal.cli import console, predict, stream_predictions
+    from polymodal.cli.run_data import choose_output
 
     table = open_input_table(folder, file, csv)
     options: dict[str, Any] = {"given": given or (), "to": to or (), "split": split, "device": device, "seed": seed}
@@ -97,7 +101,7 @@ def translate(
     options |= {"temperature": temperature, "overwrite": overwrite, "on_changed": on_changed}
     if out is None or out.suffix != ".parquet":
         rows = rows or "0:8"
-        with claim_output(out := out or folder / "translations"):
+        with claim_output(out := out or choose_output(folder, "translations")):
             console.show_predictions(*predict.translate_to_folder(folder, table, rows=rows, out=out, **options))
         return
     options |= {"rows": rows, "batch_size": batch_size}

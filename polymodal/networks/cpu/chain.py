@@ -208,8 +208,9 @@ def _outputs(links: list[Link], x: Tensor) -> Iterator[Tensor]:
 
 def _plain(x: Tensor) -> bool:
     """Whether x is a floating point tensor on a CPU, without autocast, compilation or vectorizing, and not empty."""
-    cpu = x.device.type == "cpu" and x.is_floating_point() and len(x) > 0
-    return cpu and not (torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or is_vectorizing())
+    if torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling() or is_vectorizing():
+        return False
+    return x.device.type == "cpu" and x.is_floating_point() and len(x) > 0
 
 
 def _links(network: nn.Module) -> list[Link] | None:

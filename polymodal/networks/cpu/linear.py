@@ -88,14 +88,14 @@ def outer(g: Tensor, x: Tensor) -> Tensor:
 def _quick(a: Tensor, b: Tensor) -> bool:
     """Whether oneDNN is available for a matrix product, and faster."""
     return (
-        a.device.type == "cpu"
+        not torch.compiler.is_compiling()
+        and not is_vectorizing()
+        and a.device.type == "cpu"
         and a.dtype == b.dtype == torch.float32
         and 2 * a.numel() * b.shape[0] >= max(1, FEWEST)
         and torch.backends.mkldnn.is_available()
         and torch.backends.mkldnn.enabled  # pyright: ignore[reportAttributeAccessIssue]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-        and not torch.compiler.is_compiling()
-        and not is_vectorizing()
     )
 
 
