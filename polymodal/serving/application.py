@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from polymodal.models.base import Model, check_model
 from polymodal.serving.batch_predictor import PointPredictor
+from polymodal.serving.docs_page import write_docs_page
 from polymodal.serving.endpoints import Endpoints
 from polymodal.serving.guard import Guard, write_error
 from polymodal.serving.limits import Limits, RequestError
@@ -116,7 +117,11 @@ def _add_pages(app: FastAPI) -> None:
     async def index() -> Response:
         return await send_file("index.html")
 
+    async def docs() -> Response:
+        return Response(write_docs_page(app.openapi()), media_type="text/html")
+
     app.get("/", include_in_schema=False)(index)
+    app.get("/docs", include_in_schema=False)(docs)
     app.get("/page/{name}", include_in_schema=False)(send_file)
 
 
