@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -80,7 +80,7 @@ def create_app(
     service = Service(model.eval(), name, examples, limits or Limits(), points)
 
     @asynccontextmanager
-    async def run(app: Any) -> Any:
+    async def run(app: Any) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(service.queue.close)
 

@@ -88,7 +88,8 @@ def _write_example(path: str, example: Any) -> str:
     text = json.dumps(_shorten(example), ensure_ascii=False)
     if len(text) > MOST_LETTERS:
         text = text[:MOST_LETTERS] + " ..."
-    command = f"curl http://HOST{path} -H 'Content-Type: application/json' -d '{text}'"
+    quoted = text.replace("'", "'\\''")
+    command = f"curl http://HOST{path} -H 'Content-Type: application/json' -d '{quoted}'"
     return f'<h3>Example</h3><pre tabindex="0">{escape(command)}</pre>'
 
 
@@ -106,7 +107,9 @@ def _describe(schema: Mapping[str, Any]) -> str:
     """Returns a description of a JSON schema in a few words."""
     if "anyOf" in schema:
         some = [_describe(one) for one in schema["anyOf"] if one.get("description") != schema.get("description")]
-        return "; ".join(dict.fromkeys([*filter(None, [schema.get("description")]), " or ".join(some)]))
+        return "; ".join(
+            dict.fromkeys([*filter(None, [schema.get("description", "").removesuffix(".")]), " or ".join(some)])
+        )
     if schema.get("description"):
         return schema["description"].removesuffix(".")
     if "enum" in schema:
@@ -115,10 +118,10 @@ def _describe(schema: Mapping[str, Any]) -> str:
         return f"list, each {_describe(schema['items'])}"
     if schema.get("properties"):
         return "object with any of " + ", ".join(schema["properties"])
-    ends = [str(schema[end]) for end in ("minimum", "maximum") if end in schema]
+    ends = [f"{schema[end]:,.0f}" for end in ("minimum", "maximum") if end in schema]
     kind = schema.get("type", "any value")
     kind = " or ".join(kind) if isinstance(kind, list) else kind
-    return f"{kind} in {'..'.join(ends)}" if len(ends) == 2 else kind
+    return f"{kind} from {' to '.join(ends)}" if len(ends) == 2 else kind
 
 
 def _shorten(value: Any) -> Any:
