@@ -224,7 +224,7 @@ def format_csv(
     document: csvfiles.Document,
     chunks: Sequence[Mapping[str, ImputedCells]],
     starts: Sequence[int],
-    added: Mapping[str, str],
+    added: dict[str, str],
 ) -> bytes:
     """Returns the content of a CSV file with imputed cells; every other character of the file is unchanged.
 

@@ -76,7 +76,7 @@ class Documents:
         }
         names = list(self.reader.schema)
         given = [name for name in names if name in self.example][:1]
-        example = {"rows": [{name: self.example[name] for name in given}]}
+        example: dict[str, Any] = {"rows": [{name: self.example[name] for name in given}]}
         example["to"] = [name for name in names if name not in given] or names
         return self._make_body({"required": ["rows"], "properties": properties}, example)
 
