@@ -5,11 +5,20 @@ All other cells stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from polymodal.inference.imputed_cells import FILLED, SURE, add_to_batch, add_to_frame, concat_cells
+from polymodal import csvfiles
+from polymodal.inference.imputed_cells import (
+    FILLED,
+    SURE,
+    ImputedCells,
+    add_to_batch,
+    add_to_frame,
+    concat_cells,
+    format_added_columns,
+)
 from polymodal.inference.imputer import Imputer
 from polymodal.io.parquet_files import to_frame
 from polymodal.modalities.base import Bounds
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-__all__ = ["BATCH_SIZE", "extend_arrow_schema", "impute", "impute_batches"]
+__all__ = ["BATCH_SIZE", "extend_arrow_schema", "format_csv", "impute", "impute_batches"]
 
 BATCH_SIZE = 4096
 """Default number of rows that are imputed at once."""
@@ -208,3 +217,35 @@ def impute_batches(
     """
     for batch in batches:
         yield add_to_batch(batch, imputer.impute_chunk(to_frame(batch, path)), schema)
+
+
+def format_csv(
+    imputer: Imputer,
+    document: csvfiles.Document,
+    chunks: Sequence[Mapping[str, ImputedCells]],
+    starts: Sequence[int],
+    added: dict[str, str],
+) -> bytes:
+    """Returns the content of a CSV file with imputed cells; every other character of the file is unchanged.
+
+    Arguments:
+        imputer: Imputer of the missing cells.
+        document: The CSV file.
+        chunks: Results of `imputer.impute_chunk` for consecutive rows of `document.frame`.
+        starts: Number of the first row of each chunk.
+        added: Columns to add, as returned by `Imputer.name_added_columns`.
+    """
+    holes = concat_cells(chunks, starts)
+    texts = {name: imputer.format_cells(name, hole.cells) for name, hole in holes.items()}
+    cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
+    columns = [
+        csvfiles.Added(name, None, texts) if after == FILLED else csvfiles.Added(name, after, texts)
+        for after, name, texts in format_added_columns(
+            document.frame,
+            holes,
+            added,
+            lambda column, ends: document.localize(column, imputer.format_cells(column, ends)),
+            document.options.decimal or ".",
+        )
+    ]
+    return document.fill(cells, columns)

@@ -17,7 +17,6 @@ from polymodal.cli.run_folder import open_model
 from polymodal.cli.table_settings import open_table_file
 from polymodal.csvfiles import Options, other_formats
 from polymodal.datasets.table_files import USUAL, File
-from polymodal.inference import imputed_cells
 from polymodal.inference.imputer import Imputer
 from polymodal.io import checkpoint
 from polymodal.io.locks import claim_outputs
@@ -203,18 +202,5 @@ def _write_csv(filler: Imputer, table: File, out: Path, sure: bool, marked: bool
         filler.impute_chunk(frame.iloc[start : start + size])
         for start in show_progress(starts, "imputing", len(starts))
     ]
-    holes = imputed_cells.concat_cells(pieces, starts)
-    texts = {name: filler.format_cells(name, hole.cells) for name, hole in holes.items()}
-    cells = {name: (hole.rows, document.localize(name, texts[name])) for name, hole in holes.items()}
-    columns = [
-        csvfiles.Added(name, None, texts) if after == imputed_cells.FILLED else csvfiles.Added(name, after, texts)
-        for after, name, texts in imputed_cells.format_added_columns(
-            frame,
-            holes,
-            added,
-            lambda column, ends: document.localize(column, filler.format_cells(column, ends)),
-            document.options.decimal or ".",
-        )
-    ]
-    checkpoint.write_bytes(out.resolve(), document.fill(cells, columns))
+    checkpoint.write_bytes(out.resolve(), imputation.format_csv(filler, document, pieces, starts, added))
     return len(frame)

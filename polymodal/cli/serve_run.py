@@ -12,6 +12,7 @@ import torch
 
 from polymodal.cli.run_data import choose_split
 from polymodal.cli.run_folder import open_model, open_tables
+from polymodal.cli.table_settings import read_training_options
 from polymodal.io import checkpoint
 from polymodal.runtime.formatting import brief
 from polymodal.runtime.progress import say
@@ -63,6 +64,7 @@ def serve_run(
         limits=limits,
         token=token,
         points=open_onnx(folder, model) if onnx else None,
+        csv_options=read_training_options(folder),
     )
     if token is None and not _is_loopback(host):
         say(f"anyone who can reach {host} can use the model, because there is no token; set one with --token-file")

@@ -27,6 +27,7 @@ __all__ = [
     "make_table_settings",
     "open_table_file",
     "parse_column_names",
+    "read_training_options",
 ]
 
 CONDITIONED = ("mac-wae", "m-wae")
@@ -236,14 +237,25 @@ def open_table_file(folder: Path, path: Path, options: Options) -> File:
     """
     other_formats.refuse_unknown(path)
     file = File(path, options)
-    source = read_source(folder)
-    if not file.text or source.get("dataset") != "table":
+    if not file.text or (trained := read_training_options(folder)) is None:
         return file
+    return File(path, options.after(trained), trained)
+
+
+def read_training_options(folder: Path) -> Options | None:
+    """Returns the options with which a run's training table was read; None if the run has another data set.
+
+    Raises:
+        FileNotFoundError: The folder holds no run.
+        ValueError: The run's record of its data is damaged.
+    """
+    source = read_source(folder)
+    if source.get("dataset") != "table":
+        return None
     arguments = source.get("arguments", {})
     known = {name: arguments[name] for name in Options._fields if arguments.get(name) is not None}
     check_types(known, user_tables.table, f"{folder}/experiment.json")
-    trained = Options.of(known)
-    return File(path, options.after(trained), trained)
+    return Options.of(known)
 
 
 def format_column_types(data: Mapping[str, Any]) -> str:

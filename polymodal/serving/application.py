@@ -15,13 +15,16 @@ from starlette.exceptions import HTTPException
 
 from polymodal.models.base import Model, check_model
 from polymodal.serving.batch_predictor import PointPredictor
+from polymodal.serving.docs_page import write_docs_page
 from polymodal.serving.endpoints import Endpoints
 from polymodal.serving.guard import Guard, write_error
 from polymodal.serving.limits import Limits, RequestError
 from polymodal.serving.openapi_schemas import ERRORS
 from polymodal.serving.service import Service
+from polymodal.serving.table_endpoint import TableEndpoint
 
 if TYPE_CHECKING:
+    from polymodal.csvfiles import Options
     from polymodal.table.table import Table
 
 __all__ = ["create_app"]
@@ -45,6 +48,7 @@ def create_app(
     limits: Limits | None = None,
     token: str | None = None,
     points: PointPredictor | None = None,
+    csv_options: Options | None = None,
 ) -> FastAPI:
     """Creates the web application of a model: the REST API and the page.
 
@@ -55,6 +59,7 @@ def create_app(
         limits: Limits of the server; by default those of `Limits()`.
         token: Token that every request to the API must carry; None if requests need none.
         points: Program that computes point predictions instead of the model, such as `polymodal.onnx.Predictor`.
+        csv_options: Options with which the training table was read; the defaults for CSV files of requests.
 
     Returns:
         An ASGI application. `uvicorn.run(app)` serves it.
@@ -89,6 +94,7 @@ def create_app(
         lifespan=run,
     )
     Endpoints(service).add_to(app)
+    TableEndpoint(service, csv_options).add_to(app)
     _add_pages(app)
     app.add_exception_handler(RequestError, _send_request_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, _send_http_error)  # pyright: ignore[reportArgumentType]
@@ -111,7 +117,11 @@ def _add_pages(app: FastAPI) -> None:
     async def index() -> Response:
         return await send_file("index.html")
 
+    async def docs() -> Response:
+        return Response(write_docs_page(app.openapi()), media_type="text/html")
+
     app.get("/", include_in_schema=False)(index)
+    app.get("/docs", include_in_schema=False)(docs)
     app.get("/page/{name}", include_in_schema=False)(send_file)
 
 

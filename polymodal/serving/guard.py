@@ -9,6 +9,8 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
+from starlette.requests import ClientDisconnect
+
 from polymodal.serving.limits import Limits, RequestError
 from polymodal.serving.request_metrics import RequestMetrics
 
@@ -91,6 +93,8 @@ class Guard:
         except RequestError as refusal:
             if not started:
                 await self._refuse(refusal, response)
+        except ClientDisconnect:  # while the body arrived
+            self.metrics.count_request(endpoint, 499, time.perf_counter() - began)
 
     def _check_token(self, scope: MutableMapping[str, Any]) -> None:
         if self._token is None or not scope["path"].startswith("/api/") or scope["path"] in OPEN:

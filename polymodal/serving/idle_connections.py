@@ -22,6 +22,8 @@ def limit_idle_connections(seconds: float) -> type[asyncio.Protocol]:
     """
 
     class Protocol(AutoHTTPProtocol):  # pyright: ignore[reportGeneralTypeIssues, reportUntypedBaseClass]
+        loop: Any
+        transport: Any
         cycle: Any = None
         """Latest request of the connection; None before the first."""
 

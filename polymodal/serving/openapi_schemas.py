@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 __all__ = ["ERRORS", "Documents", "describe_responses"]
 
 ERRORS = {
-    400: "The body is not JSON.",
+    400: "The body is not valid JSON, or not a valid form.",
     401: "The token is missing or wrong.",
     404: "There is nothing at this address.",
     408: "The body did not arrive in time.",
@@ -112,7 +112,7 @@ class Documents:
             "interval": {**text, "description": "Probability of intervals of imputed numbers, such as 0.9."},
             "bounds": {"enum": ["observed", "non-negative", "none"]},
         }
-        schema = {"type": "object", "required": ["file"], "properties": properties}
+        schema = {"type": "object", "required": ["file"], "properties": properties, "additionalProperties": False}
         return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 

@@ -94,6 +94,7 @@ class Service:
             "latent_dim": model.latent_dim,
             "code_dim": model.code_dim,
             "can_sample": not model.deterministic,
+            "can_impute_table": True,
             "examples": self.count,
             "limits": self.limits.to_json(),
             "modalities": modalities,

@@ -233,6 +233,8 @@ class TextCodec(Codec):
             raise ValueError(f"a text must be a text; got {show_value(value)}")
         if len(value) > MOST_LETTERS:
             raise ValueError(f"a text must have at most {MOST_LETTERS:,} characters; got {len(value):,}")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ValueError("a text must be valid Unicode, and has half of a surrogate pair; send it as UTF-8")
         return self.modality.read(value)
 
     def write(self, value: Tensor) -> str:

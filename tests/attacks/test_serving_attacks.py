@@ -2,7 +2,9 @@
 
 import base64
 import http.client
+import io
 import json
+import os
 import re
 import resource
 import signal
@@ -10,12 +12,16 @@ import socket
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zlib
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -28,7 +34,7 @@ SCHEMA = pm.Schema(
     {
         "photo": Image(3, 8, 8, widths=(4, 6)),
         "kind": Label(3, names=("oak", "elm", "ash"), hidden=(6,)),
-        "sizes": Vector(2, center=(10.0, 5.0), scale=(2.0, 1.0), partial=True, hidden=(6,)),
+        "sizes": Vector(2, center=(10.0, 5.0), scale=(2.0, 1.0), names=("height", "weight"), partial=True, hidden=(6,)),
         "words": pm.Text(5, ("one", "two", "three"), width=8, layers=1, heads=2, feedforward=8, hidden=(8,)),
     }
 )
@@ -42,8 +48,10 @@ class Server:
 
     def __init__(self, folder: Path, *options: Any) -> None:
         command = [sys.executable, "-m", "polymodal", "serve", folder, "--port", "0", "--device", "cpu", *options]
+        self.temporary = Path(tempfile.mkdtemp(dir=folder.parent))
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen(
-            [*map(str, command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*map(str, command)], env=os.environ | {"TMPDIR": str(self.temporary)}, start_new_session=True, **pipes
         )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
@@ -221,8 +229,9 @@ def test_bodies_that_are_wrong_get_a_sentence(server, status, body):
     assert server.refuse(status, document=body)
 
 
-def test_lone_surrogates_and_directions_in_texts_are_only_words(server):
-    assert server.ask(document=b'{"rows": [{"words": "\\ud800 \\u202e \\u0000 one"}]}')[0] == 200
+def test_strange_characters_in_texts(server):
+    assert server.ask(document=b'{"rows": [{"words": "\\u202e \\u0000 one \\ud83d\\ude00"}]}')[0] == 200
+    assert "Unicode" in server.refuse(422, document=b'{"rows": [{"words": "\\ud800 one"}]}')
 
 
 @pytest.mark.parametrize(
@@ -348,6 +357,75 @@ def test_a_port_in_use_is_one_sentence(shared, folder):
     assert done.returncode == 2, done
     assert str(shared.port) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def make_form(content, **fields):
+    """Body and headers of a form with a file."""
+    lines = [f'--x\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in fields.items()]
+    head = '--x\r\nContent-Disposition: form-data; name="file"; filename="../../owned.csv"\r\n\r\n'
+    body = "\r\n".join([*lines, head]).encode() + content + b"\r\n--x--\r\n"
+    return body, {"Content-Type": "multipart/form-data; boundary=x"}
+
+
+def make_parquet(table):
+    pq.write_table(table, file := io.BytesIO())
+    return file.getvalue()
+
+
+def repeat(text, rows):
+    """A table with the same text in all rows, which is small as a file."""
+    return pa.table({"kind": pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, "int8")), [text])})
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "named"),
+    [
+        (422, b"", "empty"),
+        (422, b"PAR1", "Parquet"),
+        (422, b"PAR1" + bytes(1000), "Parquet"),
+        (422, make_parquet(pa.table({"kind": ["elm", None]}))[:-60] + bytes(60), "Parquet"),
+        (422, b"\x1f\x8b\x08" + bytes(1000), "text"),
+        (422, b"\x00" * 1000, "."),
+        (422, b"a,b\n1,2\n", "kind.*it has a, b"),
+        (422, b"photo,kind\n/etc/passwd,\n", "photo"),
+        (422, make_parquet(pa.table({"photo": [b"", None], "kind": ["elm", None]})), "photo"),
+        (422, b"kind," + b"a," * 1_000_000 + b"\n", "columns"),
+        (503, make_parquet(repeat("a" * 2_000_000, 1_000_000)), "seconds"),
+        (503, make_parquet(pa.table({"kind": pa.nulls(10_000_000, pa.string())})), "seconds"),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_hostile_tables(server, status, content, named):
+    body, headers = make_form(content)
+    error = server.refuse(status, "/api/impute", body, headers=headers)
+    assert re.search(named, error), error
+    assert "polymodal-" not in error
+
+
+def test_broken_forms(server):
+    body, headers = make_form(b"kind\nelm\n")
+    server.refuse(400, "/api/impute", b"--y\r\n", headers=headers)
+    server.refuse(400, "/api/impute", body[:20], headers={"Content-Type": "multipart/form-data"})
+    server.refuse(422, "/api/impute", b"--x--\r\n", headers=headers)
+    server.refuse(422, "/api/impute", make_form(b"kind\nelm\n", path="/etc/passwd")[0], headers=headers)
+    server.refuse(415, "/api/impute", {"file": "kind"})
+    server.refuse(413, "/api/impute", make_form(bytes(5 * 2**20))[0], headers=headers)
+
+
+def test_no_file_stays(server):
+    body, headers = make_form(b"kind,height,weight\n" + b"elm,,\n" * 20_000)
+    for place in range(10):
+        with closing(server.connect()) as connection:
+            head = f"POST /api/impute HTTP/1.1\r\nHost: a\r\nContent-Type: {headers['Content-Type']}\r\n"
+            head += f"Content-Length: {len(body)}\r\n\r\n"
+            connection.sendall(head.encode() + body[: None if place else 99])
+            time.sleep(0.05 * place)
+    for _ in range(100):
+        server.check_honest()
+        if not (left := [*server.temporary.iterdir()]):
+            return
+        time.sleep(0.1)
+    raise AssertionError(left)
 
 
 @pytest.mark.slow

@@ -416,3 +416,23 @@ def test_answers_allow_no_other_site(client):
         assert not any(name.startswith("access-control") for name in response.headers)
         if "text/html" in response.headers["content-type"]:
             assert "default-src 'none'" in response.headers["content-security-policy"]
+
+
+def test_the_documentation_names_every_endpoint_and_needs_no_script(client):
+    response = client.get("/docs")
+    assert response.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert not re.search(r"<script|<style|style=|javascript:|https?://(?!HOST)", response.text)
+    for path in client.get("/openapi.json").json()["paths"]:
+        assert f"<code>{path}</code>" in response.text
+    for address in re.findall(r'(?:href|src)="(/[^"]*)"', response.text):
+        assert client.get(address).status_code == 200, address
+
+
+def test_names_in_the_documentation_are_escaped():
+    schema = pm.Schema({"<b>&": Label(2, names=("<script>alert(1)</script>", '"'))})
+    with testclient.TestClient(create_app(make_model("mac-wae", schema), name="<img src=x>")) as client:
+        text = client.get("/docs").text
+    assert "<script" not in text
+    assert "<img" not in text
+    assert "<b>" not in text
