@@ -5,7 +5,7 @@ All other cells stay unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
@@ -222,7 +222,7 @@ def impute_batches(
 def format_csv(
     imputer: Imputer,
     document: csvfiles.Document,
-    chunks: Sequence[Mapping[str, ImputedCells]],
+    chunks: Sequence[dict[str, ImputedCells]],
     starts: Sequence[int],
     added: dict[str, str],
 ) -> bytes:
