@@ -5,7 +5,7 @@ A column of certainties may follow each imputed column, and a last column may li
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,7 +56,7 @@ class ImputedCells(NamedTuple):
     """The n upper ends."""
 
 
-def concat_cells(chunks: Sequence[dict[str, ImputedCells]], starts: Sequence[int]) -> dict[str, ImputedCells]:
+def concat_cells(chunks: Sequence[Mapping[str, ImputedCells]], starts: Sequence[int]) -> dict[str, ImputedCells]:
     """Concatenates the imputed cells of chunks into those of the complete table.
 
     Arguments:
