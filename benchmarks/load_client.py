@@ -15,6 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import uvloop
+
 __all__ = ["run"]
 
 LIMIT = 60.0
@@ -85,7 +87,7 @@ class Load:
 
 def run(port: int, bodies: list[str], seconds: float, clients: int) -> dict[str, Any]:
     """Returns the latencies in seconds, the failures by name, and the different responses to each request."""
-    return asyncio.run(Load(port, bodies, seconds).run(clients))
+    return uvloop.run(Load(port, bodies, seconds).run(clients))
 
 
 if __name__ == "__main__":

@@ -93,14 +93,15 @@ def create_app(
         openapi_url="/openapi.json",
         lifespan=run,
     )
-    Endpoints(service).add_to(app)
+    made = Endpoints(service)
+    made.add_to(app)
     TableEndpoint(service, csv_options).add_to(app)
     _add_pages(app)
     app.add_exception_handler(RequestError, _send_request_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(HTTPException, _send_http_error)  # pyright: ignore[reportArgumentType]
     app.add_exception_handler(RequestValidationError, _send_validation_error)  # pyright: ignore[reportArgumentType]
     endpoints = frozenset(route.path for route in app.routes if hasattr(route, "path"))  # pyright: ignore[reportAttributeAccessIssue]
-    app.add_middleware(Guard, service.limits, token, service.metrics, endpoints)  # pyright: ignore[reportArgumentType]
+    app.add_middleware(Guard, service.limits, token, service.metrics, endpoints, made.direct)  # pyright: ignore[reportArgumentType]
     return app
 
 

@@ -33,6 +33,8 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self._service = service
+        self.direct = {"/api/translate": self.translate, "/api/embed": self.embed}
+        """Handlers of small requests by path, see `Guard`."""
 
     def add_to(self, app: FastAPI) -> None:
         """Adds the endpoints to an application."""
