@@ -338,18 +338,25 @@ def test_the_token_is_needed_below_api_only(trees):
 
 
 def test_too_many_waiting_requests_are_refused_and_slow_ones_end(trees, monkeypatch):
-    release = threading.Event()
-    monkeypatch.setattr(BatchPredictor, "predict", lambda self, tasks: release.wait(20) and 1 / 0)
+    begun, release = threading.Event(), threading.Event()
+
+    def predict(self, tasks):
+        begun.set()
+        release.wait(60)
+        raise ArithmeticError
 
     def post(_=None):
         return client.post("/api/translate", json={"rows": [ROW]})
 
-    with testclient.TestClient(create_app(trees, limits=Limits(seconds=1, waiting=2))) as client:
+    monkeypatch.setattr(BatchPredictor, "predict", predict)
+    with testclient.TestClient(create_app(trees, limits=Limits(seconds=5, waiting=2))) as client:
         with ThreadPoolExecutor(8) as pool:
-            responses = list(pool.map(post, range(8)))
+            first = pool.submit(post)
+            assert begun.wait(20)  # one is computed, so two more can wait
+            responses = [*pool.map(post, range(7)), first.result()]
         release.set()
     statuses = sorted(response.status_code for response in responses)
-    assert statuses == [429] * 5 + [503] * 3  # one is computed and two wait
+    assert statuses == [429] * 5 + [503] * 3
     assert all(int(response.headers["retry-after"]) >= 1 for response in responses)
 
 
