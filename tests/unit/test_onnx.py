@@ -270,8 +270,10 @@ def test_all_models_and_types_equal_pytorch(name, tmp_path):
     masks = all_masks(len(EXAMPLES))
     for rows in (1, 2, 33):
         batch = sample_rows(model.schema, rows, complete=True, seed=rows)
-        masks = masks[torch.randperm(len(masks), generator=torch.Generator().manual_seed(rows))]
-        require_equal_predictions(model, predictor, Batch(batch.values, masks[torch.arange(rows) % len(masks)]))
+        mixed = masks[torch.randperm(len(masks), generator=torch.Generator().manual_seed(rows))]
+        require_equal_predictions(model, predictor, Batch(batch.values, mixed[torch.arange(rows) % len(masks)]))
+        for mask in masks:
+            require_equal_predictions(model, predictor, Batch(batch.values, mask.expand(rows, -1)))
 
 
 @pytest.mark.slow
