@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from polymodal.serving.limits import RequestError
 
 __all__ = ["Batcher"]
 
+QUICK = 0.05
+"""Most seconds of a batch that the event loop may compute."""
+LIGHT = 4
+"""Largest size of a task that the event loop may compute, alone or with others."""
+DISTRUST = 8
+"""Number of batches that must be quick, one after another, before the event loop computes one."""
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -26,9 +34,17 @@ class _Job(NamedTuple):
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
 
+    @property
+    def is_light(self) -> bool:
+        """Whether the event loop may compute the task."""
+        return self.run is None and self.size <= LIGHT
+
 
 class Batcher(Generic[T, U]):
-    """A thread that computes tasks in batches. It never waits for further tasks: a batch is what waits already.
+    """A queue of tasks that are computed in batches. It never waits for further tasks: a batch is what waits already.
+
+    A thread computes the batches, so that the event loop goes on. If the latest batches took less than 50 ms each, the
+    event loop computes small tasks itself, because two busy threads of Python would mostly wait for each other.
 
     Arguments:
         compute: Function that computes several tasks at once.
@@ -48,7 +64,9 @@ class Batcher(Generic[T, U]):
         self._compute, self._most, self._limit, self._observe = compute, most, waiting, observe
         self._jobs: deque[_Job] = deque()
         self._condition = threading.Condition()
-        self._is_closed = False
+        self._is_closed = self._is_computing = self._is_scheduled = False
+        self._distrust = DISTRUST
+        """Number of quick batches that the thread must compute before the event loop may."""
         self._thread = threading.Thread(target=self._run, name="polymodal-model", daemon=True)
         self._thread.start()
 
@@ -89,38 +107,78 @@ class Batcher(Generic[T, U]):
                 most = f"at most {self._limit} requests may wait for the model, and as many do"
                 raise RequestError(429, f"{most}; try again later", retry=1)
             self._jobs.append(_Job(task, size, run, loop, future))
-            self._condition.notify()
+            self._start_next(loop)
         return future
+
+    def _start_next(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Lets the event loop compute the next batch if it may, and otherwise wakes the thread. Needs the condition."""
+        if self._is_computing or self._is_scheduled or not self._jobs:
+            return
+        if self._distrust or not self._jobs[0].is_light or loop.is_closed():
+            self._condition.notify()
+            return
+        self._is_scheduled = True
+        loop.call_soon_threadsafe(self._run_in_loop)
+
+    def _run_in_loop(self) -> None:
+        """Computes a batch in the event loop, if the thread is idle."""
+        with self._condition:
+            self._is_scheduled = False
+            if self._is_computing or not self._jobs or not self._jobs[0].is_light:
+                self._condition.notify()
+                return
+            jobs = self._pop_batch(light=True)
+            self._is_computing = True
+        if jobs:
+            self._compute_batch(jobs)
+        with self._condition:
+            self._is_computing = False
+            self._start_next(asyncio.get_running_loop())
+            self._condition.notify()  # the thread may be told to end
 
     def _run(self) -> None:
         while jobs := self._take():
             if jobs[0].run is not None:
                 self._finish(jobs, jobs[0].run, jobs[0].task)
             else:
-                self._observe([job.task for job in jobs])
-                self._compute_jobs(jobs)
+                self._compute_batch(jobs)
+            with self._condition:
+                self._is_computing = False
+                self._start_next(jobs[0].loop)
 
     def _take(self) -> list[_Job]:
-        """Waits for a task, and returns the tasks of the next batch; none after the last one."""
+        """Waits for a task, and returns the tasks of the next batch for the thread; none after the last one."""
         with self._condition:
-            while True:
-                while self._jobs and self._jobs[0].future.cancelled():
-                    self._jobs.popleft()
-                if self._jobs:
-                    break
-                if self._is_closed:
+            while self._is_computing or (self._is_scheduled and not self._is_closed) or not (jobs := self._pop_batch()):
+                if self._is_closed and not self._jobs:
                     return []
                 self._condition.wait()
-            taken = [self._jobs.popleft()]
-            size = taken[0].size
-            while self._jobs and taken[0].run is None and self._jobs[0].run is None:
-                if size + self._jobs[0].size > self._most:
+            self._is_computing = True
+            return jobs
+
+    def _pop_batch(self, *, light: bool = False) -> list[_Job]:
+        """Takes the tasks of the next batch from the queue, or only light ones; without those of ended requests."""
+        taken: list[_Job] = []
+        size = 0
+        while self._jobs:
+            job = self._jobs[0]
+            if not job.future.cancelled():
+                if light and not job.is_light:
                     break
-                job = self._jobs.popleft()
-                if not job.future.cancelled():
-                    taken.append(job)
-                    size += job.size
-            return taken
+                if taken and (job.run is not None or taken[0].run is not None or size + job.size > self._most):
+                    break
+                taken.append(job)
+                size += job.size
+            self._jobs.popleft()
+        return taken
+
+    def _compute_batch(self, jobs: list[_Job]) -> None:
+        """Computes a batch, and notes whether that was quick."""
+        self._observe([job.task for job in jobs])
+        began = time.perf_counter()
+        self._compute_jobs(jobs)
+        quick = time.perf_counter() - began < QUICK
+        self._distrust = max(0, self._distrust - 1) if quick else DISTRUST
 
     def _compute_jobs(self, jobs: list[_Job]) -> None:
         """Computes a batch. If that fails, each task is computed alone, so that it fails alone."""
@@ -135,7 +193,8 @@ class Batcher(Generic[T, U]):
             return
         # One call wakes the event loop for all tasks of the batch.
         pairs = list(zip(jobs, results, strict=True))
-        jobs[0].loop.call_soon_threadsafe(lambda: [_set(job.future, result) for job, result in pairs])
+        with suppress(RuntimeError):  # the event loop is closed
+            jobs[0].loop.call_soon_threadsafe(lambda: [_set(job.future, result) for job, result in pairs])
 
     @staticmethod
     def _finish(jobs: list[_Job], run: Callable[[Any], Any], task: Any) -> None:
@@ -144,11 +203,13 @@ class Batcher(Generic[T, U]):
         except Exception as error:
             _settle(jobs[0], error=error)
         else:
-            jobs[0].loop.call_soon_threadsafe(_set, jobs[0].future, result)
+            with suppress(RuntimeError):
+                jobs[0].loop.call_soon_threadsafe(_set, jobs[0].future, result)
 
 
 def _settle(job: _Job, error: Exception) -> None:
-    job.loop.call_soon_threadsafe(_set, job.future, None, error)
+    with suppress(RuntimeError):
+        job.loop.call_soon_threadsafe(_set, job.future, None, error)
 
 
 def _set(future: asyncio.Future[Any], result: Any, error: Exception | None = None) -> None:

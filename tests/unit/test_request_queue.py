@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import random
 import threading
 
 import PIL.Image
@@ -13,7 +14,7 @@ import polymodal as pm
 from polymodal.modalities import Image, Label
 
 testclient = pytest.importorskip("fastapi.testclient")
-from polymodal.serving import create_app  # noqa: E402
+from polymodal.serving import create_app, request_queue  # noqa: E402
 from polymodal.serving.batch_predictor import SampleOptions, Task  # noqa: E402
 from polymodal.serving.limits import RequestError  # noqa: E402
 from polymodal.serving.request_queue import Batcher  # noqa: E402
@@ -141,3 +142,66 @@ def test_a_value_is_refused_with_the_server_s_limits_not_with_those_of_quick_rea
     response = client.post("/api/translate", json={"rows": [{"digit": encode(8000)}]})
     assert response.status_code == 422
     assert "50,000,000" in response.json()["error"]
+
+
+def test_the_event_loop_computes_small_tasks_only_after_quick_batches(monkeypatch):
+    """Results are complete and in order whoever computes; a slow batch brings the thread back."""
+    computed = []
+    monkeypatch.setattr(request_queue, "QUICK", 5.0)
+
+    def compute(tasks):
+        computed.extend((task, threading.current_thread()) for task in tasks)
+        return [2 * task for task in tasks]
+
+    async def run():
+        queue = Batcher(compute, most=8, waiting=100)
+        for task in range(request_queue.DISTRUST):
+            assert await queue.submit(task, 1) == 2 * task
+        results = await asyncio.gather(
+            *(queue.submit(task, size) for task, size in ((20, 1), (21, 1), (22, 9), (23, 1)))
+        )
+        assert results == [40, 42, 44, 46]
+        assert await queue.submit_alone(threading.current_thread) is queue._thread
+        monkeypatch.setattr(request_queue, "QUICK", -1.0)
+        assert await asyncio.gather(queue.submit(30, 1), queue.submit(31, 9), queue.submit(32, 1)) == [60, 62, 64]
+        await queue.submit(33, 1)
+        await asyncio.to_thread(queue.close)
+        return queue._thread
+
+    thread = asyncio.run(run())
+    here, by = threading.current_thread(), dict(computed)
+    assert sorted(by) == [*range(request_queue.DISTRUST), 20, 21, 22, 23, 30, 31, 32, 33]
+    assert all(by[task] is thread for task in (*range(request_queue.DISTRUST), 22, 31, 33))
+    assert by[20] is by[21] is by[30] is here
+
+
+def test_tasks_from_many_threads_of_control_are_all_computed_once():
+    """Under random sizes, cancellations and functions, each task has its result, and none is computed twice."""
+    seen = []
+
+    def compute(tasks):
+        seen.extend(tasks)
+        return [-task for task in tasks]
+
+    async def run():
+        generator = random.Random(0)
+        queue = Batcher(compute, most=6, waiting=10_000)
+
+        async def work(start):
+            for task in range(start, start + 200):
+                await asyncio.sleep(generator.choice([0, 0, 0.0005]))
+                future = queue.submit(task, generator.randint(1, 7))
+                if task % 17 == 0:
+                    future.cancel()
+                elif task % 13 == 0:
+                    assert await queue.submit_alone(lambda task=task: task) == task
+                    assert await future == -task
+                else:
+                    assert await future == -task
+
+        await asyncio.wait_for(asyncio.gather(*(work(start) for start in range(0, 4000, 200))), 60)
+        await asyncio.to_thread(queue.close)
+
+    asyncio.run(run())
+    assert len(seen) == len(set(seen))
+    assert {task for task in range(4000) if task % 17} <= set(seen)
