@@ -134,7 +134,7 @@ class Batcher(Generic[T, U]):
         with self._condition:
             self._is_computing = False
             self._start_next(asyncio.get_running_loop())
-            self._condition.notify()  # the thread may be told to end
+            self._condition.notify()  # the thread may have to end
 
     def _run(self) -> None:
         while jobs := self._take():
