@@ -43,7 +43,7 @@ class _Job(NamedTuple):
 class Batcher(Generic[T, U]):
     """A queue of tasks that are computed in batches. It never waits for further tasks: a batch is what waits already.
 
-    A thread computes the batches, so that the event loop goes on. If the latest batches took less than 50 ms each, the
+    A thread computes the batches, so that requests are read meanwhile. If the latest batches took less than 50 ms each, the
     event loop computes small tasks itself, because two busy threads of Python would mostly wait for each other.
 
     Arguments:
