@@ -43,8 +43,8 @@ class _Job(NamedTuple):
 class Batcher(Generic[T, U]):
     """A queue of tasks that are computed in batches. It never waits for further tasks: a batch is what waits already.
 
-    A thread computes the batches, so that requests are read meanwhile. If the latest batches took less than 50 ms each, the
-    event loop computes small tasks itself, because two busy threads of Python would mostly wait for each other.
+    A thread computes the batches, so that requests are read meanwhile. If the latest batches took less than 50 ms each,
+    the event loop computes small tasks itself, because two busy threads of Python would mostly wait for each other.
 
     Arguments:
         compute: Function that computes several tasks at once.
