@@ -1,5 +1,5 @@
 # Both README commands work on a machine with Python, make and a package index. The demo installs what
-# polymodal itself needs, the other targets also what the tests need; each is installed once, and again
+# polymodal and its server need, the other targets also what the tests need; each is installed once, and again
 # only after pyproject.toml or constraints.txt has changed.
 PYTHON ?= python3
 BIN := .venv/bin
@@ -15,7 +15,7 @@ help:  ## list the targets
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "polymodal needs Python 3.11 or later; $(PYTHON) is older. Name another one: make PYTHON=python3.12"; exit 1; }
 	@echo 'Installing polymodal into .venv, once; this takes about a minute.'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[serve]'
 	@touch $@
 
 .venv/.installed: .venv/.core

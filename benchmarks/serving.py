@@ -129,7 +129,7 @@ def start_server(folder: Path, options: list[str]) -> Iterator[tuple[int, subpro
 
 
 def make_requests(port: int) -> list[str]:
-    """Makes bodies of requests from example rows: each has a random part of a row, and asks for the rest of it."""
+    """Makes bodies of requests from example rows: each has random modalities of a row, and asks for the others."""
     generator = random.Random(0)
     count = min(ROWS, read_answer(port, "schema")["examples"])
     rows = [read_answer(port, f"example?index={index}")["row"] for index in range(count)]
